@@ -1,0 +1,1 @@
+"""Storefronts and channels: one folder, one test folder, one registry line each."""

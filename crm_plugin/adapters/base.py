@@ -1,0 +1,118 @@
+"""What every adapter has: a name, settings, capabilities, a cheap check, and problems told in words that say what to do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from crm_plugin.errors import InvalidInput
+
+
+class Capability(StrEnum):
+    """What a platform or provider can do; the support table in the docs is made from these."""
+
+    BACKFILL = "backfill"
+    INCREMENTAL = "incremental"
+    WEBHOOKS = "webhooks"
+    BIRTHDAY = "birthday"
+    CONSENT = "consent"
+    COST = "cost"
+    OPAQUE_IDS_ONLY = "opaque_ids_only"
+    SEND_MESSAGE = "send_message"
+    IDEMPOTENCY_KEY = "idempotency_key"
+    DELIVERY_EVENTS = "delivery_events"
+    HTML = "html"
+    NEEDS_EMAIL = "needs_email"
+    NEEDS_PHONE = "needs_phone"
+    NEEDS_ORDER = "needs_order"
+    NEEDS_ACCOUNT = "needs_account"
+
+
+class SettingType(StrEnum):
+    """How a setting is typed, shown and read."""
+
+    TEXT = "text"
+    SECRET = "secret"
+    URL = "url"
+    INTEGER = "integer"
+    CHOICE = "choice"
+    BOOLEAN = "boolean"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of an adapter: form field, plugin.yaml entry and reader in one."""
+
+    key: str
+    label: str
+    type: SettingType = SettingType.TEXT
+    help: str = ""
+    required: bool = True
+    default: Any = None
+    choices: tuple[str, ...] = ()
+
+    def read(self, raw: Any) -> Any:
+        """The typed value of what a form, file or environment gave. Raises: InvalidInput naming the field."""
+        if raw is None or raw == "":
+            if self.required and self.default is None:
+                raise InvalidInput(f"{self.label} is missing.", field=self.key, hint=self.help)
+            return self.default
+        if self.type is SettingType.INTEGER:
+            try:
+                return int(raw)
+            except (TypeError, ValueError) as error:
+                raise InvalidInput(f"{self.label} must be a whole number, not {raw!r}.", field=self.key) from error
+        if self.type is SettingType.BOOLEAN:
+            return raw if isinstance(raw, bool) else str(raw).strip().lower() in ("1", "true", "yes", "on")
+        if self.type is SettingType.JSON:
+            return raw
+        text = str(raw).strip()
+        if self.type is SettingType.CHOICE and text not in self.choices:
+            raise InvalidInput(f"{self.label} must be one of {', '.join(self.choices)}.", field=self.key)
+        if self.type is SettingType.URL:
+            if not text.startswith(("http://", "https://")):
+                raise InvalidInput(f"{self.label} must begin with https:// or http://.", field=self.key)
+            text = text.rstrip("/")
+        return text
+
+
+class Severity(StrEnum):
+    """How much a problem stops."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a connection, in words for the merchant: what is wrong, then what to do."""
+
+    code: str
+    message: str
+    hint: str = ""
+    severity: Severity = Severity.ERROR
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+class Adapter(ABC):
+    """Common ground of storefronts and channels. Constructed with the typed values of its `settings`."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    settings: ClassVar[tuple[Setting, ...]] = ()
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values: dict[str, Any] = {setting.key: setting.read(values.get(setting.key)) for setting in self.settings}
+
+    @abstractmethod
+    def check(self) -> list[Problem]:
+        """A cheap probe of address and credentials; an empty list means all is well. Never raises for what it probes."""
+
+    def close(self) -> None:
+        """Give back connections; safe to call twice."""

@@ -1,0 +1,35 @@
+"""The channel contract: build, post, read. The base class owns the sequence, a subclass fills the holes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from crm_plugin.adapters.base import Adapter
+from crm_plugin.errors import UnsupportedFeature
+from crm_plugin.events import DeliveryEvent
+from crm_plugin.records import Message, RawRequest, SendResult
+
+
+class ChannelAdapter(Adapter):
+    """How a message reaches a member.
+
+    `channel` is the kind of message: email, sms, inapp or note. `send` either returns (the provider has taken it) or raises the
+    error whose class says who must act; `OutcomeUnknown` when the message left and no answer came.
+    """
+
+    channel: ClassVar[str]
+    # A sender that works through the store's own connection names that platform; its settings are then the store's credentials.
+    uses_storefront: ClassVar[str] = ""
+
+    @abstractmethod
+    def send(self, message: Message, *, idempotency_key: str) -> SendResult:
+        """Hand one message to the provider."""
+
+    def verify_webhook(self, request: RawRequest) -> None:
+        """Check that a delivery webhook comes from the provider. Raises: WebhookRejected."""
+        raise UnsupportedFeature(f"{self.label} sends no delivery events here.", adapter=self.name, operation="webhook")
+
+    def parse_events(self, request: RawRequest) -> list[DeliveryEvent]:
+        """The delivery events of a verified webhook."""
+        raise UnsupportedFeature(f"{self.label} sends no delivery events here.", adapter=self.name, operation="webhook")

@@ -1,0 +1,71 @@
+"""Which adapters there are: our own by import path, others by the entry point group `crm_plugin.adapters`.
+
+An entry point's object is an adapter class. Classes are imported when first asked for.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from crm_plugin.adapters.base import Adapter
+from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.errors import ConfigError
+
+_STOREFRONTS = {
+    "woocommerce": "crm_plugin.adapters.storefronts.woocommerce:WooCommerceStorefront",
+    "csv": "crm_plugin.adapters.storefronts.csv:CsvStorefront",
+}
+_CHANNELS = {
+    "smtp": "crm_plugin.adapters.channels.smtp:SmtpChannel",
+    "twilio": "crm_plugin.adapters.channels.twilio:TwilioChannel",
+    "woocommerce_note": "crm_plugin.adapters.channels.woocommerce_note:WooCommerceNoteChannel",
+    "inapp": "crm_plugin.adapters.channels.inapp:InAppChannel",
+}
+
+
+def storefront_names() -> list[str]:
+    """Names of all storefront adapters, our own first."""
+    return [*_STOREFRONTS, *(n for n, c in _foreign().items() if issubclass(c, StorefrontAdapter))]
+
+
+def channel_names() -> list[str]:
+    """Names of all channel adapters, our own first."""
+    return [*_CHANNELS, *(n for n, c in _foreign().items() if issubclass(c, ChannelAdapter))]
+
+
+def storefront_class(name: str) -> type[StorefrontAdapter]:
+    """The storefront adapter of that name. Raises: ConfigError listing those there are."""
+    found = _load(_STOREFRONTS[name]) if name in _STOREFRONTS else _foreign().get(name)
+    if found is None or not issubclass(found, StorefrontAdapter):
+        raise ConfigError(f"There is no platform {name!r}.", hint=f"Use one of: {', '.join(storefront_names())}.")
+    return found
+
+
+def channel_class(name: str) -> type[ChannelAdapter]:
+    """The channel adapter of that name. Raises: ConfigError listing those there are."""
+    found = _load(_CHANNELS[name]) if name in _CHANNELS else _foreign().get(name)
+    if found is None or not issubclass(found, ChannelAdapter):
+        raise ConfigError(f"There is no sender {name!r}.", hint=f"Use one of: {', '.join(channel_names())}.")
+    return found
+
+
+def _load(path: str) -> type[Adapter]:
+    module, _, attribute = path.partition(":")
+    loaded = getattr(import_module(module), attribute)
+    assert isinstance(loaded, type) and issubclass(loaded, Adapter)
+    return loaded
+
+
+@cache
+def _foreign() -> dict[str, type[Adapter]]:
+    found: dict[str, type[Adapter]] = {}
+    for point in entry_points(group="crm_plugin.adapters"):
+        loaded = point.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
+            raise ConfigError(f"The entry point {point.name!r} is not an adapter class.")
+        if point.name not in _STOREFRONTS and point.name not in _CHANNELS:
+            found[point.name] = loaded
+    return found

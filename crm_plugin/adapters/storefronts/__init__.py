@@ -1,0 +1,1 @@
+"""Storefront adapters: where members and orders come from."""

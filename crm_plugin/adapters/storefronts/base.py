@@ -1,0 +1,40 @@
+"""The storefront contract: pages of typed records, resumable by an opaque cursor."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+from crm_plugin.adapters.base import Adapter
+from crm_plugin.records import Page, Record, ShopInfo, Stream
+
+
+class StorefrontAdapter(Adapter):
+    """Where members and orders come from.
+
+    `pages(stream, "")` gives the whole history. Each page's `next_cursor`, given back later (also by another process), continues
+    after that page; when the stream was in step (`last`), it gives what has changed since. Loading a page twice changes nothing,
+    for records carry the platform's ids. A page may repeat records of the one before; it never leaves one out.
+
+    Errors: `TransientError` after the adapter's own short retries, `ActionRequired` when the merchant must act, `MalformedResponse`
+    when the answer is no answer. A record that cannot be read is a `RecordProblem` on its page, never an exception.
+    """
+
+    streams: ClassVar[tuple[Stream, ...]]
+
+    @abstractmethod
+    def shop_info(self) -> ShopInfo:
+        """Name, currency and zone of the connected store."""
+
+    @abstractmethod
+    def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
+        """Pages from the cursor on, ending with one whose `last` is True."""
+
+    @abstractmethod
+    def parse(self, stream: Stream, raw: str) -> Record:
+        """Read one raw record again, as kept by a problem. Raises: MalformedResponse with the path."""
+
+    def reread(self, stream: Stream, external_id: str) -> Record | None:
+        """Ask the platform for one record again; None when it is gone there. Default: cannot be asked."""
+        return None

@@ -1,0 +1,63 @@
+"""Process-wide settings, read from the environment once at the start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from crm_plugin.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSetting:
+    """One environment variable: plugin.yaml and the docs list them from here."""
+
+    name: str
+    help: str
+    secret: bool = False
+
+
+ENVIRONMENT = (
+    EnvironmentSetting("CRM_DATABASE_URL", "Database URL; SQLite in the data directory when unset."),
+    EnvironmentSetting("CRM_DATA_DIR", "Where the database, the key file and logs are kept."),
+    EnvironmentSetting("CRM_SECRET_KEY", "Fernet key (several, comma separated, to rotate); a key file when unset.", True),
+    EnvironmentSetting("CRM_PUBLIC_URL", "Address under which customers reach this server: unsubscribe links, in-app."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where things are. `public_url` has no slash at the end; empty means links cannot be made yet."""
+
+    database_url: str
+    data_dir: Path
+    secret_keys: tuple[str, ...] = ()
+    public_url: str = ""
+
+    @property
+    def key_file(self) -> Path:
+        """The encryption key when none is given by environment."""
+        return self.data_dir / "secret.key"
+
+
+def load_config(environ: Mapping[str, str] | None = None) -> Config:
+    """Read the environment. Raises: ConfigError when the data directory cannot be made."""
+    env = os.environ if environ is None else environ
+    data_dir = Path(env.get("CRM_DATA_DIR") or platformdirs.user_data_dir("crm-plugin"))
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The data directory {data_dir} cannot be made: {error.strerror}.", hint="Set CRM_DATA_DIR to a writable folder."
+        ) from error
+    keys = tuple(key.strip() for key in env.get("CRM_SECRET_KEY", "").split(",") if key.strip())
+    return Config(
+        database_url=env.get("CRM_DATABASE_URL") or f"sqlite:///{data_dir / 'crm.sqlite3'}",
+        data_dir=data_dir,
+        secret_keys=keys,
+        public_url=env.get("CRM_PUBLIC_URL", "").rstrip("/"),
+    )

@@ -1,0 +1,47 @@
+"""Money as integer minor units plus currency; no float ever holds an amount."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
+# ISO 4217 currencies whose minor unit is not a hundredth.
+_EXPONENTS = {
+    **dict.fromkeys(
+        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
+    ),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+}  # fmt: skip
+
+
+def exponent(currency: str) -> int:
+    """Digits after the point in this ISO 4217 currency: 2 for EUR, 0 for JPY, 3 for KWD."""
+    return _EXPONENTS.get(currency.upper(), 2)
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """The amount in minor units, rounded half up (away from zero at the tie)."""
+    return int(amount.scaleb(exponent(currency)).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def parse_minor(text: str | int, currency: str) -> int:
+    """Read a plain decimal such as "298.55" or "-53.81" into minor units.
+
+    Raises: ValueError when the text is not a finite number.
+    """
+    try:
+        value = Decimal(str(text).strip())
+    except InvalidOperation as error:
+        raise ValueError(f"not an amount: {text!r}") from error
+    if not value.is_finite():
+        raise ValueError(f"not an amount: {text!r}")
+    return to_minor(value, currency)
+
+
+def to_major(minor: int, currency: str) -> Decimal:
+    """Minor units as an exact decimal: 29855 EUR is Decimal("298.55")."""
+    return Decimal(minor).scaleb(-exponent(currency))
+
+
+def convert_minor(minor: int, currency: str, rate: Decimal, into: str) -> int:
+    """The amount in another currency; `rate` is units of `into` for one unit of `currency`. Rounded half up once."""
+    return to_minor(to_major(minor, currency) * rate, into)

@@ -1,0 +1,267 @@
+"""Plain values that cross borders: what an adapter hands to sync, and what dispatch hands to a channel.
+
+A record says what the platform said, already typed: aware UTC times, money in minor units, strings stripped. It never holds
+our own ids. None means "the platform does not tell", an empty value means "told to be empty".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Stream(StrEnum):
+    """What a storefront can be asked for, in the order it is pulled."""
+
+    PRODUCTS = "products"
+    MEMBERS = "members"
+    ORDERS = "orders"
+    REFUNDS = "refunds"
+
+
+class OrderStatus(StrEnum):
+    """Our words for an order's state; the platform's own word stays beside it."""
+
+    PENDING = "pending"
+    ON_HOLD = "on_hold"
+    PAID = "paid"
+    SHIPPED = "shipped"
+    COMPLETED = "completed"
+    REFUNDED = "refunded"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    DRAFT = "draft"
+    TRASH = "trash"
+    TEST = "test"
+    UNKNOWN = "unknown"
+
+    @property
+    def counts(self) -> bool:
+        """Whether an order in this state counts towards facts; a total of zero counts too."""
+        return self not in _NOT_COUNTED
+
+
+_NOT_COUNTED = frozenset(
+    {OrderStatus.CANCELLED, OrderStatus.FAILED, OrderStatus.DRAFT, OrderStatus.TRASH, OrderStatus.TEST}
+)
+
+
+class ConsentState(StrEnum):
+    """What a member said about one channel and topic."""
+
+    GRANTED = "granted"
+    WITHDRAWN = "withdrawn"
+
+
+class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement of consent as a platform or file tells it. `topic` "marketing" covers all promotional messages."""
+
+    channel: str
+    state: ConsentState
+    topic: str = "marketing"
+    at: datetime | None = None
+    source: str = ""
+    wording: str = ""
+    proof: dict[str, Any] = {}
+
+
+class MemberRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer as the platform knows them. `external_id` is the platform's own id of the account, opaque to us."""
+
+    stream: ClassVar[Stream] = Stream.MEMBERS
+
+    external_id: str
+    email: str = ""
+    other_emails: tuple[str, ...] = ()
+    phone: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    locale: str = ""
+    timezone: str = ""
+    country: str = ""
+    birth_year: int | None = None
+    birth_month: int | None = None
+    birth_day: int | None = None
+    joined_at: datetime | None = None
+    updated_at: datetime | None = None
+    tags: tuple[str, ...] | None = None
+    consents: tuple[ConsentRecord, ...] = ()
+    attributes: dict[str, Any] = {}
+    deleted: bool = False
+
+
+class OrderLineRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an order. `quantity` may be fractional; `cost_minor` is the cost of goods of the whole line."""
+
+    sku: str = ""
+    product_external_id: str = ""
+    title: str = ""
+    quantity: float = 1.0
+    total_minor: int = 0
+    cost_minor: int | None = None
+
+
+class RefundRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Money given back. `amount_minor` is positive. Without `refunded_at` the platform has not yet told when."""
+
+    stream: ClassVar[Stream] = Stream.REFUNDS
+
+    external_id: str
+    amount_minor: int
+    currency: str
+    order_external_id: str = ""
+    member_external_id: str = ""
+    refunded_at: datetime | None = None
+    updated_at: datetime | None = None
+    reason: str = ""
+    deleted: bool = False
+
+
+class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as the platform tells it.
+
+    `member_external_id` is empty for a guest; `contact` then is all that is known of them. `total_minor` is what was charged,
+    tax and shipping included, not lowered by refunds. `refunds` None means the order does not tell its refunds; a tuple means
+    these are all of them.
+    """
+
+    stream: ClassVar[Stream] = Stream.ORDERS
+
+    external_id: str
+    number: str = ""
+    status: OrderStatus
+    platform_status: str = ""
+    currency: str
+    total_minor: int
+    tax_minor: int = 0
+    shipping_minor: int = 0
+    discount_minor: int = 0
+    cost_minor: int | None = None
+    member_external_id: str = ""
+    contact: MemberRecord | None = None
+    placed_at: datetime
+    paid_at: datetime | None = None
+    shipped_at: datetime | None = None
+    delivered_at: datetime | None = None
+    updated_at: datetime | None = None
+    coupon_codes: tuple[str, ...] = ()
+    lines: tuple[OrderLineRecord, ...] = ()
+    refunds: tuple[RefundRecord, ...] | None = None
+    attributes: dict[str, Any] = {}
+    deleted: bool = False
+
+
+class ProductRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A product or one of its variants; `cost_minor` is the cost of one piece where the platform knows it."""
+
+    stream: ClassVar[Stream] = Stream.PRODUCTS
+
+    external_id: str
+    sku: str = ""
+    title: str = ""
+    category: str = ""
+    url: str = ""
+    image_url: str = ""
+    price_minor: int | None = None
+    cost_minor: int | None = None
+    currency: str = ""
+    updated_at: datetime | None = None
+    deleted: bool = False
+
+
+Record = MemberRecord | OrderRecord | RefundRecord | ProductRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RecordProblem:
+    """A record that could not be read: set aside with its reason and raw text, the rest goes on.
+
+    `external_id` is the platform's id, or a stable place such as "row 17" when even that could not be read; `path` is the place
+    inside the record (`$.billing.email`).
+    """
+
+    stream: Stream
+    external_id: str
+    reason: str
+    raw: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a stream.
+
+    `next_cursor` is saved in the transaction that writes the page; handing it back continues after it, also in another
+    process. `total` is the platform's own count, for progress. `last` means the stream is in step for now.
+    """
+
+    stream: Stream
+    records: tuple[Record, ...]
+    next_cursor: str
+    problems: tuple[RecordProblem, ...] = ()
+    total: int | None = None
+    last: bool = False
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShopInfo:
+    """What a storefront says of itself on connecting."""
+
+    name: str
+    currency: str
+    timezone: str
+    version: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One rendered message to one address; `touchpoint_key` is unique and stable over retries.
+
+    `headers` are extra e-mail headers. `extra` passes options that only one provider knows.
+    """
+
+    channel: str
+    to: str
+    touchpoint_key: str
+    text: str
+    subject: str = ""
+    html: str = ""
+    to_name: str = ""
+    locale: str = "en"
+    sender: str = ""
+    sender_name: str = ""
+    reply_to: str = ""
+    unsubscribe_url: str = ""
+    url: str = ""
+    image_url: str = ""
+    expires_at: datetime | None = None
+    member_external_id: str = ""
+    order_external_id: str = ""
+    marketing: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """The provider took the message: its own id for it, and how many billed parts."""
+
+    provider_message_id: str
+    parts: int = 1
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """A webhook exactly as it came in; header names lower-cased, body unread bytes."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes

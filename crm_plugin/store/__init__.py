@@ -1,0 +1,48 @@
+"""Tables, sessions and the tenant scope. Importing the package registers every table on `metadata`."""
+
+from crm_plugin.store.base import metadata
+from crm_plugin.store.members import (
+    consents,
+    identities,
+    member_consents,
+    member_facts,
+    member_tags,
+    members,
+    suppressions,
+)
+from crm_plugin.store.orders import order_lines, orders, products, refunds
+from crm_plugin.store.program import journeys, member_tiers, segments, templates, tier_changes, tier_levels
+from crm_plugin.store.shops import audit_log, connections, inbox, problems, shops, sync_state
+from crm_plugin.store.touchpoints import attempts, delivery_events, inapp_messages, touchpoint_contents, touchpoints
+
+__all__ = [
+    "attempts",
+    "audit_log",
+    "connections",
+    "consents",
+    "delivery_events",
+    "identities",
+    "inapp_messages",
+    "inbox",
+    "journeys",
+    "member_consents",
+    "member_facts",
+    "member_tags",
+    "member_tiers",
+    "members",
+    "metadata",
+    "order_lines",
+    "orders",
+    "problems",
+    "products",
+    "refunds",
+    "segments",
+    "shops",
+    "suppressions",
+    "sync_state",
+    "templates",
+    "tier_changes",
+    "tier_levels",
+    "touchpoint_contents",
+    "touchpoints",
+]

@@ -1,0 +1,104 @@
+"""What every table shares: metadata with naming rules, column types that mean the same on both databases, key helpers.
+
+`shop_id` is the first column of every primary, unique and foreign key (tests/store/test_schema.py walks the metadata).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Integer, MetaData, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from crm_plugin.clock import day_number, from_day_number, require_aware
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as integer microseconds since 1970: sorts, subtracts and indexes alike on both databases."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else to_micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_micros(value)
+
+
+class LocalDay(TypeDecorator[date]):
+    """A calendar day in a named zone, stored as days since 1970-01-01, so that SQL can subtract two of them.
+
+    Expressions that do arithmetic use `type_coerce(column, Integer)`.
+    """
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: date | None, dialect: Dialect) -> int | None:
+        return None if value is None else day_number(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> date | None:
+        return None if value is None else from_day_number(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON document kept as text, keys in the order given, the same bytes on both databases."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else to_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON text, as the `Json` type stores it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_micros(value: datetime) -> int:
+    """An aware datetime as stored. Raises: ValueError for a naive one."""
+    delta = require_aware(value) - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_micros(value: int) -> datetime:
+    """The aware UTC datetime of a stored instant."""
+    seconds, micros = divmod(value, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def shop_key() -> Column[int]:
+    """The tenant column, first in every table's primary key."""
+    return Column("shop_id", BigInteger, primary_key=True, autoincrement=False)
+
+
+def id_key(name: str) -> Column[int]:
+    """An id made by `ids.py`, second in the primary key."""
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+def belongs_to(table: str, *columns: str, ondelete: str = "CASCADE") -> ForeignKeyConstraint:
+    """A foreign key of (shop_id, columns) to the same columns of another table."""
+    names = ("shop_id", *columns)
+    return ForeignKeyConstraint(names, [f"{table}.{name}" for name in names], ondelete=ondelete)

@@ -1,0 +1,140 @@
+"""Members, how they are found, and what they allowed."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
+
+from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+
+# One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, phone, country, else the shop's) and
+# never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or month*100 when only the month is known.
+# `changed_at` moves with every change that a trigger may depend on (birthday, zone). `fingerprint` skips unchanged records.
+members = Table(
+    "members",
+    metadata,
+    shop_key(),
+    id_key("member_id"),
+    Column("external_id", Text),
+    Column("state", Text, nullable=False, default="active"),
+    Column("email", Text, nullable=False, default=""),
+    Column("phone", Text, nullable=False, default=""),
+    Column("first_name", Text, nullable=False, default=""),
+    Column("last_name", Text, nullable=False, default=""),
+    Column("locale", Text, nullable=False, default=""),
+    Column("timezone", Text, nullable=False, default=""),
+    Column("zone", Text, nullable=False),
+    Column("country", Text, nullable=False, default=""),
+    Column("birth_year", Integer),
+    Column("birth_md", Integer),
+    Column("joined_at", Instant),
+    Column("joined_on", LocalDay),
+    Column("attributes", Json, nullable=False, default=dict),
+    Column("updated_at", Instant),
+    Column("first_seen_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("fingerprint", Text, nullable=False, default=""),
+    UniqueConstraint("shop_id", "external_id"),
+    belongs_to("shops"),
+    Index("ix_members_birthday", "shop_id", "birth_md", "zone", sqlite_where=text("birth_md IS NOT NULL"), postgresql_where=text("birth_md IS NOT NULL")),
+    Index("ix_members_changed", "shop_id", "changed_at"),
+    Index("ix_members_joined", "shop_id", "joined_on"),
+)  # fmt: skip
+
+# One row: an address or id by which a member is found. `kind` is email (lower-cased), phone (E.164), account or guest.
+# Several members may hold one value (families share a phone); who is meant then is `sync/identity.py`'s rule. `rank` 0 is the account's
+# own address, 1 a billing address, so that the stronger claim wins.
+identities = Table(
+    "identities",
+    metadata,
+    shop_key(),
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("rank", Integer, nullable=False, default=0),
+    belongs_to("members", "member_id"),
+    Index("ix_identities_member", "shop_id", "member_id"),
+)
+
+# One row: one tag of one member.
+member_tags = Table(
+    "member_tags",
+    metadata,
+    shop_key(),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tag", Text, primary_key=True),
+    belongs_to("members", "member_id"),
+    Index("ix_member_tags_tag", "shop_id", "tag", "member_id"),
+)
+
+# One row: what we keep counted per member, changed in the transaction of the order that changes it. Money is in the shop's currency;
+# `unconverted_orders` counts orders in a currency without an exchange rate, which are in no money sum. `spent_minor` is net of refunds.
+# A member without a counted order or refund may have no row: readers use an outer join and coalesce.
+member_facts = Table(
+    "member_facts",
+    metadata,
+    shop_key(),
+    id_key("member_id"),
+    Column("orders_count", Integer, nullable=False, default=0),
+    Column("refunds_count", Integer, nullable=False, default=0),
+    Column("items_milli", BigInteger, nullable=False, default=0),
+    Column("gross_minor", BigInteger, nullable=False, default=0),
+    Column("refunded_minor", BigInteger, nullable=False, default=0),
+    Column("spent_minor", BigInteger, nullable=False, default=0),
+    Column("discount_minor", BigInteger, nullable=False, default=0),
+    Column("cost_minor", BigInteger, nullable=False, default=0),
+    Column("unconverted_orders", Integer, nullable=False, default=0),
+    Column("first_order_at", Instant),
+    Column("last_order_at", Instant),
+    Column("first_order_on", LocalDay),
+    Column("last_order_on", LocalDay),
+    Column("changed_at", Instant, nullable=False),
+    belongs_to("members", "member_id"),
+    Index("ix_member_facts_last_order", "shop_id", "last_order_on"),
+    Index("ix_member_facts_changed", "shop_id", "changed_at"),
+)
+
+# One row: a statement of consent, never changed or deleted. The newest per (member, channel, topic) decides.
+consents = Table(
+    "consents",
+    metadata,
+    shop_key(),
+    id_key("consent_id"),
+    Column("member_id", BigInteger, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("source", Text, nullable=False, default=""),
+    Column("wording", Text, nullable=False, default=""),
+    Column("proof", Json, nullable=False, default=dict),
+    Column("recorded_at", Instant, nullable=False),
+    belongs_to("members", "member_id"),
+    Index("ix_consents_member", "shop_id", "member_id"),
+)
+
+# One row: what the consent log comes to now; kept in the same transaction as the log.
+member_consents = Table(
+    "member_consents",
+    metadata,
+    shop_key(),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("channel", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("source", Text, nullable=False, default=""),
+    belongs_to("members", "member_id"),
+)
+
+# One row: an address that must not be written to on a channel, with the reason; kept for good.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    shop_key(),
+    Column("channel", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("source", Text, nullable=False, default=""),
+    belongs_to("shops"),
+)

@@ -1,0 +1,109 @@
+"""What the merchant decided: segments, tiers, journeys, templates; and each member's tier with its history."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, UniqueConstraint
+
+from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+
+# One row: a saved rule with a name. `rule_text` is what the merchant wrote, `rule` the stored tree it was checked into.
+segments = Table(
+    "segments",
+    metadata,
+    shop_key(),
+    Column("segment_key", Text, primary_key=True),
+    Column("title", Text, nullable=False, default=""),
+    Column("rule_text", Text, nullable=False),
+    Column("rule", Json, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    belongs_to("shops"),
+)
+
+# One row: one level of a tier programme. `rank` 0 is the lowest; the highest level whose rule holds is the member's.
+tier_levels = Table(
+    "tier_levels",
+    metadata,
+    shop_key(),
+    Column("program_key", Text, primary_key=True),
+    Column("level_key", Text, primary_key=True),
+    Column("rank", Integer, nullable=False),
+    Column("title", Json, nullable=False, default=dict),
+    Column("rule_text", Text, nullable=False),
+    Column("rule", Json, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    UniqueConstraint("shop_id", "program_key", "rank"),
+    belongs_to("shops"),
+)
+
+# One row: the level a member holds now in a programme; no row is no level.
+member_tiers = Table(
+    "member_tiers",
+    metadata,
+    shop_key(),
+    Column("program_key", Text, primary_key=True),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("level_key", Text, nullable=False),
+    Column("since_at", Instant, nullable=False),
+    Column("since_on", LocalDay, nullable=False),
+    belongs_to("members", "member_id"),
+    Index("ix_member_tiers_level", "shop_id", "program_key", "level_key"),
+)
+
+# One row: one change of level, kept for good. An empty level key is "no level". `reason` holds the rule and the facts that decided.
+tier_changes = Table(
+    "tier_changes",
+    metadata,
+    shop_key(),
+    id_key("change_id"),
+    Column("program_key", Text, nullable=False),
+    Column("member_id", BigInteger, nullable=False),
+    Column("from_level", Text, nullable=False, default=""),
+    Column("to_level", Text, nullable=False, default=""),
+    Column("changed_at", Instant, nullable=False),
+    Column("as_of", LocalDay, nullable=False),
+    Column("reason", Json, nullable=False, default=dict),
+    belongs_to("members", "member_id"),
+    Index("ix_tier_changes_member", "shop_id", "member_id", "changed_at"),
+)
+
+# One row: a journey. `planned_through` is the planner's watermark: everything due up to it has been planned.
+journeys = Table(
+    "journeys",
+    metadata,
+    shop_key(),
+    Column("journey_key", Text, primary_key=True),
+    Column("title", Json, nullable=False, default=dict),
+    Column("trigger", Text, nullable=False),
+    Column("trigger_params", Json, nullable=False, default=dict),
+    Column("audience_text", Text, nullable=False, default=""),
+    Column("audience", Json),
+    Column("channels", Json, nullable=False, default=list),
+    Column("template_key", Text, nullable=False),
+    Column("topic", Text, nullable=False, default="marketing"),
+    Column("kind", Text, nullable=False, default="marketing"),
+    Column("send_at", Text, nullable=False, default="10:00"),
+    Column("validity_days", Integer, nullable=False, default=3),
+    Column("enabled", Boolean, nullable=False, default=False),
+    Column("enabled_at", Instant),
+    Column("planned_through", Instant),
+    Column("version", Integer, nullable=False, default=1),
+    Column("updated_at", Instant, nullable=False),
+    belongs_to("shops"),
+)
+
+# One row: the text of one message in one channel and locale. `version` moves with every edit, so that compiled forms can be cached.
+templates = Table(
+    "templates",
+    metadata,
+    shop_key(),
+    Column("template_key", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("locale", Text, primary_key=True),
+    Column("subject", Text, nullable=False, default=""),
+    Column("body_text", Text, nullable=False, default=""),
+    Column("body_html", Text, nullable=False, default=""),
+    Column("url", Text, nullable=False, default=""),
+    Column("version", Integer, nullable=False, default=1),
+    Column("updated_at", Instant, nullable=False),
+    belongs_to("shops"),
+)

@@ -1,0 +1,64 @@
+"""Encryption of credentials at rest (Fernet): two live keys allow rotation."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from crm_plugin.errors import ConfigError
+
+
+class SecretBox:
+    """Seals and opens JSON documents. The first key seals, all keys open."""
+
+    def __init__(self, *keys: str | bytes) -> None:
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError as error:
+            raise ConfigError(
+                "The encryption key is not a Fernet key.",
+                hint="CRM_SECRET_KEY must be 32 bytes in url-safe base64; leave it unset to use the key file in the data directory.",
+            ) from error
+        self._primary = keys[0] if isinstance(keys[0], bytes) else keys[0].encode()
+
+    def seal(self, document: dict[str, Any]) -> bytes:
+        """The document, encrypted."""
+        return self._fernet.encrypt(json.dumps(document).encode())
+
+    def open(self, sealed: bytes) -> dict[str, Any]:
+        """The document again. Raises: ConfigError when it was sealed with another key."""
+        try:
+            document = json.loads(self._fernet.decrypt(bytes(sealed)))
+        except InvalidToken as error:
+            raise ConfigError(
+                "Stored credentials cannot be read with the present key.",
+                hint="Put back the key file or CRM_SECRET_KEY they were saved with, or connect the store again.",
+            ) from error
+        assert isinstance(document, dict)
+        return document
+
+    @property
+    def signing_key(self) -> bytes:
+        """Key for signed links and tokens (itsdangerous); salted per purpose by the caller."""
+        return self._primary
+
+
+def key_file_box(path: Path) -> SecretBox:
+    """The box of the key file, made (mode 0600) when there is none."""
+    try:
+        return SecretBox(path.read_bytes().strip())
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        # Another process was quicker; its key is the one.
+        return SecretBox(path.read_bytes().strip())
+    with os.fdopen(handle, "wb") as file:
+        file.write(Fernet.generate_key())
+    return SecretBox(path.read_bytes().strip())

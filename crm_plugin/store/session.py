@@ -1,0 +1,83 @@
+"""Engines and transactions. `Database.write()` is the only place that commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+
+_WRITE = "crm_write"
+# A writer waits this long for another writer before SQLite says "database is locked".
+_BUSY_MS = 30_000
+
+
+def make_engine(url: str | URL, **options: Any) -> Engine:
+    """An engine for SQLite (WAL, foreign keys on, transactions begun by us) or PostgreSQL.
+
+    A PostgreSQL URL may name no driver; pg8000 is used, for its licence.
+    """
+    parsed = make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+pg8000")
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, **options)
+    engine = create_engine(parsed, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False}, **options)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling begins late and commits early; we say BEGIN ourselves (see _begin_sqlite).
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_MS}",
+        "cache_size=-65536",
+        "temp_store=MEMORY",
+        "mmap_size=268435456",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a deferred transaction that reads first and writes later fails instead of waiting.
+    immediate = connection.get_execution_options().get(_WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+class Database:
+    """An engine with the two ways to use it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._writer = engine.execution_options(**{_WRITE: True})
+
+    @classmethod
+    def at(cls, url: str | URL) -> Database:
+        """The database at that URL."""
+        return cls(make_engine(url))
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back whole on any exception."""
+        with self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view; nothing is kept."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()

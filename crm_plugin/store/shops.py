@@ -1,0 +1,108 @@
+"""The tenants and what is configured for each."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, Text, UniqueConstraint
+
+from crm_plugin.store.base import Instant, Json, belongs_to, id_key, metadata, shop_key
+
+# One row: an installed store. `credentials` is Fernet-encrypted JSON. `settings` holds quiet hours, brand, exchange rates and so on.
+shops = Table(
+    "shops",
+    metadata,
+    shop_key(),
+    Column("name", Text, nullable=False),
+    Column("title", Text, nullable=False, default=""),
+    Column("platform", Text, nullable=False),
+    Column("url", Text, nullable=False, default=""),
+    Column("currency", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("locale", Text, nullable=False, default="en"),
+    Column("status", Text, nullable=False, default="connected"),
+    Column("status_detail", Text, nullable=False, default=""),
+    Column("settings", Json, nullable=False, default=dict),
+    Column("credentials", LargeBinary),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("name", name="uq_shops_name"),
+)
+
+# One row: one sender (smtp, twilio, ...) of a shop. `settings` is Fernet-encrypted JSON, for it may hold secrets.
+connections = Table(
+    "connections",
+    metadata,
+    shop_key(),
+    Column("adapter", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("settings", LargeBinary, nullable=False),
+    Column("enabled", Boolean, nullable=False, default=True),
+    Column("status", Text, nullable=False, default="unchecked"),
+    Column("status_detail", Text, nullable=False, default=""),
+    Column("updated_at", Instant, nullable=False),
+    belongs_to("shops"),
+)
+
+# One row: how far one stream of a shop has been pulled. `cursor` is the adapter's own, opaque to us.
+sync_state = Table(
+    "sync_state",
+    metadata,
+    shop_key(),
+    Column("stream", Text, primary_key=True),
+    Column("cursor", Text, nullable=False, default=""),
+    Column("phase", Text, nullable=False, default="idle"),
+    Column("done", Integer, nullable=False, default=0),
+    Column("total", Integer),
+    Column("started_at", Instant),
+    Column("updated_at", Instant, nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+    belongs_to("shops"),
+)
+
+# One row: a record that could not be read, with its raw text; `state` is open, resolved or dismissed.
+problems = Table(
+    "problems",
+    metadata,
+    shop_key(),
+    id_key("problem_id"),
+    Column("stream", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("path", Text, nullable=False, default=""),
+    Column("reason", Text, nullable=False),
+    Column("raw", Text, nullable=False),
+    Column("state", Text, nullable=False, default="open"),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    UniqueConstraint("shop_id", "stream", "external_id"),
+    belongs_to("shops"),
+)
+
+# One row: a webhook as it came in, stored before anything is done with it; repeats fall on the unique key.
+inbox = Table(
+    "inbox",
+    metadata,
+    shop_key(),
+    id_key("inbox_id"),
+    Column("source", Text, nullable=False),
+    Column("dedupe_key", Text, nullable=False),
+    Column("topic", Text, nullable=False, default=""),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False, default="new"),
+    Column("detail", Text, nullable=False, default=""),
+    Column("received_at", Instant, nullable=False),
+    Column("handled_at", Instant),
+    UniqueConstraint("shop_id", "source", "dedupe_key"),
+    belongs_to("shops"),
+)
+
+# One row: who changed what, for the audit log. `actor` is "cli", "page:<who>" or "job:<name>".
+audit_log = Table(
+    "audit_log",
+    metadata,
+    shop_key(),
+    id_key("audit_id"),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("detail", Json, nullable=False, default=dict),
+    belongs_to("shops"),
+)
+

@@ -1,0 +1,73 @@
+"""Finding a shop; what the rest of the code carries about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from crm_plugin.errors import NotFound
+from crm_plugin.store.shops import shops
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """One tenant, without its credentials."""
+
+    shop_id: int
+    name: str
+    title: str
+    platform: str
+    url: str
+    currency: str
+    timezone: str
+    locale: str
+    status: str = "connected"
+    status_detail: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rates(self) -> dict[str, Decimal]:
+        """Exchange rates the merchant set: units of the shop's currency for one unit of the other."""
+        return {code: Decimal(str(rate)) for code, rate in self.settings.get("rates", {}).items()}
+
+
+def shop_named(connection: Connection, name: str) -> Shop:
+    """The shop of that name. Raises: NotFound listing the names there are."""
+    row = connection.execute(select(shops).where(shops.c.name == name)).first()
+    if row is None:
+        names = [n for (n,) in connection.execute(select(shops.c.name).order_by(shops.c.name))]
+        hint = f"There are: {', '.join(names)}." if names else "Add one with `crm-plugin shop add`."
+        raise NotFound(f"There is no shop named {name!r}.", hint=hint)
+    return _shop(row)
+
+
+def shop_by_id(connection: Connection, shop_id: int) -> Shop:
+    """The shop with that id. Raises: NotFound."""
+    row = connection.execute(select(shops).where(shops.c.shop_id == shop_id)).first()
+    if row is None:
+        raise NotFound("That shop is no longer here.")
+    return _shop(row)
+
+
+def all_shops(connection: Connection) -> list[Shop]:
+    """Every shop, by name."""
+    return [_shop(row) for row in connection.execute(select(shops).order_by(shops.c.name))]
+
+
+def _shop(row: Row[Any]) -> Shop:
+    return Shop(
+        shop_id=row.shop_id,
+        name=row.name,
+        title=row.title,
+        platform=row.platform,
+        url=row.url,
+        currency=row.currency,
+        timezone=row.timezone,
+        locale=row.locale,
+        status=row.status,
+        status_detail=row.status_detail,
+        settings=row.settings or {},
+    )

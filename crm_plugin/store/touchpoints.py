@@ -1,0 +1,123 @@
+"""Planned contacts and what became of them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
+
+from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+
+_WAITING = text("state IN ('planned', 'retry_wait')")
+_IN_FLIGHT = text("state = 'in_flight'")
+
+# One row: one planned contact of one member in one journey step on one occasion (ISO date of the birthday, order id, "lapse:<order id>").
+# The unique key is what makes "never twice" true. `subject_order_id` is the order it speaks of. `fence` grows with every claim, so a worker
+# whose lease ran out cannot settle a row that another has taken. `reason` says why it was skipped, missed, failed or deferred.
+touchpoints = Table(
+    "touchpoints",
+    metadata,
+    shop_key(),
+    id_key("touchpoint_id"),
+    Column("journey_key", Text, nullable=False),
+    Column("member_id", BigInteger, nullable=False),
+    Column("step", Integer, nullable=False, default=0),
+    Column("occasion", Text, nullable=False),
+    Column("journey_version", Integer, nullable=False, default=1),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("reason_detail", Text, nullable=False, default=""),
+    Column("channel", Text, nullable=False, default=""),
+    Column("adapter", Text, nullable=False, default=""),
+    Column("address", Text, nullable=False, default=""),
+    Column("subject_order_id", BigInteger),
+    Column("occasion_on", LocalDay, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("next_try_at", Instant, nullable=False),
+    Column("valid_until", Instant, nullable=False),
+    Column("planned_at", Instant, nullable=False),
+    Column("claimed_until", Instant),
+    Column("fence", Integer, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("provider_message_id", Text),
+    Column("accepted_at", Instant),
+    Column("settled_at", Instant),
+    Column("updated_at", Instant, nullable=False),
+    UniqueConstraint("shop_id", "journey_key", "member_id", "step", "occasion", name="uq_touchpoints_key"),
+    belongs_to("members", "member_id"),
+    Index("ix_touchpoints_due", "shop_id", "next_try_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    Index("ix_touchpoints_lease", "shop_id", "claimed_until", sqlite_where=_IN_FLIGHT, postgresql_where=_IN_FLIGHT),
+    Index("ix_touchpoints_member", "shop_id", "member_id", "due_at"),
+    Index("ix_touchpoints_state", "shop_id", "state", "due_at"),
+    Index("ix_touchpoints_provider", "shop_id", "adapter", "provider_message_id"),
+)
+
+# One row: what was rendered for a touchpoint, kept so that the Outbox shows the very message.
+touchpoint_contents = Table(
+    "touchpoint_contents",
+    metadata,
+    shop_key(),
+    id_key("touchpoint_id"),
+    Column("locale", Text, nullable=False, default=""),
+    Column("subject", Text, nullable=False, default=""),
+    Column("body_text", Text, nullable=False, default=""),
+    Column("body_html", Text, nullable=False, default=""),
+    Column("url", Text, nullable=False, default=""),
+    Column("rendered_at", Instant, nullable=False),
+    belongs_to("touchpoints", "touchpoint_id"),
+)
+
+# One row: one call to a provider for a touchpoint. `outcome` is empty while the call is under way.
+attempts = Table(
+    "attempts",
+    metadata,
+    shop_key(),
+    Column("touchpoint_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt_no", Integer, primary_key=True, autoincrement=False),
+    Column("adapter", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("outcome", Text, nullable=False, default=""),
+    Column("error_code", Text, nullable=False, default=""),
+    Column("error", Text, nullable=False, default=""),
+    Column("parts", Integer),
+    belongs_to("touchpoints", "touchpoint_id"),
+)
+
+# One row: one event a provider told us about a touchpoint.
+delivery_events = Table(
+    "delivery_events",
+    metadata,
+    shop_key(),
+    id_key("event_id"),
+    Column("adapter", Text, nullable=False),
+    Column("provider_event_id", Text, nullable=False),
+    Column("touchpoint_id", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("raw", Json, nullable=False, default=dict),
+    Column("received_at", Instant, nullable=False),
+    UniqueConstraint("shop_id", "adapter", "provider_event_id"),
+    belongs_to("touchpoints", "touchpoint_id"),
+    Index("ix_delivery_events_touchpoint", "shop_id", "touchpoint_id"),
+)
+
+# One row: a message in a member's in-app inbox, served to the storefront.
+inapp_messages = Table(
+    "inapp_messages",
+    metadata,
+    shop_key(),
+    id_key("message_id"),
+    Column("touchpoint_key", Text, nullable=False),
+    Column("member_id", BigInteger, nullable=False),
+    Column("title", Text, nullable=False, default=""),
+    Column("body", Text, nullable=False, default=""),
+    Column("url", Text, nullable=False, default=""),
+    Column("image_url", Text, nullable=False, default=""),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("read_at", Instant),
+    Column("clicked_at", Instant),
+    UniqueConstraint("shop_id", "touchpoint_key"),
+    belongs_to("members", "member_id"),
+    Index("ix_inapp_member", "shop_id", "member_id", "created_at"),
+)
