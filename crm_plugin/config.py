@@ -24,7 +24,9 @@ class EnvironmentSetting:
 ENVIRONMENT = (
     EnvironmentSetting("CRM_DATABASE_URL", "Database URL; SQLite in the data directory when unset."),
     EnvironmentSetting("CRM_DATA_DIR", "Where the database, the key file and logs are kept."),
-    EnvironmentSetting("CRM_SECRET_KEY", "Fernet key (several, comma separated, to rotate); a key file when unset.", True),
+    EnvironmentSetting(
+        "CRM_SECRET_KEY", "Fernet key (several, comma separated, to rotate); a key file when unset.", True
+    ),
     EnvironmentSetting("CRM_PUBLIC_URL", "Address under which customers reach this server: unsubscribe links, in-app."),
 )
 
@@ -52,7 +54,8 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"The data directory {data_dir} cannot be made: {error.strerror}.", hint="Set CRM_DATA_DIR to a writable folder."
+            f"The data directory {data_dir} cannot be made: {error.strerror}.",
+            hint="Set CRM_DATA_DIR to a writable folder.",
         ) from error
     keys = tuple(key.strip() for key in env.get("CRM_SECRET_KEY", "").split(",") if key.strip())
     return Config(

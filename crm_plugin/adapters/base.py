@@ -35,7 +35,7 @@ class SettingType(StrEnum):
     """How a setting is typed, shown and read."""
 
     TEXT = "text"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105
     URL = "url"
     INTEGER = "integer"
     CHOICE = "choice"
@@ -114,5 +114,5 @@ class Adapter(ABC):
     def check(self) -> list[Problem]:
         """A cheap probe of address and credentials; an empty list means all is well. Never raises for what it probes."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most adapters hold nothing)
         """Give back connections; safe to call twice."""

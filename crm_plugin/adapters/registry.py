@@ -55,7 +55,8 @@ def channel_class(name: str) -> type[ChannelAdapter]:
 def _load(path: str) -> type[Adapter]:
     module, _, attribute = path.partition(":")
     loaded = getattr(import_module(module), attribute)
-    assert isinstance(loaded, type) and issubclass(loaded, Adapter)
+    assert isinstance(loaded, type)
+    assert issubclass(loaded, Adapter)
     return loaded
 
 

@@ -6,6 +6,8 @@ from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueCo
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
+_HAS_BIRTHDAY = text("birth_md IS NOT NULL")
+
 # One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, phone, country, else the shop's) and
 # never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or month*100 when only the month is known.
 # `changed_at` moves with every change that a trigger may depend on (birthday, zone). `fingerprint` skips unchanged records.
@@ -35,10 +37,12 @@ members = Table(
     Column("fingerprint", Text, nullable=False, default=""),
     UniqueConstraint("shop_id", "external_id"),
     belongs_to("shops"),
-    Index("ix_members_birthday", "shop_id", "birth_md", "zone", sqlite_where=text("birth_md IS NOT NULL"), postgresql_where=text("birth_md IS NOT NULL")),
+    Index(
+        "ix_members_birthday", "shop_id", "birth_md", "zone", sqlite_where=_HAS_BIRTHDAY, postgresql_where=_HAS_BIRTHDAY
+    ),
     Index("ix_members_changed", "shop_id", "changed_at"),
     Index("ix_members_joined", "shop_id", "joined_on"),
-)  # fmt: skip
+)
 
 # One row: an address or id by which a member is found. `kind` is email (lower-cased), phone (E.164), account or guest.
 # Several members may hold one value (families share a phone); who is meant then is `sync/identity.py`'s rule. `rank` 0 is the account's

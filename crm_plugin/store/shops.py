@@ -105,4 +105,3 @@ audit_log = Table(
     Column("detail", Json, nullable=False, default=dict),
     belongs_to("shops"),
 )
-

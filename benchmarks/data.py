@@ -1,0 +1,91 @@
+"""Made-up shops of any size: the same records for the same seed, few buy often and many buy once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, insert
+
+from crm_plugin.records import MemberRecord, OrderLineRecord, OrderRecord, OrderStatus, Page, Stream
+from crm_plugin.store import shops
+from crm_plugin.store.tenants import Shop, shop_by_id
+
+END = datetime(2026, 11, 1, tzinfo=UTC)
+PAGE = 100
+_SKUS = 400
+
+
+def make_shop(connection: Connection, shop_id: int = 1) -> Shop:
+    """A shop row to load into."""
+    connection.execute(
+        insert(shops).values(
+            shop_id=shop_id,
+            name=f"bench-{shop_id}",
+            platform="csv",
+            currency="EUR",
+            timezone="Europe/Paris",
+            created_at=END,
+        )
+    )
+    return shop_by_id(connection, shop_id)
+
+
+def member_pages(count: int) -> Iterator[Page]:
+    """Accounts with an address, half of them with a birthday, a tenth without consent."""
+    zones = ("Europe/Paris", "Europe/London", "America/New_York", "Asia/Shanghai")
+    for start in range(0, count, PAGE):
+        records = tuple(
+            MemberRecord(
+                external_id=str(number),
+                email=f"member{number}@example.test",
+                first_name=f"First{number % 997}",
+                last_name=f"Last{number % 1999}",
+                timezone=zones[number % 4],
+                country=("FR", "GB", "US", "CN")[number % 4],
+                birth_month=number % 12 + 1 if number % 2 else None,
+                birth_day=number % 28 + 1 if number % 2 else None,
+                joined_at=END - timedelta(days=1000 - number % 900),
+                updated_at=END - timedelta(days=number % 30),
+            )
+            for number in range(start, min(start + PAGE, count))
+        )
+        yield Page(stream=Stream.MEMBERS, records=records, next_cursor=str(start + PAGE), total=count)
+
+
+def order_pages(count: int, members: int, seed: int, first: int = 0, page: int = PAGE) -> Iterator[Page]:
+    """Orders in the order of their dates over three years, 2.4 lines each, spread over the members by a power law."""
+    random_ = random.Random(seed + first)
+    begin = END - timedelta(days=1095)
+    step = timedelta(days=1095) / max(count, 1)
+    for start in range(first, first + count, page):
+        records = []
+        for number in range(start, min(start + page, first + count)):
+            placed = begin + step * (number - first)
+            lines = tuple(
+                OrderLineRecord(
+                    sku=f"SKU-{random_.randrange(_SKUS):03d}",
+                    title=f"Product {number % _SKUS}",
+                    quantity=float(random_.randint(1, 3)),
+                    total_minor=random_.randrange(500, 9000),
+                )
+                for _ in range((2, 3, 2, 3, 2)[number % 5])
+            )
+            total = sum(line.total_minor for line in lines)
+            records.append(
+                OrderRecord(
+                    external_id=str(number),
+                    number=str(number),
+                    status=OrderStatus.COMPLETED if number % 20 else OrderStatus.CANCELLED,
+                    platform_status="completed" if number % 20 else "cancelled",
+                    currency="EUR",
+                    total_minor=total,
+                    member_external_id=str(int(members * random_.random() ** 2)),
+                    placed_at=placed,
+                    paid_at=placed,
+                    updated_at=placed + timedelta(days=2),
+                    lines=lines,
+                )
+            )
+        yield Page(stream=Stream.ORDERS, records=tuple(records), next_cursor=str(start + page), total=count)

@@ -1,0 +1,98 @@
+"""What every benchmark shares: options, results, interleaved medians, and the databases to measure on."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crm_plugin.store import metadata
+from crm_plugin.store.session import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    members: int = 100_000
+    repeats: int = 3
+    seed: int = 7
+    postgres: bool = True
+    say: Callable[[str], None] = lambda _text: None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the report. `ratio` is ours over limit in the sense of `budget`; `at_least` tells which side is good."""
+
+    name: str
+    ours: float
+    limit: float
+    unit: str
+    budget: float
+    at_least: bool
+    against: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """Ours divided by the limit."""
+        return self.ours / self.limit if self.limit else float("inf")
+
+    @property
+    def kept(self) -> bool:
+        """Whether the budget is kept."""
+        return self.ratio >= self.budget if self.at_least else self.ratio <= self.budget
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**asdict(self), "ratio": round(self.ratio, 4), "kept": self.kept}
+
+
+Benchmark = Callable[[Options], Iterator[Result]]
+REGISTRY: dict[str, Benchmark] = {}
+
+
+def benchmark(name: str) -> Callable[[Benchmark], Benchmark]:
+    """Register a benchmark under a name that the command line can select."""
+
+    def register(function: Benchmark) -> Benchmark:
+        REGISTRY[name] = function
+        return function
+
+    return register
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call, with the garbage of the call before collected first."""
+    gc.collect()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def medians(repeats: int, *works: Callable[[], object]) -> list[float]:
+    """The median time of each, run in turns so that a noisy moment hits all alike."""
+    times: list[list[float]] = [[] for _ in works]
+    for _ in range(repeats):
+        for slot, work in zip(times, works, strict=True):
+            slot.append(seconds(work))
+    return [statistics.median(slot) for slot in times]
+
+
+@contextmanager
+def sqlite_database() -> Iterator[Database]:
+    """A fresh file database with all tables, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
+        database = Database.at(f"sqlite:///{Path(folder) / 'bench.sqlite3'}")
+        metadata.create_all(database.engine)
+        try:
+            yield database
+        finally:
+            database.dispose()

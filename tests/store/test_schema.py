@@ -1,0 +1,57 @@
+"""The promises every table keeps, and that migrations give exactly these tables."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint
+
+from crm_plugin.errors import ConfigError
+from crm_plugin.store import metadata, migrate
+from crm_plugin.store.session import Database, make_engine
+
+TABLES = [pytest.param(table, id=table.name) for table in metadata.sorted_tables]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_shop_id_comes_first_in_every_key(table: Table) -> None:
+    assert next(iter(table.primary_key.columns)).name == "shop_id"
+    for constraint in table.constraints:
+        if isinstance(constraint, ForeignKeyConstraint):
+            assert constraint.column_keys[0] == "shop_id"
+            assert constraint.elements[0].column.name == "shop_id"
+        if isinstance(constraint, UniqueConstraint) and constraint.name != "uq_shops_name":
+            assert next(iter(constraint.columns)).name == "shop_id"
+    for index in table.indexes:
+        assert index.columns[0].name == "shop_id"
+
+
+def test_migrations_give_exactly_the_tables(empty_database_url: str) -> None:
+    engine = make_engine(empty_database_url)
+    assert migrate.pending(engine)
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    assert not migrate.pending(engine)
+    engine.dispose()
+
+
+def test_upgrade_twice_changes_nothing(empty_database_url: str) -> None:
+    engine = make_engine(empty_database_url)
+    migrate.upgrade(engine)
+    migrate.upgrade(engine)
+    assert migrate.current(engine) == migrate.head()
+    engine.dispose()
+
+
+def test_newer_database_is_refused(empty_database_url: str) -> None:
+    database = Database.at(empty_database_url)
+    migrate.upgrade(database.engine)
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match="9999"):
+        migrate.upgrade(database.engine)
+    assert migrate.current(database.engine) == "9999"
+    database.dispose()
