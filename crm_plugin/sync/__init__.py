@@ -1,0 +1,1 @@
+"""From a storefront's pages to rows: pull, upsert, identity, facts, problems."""
