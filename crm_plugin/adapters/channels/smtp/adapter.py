@@ -1,0 +1,116 @@
+"""The SMTP channel: settings, sending, check."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
+from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.channels.mime import ascii_address, skeleton
+from crm_plugin.adapters.channels.smtp.connection import Connection, Pool, Server
+from crm_plugin.clock import Clock, SystemClock
+from crm_plugin.errors import AdapterError, InvalidInput, PermanentError
+from crm_plugin.http_client import excerpt
+from crm_plugin.records import Message, SendResult
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class SmtpChannel(ChannelAdapter):
+    """E-mail through an SMTP server; connections are kept open and shared by all threads.
+
+    SMTP knows no idempotency key: the Message-ID, made from the touchpoint's key, is what tells a repeat apart.
+    """
+
+    name = "smtp"
+    label = "SMTP"
+    channel = "email"
+    capabilities = frozenset({Capability.SEND_MESSAGE, Capability.HTML, Capability.NEEDS_EMAIL})
+    settings = (
+        Setting("host", "Mail server", help="For example smtp.example.com."),
+        Setting("port", "Port", SettingType.INTEGER, "587 with STARTTLS, 465 with TLS.", default=587),
+        Setting(
+            "security",
+            "Encryption",
+            SettingType.CHOICE,
+            "none only for a server on this machine.",
+            default="starttls",
+            choices=("starttls", "tls", "none"),
+        ),
+        Setting("username", "User name", help="Empty when the server wants no login.", required=False, default=""),
+        Setting("password", "Password", SettingType.SECRET, "Often an app password.", required=False, default=""),
+        Setting("from_address", "Sender address", help="An address this server may send for."),
+        Setting("from_name", "Sender name", help="What the inbox shows; the shop's name.", required=False, default=""),
+        Setting("reply_to", "Reply address", help="Empty for the sender address.", required=False, default=""),
+        Setting("timeout", "Time-out in seconds", SettingType.INTEGER, "For each answer.", required=False, default=30),
+    )
+
+    def __init__(
+        self, values: Mapping[str, Any], *, clock: Clock | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`clock` gives the Date header; `tls` replaces the system's trust, for a server with its own certificate."""
+        super().__init__(values)
+        self._clock = clock or SystemClock()
+        self.server = Server(
+            host=self.values["host"],
+            port=_within("port", self.values["port"], 65535),
+            security=self.values["security"],
+            username=self.values["username"],
+            password=self.values["password"],
+            timeout=float(_within("timeout", self.values["timeout"], 600)),
+            tls=tls,
+        )
+        for key in ("from_address", "reply_to"):
+            _check_address(key, self.values[key])
+        self._pool = Pool(self.server)
+
+    def send(self, message: Message, *, idempotency_key: str) -> SendResult:
+        """Hand one mail over. The message's own sender goes before the connection's."""
+        if not (message.text or message.html):
+            raise PermanentError("The message is empty.", adapter=self.name, operation="build")
+        form = skeleton(
+            message.sender or self.values["from_address"],
+            message.sender_name or self.values["from_name"],
+            message.reply_to or self.values["reply_to"],
+        )
+        mail = form.build(message, date=self._clock.now())
+        code, text = self._pool.send(mail)
+        return SendResult(mail.message_id, raw={"code": code, "reply": excerpt(text)})
+
+    def check(self) -> list[Problem]:
+        """Connect, encrypt, log in, leave."""
+        try:
+            Connection(self.server).close()
+        except AdapterError as error:
+            return [Problem(error.code, error.message, error.hint)]
+        if self.server.security == "none" and self.server.host not in _LOOPBACK:
+            return [
+                Problem(
+                    "no_encryption",
+                    "Mail and password go to the server unencrypted.",
+                    "Choose STARTTLS or TLS.",
+                    Severity.WARNING,
+                )
+            ]
+        return []
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._pool.close()
+
+
+def _within(key: str, value: int, most: int) -> int:
+    if not 1 <= value <= most:
+        raise InvalidInput(f"The {key} must be between 1 and {most}, not {value}.", field=key)
+    return value
+
+
+def _check_address(key: str, value: str) -> None:
+    if not value:
+        return
+    try:
+        ascii_address(value)
+    except ValueError as error:
+        raise InvalidInput(f"{value!r} cannot be used: {error}.", field=key, hint="Like shop@example.com.") from error

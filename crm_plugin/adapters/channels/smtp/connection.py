@@ -1,0 +1,314 @@
+"""One SMTP connection that is kept, and the pool that threads take them from.
+
+A message costs two round trips: MAIL, RCPT and DATA go out together (PIPELINING, RFC 2920) where the server offers it, then the
+body. What can go wrong is told apart by one line, the end of the body: before it nothing can have been delivered, after it we
+cannot know.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from crm_plugin.adapters.channels.mime import Mail
+from crm_plugin.adapters.channels.smtp.replies import Stage, error_for
+from crm_plugin.errors import ActionRequired, AdapterError, OutcomeUnknown, TransientError
+
+# Servers commonly close after a hundred mails or a minute without one; we go first.
+MAILS_PER_CONNECTION = 100
+IDLE_SECONDS = 45.0
+# In a body, a dot that begins a line is doubled, for a line of one dot ends the body.
+_DOT_LINE = re.compile(rb"\r\n\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where to connect and how. `security` is "starttls", "tls" or "none"."""
+
+    host: str
+    port: int
+    security: str
+    username: str
+    password: str = field(repr=False)
+    timeout: float
+    tls: ssl.SSLContext | None = None
+
+
+class ConnectionLost(Exception):
+    """The connection broke before the body was complete: nothing was delivered."""
+
+
+class Connection:
+    """A session with one server, greeted, encrypted and logged in. Used by one thread at a time."""
+
+    def __init__(self, server: Server) -> None:
+        self.sent = 0
+        self.broken = False
+        self.used_at = time.monotonic()
+        self._smtp = _open(server)
+        self._pipelining = self._smtp.has_extn("pipelining")
+        self._size = self._smtp.has_extn("size")
+
+    @property
+    def worn(self) -> bool:
+        """Whether it should be left rather than used again."""
+        return self.sent >= MAILS_PER_CONNECTION or time.monotonic() - self.used_at > IDLE_SECONDS
+
+    def send(self, mail: Mail) -> tuple[int, str]:
+        """Send one mail: the server's last reply.
+
+        Raises: ConnectionLost before the body was complete, OutcomeUnknown after it; else the error of the reply.
+        """
+        size = f" SIZE={len(mail.data)}" if self._size else ""
+        commands = [
+            (Stage.SENDER, f"MAIL FROM:<{mail.sender}>{size}"),
+            (Stage.RECIPIENT, f"RCPT TO:<{mail.recipient}>"),
+            (Stage.DATA, "DATA"),
+        ]
+        try:
+            refused = self._together(commands) if self._pipelining else self._one_by_one(commands)
+        except OSError as error:
+            raise ConnectionLost(str(error)) from error
+        if refused is not None:
+            self._reset()
+            if refused.status == 421:
+                raise ConnectionLost(refused.excerpt) from refused
+            raise refused
+        try:
+            # `sendall` that fails has not handed over the last bytes, so the server never saw the end of the message.
+            self._smtp.send(_DOT_LINE.sub(b"\r\n..", mail.data) + b".\r\n")
+        except OSError as error:
+            raise ConnectionLost(str(error)) from error
+        self.sent += 1
+        return self._last_reply()
+
+    def _last_reply(self) -> tuple[int, str]:
+        try:
+            code, text = self._reply()
+        except OSError as error:
+            raise OutcomeUnknown(
+                "The mail was handed over, and the mail server's answer did not come.",
+                adapter="smtp",
+                operation=Stage.DATA.value,
+                hint="It may have been sent; look in the mail server's log for the Message-ID.",
+            ) from error
+        if not 200 <= code < 300:
+            raise error_for(Stage.DATA, code, text)
+        return code, text
+
+    def _together(self, commands: list[tuple[Stage, str]]) -> AdapterError | None:
+        """Write all commands, then read all replies; the first refusal, for those after it only follow from it."""
+        self._smtp.send("".join(f"{command}\r\n" for _, command in commands))
+        refused: AdapterError | None = None
+        for stage, _ in commands:
+            try:
+                code, text = self._reply()
+            except OSError:
+                if refused is None:
+                    raise
+                self.broken = True
+                return refused
+            if stage is Stage.DATA and code == 354:
+                if refused is not None:
+                    # The server wants a body although nobody is left to get it; an empty one delivers to nobody.
+                    self._smtp.send(".\r\n")
+                    self._reply()
+            elif refused is None and (stage is Stage.DATA or not 200 <= code < 300):
+                refused = error_for(stage, code, text)
+        return refused
+
+    def _one_by_one(self, commands: list[tuple[Stage, str]]) -> AdapterError | None:
+        for stage, command in commands:
+            self._smtp.send(f"{command}\r\n")
+            code, text = self._reply()
+            if code != 354 if stage is Stage.DATA else not 200 <= code < 300:
+                return error_for(stage, code, text)
+        return None
+
+    def _reset(self) -> None:
+        """End a refused mail, so that the next may begin; a server that hangs up instead changes nothing about the refusal."""
+        if self.broken:
+            return
+        try:
+            self._smtp.rset()
+        except OSError:
+            self.broken = True
+
+    def _reply(self) -> tuple[int, str]:
+        code, text = self._smtp.getreply()
+        if code == 421:
+            self.broken = True  # It announces the end of the connection.
+        elif code < 200:
+            raise smtplib.SMTPServerDisconnected("what the server says is no SMTP reply")
+        return code, text.decode("utf-8", "replace")
+
+    def close(self, *, politely: bool = True) -> None:
+        """Take leave; what the server says to that does not matter any more."""
+        try:
+            if politely and not self.broken:
+                self._smtp.quit()
+        except OSError:
+            pass
+        finally:
+            self._smtp.close()
+
+
+class Pool:
+    """Connections lent to one thread at a time; as many stay open as there were senders at once."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    def send(self, mail: Mail) -> tuple[int, str]:
+        """Send over a kept connection, or a new one when there is none or the kept one was closed meanwhile."""
+        kept = self._take()
+        if kept is not None:
+            try:
+                return self._over(kept, mail)
+            except ConnectionLost:
+                pass  # Closed by the server while it stood idle: nothing was delivered, a new one is worth one try.
+        try:
+            return self._over(Connection(self._server), mail)
+        except ConnectionLost as lost:
+            raise TransientError(
+                f"The mail server closed the connection before the mail was handed over: {lost}.",
+                adapter="smtp",
+                operation="send",
+            ) from lost
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when it comes back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _over(self, connection: Connection, mail: Mail) -> tuple[int, str]:
+        with self._lent(connection):
+            return connection.send(mail)
+
+    @contextmanager
+    def _lent(self, connection: Connection) -> Iterator[None]:
+        try:
+            yield
+        except (ConnectionLost, OutcomeUnknown):
+            connection.close(politely=False)
+            raise
+        except AdapterError:
+            self._give_back(connection)
+            raise
+        except BaseException:
+            connection.close(politely=False)
+            raise
+        self._give_back(connection)
+
+    def _take(self) -> Connection | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if not connection.worn:
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: Connection) -> None:
+        connection.used_at = time.monotonic()
+        with self._lock:
+            kept = not (self._closed or connection.broken)
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            connection.close()
+
+
+def _open(server: Server) -> smtplib.SMTP:
+    """Connect, greet, encrypt, log in. Raises: TransientError, ActionRequired."""
+    smtp: smtplib.SMTP | None = None
+    name = _our_name()
+    try:
+        if server.security == "tls":
+            smtp = smtplib.SMTP_SSL(
+                server.host, server.port, local_hostname=name, timeout=server.timeout, context=_tls(server)
+            )
+        else:
+            smtp = smtplib.SMTP(server.host, server.port, local_hostname=name, timeout=server.timeout)
+        smtp.ehlo_or_helo_if_needed()
+        if server.security == "starttls":
+            smtp.starttls(context=_tls(server))
+            smtp.ehlo()
+        if server.username:
+            smtp.login(server.username, server.password)
+    except (OSError, UnicodeError) as error:
+        if smtp is not None:
+            smtp.close()
+        raise _opening_error(server, error) from error
+    return smtp
+
+
+def _opening_error(server: Server, error: Exception) -> AdapterError:
+    where = f"{server.host}:{server.port}"
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return error_for(Stage.LOGIN, error.smtp_code, _text(error))
+    if isinstance(error, smtplib.SMTPResponseException):
+        return error_for(Stage.CONNECT, error.smtp_code, _text(error))
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return ActionRequired(
+            f"The mail server {where} does not offer what the connection asks for: {error}",
+            adapter="smtp",
+            operation=Stage.CONNECT.value,
+            hint="Choose another encryption or port, or leave the user name empty if it wants no login.",
+        )
+    if isinstance(error, UnicodeError):
+        return ActionRequired(
+            "The mail server's name, the user name or the password holds letters that SMTP cannot carry.",
+            adapter="smtp",
+            operation=Stage.CONNECT.value,
+            hint="Use letters, digits and signs of a plain English keyboard.",
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ActionRequired(
+            f"The certificate of the mail server {where} cannot be trusted: {error.verify_message}.",
+            adapter="smtp",
+            operation=Stage.CONNECT.value,
+            hint="Use the host name that stands in the certificate.",
+        )
+    if isinstance(error, ssl.SSLError):
+        return ActionRequired(
+            f"The mail server {where} does not speak TLS on this port as set.",
+            adapter="smtp",
+            operation=Stage.CONNECT.value,
+            hint="Port 465 goes with TLS, port 587 with STARTTLS.",
+        )
+    return TransientError(
+        f"The mail server {where} cannot be reached: {error}.",
+        adapter="smtp",
+        operation=Stage.CONNECT.value,
+        hint="Check host and port; the message waits and is tried again.",
+    )
+
+
+def _tls(server: Server) -> ssl.SSLContext:
+    return server.tls or ssl.create_default_context()
+
+
+def _text(error: smtplib.SMTPResponseException) -> str:
+    said = error.smtp_error
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+
+
+def _our_name() -> str:
+    """What we call ourselves in EHLO; asking DNS for the full name, as smtplib does, can take seconds."""
+    name = socket.gethostname()
+    return name if "." in name and name.isascii() else "[127.0.0.1]"

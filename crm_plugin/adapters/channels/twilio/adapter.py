@@ -1,0 +1,221 @@
+"""The Twilio channel: settings, sending, check, callbacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import requests
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
+
+from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
+from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.channels.sms_parts import sms_parts
+from crm_plugin.adapters.channels.twilio.errors import ErrorBody, error_for
+from crm_plugin.adapters.channels.twilio.webhooks import SIGNATURE_HEADER, event_of, form_of, is_signed
+from crm_plugin.clock import Clock, SystemClock
+from crm_plugin.errors import (
+    AdapterError,
+    InvalidInput,
+    OutcomeUnknown,
+    PermanentError,
+    RecipientRefused,
+    TransientError,
+    WebhookRejected,
+)
+from crm_plugin.events import DeliveryEvent
+from crm_plugin.http_client import CONNECT_TIMEOUT, excerpt, make_session, retry_after
+from crm_plugin.records import Message, RawRequest, SendResult
+
+_READ_TIMEOUT = 30.0
+_E164 = re.compile(r"\+[1-9]\d{6,14}")
+# The request never left: no connection was there to write it to.
+_NOT_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
+
+
+class SentBody(msgspec.Struct):
+    """What Twilio says of a message it took."""
+
+    sid: str
+    status: str = ""
+    num_segments: str | None = None
+
+
+_SENT = msgspec.json.Decoder(SentBody)
+_REFUSED = msgspec.json.Decoder(ErrorBody)
+
+
+class TwilioChannel(ChannelAdapter):
+    """Text messages through Twilio's Messages API, one POST each.
+
+    Twilio knows no idempotency key: after a read time-out nobody can tell whether the text went out, so it is not sent again.
+    """
+
+    name = "twilio"
+    label = "Twilio"
+    channel = "sms"
+    capabilities = frozenset({Capability.SEND_MESSAGE, Capability.DELIVERY_EVENTS, Capability.NEEDS_PHONE})
+    settings = (
+        Setting("account_sid", "Account SID", help="Begins with AC; on the first page of Twilio's console."),
+        Setting("auth_token", "Auth token", SettingType.SECRET, "Beside the account SID."),
+        Setting(
+            "from_number",
+            "Sender",
+            help="A number of the account such as +15550100123, or an approved sender name.",
+            required=False,
+            default="",
+        ),
+        Setting(
+            "messaging_service_sid",
+            "Messaging service SID",
+            help="Begins with MG; instead of a sender.",
+            required=False,
+            default="",
+        ),
+        Setting(
+            "status_callback_url",
+            "Status callback address",
+            SettingType.URL,
+            "Where Twilio reports deliveries, as customers' side reaches this server.",
+            required=False,
+            default="",
+        ),
+        Setting(
+            "base_url",
+            "API address",
+            SettingType.URL,
+            "Only to be changed for a region or a test server.",
+            required=False,
+            default="https://api.twilio.com",
+        ),
+    )
+
+    def __init__(self, values: Mapping[str, Any], *, clock: Clock | None = None) -> None:
+        """`clock` gives the time of receipt of callbacks, which tell none themselves."""
+        super().__init__(values)
+        if not (self.values["from_number"] or self.values["messaging_service_sid"]):
+            raise InvalidInput(
+                "Twilio needs a sender.", field="from_number", hint="Give a sender number or a messaging service SID."
+            )
+        self._clock = clock or SystemClock()
+        self._account = f"{self.values['base_url']}/2010-04-01/Accounts/{self.values['account_sid']}"
+        self._session = make_session(pool=8)
+        self._session.auth = (self.values["account_sid"], self.values["auth_token"])
+
+    def send(self, message: Message, *, idempotency_key: str) -> SendResult:
+        """Hand one text over. `extra["status_callback"]` goes before the connection's own callback address."""
+        form = self._form(message)
+        try:
+            response = self._session.post(
+                f"{self._account}/Messages.json",
+                data=form,
+                timeout=(CONNECT_TIMEOUT, _READ_TIMEOUT),
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise _network_error(error) from error
+        if not 200 <= response.status_code < 300:
+            raise self._refusal(response)
+        try:
+            body = _SENT.decode(response.content)
+        except msgspec.DecodeError as error:
+            # It said yes in a form we cannot read: sending again could double the message.
+            raise OutcomeUnknown(
+                "Twilio took the message and its answer cannot be read.",
+                adapter=self.name,
+                operation="send",
+                status=response.status_code,
+                excerpt=excerpt(response.content),
+            ) from error
+        counted = body.num_segments or ""
+        parts = int(counted) if counted.isdigit() and counted != "0" else sms_parts(message.text)
+        return SendResult(body.sid, parts=parts, raw={"status": body.status})
+
+    def check(self) -> list[Problem]:
+        """Ask for the account: right address, right token, still active."""
+        try:
+            response = self._session.get(
+                f"{self._account}.json", timeout=(CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False
+            )
+        except requests.RequestException as error:
+            return [Problem("unreachable", f"Twilio cannot be reached: {_cause(error)}.", "Check the API address.")]
+        if response.status_code != 200:
+            refusal = self._refusal(response)
+            return [Problem(refusal.code, refusal.message, refusal.hint)]
+        try:
+            status = msgspec.json.decode(response.content, type=dict[str, Any]).get("status", "active")
+        except msgspec.DecodeError:
+            return [Problem("malformed_response", "What answers there is not Twilio.", "Check the API address.")]
+        if status != "active":
+            return [Problem("action_required", f"The Twilio account is {status}.", "Open it in Twilio's console.")]
+        return []
+
+    def verify_webhook(self, request: RawRequest) -> None:
+        """Check Twilio's signature over the address it called and the form. Raises: WebhookRejected."""
+        # Where a proxy made another address of it on its way to us, Twilio signed the one it was told to call.
+        urls = (request.url, self.values["status_callback_url"])
+        given = request.headers.get(SIGNATURE_HEADER, "")
+        if not given or not is_signed(self.values["auth_token"], given, urls, form_of(request)):
+            raise WebhookRejected("The signature does not fit.", status=403)
+
+    def parse_events(self, request: RawRequest) -> list[DeliveryEvent]:
+        """The event of a status callback, or of a reply that opts out."""
+        event = event_of(dict(form_of(request)), self._clock.now())
+        return [] if event is None else [event]
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._session.close()
+
+    def _form(self, message: Message) -> dict[str, str]:
+        if not message.text.strip():
+            raise PermanentError("The message is empty.", adapter=self.name, operation="build")
+        if not _E164.fullmatch(message.to):
+            raise RecipientRefused(
+                "The phone number is not in international form.",
+                adapter=self.name,
+                operation="build",
+                hint="Correct it in the store, like +447700900123.",
+            )
+        form = {"To": message.to, "Body": message.text}
+        if self.values["messaging_service_sid"]:
+            form["MessagingServiceSid"] = self.values["messaging_service_sid"]
+        if sender := message.sender or self.values["from_number"]:
+            form["From"] = sender
+        if callback := message.extra.get("status_callback") or self.values["status_callback_url"]:
+            form["StatusCallback"] = str(callback)
+        return form
+
+    def _refusal(self, response: requests.Response) -> AdapterError:
+        try:
+            body = _REFUSED.decode(response.content)
+        except msgspec.DecodeError:
+            body = ErrorBody()
+        return error_for(
+            response.status_code,
+            body,
+            excerpt=excerpt(body.message or response.content),
+            retry_after=retry_after(response, self._clock.now()),
+        )
+
+
+def _network_error(error: requests.RequestException) -> AdapterError:
+    """Before the request was written it is safe to try again; after that nobody knows."""
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
+    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, _NOT_SENT):
+        return TransientError(f"Twilio cannot be reached: {_cause(error)}.", adapter="twilio", operation="send")
+    return OutcomeUnknown(
+        "The text was handed to Twilio, and the answer did not come.",
+        adapter="twilio",
+        operation="send",
+        hint="It may have been sent; look in Twilio's message log before sending it again.",
+    )
+
+
+def _cause(error: requests.RequestException) -> str:
+    return {"ConnectTimeout": "no answer in time", "SSLError": "its certificate cannot be trusted"}.get(
+        type(error).__name__, "no connection"
+    )

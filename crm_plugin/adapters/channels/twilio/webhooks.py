@@ -1,0 +1,103 @@
+"""Twilio's status callbacks and replies: is it Twilio, and what does it say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from crm_plugin.adapters.channels.twilio.errors import DEAD_NUMBER, OPTED_OUT
+from crm_plugin.events import DeliveryEvent, DeliveryEventKind
+from crm_plugin.records import RawRequest
+
+SIGNATURE_HEADER = "x-twilio-signature"
+_KINDS = {
+    "queued": DeliveryEventKind.QUEUED,
+    "accepted": DeliveryEventKind.QUEUED,
+    "scheduled": DeliveryEventKind.QUEUED,
+    "sending": DeliveryEventKind.QUEUED,
+    "sent": DeliveryEventKind.SENT,
+    "delivered": DeliveryEventKind.DELIVERED,
+    "read": DeliveryEventKind.OPENED,
+    "undelivered": DeliveryEventKind.BOUNCED,
+    "failed": DeliveryEventKind.FAILED,
+    "canceled": DeliveryEventKind.REJECTED,
+}
+# Words that end all texts when they are the whole reply, in the form `_folded` gives them; the second set is what Chinese
+# operators tell people to answer.
+_STOP_WORDS = frozenset(
+    ("stop", "stopall", "unsubscribe", "end", "quit", "cancel", "revoke", "optout", "opt out", "remove", "arret")
+) | frozenset(("退订", "t", "td", "r", "n"))
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def signature(token: str, url: str, form: Iterable[tuple[str, str]]) -> str:
+    """What Twilio signs: the full address, then each form field's name and value, sorted, repeats once."""
+    fields = "".join(name + value for name, value in sorted(set(form)))
+    # SHA-1 is Twilio's choice; as an HMAC it is not broken.
+    digest = hmac.new(token.encode(), (url + fields).encode(), hashlib.sha1).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def is_signed(token: str, given: str, urls: Iterable[str], form: list[tuple[str, str]]) -> bool:
+    """Whether the signature fits one of the addresses, with or without the scheme's own port."""
+    spellings = {spelling for url in urls if url for spelling in _with_and_without_port(url)}
+    return any(hmac.compare_digest(signature(token, url, form).encode(), given.encode()) for url in spellings)
+
+
+def form_of(request: RawRequest) -> list[tuple[str, str]]:
+    """The form fields as they came, empty ones included. Bytes that are no UTF-8 are replaced, so their signature fails."""
+    return parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
+
+
+def event_of(form: Mapping[str, str], at: datetime) -> DeliveryEvent | None:
+    """One callback as an event; None for a reply that is no opt-out. Twilio tells no time, so `at` is that of receipt."""
+    sid = form.get("MessageSid") or form.get("SmsSid", "")
+    status = form.get("MessageStatus") or form.get("SmsStatus", "")
+    if "Body" in form and status in ("", "received"):
+        return _reply(sid, form, at)
+    code = int(form["ErrorCode"]) if form.get("ErrorCode", "").isdigit() else 0
+    kind = DeliveryEventKind.UNSUBSCRIBED if code == OPTED_OUT else _KINDS.get(status, DeliveryEventKind.UNKNOWN)
+    return DeliveryEvent(
+        provider_event_id=f"{sid}:{status}",
+        provider_message_id=sid,
+        kind=kind,
+        at=at,
+        address=form.get("To", ""),
+        reason=str(code) if code else "",
+        permanent=code in DEAD_NUMBER,
+        raw=dict(form),
+    )
+
+
+def _reply(sid: str, form: Mapping[str, str], at: datetime) -> DeliveryEvent | None:
+    """A text from a member: only an opt-out concerns us. It speaks of the number, not of one message."""
+    if form.get("OptOutType") != "STOP" and _folded(form["Body"]) not in _STOP_WORDS:
+        return None
+    return DeliveryEvent(
+        provider_event_id=f"{sid}:stop",
+        provider_message_id="",
+        kind=DeliveryEventKind.UNSUBSCRIBED,
+        at=at,
+        address=form.get("From", ""),
+        reason="reply",
+        raw=dict(form),
+    )
+
+
+def _folded(text: str) -> str:
+    words = "".join(character if character.isalnum() else " " for character in text.casefold())
+    return " ".join(words.split())
+
+
+def _with_and_without_port(url: str) -> list[str]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    if parts.port not in (None, _DEFAULT_PORTS.get(parts.scheme)):
+        return [url]
+    with_port = f"{host}:{_DEFAULT_PORTS.get(parts.scheme, 443)}"
+    return [url, *(urlunsplit(parts._replace(netloc=netloc)) for netloc in (host, with_port))]
