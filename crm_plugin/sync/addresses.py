@@ -6,8 +6,12 @@ import unicodedata
 from collections import defaultdict
 from functools import cache, lru_cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from crm_plugin.clock import is_zone
+
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
 
 
 @lru_cache(maxsize=65536)
@@ -27,7 +31,7 @@ def phone_key(text: str, country: str) -> str:
     number = _parse(text, country)
     if number is None:
         return ""
-    import phonenumbers  # noqa: PLC0415  (its tables are read only where there are phones)
+    import phonenumbers
 
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
@@ -49,17 +53,17 @@ def country_zone(country: str) -> str:
 
 @lru_cache(maxsize=65536)
 def _phone_zone(phone: str) -> str:
-    from phonenumbers import timezone  # noqa: PLC0415  (a table of its own, read only where there are phones)
+    from phonenumbers import timezone
 
     number = _parse(phone, "")
     zones = timezone.time_zones_for_number(number) if number is not None else ()
     return zones[0] if len(zones) == 1 and is_zone(zones[0]) else ""
 
 
-def _parse(text: str, country: str) -> object | None:
+def _parse(text: str, country: str) -> PhoneNumber | None:
     if not text.strip():
         return None
-    import phonenumbers  # noqa: PLC0415
+    import phonenumbers
 
     try:
         number = phonenumbers.parse(text, country.upper() if len(country) == 2 else None)

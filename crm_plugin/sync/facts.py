@@ -195,6 +195,19 @@ def recount_dates(connection: Connection, shop_id: int, member_ids: list[int]) -
     bulk.execute_in(connection, sql, (shop_id,), sorted(member_ids))
 
 
+def move(connection: Connection, shop_id: int, source: int, target: int, now: datetime) -> None:
+    """Add one member's facts to another's and remove them; for two members whose orders do not overlap."""
+    names = ", ".join((*_SUMS, *_DATES))
+    sql = f"SELECT {names} FROM member_facts WHERE shop_id = ? AND member_id = ?"  # noqa: S608
+    row = bulk.execute(connection, sql, (shop_id, source)).first()
+    if row is None:
+        return
+    bulk.upsert_rows(
+        connection, member_facts, COLUMNS, ("shop_id", "member_id"), _ADD, [(shop_id, target, *row, to_micros(now))]
+    )
+    bulk.execute(connection, "DELETE FROM member_facts WHERE shop_id = ? AND member_id = ?", (shop_id, source))
+
+
 # One row: what a member's facts come to when counted from the orders and refunds alone.
 _RECOUNT = """
 SELECT member_id, SUM(orders_count), SUM(refunds_count), SUM(items_milli), SUM(gross_minor), SUM(refunded_minor),

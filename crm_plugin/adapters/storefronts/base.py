@@ -38,3 +38,23 @@ class StorefrontAdapter(Adapter):
     def reread(self, stream: Stream, external_id: str) -> Record | None:
         """Ask the platform for one record again; None when it is gone there. Default: cannot be asked."""
         return None
+
+
+class FileStorefront(StorefrontAdapter):
+    """A storefront that is a file: looked through once before anything is written, then read page by page.
+
+    `rows` is known after `look_through`; the `next_cursor` of a page is the number of rows read up to its end. Pages of several
+    streams come mixed, as the file has them. `refund_lines` counts, while pages are read, the rows that became refunds.
+    """
+
+    kind: str
+    rows: int
+    refund_lines: int
+
+    @abstractmethod
+    def look_through(self) -> None:
+        """Read the whole file without keeping it. Raises: InvalidInput for a missing column, a broken encoding, no file at all."""
+
+    @abstractmethod
+    def file_pages(self) -> Iterator[Page]:
+        """All pages of the file, in its order."""

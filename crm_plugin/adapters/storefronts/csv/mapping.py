@@ -1,0 +1,188 @@
+"""The mapping file: which column of the file is what here.
+
+Keys are the product's words, values the file's column names; `{value: X}` stands for the same value in every row.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+from collections.abc import Mapping as AbstractMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crm_plugin.errors import InvalidInput
+
+KINDS = ("members", "orders", "order_lines")
+_PERSON = (
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "locale",
+    "timezone",
+    "country",
+    "birthday",
+    "email_consent",
+    "sms_consent",
+)
+MEMBER_KEYS = ("member_id", *_PERSON, "joined_at", "updated_at", "tags")
+ORDER_KEYS = (
+    "order_id",
+    "number",
+    "placed_at",
+    "paid_at",
+    "shipped_at",
+    "delivered_at",
+    "updated_at",
+    "status",
+    "currency",
+    "total",
+    "tax",
+    "shipping",
+    "discount",
+    "cost",
+    "coupon_codes",
+    "member_id",
+    "refund_of",
+    "reason",
+    *_PERSON,
+)
+LINE_KEYS = (
+    *(key for key in ORDER_KEYS if key != "total"),
+    "sku",
+    "title",
+    "product_id",
+    "quantity",
+    "unit_price",
+    "line_total",
+    "unit_cost",
+)
+_REQUIRED = {
+    "members": (),
+    "orders": ("order_id", "placed_at", "total"),
+    "order_lines": ("order_id", "placed_at"),
+}
+_OPTIONS = ("kind", "encoding", "delimiter", "date_format", "refund_when", "skip_when", "status_words")
+_TESTS = ("prefix", "equals", "one_of")
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One condition on one mapped value: begins with, is, or is one of."""
+
+    key: str
+    how: str
+    values: tuple[str, ...]
+
+    def holds(self, value: str) -> bool:
+        if self.how == "prefix":
+            return value.startswith(self.values)
+        return value in self.values
+
+
+@dataclass(frozen=True, slots=True)
+class FileMapping:
+    """A checked mapping. `constants` are values that every row has."""
+
+    kind: str
+    columns: dict[str, str]
+    constants: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+    refund_when: tuple[Test, ...] = ()
+    skip_when: tuple[Test, ...] = ()
+    status_words: dict[str, str] = field(default_factory=dict)
+    encoding: str = ""
+    delimiter: str = ""
+    date_format: str = ""
+    document: dict[str, Any] = field(default_factory=dict)
+
+
+def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
+    """Check a mapping document. Raises: InvalidInput naming the key and what to write instead."""
+    kind = str(document.get("kind", ""))
+    if kind not in KINDS:
+        raise InvalidInput(
+            f"`kind` is {kind!r}." if kind else "`kind` is missing.",
+            field="mapping",
+            hint=f"Use one of: {', '.join(KINDS)}.",
+        )
+    known = {"members": MEMBER_KEYS, "orders": ORDER_KEYS, "order_lines": LINE_KEYS}[kind]
+    columns: dict[str, str] = {}
+    constants: dict[str, str] = {}
+    attributes: dict[str, str] = {}
+    for key, value in document.items():
+        if key in _OPTIONS:
+            continue
+        if isinstance(value, dict) and set(value) == {"value"}:
+            constants[key] = str(value["value"])
+        elif not isinstance(value, (str, int)) or isinstance(value, bool):
+            raise InvalidInput(
+                f"`{key}` must be a column's name.", field="mapping", hint="A constant is written {value: X}."
+            )
+        elif key in known:
+            columns[key] = str(value)
+        elif kind == "members":
+            attributes[key] = str(value)
+        if key not in known and kind != "members":
+            raise InvalidInput(f"`{key}` is not a key of {kind}.", field="mapping", hint=_suggest(key, known))
+    for needed in _REQUIRED[kind]:
+        if needed not in columns and needed not in constants:
+            raise InvalidInput(
+                f"`{needed}` is missing.", field="mapping", hint=f"Name the column that holds the {needed}."
+            )
+    if kind == "members" and "member_id" not in columns and "email" not in columns:
+        raise InvalidInput(
+            "Neither `member_id` nor `email` is there.", field="mapping", hint="One of them must tell who is meant."
+        )
+    if kind == "order_lines" and "line_total" not in columns and "unit_price" not in columns:
+        raise InvalidInput(
+            "Neither `unit_price` nor `line_total` is there.", field="mapping", hint="Name the column of the price."
+        )
+    encoding = str(document.get("encoding", ""))
+    if encoding:
+        try:
+            codecs.lookup(encoding)
+        except LookupError as error:
+            raise InvalidInput(
+                f"There is no encoding {encoding!r}.", field="mapping", hint="Try utf-8 or cp1252."
+            ) from error
+    words = document.get("status_words") or {}
+    if not isinstance(words, dict):
+        raise InvalidInput("`status_words` must map the file's words to ours.", field="mapping")
+    return FileMapping(
+        kind=kind,
+        columns=columns,
+        constants=constants,
+        attributes=attributes,
+        refund_when=_tests(document, "refund_when", known),
+        skip_when=_tests(document, "skip_when", known),
+        status_words={str(word).lower(): str(ours) for word, ours in words.items()},
+        encoding=encoding,
+        delimiter=str(document.get("delimiter", "")),
+        date_format=str(document.get("date_format", "")),
+        document=dict(document),
+    )
+
+
+def _tests(document: AbstractMapping[str, Any], option: str, known: tuple[str, ...]) -> tuple[Test, ...]:
+    told = document.get(option) or {}
+    if not isinstance(told, dict):
+        raise InvalidInput(f"`{option}` must name a key, such as {{order_id: {{prefix: C}}}}.", field="mapping")
+    tests = []
+    for key, condition in told.items():
+        if key not in known:
+            raise InvalidInput(f"`{option}` speaks of {key!r}.", field="mapping", hint=_suggest(str(key), known))
+        if not isinstance(condition, dict) or len(condition) != 1 or next(iter(condition)) not in _TESTS:
+            raise InvalidInput(
+                f"`{option}` of {key} is not understood.", field="mapping", hint=f"Use one of {', '.join(_TESTS)}."
+            )
+        how, value = next(iter(condition.items()))
+        values = value if isinstance(value, list) else [value]
+        tests.append(Test(str(key), str(how), tuple(str(item) for item in values)))
+    return tuple(tests)
+
+
+def _suggest(key: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(key, known, 1)
+    return f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(known)}."

@@ -1,0 +1,99 @@
+"""Cells of a file as values: days and times, amounts, countries, yes and no."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cache, lru_cache
+
+from babel import Locale
+
+from crm_plugin.adapters.raw import FieldError
+from crm_plugin.clock import zone
+
+_YES = frozenset({"yes", "y", "1", "true", "on", "granted", "subscribed", "是"})
+_NO = frozenset({"no", "n", "0", "false", "off", "withdrawn", "unsubscribed", "否"})
+# Names that people use beside those of the standard.
+_ALIASES = {
+    "eire": "IE",
+    "rsa": "ZA",
+    "usa": "US",
+    "uk": "GB",
+    "great britain": "GB",
+    "czech republic": "CZ",
+    "holland": "NL",
+}
+_MONTH_DAY = re.compile(r"^(?:--)?(\d{1,2})-(\d{1,2})$")
+
+
+def instant(text: str, zone_name: str, date_format: str, path: str) -> datetime:
+    """A time as aware UTC; one without an offset is meant in the shop's zone. Raises: FieldError saying how to tell the form."""
+    try:
+        value = datetime.strptime(text, date_format) if date_format else datetime.fromisoformat(text)  # noqa: DTZ007
+    except ValueError as error:
+        hint = f"does not have the form {date_format}" if date_format else "is not a date such as 2026-03-29 18:05:00"
+        raise FieldError(
+            f'{text!r} {hint}; name the file\'s form as date_format: "%d/%m/%Y %H:%M" in the mapping', path
+        ) from error
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=zone(zone_name))
+    return value.astimezone(UTC)
+
+
+def birthday(text: str, date_format: str, path: str) -> tuple[int | None, int, int]:
+    """Year (None when not told), month, day. Raises: FieldError."""
+    if found := _MONTH_DAY.match(text):
+        month, day = int(found[1]), int(found[2])
+        try:
+            date(2000, month, day)
+        except ValueError as error:
+            raise FieldError(f"{text!r} is not a day of the year", path) from error
+        return None, month, day
+    try:
+        value = datetime.strptime(text, date_format) if date_format else datetime.fromisoformat(text)  # noqa: DTZ007
+    except ValueError as error:
+        raise FieldError(f"{text!r} is not a birthday such as 1985-06-05 or 06-05", path) from error
+    return value.year, value.month, value.day
+
+
+def number(text: str, path: str) -> Decimal:
+    """A plain decimal. Raises: FieldError."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation as error:
+        raise FieldError(
+            f"{text!r} is not a number; write it with a point and without thousands marks", path
+        ) from error
+    if not value.is_finite():
+        raise FieldError(f"{text!r} is not a number", path)
+    return value
+
+
+def yes_or_no(text: str, path: str) -> bool | None:
+    """Whether it says yes; None when it says nothing. Raises: FieldError for another word."""
+    word = text.lower()
+    if not word:
+        return None
+    if word in _YES:
+        return True
+    if word in _NO:
+        return False
+    raise FieldError(f"{text!r} is neither yes nor no", path)
+
+
+@lru_cache(maxsize=4096)
+def country(text: str) -> str:
+    """ISO 3166 letters of a code or an English name; empty when it is no country."""
+    if len(text) == 2 and text.isascii() and text.isalpha():
+        code = text.upper()
+        return "GB" if code == "UK" else code
+    name = text.strip().lower()
+    return _ALIASES.get(name) or _names().get(name, "")
+
+
+@cache
+def _names() -> dict[str, str]:
+    found = {name.lower(): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
+    # Unions of countries have letters too, but no citizens' zone or language.
+    return {name: code for name, code in found.items() if code not in ("EU", "UN", "EZ")}

@@ -1,0 +1,150 @@
+"""Connecting a store: probe it, learn its currency and zone, then keep it with its credentials encrypted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from crm_plugin.adapters.base import Severity
+from crm_plugin.adapters.registry import storefront_class
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.clock import is_zone
+from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
+from crm_plugin.ids import new_id
+from crm_plugin.records import ShopInfo
+from crm_plugin.store import shops
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop, shop_by_id, shop_named
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
+
+def add_shop(
+    db: Database,
+    box: SecretBox,
+    *,
+    name: str,
+    platform: str,
+    credentials: Mapping[str, Any],
+    url: str = "",
+    currency: str = "",
+    timezone: str = "",
+    title: str = "",
+    locale: str = "en",
+    now: datetime,
+) -> Shop:
+    """Connect a store; nothing is written unless the store answers.
+
+    Raises: InvalidInput for what was typed, ActionRequired when the store refuses, TransientError when it cannot be reached.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name!r} cannot be a shop's name.",
+            field="name",
+            hint="Use small letters, digits, dot, dash and underscore, such as my-shop.",
+        )
+    with db.read() as connection:
+        if connection.execute(select(shops.c.shop_id).where(shops.c.name == name)).first() is not None:
+            raise InvalidInput(f"There is a shop named {name!r} already.", field="name", hint="Choose another name.")
+    given = {**credentials, **({"url": url} if url else {})}
+    info = _probe(platform, given)
+    currency = _currency(currency or info.currency)
+    timezone = _timezone(timezone or info.timezone)
+    shop_id = new_id()
+    with db.write() as connection:
+        connection.execute(
+            insert(shops).values(
+                shop_id=shop_id,
+                name=name,
+                title=title or info.name or name,
+                platform=platform,
+                url=str(given.get("url", "")),
+                currency=currency,
+                timezone=timezone,
+                locale=locale,
+                status="connected",
+                settings={},
+                credentials=box.seal(dict(given)),
+                created_at=now,
+            )
+        )
+        return shop_by_id(connection, shop_id)
+
+
+def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Mapping[str, Any]) -> Shop:
+    """Give a connected store new keys or a new address, after it has answered to them. An empty secret keeps the present one."""
+    with db.read() as connection:
+        sealed = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).scalar()
+    present = box.open(sealed) if sealed else {}
+    given = {**present, **{key: value for key, value in credentials.items() if value not in ("", None)}}
+    _probe(shop.platform, given)
+    with db.write() as connection:
+        connection.execute(
+            update(shops)
+            .where(shops.c.shop_id == shop.shop_id)
+            .values(
+                url=str(given.get("url", shop.url)), credentials=box.seal(given), status="connected", status_detail=""
+            )
+        )
+        return shop_by_id(connection, shop.shop_id)
+
+
+def open_storefront(db: Database, box: SecretBox, shop: Shop) -> StorefrontAdapter:
+    """The adapter of a connected store. Raises: NotFound, ConfigError when the key that sealed the credentials is gone."""
+    return storefront_class(shop.platform)(credentials_of(db, box, shop))
+
+
+def credentials_of(db: Database, box: SecretBox, shop: Shop) -> dict[str, Any]:
+    """The decrypted credentials of a store. Raises: NotFound."""
+    with db.read() as connection:
+        row = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).first()
+    if row is None:
+        raise NotFound("That shop is no longer here.")
+    return box.open(row.credentials) if row.credentials else {}
+
+
+def rename(db: Database, name: str, title: str) -> Shop:
+    """Give a shop another title, which customers read. Raises: NotFound, InvalidInput."""
+    if not title.strip():
+        raise InvalidInput("The title is empty.", field="title", hint="Customers read it as the sender.")
+    with db.write() as connection:
+        shop = shop_named(connection, name)
+        connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(title=title.strip()))
+        return shop_by_id(connection, shop.shop_id)
+
+
+def _probe(platform: str, given: Mapping[str, Any]) -> ShopInfo:
+    storefront = storefront_class(platform)(given)
+    try:
+        for problem in storefront.check():
+            if problem.severity is Severity.ERROR:
+                raise ActionRequired(problem.message, hint=problem.hint, code=problem.code, adapter=platform)
+        return storefront.shop_info()
+    finally:
+        storefront.close()
+
+
+def _currency(value: str) -> str:
+    code = value.strip().upper()
+    if len(code) != 3 or not code.isalpha() or not code.isascii():
+        raise InvalidInput(
+            f"{value!r} is not a currency." if value else "The currency is missing.",
+            field="currency",
+            hint="Give the three letters of ISO 4217, such as --currency GBP.",
+        )
+    return code
+
+
+def _timezone(value: str) -> str:
+    if not is_zone(value):
+        raise InvalidInput(
+            f"{value!r} is not a time zone." if value else "The time zone is missing.",
+            field="timezone",
+            hint="Give an IANA name, such as --timezone Europe/London.",
+        )
+    return value

@@ -1,0 +1,85 @@
+"""Making two members one: everything the guest had becomes the account's, and the guest's row goes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from crm_plugin.store import consent
+from crm_plugin.sync import bulk, facts
+
+# Tables in which the same thing may stand for both; the columns beside the member that make it the same.
+_SHARED = {
+    "identities": ("kind", "value"),
+    "member_tags": ("tag",),
+    "member_tiers": ("program_key",),
+    "touchpoints": ("journey_key", "step", "occasion"),
+}
+_MOVED = (
+    "identities",
+    "member_tags",
+    "member_tiers",
+    "tier_changes",
+    "consents",
+    "orders",
+    "refunds",
+    "touchpoints",
+    "inapp_messages",
+)
+# A touchpoint that has left the planner; nothing may leave again for the same occasion.
+_SPENT = "('in_flight', 'accepted', 'delivered', 'bounced', 'complained', 'unconfirmed', 'failed')"
+
+
+def merge(connection: Connection, shop_id: int, guest: int, account: int, now: datetime) -> None:
+    """Move all of the guest to the account. Consent becomes what both logs together come to."""
+    _settle_touchpoints(connection, shop_id, guest, account)
+    for table, same in _SHARED.items():
+        alike = " AND ".join(f"other.{name} = {table}.{name}" for name in same)
+        bulk.execute(
+            connection,
+            f"DELETE FROM {table} WHERE shop_id = ? AND member_id = ? AND EXISTS (SELECT 1 FROM {table} AS other "  # noqa: S608
+            f"WHERE other.shop_id = {table}.shop_id AND other.member_id = ? AND {alike})",
+            (shop_id, guest, account),
+        )
+    for table in _MOVED:
+        bulk.execute(
+            connection,
+            f"UPDATE {table} SET member_id = ? WHERE shop_id = ? AND member_id = ?",  # noqa: S608
+            (account, shop_id, guest),
+        )
+    facts.move(connection, shop_id, guest, account, now)
+    consent.recompute(connection, shop_id, account)
+    bulk.execute(connection, "DELETE FROM member_consents WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
+    _fill_empty(connection, shop_id, guest, account)
+    bulk.execute(connection, "DELETE FROM members WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
+
+
+def _settle_touchpoints(connection: Connection, shop_id: int, guest: int, account: int) -> None:
+    """Of two touchpoints for one occasion the one that has left stays: else the account would get it a second time."""
+    alike = " AND ".join(f"other.{name} = touchpoints.{name}" for name in _SHARED["touchpoints"])
+    bulk.execute(
+        connection,
+        "DELETE FROM touchpoints WHERE shop_id = ? AND member_id = ? AND state NOT IN "  # noqa: S608
+        f"{_SPENT} AND EXISTS (SELECT 1 FROM touchpoints AS other WHERE other.shop_id = touchpoints.shop_id "
+        f"AND other.member_id = ? AND other.state IN {_SPENT} AND {alike})",
+        (shop_id, account, guest),
+    )
+
+
+def _fill_empty(connection: Connection, shop_id: int, guest: int, account: int) -> None:
+    """Birthday, names and country that only the guest told."""
+    names = ("first_name", "last_name", "country", "locale")
+    sql = f"SELECT {', '.join(names)}, birth_md, birth_year FROM members WHERE shop_id = ? AND member_id = ?"  # noqa: S608
+    told = bulk.execute(connection, sql, (shop_id, guest)).one()
+    kept = bulk.execute(connection, sql, (shop_id, account)).one()
+    changes = {name: value for name, value, own in zip(names, told, kept, strict=False) if value and not own}
+    if told[4] is not None and kept[4] is None:
+        changes |= {"birth_md": told[4], "birth_year": told[5]}
+    if changes:
+        sets = ", ".join(f"{name} = ?" for name in changes)
+        bulk.execute(
+            connection,
+            f"UPDATE members SET {sets} WHERE shop_id = ? AND member_id = ?",  # noqa: S608
+            (*changes.values(), shop_id, account),
+        )

@@ -1,0 +1,200 @@
+"""Pulling a storefront: each page is written with the cursor after it, in one transaction, so a kill costs at most one page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.errors import ActionRequired, CrmError
+from crm_plugin.records import Page, Stream
+from crm_plugin.store import shops, sync_state
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import bulk, problems
+from crm_plugin.sync.upsert import Written, lock, write_page
+
+# Pages in one transaction: one, for a page that has been fetched over a slow line should be safe at once.
+PAGES_PER_TRANSACTION = 1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one stream is; `total` is None while unknown."""
+
+    stream: str
+    done: int
+    total: int | None
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """One stream of one sync."""
+
+    pages: int = 0
+    records: int = 0
+    problems: int = 0
+    written: Written = field(default_factory=Written)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"pages": self.pages, "records": self.records, "problems": self.problems, **self.written.as_dict()}
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What one sync did, stream by stream."""
+
+    streams: dict[str, StreamReport] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of members, orders, lines, refunds and products that were written; 0 when nothing was new."""
+        return sum(report.written.rows for report in self.streams.values())
+
+    @property
+    def problems(self) -> int:
+        return sum(report.problems for report in self.streams.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        streams = {name: report.as_dict() for name, report in self.streams.items()}
+        return {"rows": self.rows, "problems": self.problems, "streams": streams}
+
+
+def sync_shop(
+    db: Database,
+    shop: Shop,
+    storefront: StorefrontAdapter,
+    *,
+    now: datetime,
+    full: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> SyncReport:
+    """Bring the shop in step with its storefront, from where the last sync stopped; `full` begins anew and changes nothing twice.
+
+    Raises: what the storefront raises, after keeping it as the state of the stream (and of the shop, when the merchant must act).
+    """
+    report = SyncReport()
+    for stream in storefront.streams:
+        report.streams[stream.value] = done = StreamReport()
+        cursor = _begin(db, shop, stream, now, full=full)
+        try:
+            for page in storefront.pages(stream, cursor):
+                with db.write() as connection:
+                    written = _keep(connection, shop, page, done, now)
+                done.written.add(written)
+                if progress is not None:
+                    progress(Progress(stream.value, done.records, page.total))
+        except CrmError as error:
+            _stopped(db, shop, stream, error, now)
+            raise
+        _ended(db, shop, stream, now)
+    _well(db, shop)
+    return report
+
+
+def _keep(connection: Connection, shop: Shop, page: Page, done: StreamReport, now: datetime) -> Written:
+    written = write_page(connection, shop, page, now)
+    problems.keep(connection, shop.shop_id, page.problems, now)
+    problems.resolve(connection, shop.shop_id, page.stream, (record.external_id for record in page.records))
+    done.pages += 1
+    done.records += len(page.records) + len(page.problems)
+    done.problems += len(page.problems)
+    connection.execute(
+        update(sync_state)
+        .where(sync_state.c.shop_id == shop.shop_id, sync_state.c.stream == page.stream.value)
+        .values(cursor=page.next_cursor, done=done.records, total=page.total, updated_at=now)
+    )
+    return written
+
+
+def _begin(db: Database, shop: Shop, stream: Stream, now: datetime, *, full: bool) -> str:
+    """Mark the stream as running; answers the cursor to go on from."""
+    with db.write() as connection:
+        lock(connection, shop.shop_id)
+        row = connection.execute(
+            select(sync_state.c.cursor).where(sync_state.c.shop_id == shop.shop_id, sync_state.c.stream == stream.value)
+        ).first()
+        cursor = "" if row is None or full else str(row.cursor)
+        columns = ("shop_id", "stream", "cursor", "phase", "done", "started_at", "updated_at", "detail")
+        at = to_micros(now)
+        bulk.upsert_rows(
+            connection,
+            sync_state,
+            columns,
+            ("shop_id", "stream"),
+            "cursor = excluded.cursor, phase = excluded.phase, done = 0, total = NULL, started_at = excluded.started_at, "
+            "updated_at = excluded.updated_at, detail = excluded.detail",
+            [(shop.shop_id, stream.value, cursor, "running" if cursor else "backfill", 0, at, at, "")],
+        )
+    return cursor
+
+
+def _ended(db: Database, shop: Shop, stream: Stream, now: datetime) -> None:
+    _set_phase(db, shop, stream, "idle", "", now)
+
+
+def _stopped(db: Database, shop: Shop, stream: Stream, error: CrmError, now: datetime) -> None:
+    _set_phase(db, shop, stream, "stopped", str(error), now)
+    if isinstance(error, ActionRequired):
+        _set_status(db, shop, "action_required", str(error))
+
+
+def _well(db: Database, shop: Shop) -> None:
+    if shop.status != "connected":
+        _set_status(db, shop, "connected", "")
+
+
+def _set_phase(db: Database, shop: Shop, stream: Stream, phase: str, detail: str, now: datetime) -> None:
+    with db.write() as connection:
+        connection.execute(
+            update(sync_state)
+            .where(sync_state.c.shop_id == shop.shop_id, sync_state.c.stream == stream.value)
+            .values(phase=phase, detail=detail, updated_at=now)
+        )
+
+
+def _set_status(db: Database, shop: Shop, status: str, detail: str) -> None:
+    with db.write() as connection:
+        connection.execute(
+            update(shops).where(shops.c.shop_id == shop.shop_id).values(status=status, status_detail=detail)
+        )
+
+
+def write_pages(
+    db: Database,
+    shop: Shop,
+    pages: Iterator[Page],
+    *,
+    now: datetime,
+    each: Callable[[Page, Written], None],
+    per_transaction: int = 20,
+) -> None:
+    """Write pages that are at hand (a file), several in one transaction; `each` hears of every page once it is kept."""
+    group: list[Page] = []
+    for page in pages:
+        group.append(page)
+        if len(group) >= per_transaction:
+            _write_group(db, shop, group, now, each)
+            group = []
+    if group:
+        _write_group(db, shop, group, now, each)
+
+
+def _write_group(
+    db: Database, shop: Shop, group: list[Page], now: datetime, each: Callable[[Page, Written], None]
+) -> None:
+    kept = []
+    with db.write() as connection:
+        for page in group:
+            kept.append(write_page(connection, shop, page, now))
+            problems.keep(connection, shop.shop_id, page.problems, now)
+            problems.resolve(connection, shop.shop_id, page.stream, (record.external_id for record in page.records))
+    for page, written in zip(group, kept, strict=True):
+        each(page, written)

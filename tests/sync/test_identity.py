@@ -1,0 +1,181 @@
+"""Who is meant by an order, as `sync/identity.py` states it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
+from crm_plugin.store import consents, identities, member_consents, member_facts, members, orders
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import facts
+from tests.factories import NOON, make_shop, member, order, write
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    with db.write() as connection:
+        return make_shop(connection)
+
+
+def _guest(**values: object) -> MemberRecord:
+    return MemberRecord(external_id="", **values)  # type: ignore[arg-type]
+
+
+def _owners(db: Database) -> dict[str, str | None]:
+    """Order → account id, or the guest's e-mail or phone, None for nobody."""
+    query = select(orders.c.external_id, members.c.external_id, members.c.email, members.c.phone).select_from(
+        orders.outerjoin(members, (members.c.shop_id == orders.c.shop_id) & (members.c.member_id == orders.c.member_id))
+    )
+    with db.read() as connection:
+        return {o: account or email or phone for o, account, email, phone in connection.execute(query)}
+
+
+def _count(db: Database) -> int:
+    with db.read() as connection:
+        return connection.execute(select(func.count()).select_from(members)).scalar_one()
+
+
+def test_guest_order_goes_to_account_with_its_email(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1", email="Anna@X.test")])
+    write(db, shop, [order("o1", contact=_guest(email="anna@x.test "))])
+    assert _owners(db) == {"o1": "1"}
+
+
+def test_own_address_wins_over_billing_address(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1", email="a@x.test", other_emails=("b@x.test",)), member("2", email="b@x.test")])
+    write(db, shop, [order("o1", contact=_guest(email="b@x.test"))])
+    assert _owners(db) == {"o1": "2"}
+
+
+def test_two_guest_orders_are_one_member(db: Database, shop: Shop) -> None:
+    write(db, shop, [order("o1", contact=_guest(email="g@x.test")), order("o2", contact=_guest(email="G@x.test"))])
+    assert _owners(db) == {"o1": "g@x.test", "o2": "g@x.test"}
+    assert _count(db) == 1
+
+
+def test_new_account_takes_over_the_guest(db: Database, shop: Shop) -> None:
+    write(db, shop, [order("o1", 500, contact=_guest(email="g@x.test", birth_month=3, birth_day=9))])
+    write(db, shop, [member("1", email="g@x.test", first_name="Gül")])
+    assert _owners(db) == {"o1": "1"}
+    with db.read() as connection:
+        row = connection.execute(select(members)).one()
+        assert (row.first_name, row.birth_md, row.external_id) == ("Gül", 309, "1")
+        assert connection.execute(select(member_facts.c.spent_minor)).scalars().all() == [500]
+
+
+def test_known_account_and_guest_become_one(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1", email="old@x.test")])
+    said = ConsentRecord(channel="email", state=ConsentState.WITHDRAWN, at=NOON)
+    write(db, shop, [order("o1", 500, contact=_guest(email="new@x.test", consents=(said,)))])
+    write(db, shop, [order("o2", 300, member_external_id="1")])
+    write(db, shop, [member("1", email="new@x.test")])
+    assert _owners(db) == {"o1": "1", "o2": "1"}
+    with db.read() as connection:
+        assert connection.execute(select(member_facts.c.spent_minor)).scalars().all() == [800]
+        assert connection.execute(select(member_consents.c.state)).scalars().all() == ["withdrawn"]
+        assert facts.recount(connection, shop.shop_id) == []
+        found = connection.execute(select(identities.c.value).where(identities.c.kind == "email")).scalars().all()
+        assert sorted(found) == ["new@x.test", "old@x.test"]
+    assert _count(db) == 1
+
+
+def test_phone_finds_only_a_single_holder(db: Database, shop: Shop) -> None:
+    write(
+        db,
+        shop,
+        [member("1", phone="+49 30 901820"), member("2", phone="+49 30 901821"), member("3", phone="+49 30 901821")],
+    )
+    write(
+        db,
+        shop,
+        [
+            order("o1", contact=_guest(phone="030 901820", country="DE")),
+            order("o2", contact=_guest(phone="030 901821", country="DE")),
+        ],
+    )
+    assert _owners(db) == {"o1": "1", "o2": "+4930901821"}
+    assert _count(db) == 4
+
+
+def test_shared_phone_guest_finds_itself_again(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("2", phone="+49 30 901821"), member("3", phone="+49 30 901821")])
+    guest = _guest(phone="030 901821", country="DE")
+    write(db, shop, [order("o2", 100, contact=guest)])
+    write(db, shop, [order("o2", 200, contact=guest)])
+    assert _count(db) == 3
+
+
+def test_nobody_is_made_of_nothing(db: Database, shop: Shop) -> None:
+    write(db, shop, [order("o1"), order("o2", contact=_guest(first_name="X"))])
+    assert _owners(db) == {"o1": None, "o2": None}
+    assert _count(db) == 0
+
+
+def test_order_of_unknown_account_makes_it(db: Database, shop: Shop) -> None:
+    write(db, shop, [order("o1", member_external_id="9", contact=member("9", email="n@x.test", country="FR"))])
+    write(db, shop, [member("9", email="n@x.test", first_name="Nora")])
+    with db.read() as connection:
+        row = connection.execute(select(members)).one()
+    assert (row.external_id, row.first_name, row.zone) == ("9", "Nora", "Europe/Paris")
+
+
+def test_older_account_record_is_left_out(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1", first_name="New", updated_at=NOON)])
+    written = write(db, shop, [member("1", first_name="Old", updated_at=NOON - timedelta(days=1))])
+    with db.read() as connection:
+        assert connection.execute(select(members.c.first_name)).scalar_one() == "New"
+    assert (written.stale, written.rows) == (1, 0)
+
+
+def test_same_page_twice_writes_nothing(db: Database, shop: Shop) -> None:
+    people = [member("1", email="a@x.test", tags=("vip",)), member("2", email="b@x.test")]
+    bought = [order("o1", member_external_id="1"), order("o2", contact=_guest(email="c@x.test"))]
+    assert write(db, shop, people).rows == 2
+    assert write(db, shop, bought).rows == 4
+    assert write(db, shop, people).rows == 0
+    assert write(db, shop, bought).rows == 0
+
+
+def test_undated_consent_never_undoes_a_refusal(db: Database, shop: Shop) -> None:
+    write(
+        db,
+        shop,
+        [member("1", consents=(ConsentRecord(channel="email", state=ConsentState.WITHDRAWN, at=NOON, source="link"),))],
+    )
+    yes = ConsentRecord(channel="email", state=ConsentState.GRANTED, source="platform")
+    write(db, shop, [member("1", first_name="A", consents=(yes,))], NOON + timedelta(days=1))
+    with db.read() as connection:
+        assert connection.execute(select(member_consents.c.state)).scalar_one() == "withdrawn"
+        assert connection.execute(select(func.count()).select_from(consents)).scalar_one() == 2
+
+
+def test_undated_consent_that_turns_decides(db: Database, shop: Shop) -> None:
+    for day, state in enumerate((ConsentState.GRANTED, ConsentState.WITHDRAWN, ConsentState.GRANTED)):
+        said = ConsentRecord(channel="email", state=state, source="platform")
+        write(db, shop, [member("1", first_name=str(day), consents=(said,))], NOON + timedelta(days=day))
+    with db.read() as connection:
+        row = connection.execute(select(member_consents)).one()
+        assert (row.state, row.at) == ("granted", NOON + timedelta(days=2))
+
+
+def test_deleted_account_keeps_its_orders(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1", email="a@x.test")])
+    write(db, shop, [order("o1", member_external_id="1")])
+    write(db, shop, [member("1", deleted=True)])
+    with db.read() as connection:
+        assert connection.execute(select(members.c.state)).scalar_one() == "deleted"
+    assert _owners(db) == {"o1": "1"}
+
+
+def test_shops_do_not_touch(db: Database, shop: Shop) -> None:
+    with db.write() as connection:
+        other = make_shop(connection, 2)
+    write(db, shop, [member("1", email="a@x.test")])
+    write(db, other, [order("o1", contact=_guest(email="a@x.test"))])
+    with db.read() as connection:
+        rows = connection.execute(select(members.c.shop_id, members.c.external_id)).all()
+    assert sorted(tuple(row) for row in rows) == [(1, "1"), (2, None)]
