@@ -315,3 +315,7 @@ def test_reply_that_stops(channel: TwilioChannel, text: str, opt_out_type: str, 
     events = channel.parse_events(callback(form, signed=""))
     found = [(event.provider_event_id, event.kind, event.address) for event in events]
     assert found == ([("SM9:stop", DeliveryEventKind.UNSUBSCRIBED, "+447700900123")] if stops else [])
+
+
+def test_callback_about_no_message_is_no_event(channel: TwilioChannel) -> None:
+    assert channel.parse_events(callback({"MessageStatus": "sent"}, signed="")) == []

@@ -130,7 +130,7 @@ class TwilioChannel(ChannelAdapter):
                 excerpt=excerpt(response.content),
             ) from error
         counted = body.num_segments or ""
-        parts = int(counted) if counted.isdigit() and counted != "0" else sms_parts(message.text)
+        parts = int(counted) if counted.isdecimal() and counted != "0" else sms_parts(message.text)
         return SendResult(body.sid, parts=parts, raw={"status": body.status})
 
     def check(self) -> list[Problem]:

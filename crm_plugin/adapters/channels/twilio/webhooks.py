@@ -54,12 +54,17 @@ def form_of(request: RawRequest) -> list[tuple[str, str]]:
 
 
 def event_of(form: Mapping[str, str], at: datetime) -> DeliveryEvent | None:
-    """One callback as an event; None for a reply that is no opt-out. Twilio tells no time, so `at` is that of receipt."""
+    """One callback as an event; None for a reply that is no opt-out, and for what speaks of no message.
+
+    Twilio tells no time, so `at` is that of receipt.
+    """
     sid = form.get("MessageSid") or form.get("SmsSid", "")
+    if not sid:
+        return None
     status = form.get("MessageStatus") or form.get("SmsStatus", "")
     if "Body" in form and status in ("", "received"):
         return _reply(sid, form, at)
-    code = int(form["ErrorCode"]) if form.get("ErrorCode", "").isdigit() else 0
+    code = int(form["ErrorCode"]) if form.get("ErrorCode", "").isdecimal() else 0
     kind = DeliveryEventKind.UNSUBSCRIBED if code == OPTED_OUT else _KINDS.get(status, DeliveryEventKind.UNKNOWN)
     return DeliveryEvent(
         provider_event_id=f"{sid}:{status}",
