@@ -29,15 +29,19 @@ class IdSource:
         node = secrets.randbits(_NODE_BITS) if self._node_given is None else self._node_given
         self._node = node % (1 << _NODE_BITS)
 
-    def take(self, count: int) -> list[int]:
-        """`count` new ids in ascending order."""
-        if count <= 0:
-            return []
+    def reserve(self, count: int) -> tuple[int, int]:
+        """First tick and node of `count` ids that a statement makes itself; `id_sql` is their form in SQL."""
         with self._lock:
             now = (time.time_ns() // 1_000_000 - _EPOCH_MS) << _SEQUENCE_BITS
             start = max(now, self._tick)
             self._tick = start + count
-        node = self._node
+        return start, self._node
+
+    def take(self, count: int) -> list[int]:
+        """`count` new ids in ascending order."""
+        if count <= 0:
+            return []
+        start, node = self.reserve(count)
         mask = (1 << _SEQUENCE_BITS) - 1
         shift = _NODE_BITS + _SEQUENCE_BITS
         return [
@@ -59,3 +63,15 @@ def new_id() -> int:
 def new_ids(count: int) -> list[int]:
     """Many new ids, ascending."""
     return _source.take(count)
+
+
+def reserve_ids(count: int) -> tuple[int, int]:
+    """Room for `count` ids made by a statement: first tick and node, for `id_sql`."""
+    return _source.reserve(count)
+
+
+def id_sql(tick: str, node: int) -> str:
+    """SQL (both databases) that makes the id of a tick; `tick` is an SQL expression of a bigint."""
+    low = (1 << _SEQUENCE_BITS) - 1
+    shift = _NODE_BITS + _SEQUENCE_BITS
+    return f"((({tick}) >> {_SEQUENCE_BITS}) << {shift}) | {node << _SEQUENCE_BITS} | (({tick}) & {low})"

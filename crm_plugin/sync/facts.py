@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from crm_plugin.store import member_facts, orders, refunds
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.sync import bulk
+from crm_plugin.store import bulk
 from crm_plugin.sync.values import Days, Money, share
 
 _SUMS = (

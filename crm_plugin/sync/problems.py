@@ -18,7 +18,7 @@ from crm_plugin.store import problems
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import bulk
+from crm_plugin.store import bulk
 from crm_plugin.sync.upsert import write_page
 
 _COLUMNS = ("shop_id", "problem_id", "stream", "external_id", "path", "reason", "raw", "state", "first_at", "last_at")

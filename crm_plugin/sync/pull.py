@@ -17,7 +17,8 @@ from crm_plugin.store import shops, sync_state
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import bulk, problems
+from crm_plugin.store import bulk
+from crm_plugin.sync import problems
 from crm_plugin.sync.upsert import Written, lock, write_page
 
 # Pages in one transaction: one, for a page that has been fetched over a slow line should be safe at once.
