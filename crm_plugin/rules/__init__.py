@@ -1,0 +1,81 @@
+"""The rule language: read, checked, and asked of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, select
+
+from crm_plugin.rules.check import check, check_tiers
+from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.parse import parse, to_json
+from crm_plugin.rules.sql import PROGRAM_KEY, select_members
+from crm_plugin.store import member_facts, member_tiers, members, tier_levels
+from crm_plugin.store.tenants import Shop
+
+__all__ = ["Rule", "compile_for", "compile_rule", "count", "sample"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A checked rule: the text as it was written, its tree, and the tree as stored."""
+
+    text: str
+    node: Node
+    json: dict[str, Any]
+
+
+def compile_rule(text: str, tiers: Collection[str] | None = None) -> Rule:
+    """Read and check a rule, its tiers too where they are given. Raises: RuleError with line and column."""
+    node = check(parse(text))
+    if tiers is not None:
+        check_tiers(node, tiers)
+    return Rule(text.strip(), node, to_json(node))
+
+
+def compile_for(connection: Connection, shop: Shop, text: str) -> Rule:
+    """Read and check a rule against the tiers this shop has. Raises: RuleError."""
+    columns = tier_levels.c
+    query = select(columns.level_key).where(columns.shop_id == shop.shop_id, columns.program_key == PROGRAM_KEY)
+    return compile_rule(text, connection.execute(query.order_by(columns.rank)).scalars().all())
+
+
+def count(connection: Connection, shop: Shop, text: str, as_of: date) -> int:
+    """How many active members match. Raises: RuleError."""
+    matching = select_members(shop, compile_for(connection, shop, text).node, as_of).subquery()
+    return connection.execute(select(func.count()).select_from(matching)).scalar_one()
+
+
+def sample(connection: Connection, shop: Shop, text: str, as_of: date, limit: int) -> list[Row[Any]]:
+    """The first matching members by id: member_id, names, email, country, locale, tier, orders_count, spent_minor, last_order_on.
+
+    Members without orders have 0, 0 and None, those without a level an empty tier. Raises: RuleError.
+    """
+    node = compile_for(connection, shop, text).node
+    chosen = select_members(shop, node, as_of).order_by(members.c.member_id).limit(limit).subquery("chosen")
+    m, f, t = members.c, member_facts.c, member_tiers.c
+    query = (
+        select(
+            m.member_id,
+            m.external_id,
+            m.first_name,
+            m.last_name,
+            m.email,
+            m.country,
+            m.locale,
+            func.coalesce(t.level_key, "").label("tier"),
+            func.coalesce(f.orders_count, 0).label("orders_count"),
+            func.coalesce(f.spent_minor, 0).label("spent_minor"),
+            f.last_order_on,
+        )
+        .select_from(members)
+        .join(chosen, m.member_id == chosen.c.member_id)
+        .outerjoin(member_facts, and_(f.shop_id == m.shop_id, f.member_id == m.member_id))
+        .outerjoin(member_tiers, and_(t.shop_id == m.shop_id, t.program_key == PROGRAM_KEY, t.member_id == m.member_id))
+        .where(m.shop_id == shop.shop_id)
+        .order_by(m.member_id)
+    )
+    return list(connection.execute(query))
