@@ -45,7 +45,10 @@ class DemoShop:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What a sync of the whole shop has to find: `members` is accounts and guests, each guest one person."""
+        """What a sync of the whole shop has to find: `members` is accounts and guests, each guest one person.
+
+        `nameless` are the orders that belong to nobody, sold over the counter.
+        """
         return {
             "accounts": len(self.customers),
             "guests": self.guests,
@@ -53,6 +56,7 @@ class DemoShop:
             "products": len(self.products),
             "variations": len(self.variations),
             "orders": len(self.orders),
+            "nameless": sum(not row["customer_id"] and not row["billing"]["email"] for row in self.orders),
             "refunds": len(self.refunds),
         }
 

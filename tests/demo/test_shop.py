@@ -39,6 +39,7 @@ def test_counts_of_a_small_shop(small: DemoShop) -> None:
         "products": 34,
         "variations": 42,
         "orders": 484,
+        "nameless": 1,
         "refunds": 42,
     }
     assert small.order_states == {
