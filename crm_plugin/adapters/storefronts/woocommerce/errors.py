@@ -1,0 +1,232 @@
+"""What a store's refusal means, in words that tell the merchant what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+import urllib3
+
+from crm_plugin.adapters.raw import any_json, json_part
+from crm_plugin.adapters.storefronts.woocommerce.auth import Way
+from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
+from crm_plugin.http_client import excerpt, redact
+
+ADAPTER = "woocommerce"
+
+# Statuses that pass by themselves: 520-524 are what a CDN says for a store that does not answer it.
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+# Of these, the ones that smaller pages may cure.
+TOO_HEAVY = frozenset({500, 502, 504, 520, 522, 524})
+
+PERMALINKS = "In WordPress open Settings > Permalinks, choose “Post name” and save, then try again."
+FIREWALL = (
+    "A security plugin or the host's firewall answers in the store's place. "
+    "Allow requests to /wp-json/wc/ there, or ask the host to."
+)
+NEW_KEYS = "In WooCommerce open Settings > Advanced > REST API, create a key for an administrator and enter both parts here again."
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. Where `is_json`, the body is a whole JSON list or object, freed of what stood before it."""
+
+    status: int
+    headers: requests.structures.CaseInsensitiveDict[str]
+    body: bytes
+    is_json: bool
+
+    @property
+    def is_html(self) -> bool:
+        """Whether a page for people came."""
+        head = self.body[:2000].lstrip().lower()
+        return not self.is_json and (b"<html" in head or head.startswith((b"<!doctype", b"<head", b"<body")))
+
+    def told(self) -> tuple[str, str]:
+        """WordPress' error code and message; empty where the answer is none of its own."""
+        value: Any = any_json(self.body)
+        if not isinstance(value, dict):
+            return "", ""
+        return str(value.get("code") or ""), redact(str(value.get("message") or ""))
+
+
+def answer_of(response: requests.Response, body: bytes) -> Answer:
+    """The answer as we keep it."""
+    found = json_part(body)
+    return Answer(response.status_code, response.headers, body if found is None else found, found is not None)
+
+
+def for_answer(answer: Answer, operation: str, store: str) -> AdapterError:
+    """The error that a refusal stands for; authorisation (401) is judged in `for_unauthorised`."""
+    context: dict[str, Any] = {
+        "adapter": ADAPTER,
+        "operation": operation,
+        "status": answer.status,
+        "excerpt": excerpt(answer.body),
+    }
+    code, message = answer.told()
+    if 300 <= answer.status < 400:
+        return _redirected(answer, store, context)
+    if answer.status in TRANSIENT:
+        return TransientError(
+            f"The store is busy or down (HTTP {answer.status}).", hint="It is tried again later.", **context
+        )
+    if answer.status == 403 and code:
+        return ActionRequired(
+            f"The store knows the key but does not allow this: {message or code}",
+            hint=f"The key belongs to a user without the rights of a shop manager. {NEW_KEYS}",
+            **context,
+        )
+    if answer.status == 404 and (code == "rest_no_route" or not code):
+        return ActionRequired(
+            "There is no WooCommerce REST API at this address (HTTP 404).",
+            hint=f"Check the store's address and that WooCommerce is active. {PERMALINKS}",
+            **context,
+        )
+    if not code:
+        return _not_json(answer, context)
+    return PermanentError(f"The store refused the request: {message} ({code}).", **context)
+
+
+def for_body(answer: Answer, operation: str) -> AdapterError:
+    """The error for an answer of 200 whose body is not the list or object asked for."""
+    context: dict[str, Any] = {
+        "adapter": ADAPTER,
+        "operation": operation,
+        "status": answer.status,
+        "excerpt": excerpt(answer.body),
+    }
+    if answer.is_html or answer.body.lstrip()[:1] not in (b"[", b"{"):
+        return _not_json(answer, context)
+    wrong = "has another form than asked for" if answer.is_json else "breaks off or is not valid JSON"
+    return MalformedResponse(
+        f"The store's answer {wrong}.",
+        hint=f"It began: {excerpt(answer.body)[:80]!r}. If this stays, a plugin of the store spoils its REST API.",
+        path="$",
+        **context,
+    )
+
+
+def for_unauthorised(answer: Answer, operation: str, ways: tuple[Way, ...]) -> ActionRequired:
+    """The error after all ways to show the keys were refused."""
+    _, message = answer.told()
+    context: dict[str, Any] = {
+        "adapter": ADAPTER,
+        "operation": operation,
+        "status": answer.status,
+        "excerpt": excerpt(answer.body),
+        "code": "unauthorised",
+    }
+    said = message.lower()
+    if "timestamp" in said:
+        return ActionRequired(
+            "The store says that this computer's clock is wrong.",
+            hint="The two clocks may differ by 15 minutes at most; set the right time here or on the store's server.",
+            **context,
+        )
+    if "permissions" in said:
+        return ActionRequired(
+            f"The key may not do this: {message}",
+            hint="In WooCommerce open Settings > Advanced > REST API and give the key the permission Read/Write.",
+            **context,
+        )
+    if "secret is invalid" in said:
+        return ActionRequired("The store knows the key, but the secret is wrong.", hint=NEW_KEYS, **context)
+    if "key is invalid" in said:
+        return ActionRequired("The store does not know this key.", hint=NEW_KEYS, **context)
+    if "signature" in said:
+        return ActionRequired(
+            "The store does not accept the signature: the secret is wrong, or the store has another address than the one given.",
+            hint=f"Use exactly the address shown in WordPress under Settings > General > Site Address. {NEW_KEYS}",
+            **context,
+        )
+    tried = "with a header, in the query and with a signature" if Way.BASIC in ways else "with a signature"
+    return ActionRequired(
+        f"The store does not accept the keys, shown {tried}.",
+        hint=f"{NEW_KEYS} If they are right, the host may be dropping them: ask it to pass the Authorization header on.",
+        **context,
+    )
+
+
+def for_exception(error: Exception, operation: str, store: str) -> AdapterError:
+    """The error for a request that got no answer."""
+    context: dict[str, Any] = {"adapter": ADAPTER, "operation": operation}
+    host = urlsplit(store).netloc
+    if isinstance(error, requests.exceptions.SSLError):
+        return ActionRequired(
+            f"The certificate of {host} is not valid.", hint="Ask the host to renew it, then try again.", **context
+        )
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
+        return ActionRequired(
+            f"{store} is not an address.", hint="Enter it as in the browser: https://shop.example", **context
+        )
+    if timed_out(error):
+        return TransientError(f"{host} took too long to answer.", hint="It is tried again later.", **context)
+    if "NameResolution" in repr(error) or "getaddrinfo" in repr(error):
+        return TransientError(
+            f"The name {host} is not found.",
+            hint="Check the store's address and this computer's connection.",
+            **context,
+        )
+    return TransientError(
+        f"{host} cannot be reached, or broke off in the middle.",
+        hint="It is tried again later. Check the store's address if this stays.",
+        excerpt=excerpt(str(error)),
+        **context,
+    )
+
+
+def timed_out(error: Exception) -> bool:
+    """Whether the other side was too slow; reading a body wraps the time-out in a ConnectionError."""
+    if isinstance(error, requests.exceptions.Timeout):
+        return True
+    return any(isinstance(inner, urllib3.exceptions.ReadTimeoutError) for inner in error.args)
+
+
+def _redirected(answer: Answer, store: str, context: dict[str, Any]) -> ActionRequired:
+    target = urlsplit(answer.headers.get("Location", ""))
+    here = urlsplit(store)
+    if target.netloc and (target.scheme, target.netloc) != (here.scheme, here.netloc):
+        path = target.path.split("/wp-json", 1)[0].rstrip("/")
+        there = f"{target.scheme or here.scheme}://{target.netloc}{path}"
+        return ActionRequired(
+            f"The store sends us on from {store} to {there}.",
+            hint=f"Enter {there} as the store's address: keys are never sent to another address than the one given.",
+            code="redirected",
+            **context,
+        )
+    if any(word in answer.headers.get("Location", "") for word in ("aiowpsec", "wp-login", "login")):
+        return ActionRequired(
+            "The store sends its REST API to a sign-in page.", hint=FIREWALL, code="redirected", **context
+        )
+    return ActionRequired(
+        "The store's REST API is not where it should be: it sends us in a circle.",
+        hint=PERMALINKS,
+        code="redirected",
+        **context,
+    )
+
+
+def _not_json(answer: Answer, context: dict[str, Any]) -> ActionRequired:
+    words = excerpt(answer.body)[:80]
+    if answer.status == 404 or answer.status < 400:
+        hint = f"Check the store's address; it may be the wrong one. {PERMALINKS} If that is done already: {FIREWALL}"
+    else:
+        hint = FIREWALL
+    kind = "a web page" if answer.is_html else "something that is not JSON"
+    return ActionRequired(
+        f"The store answered with {kind} instead of data (HTTP {answer.status}): {words!r}.",
+        hint=hint,
+        code="not_json",
+        **context,
+    )
+
+
+def decoded(answer: Answer, operation: str) -> Any:
+    """The answer's JSON as plain Python. Raises: ActionRequired for a web page, MalformedResponse for broken JSON."""
+    if not answer.is_json:
+        raise for_body(answer, operation)
+    return msgspec.json.decode(answer.body)

@@ -1,0 +1,294 @@
+"""Raw WooCommerce records to ours. Pure: no network, no clock, no state but the configured meta keys.
+
+Choices that could be made otherwise, made here once:
+- A line's total, the discount and the shipping hold their tax, because the order's total does.
+- A line names the variation where there is one, else the product.
+- `completed` is when the merchant closed the order, the nearest WooCommerce comes to "shipped".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from crm_plugin.adapters.raw import FieldError, read_record
+from crm_plugin.adapters.storefronts.woocommerce import payloads
+from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told
+from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
+from crm_plugin.errors import MalformedResponse
+from crm_plugin.money import parse_minor
+from crm_plugin.records import (
+    ConsentRecord,
+    MemberRecord,
+    OrderLineRecord,
+    OrderRecord,
+    OrderStatus,
+    ProductRecord,
+    RefundRecord,
+)
+
+ADAPTER = "woocommerce"
+
+STATUSES = {
+    "pending": OrderStatus.PENDING,
+    "on-hold": OrderStatus.ON_HOLD,
+    "processing": OrderStatus.PAID,
+    "completed": OrderStatus.COMPLETED,
+    "refunded": OrderStatus.REFUNDED,
+    "cancelled": OrderStatus.CANCELLED,
+    "failed": OrderStatus.FAILED,
+    "checkout-draft": OrderStatus.DRAFT,
+    "auto-draft": OrderStatus.DRAFT,
+    "draft": OrderStatus.DRAFT,
+    "trash": OrderStatus.TRASH,
+}
+
+_NO_BILLING = Billing()
+_NO_COST = Cost()
+Raw = bytes | msgspec.Raw
+
+
+class Mapper:
+    """Turns one raw record at a time into ours. Raises: MalformedResponse with the path of what cannot be read."""
+
+    def __init__(self, keys: MetaKeys | None = None) -> None:
+        self.keys = keys or MetaKeys()
+
+    def member(self, raw: Raw) -> MemberRecord:
+        """An account."""
+        row = read_record(payloads.CUSTOMER, raw, adapter=ADAPTER)
+        billing = row.billing if isinstance(row.billing, Billing) else _NO_BILLING
+        told = self.keys.read(row.meta_data)
+        email, billing_email = text(row.email), text(billing.email)
+        birthday = told.birthday
+        attributes: dict[str, Any] = {"role": text(row.role)}
+        for name in ("company", "city", "postcode"):
+            if value := text(getattr(billing, name)):
+                attributes[name] = value
+        if told.unread:
+            attributes["birthday_unread"] = told.unread
+        return MemberRecord(
+            external_id=str(row.id),
+            email=email,
+            other_emails=(billing_email,) if billing_email and billing_email.lower() != email.lower() else (),
+            phone=text(billing.phone),
+            first_name=text(row.first_name) or text(billing.first_name),
+            last_name=text(row.last_name) or text(billing.last_name),
+            locale=told.locale,
+            country=text(billing.country).upper(),
+            birth_year=birthday.year if birthday else None,
+            birth_month=birthday.month if birthday else None,
+            birth_day=birthday.day if birthday else None,
+            joined_at=utc(row.date_created_gmt),
+            updated_at=utc(row.date_modified_gmt),
+            # The store does not say when the box was ticked: `date_modified_gmt` stands still when a plugin writes its key.
+            consents=_consents(told, None, "customer"),
+            attributes=attributes,
+        )
+
+    def order(self, raw: Raw) -> OrderRecord:
+        """An order with its lines and the sums of its refunds."""
+        row = read_record(payloads.ORDER, raw, adapter=ADAPTER)
+        try:
+            return self._order(row)
+        except FieldError as error:
+            raise malformed(error) from error
+
+    def refund(self, raw: Raw, currency: str, order_id: int | None = None) -> RefundRecord:
+        """A refund with its day; the currency is the order's, for a refund does not tell it."""
+        row = read_record(payloads.REFUND, raw, adapter=ADAPTER)
+        order = row.parent_id or order_id
+        try:
+            amount = abs(minor(row.amount, currency, "$.amount"))
+        except FieldError as error:
+            raise malformed(error) from error
+        created = utc(row.date_created_gmt)
+        return RefundRecord(
+            external_id=str(row.id),
+            amount_minor=amount,
+            currency=currency,
+            order_external_id=str(order) if order else "",
+            refunded_at=created,
+            updated_at=created,
+            reason=text(row.reason),
+        )
+
+    def product(self, raw: Raw, currency: str) -> ProductRecord:
+        """A product or a variation, in the store's own currency."""
+        row = read_record(payloads.PRODUCT, raw, adapter=ADAPTER)
+        options = " / ".join(text(item.option) for item in row.attributes or () if item.option)
+        image = row.image if isinstance(row.image, payloads.Image) else row.images[0] if row.images else None
+        try:
+            price = minor(row.price, currency, "$.price") if row.price not in (None, "") else None
+            cost = _piece_cost(row.cost_of_goods_sold, currency)
+        except FieldError as error:
+            raise malformed(error) from error
+        return ProductRecord(
+            external_id=str(row.id),
+            sku=text(row.sku),
+            title=text(row.name) or options,
+            category=text(row.categories[0].name) if row.categories else "",
+            url=text(row.permalink),
+            image_url=text(image.src) if image else "",
+            price_minor=price,
+            cost_minor=cost,
+            currency=currency,
+            updated_at=utc(row.date_modified_gmt),
+            deleted=row.status == "trash",
+        )
+
+    def _order(self, row: payloads.Order) -> OrderRecord:
+        currency = row.currency.strip().upper()
+        if len(currency) != 3:
+            raise FieldError(f"{row.currency!r} is no currency", "$.currency")
+        order_id = str(row.id)
+        status = row.status.strip().removeprefix("wc-")
+        placed = row.date_created_gmt
+        placed = placed.replace(tzinfo=UTC) if placed.tzinfo is None else placed.astimezone(UTC)
+        told = self.keys.read(row.meta_data)
+        member = str(row.customer_id) if row.customer_id else ""
+        lines = _lines(row.line_items or (), currency)
+        cost = row.cost_of_goods_sold
+        # A total cost of zero over lines that know none is not "free of cost" but "not told".
+        known_cost = (
+            isinstance(cost, Cost) and cost.total_value is not None and any(x.cost_minor is not None for x in lines)
+        )
+        told_of = {"created_via": row.created_via, "payment_method": row.payment_method, "utm_source": told.source}
+        attributes: dict[str, Any] = {name: value for name, value in told_of.items() if value}
+        return OrderRecord(
+            external_id=order_id,
+            number=text(row.number) or order_id,
+            status=STATUSES.get(status, OrderStatus.UNKNOWN),
+            platform_status=status,
+            currency=currency,
+            total_minor=minor(row.total, currency, "$.total"),
+            tax_minor=minor(row.total_tax, currency, "$.total_tax"),
+            shipping_minor=minor(row.shipping_total, currency, "$.shipping_total")
+            + minor(row.shipping_tax, currency, "$.shipping_tax"),
+            discount_minor=minor(row.discount_total, currency, "$.discount_total")
+            + minor(row.discount_tax, currency, "$.discount_tax"),
+            cost_minor=minor(cost.total_value, currency, "$.cost_of_goods_sold") if known_cost else None,  # type: ignore[union-attr]
+            member_external_id=member,
+            contact=_contact(row.billing, member, told, placed),
+            placed_at=placed,
+            paid_at=utc(row.date_paid_gmt),
+            shipped_at=utc(row.date_completed_gmt),
+            updated_at=utc(row.date_modified_gmt),
+            coupon_codes=tuple(text(coupon.code) for coupon in row.coupon_lines) if row.coupon_lines else (),
+            lines=lines,
+            refunds=None if row.refunds is None else _refunds(row.refunds, order_id, member, currency),
+            attributes=attributes,
+        )
+
+
+def _lines(rows: Any, currency: str) -> tuple[OrderLineRecord, ...]:
+    lines: list[OrderLineRecord] = []
+    for row in rows:
+        at = f"$.line_items[{len(lines)}].total"
+        cost = row.cost_of_goods_sold
+        cost_value = cost.value if isinstance(cost, Cost) else None
+        lines.append(
+            OrderLineRecord(
+                sku=text(row.sku),
+                product_external_id=str(row.variation_id or row.product_id or ""),
+                title=text(row.name),
+                quantity=row.quantity,
+                total_minor=minor(row.total, currency, at) + minor(row.total_tax, currency, at),
+                cost_minor=None if cost_value is None else minor(cost_value, currency, at),
+            )
+        )
+    return tuple(lines)
+
+
+def _refunds(rows: list[payloads.OrderRefund], order_id: str, member: str, currency: str) -> tuple[RefundRecord, ...]:
+    return tuple(
+        RefundRecord(
+            external_id=str(row.id),
+            amount_minor=-minor(row.total, currency, f"$.refunds[{number}].total"),
+            currency=currency,
+            order_external_id=order_id,
+            member_external_id=member,
+            reason=text(row.reason),
+        )
+        for number, row in enumerate(rows)
+    )
+
+
+def _contact(billing: Billing | list[Any] | None, member: str, told: Told, placed: datetime) -> MemberRecord:
+    if not isinstance(billing, Billing):
+        billing = _NO_BILLING
+    birthday = told.birthday
+    return MemberRecord(
+        external_id=member,
+        email=text(billing.email),
+        phone=text(billing.phone),
+        first_name=text(billing.first_name),
+        last_name=text(billing.last_name),
+        locale=told.locale,
+        country=text(billing.country).upper(),
+        birth_year=birthday.year if birthday else None,
+        birth_month=birthday.month if birthday else None,
+        birth_day=birthday.day if birthday else None,
+        consents=_consents(told, placed, "order"),
+    )
+
+
+def _consents(told: Told, at: datetime | None, where: str) -> tuple[ConsentRecord, ...]:
+    if told.consent is None:
+        return ()
+    return (
+        ConsentRecord(
+            channel="email",
+            state=told.consent,
+            at=at,
+            source=f"{ADAPTER}:{where}",
+            proof={"meta_key": told.consent_key},
+        ),
+    )
+
+
+def _piece_cost(cost: Cost | list[Any] | None, currency: str) -> int | None:
+    if not isinstance(cost, Cost) or cost.total_value is None:
+        return None
+    value = minor(cost.total_value, currency, "$.cost_of_goods_sold.total_value")
+    defined = any(item.get("defined_value") is not None for item in cost.values or ())
+    # Zero with nothing typed in is how the store says that no cost is known.
+    return value if value or defined else None
+
+
+@lru_cache(maxsize=65536)
+def _minor(amount: Amount, currency: str) -> int:
+    return parse_minor(str(amount), currency)
+
+
+def minor(amount: Amount | None, currency: str, path: str) -> int:
+    """The amount in minor units; an empty one is zero. Raises: FieldError naming the path."""
+    if amount is None or amount == "":
+        return 0
+    try:
+        # Prices repeat, and reading a decimal is the dearest step of mapping an order.
+        return _minor(amount, currency)
+    except ValueError as error:
+        raise FieldError(f"{amount!r} is not an amount", path) from error
+
+
+def text(value: str | int | float | None) -> str:
+    """A field as text, stripped; null is empty."""
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else str(value)
+
+
+def utc(value: datetime | None) -> datetime | None:
+    """WooCommerce's `_gmt` fields carry no zone; they are UTC."""
+    if value is None:
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def malformed(error: FieldError) -> MalformedResponse:
+    """The error as the contract wants it."""
+    return MalformedResponse(f"{error.reason}.", adapter=ADAPTER, path=error.path)
