@@ -179,6 +179,8 @@ class _Plan(NamedTuple):
     earned: ColumnElement[str]
     operands: Mapping[Field, Operand]
     rules: Mapping[str, Rule]
+    # Of each level: its rule's fields, with their text.
+    deciding: Mapping[str, Mapping[str, Field]]
 
 
 class _Change(NamedTuple):
@@ -226,7 +228,9 @@ def _plan(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> _Plan
         .select_from(scope.source)
         .where(members.c.shop_id == shop.shop_id)
     )
-    return _Plan(query, held, earned, operands, {level.key: rule for level, rule in ranks})
+    rules = {level.key: rule for level, rule in ranks}
+    deciding = {key: {field_text(one): one for one in fields_of(rule.node)} for key, rule in rules.items()}
+    return _Plan(query, held, earned, operands, rules, deciding)
 
 
 def _changes(reader: Connection, plan: _Plan) -> Iterator[list[_Change]]:
@@ -251,7 +255,7 @@ def _reason(plan: _Plan, row: Sequence[Any]) -> dict[str, Any]:
         rule = plan.rules.get(key)
         if rule is not None:
             reason[name] = rule.text
-            deciding |= {field_text(asked): _plain(values[asked]) for asked in fields_of(rule.node)}
+            deciding |= {text: _plain(values[asked]) for text, asked in plan.deciding[key].items()}
     if before and before not in plan.rules:
         reason["cause"] = "level_removed"
     reason["values"] = deciding
