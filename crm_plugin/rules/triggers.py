@@ -1,0 +1,201 @@
+"""When a journey speaks: which local days are due between two instants, and the index range that finds the members of each.
+
+A trigger is turned into a small calendar of slots (zone, what to match, when it is due); SQL then joins the slots with an index that begins
+with what they match. So planning costs what is due, not what is stored, and every zone has its own due instant, also across a
+change of the clocks.
+
+- `birthday`: `days` before (negative) or after the birthday. 29 February is kept on 28 February in other years; when only the month is
+  known, the first of the month counts.
+- `lapse`: `days` since the last order, counted in the shop's calendar.
+- `post_purchase`: `days` after an order, counted in the shop's calendar.
+"""
+
+from __future__ import annotations
+
+import calendar as months
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import cache, lru_cache
+from typing import Any
+from zoneinfo import available_timezones
+
+from crm_plugin.clock import at_local, day_number, local_day, zone
+from crm_plugin.errors import InvalidInput
+from crm_plugin.store.base import from_micros, to_micros
+
+BIRTHDAY, LAPSE, POST_PURCHASE = "birthday", "lapse", "post_purchase"
+# Days a trigger may be given: lowest, highest, and what a recipe begins with.
+DAYS = {BIRTHDAY: (-60, 60, 0), LAPSE: (1, 3650, 60), POST_PURCHASE: (0, 730, 14)}
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What starts a journey."""
+
+    type: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """The local hours in which nobody is written to; from later than to means over midnight, equal means none."""
+
+    start: time
+    end: time
+
+    def covers(self, at: time) -> bool:
+        """Whether this wall-clock time lies within; the end does not."""
+        if self.start <= self.end:
+            return self.start <= at < self.end
+        return at >= self.start or at < self.end
+
+    def after(self, at: datetime, zone_name: str) -> datetime:
+        """The instant itself, or the end of the quiet hours it falls into."""
+        local = at.astimezone(zone(zone_name))
+        if not self.covers(local.time()):
+            return at
+        day = local.date()
+        if self.start > self.end and local.time() >= self.start:
+            day += timedelta(days=1)
+        return at_local(day, self.end, zone_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One zone and one day that is due; instants in microseconds, days as numbers."""
+
+    zone: str
+    match: int
+    occasion: str
+    occasion_on: int
+    due_at: int
+    next_try_at: int
+    valid_until: int
+
+    def row(self) -> tuple[Any, ...]:
+        """In the order of `SLOT_COLUMNS`."""
+        return (
+            self.zone,
+            self.match,
+            self.occasion,
+            self.occasion_on,
+            self.due_at,
+            self.next_try_at,
+            self.valid_until,
+        )
+
+
+SLOT_COLUMNS = (
+    ("zone", "text"),
+    ("match", "integer"),
+    ("occasion", "text"),
+    ("occasion_on", "integer"),
+    ("due_at", "bigint"),
+    ("next_try_at", "bigint"),
+    ("valid_until", "bigint"),
+)
+
+
+def read_trigger(kind: str, params: Mapping[str, Any]) -> Trigger:
+    """A trigger out of what was stored or typed. Raises: InvalidInput."""
+    if kind not in DAYS:
+        raise InvalidInput(f"There is no trigger {kind!r}.", field="trigger", hint=f"Use one of: {', '.join(DAYS)}.")
+    unknown = set(params) - {"days"}
+    if unknown:
+        raise InvalidInput(
+            f"{kind} does not know {', '.join(sorted(unknown))}.", field="trigger", hint="It takes `days`."
+        )
+    low, high, usual = DAYS[kind]
+    value = params.get("days", usual)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidInput(f"`days` must be a whole number from {low} to {high}, not {value!r}.", field="days")
+    return Trigger(kind, value)
+
+
+def read_time(text: str) -> time:
+    """A time of day such as "09:30". Raises: InvalidInput."""
+    try:
+        hours, minutes = text.split(":")
+        if len(hours) != 2 or len(minutes) != 2:
+            raise ValueError(text)
+        return time(int(hours), int(minutes))
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not a time of day such as 09:30.", field="send_at") from error
+
+
+def slots(
+    trigger: Trigger,
+    *,
+    after: datetime,
+    until: datetime,
+    send_at: time,
+    validity_days: int,
+    quiet: QuietHours,
+    zones: frozenset[str] | None = None,
+) -> list[Slot]:
+    """Everything due after `after`, up to and with `until`, in every zone there is (or in those given)."""
+    low, high = to_micros(after), to_micros(until)
+    validity = validity_days * 86_400_000_000
+    found: list[Slot] = []
+    if high <= low:
+        return found
+    # Zones lie between 12 hours behind and 14 ahead of UTC, so a day on either side holds them all.
+    first, last = local_day(after, "UTC") - timedelta(days=1), local_day(until, "UTC") + timedelta(days=1)
+    days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+    matches = {day: list(_matches(trigger, day)) for day in days}
+    for name in sorted(zones if zones is not None else all_zones()):
+        for day in days:
+            due = _due(day, send_at, name)
+            if low < due <= high:
+                allowed = _allowed(due, name, quiet)
+                found += [
+                    Slot(name, match, occasion, on, due, allowed, due + validity)
+                    for match, occasion, on in matches[day]
+                ]
+    return found
+
+
+def _matches(trigger: Trigger, day: date) -> Iterator[tuple[int, str, int]]:
+    """What a local day that is due matches: stored number, occasion, occasion's day."""
+    that = day - timedelta(days=trigger.days)
+    if trigger.type == BIRTHDAY:
+        # The year alone is the occasion: a birthday that is corrected later is not kept twice in one year.
+        for number in _birthdays(that):
+            yield number, str(that.year), day_number(that)
+    elif trigger.type == LAPSE:
+        yield day_number(that), f"lapse:{that.isoformat()}", day_number(that)
+    else:
+        yield day_number(that), "", day_number(that)
+
+
+def _birthdays(day: date) -> Iterator[int]:
+    yield day.month * 100 + day.day
+    if day.day == 1:
+        yield day.month * 100
+    if (day.month, day.day) == (2, 28) and not months.isleap(day.year):
+        yield 229
+
+
+def birthday_in(year: int, month_day: int) -> date:
+    """The day a stored birthday is kept in that year."""
+    month, day = divmod(month_day, 100)
+    if (month, day) == (2, 29) and not months.isleap(year):
+        day = 28
+    return date(year, month, day or 1)
+
+
+@lru_cache(maxsize=65536)
+def _due(day: date, send_at: time, zone_name: str) -> int:
+    return to_micros(at_local(day, send_at, zone_name))
+
+
+@lru_cache(maxsize=65536)
+def _allowed(due: int, zone_name: str, quiet: QuietHours) -> int:
+    return to_micros(quiet.after(from_micros(due), zone_name))
+
+
+@cache
+def all_zones() -> frozenset[str]:
+    """Every zone name a member may have."""
+    return frozenset(available_timezones())

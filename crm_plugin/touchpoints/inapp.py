@@ -1,0 +1,127 @@
+"""The in-app inbox: what the in-app channel keeps, and what a storefront reads and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, select, update
+from sqlalchemy.exc import IntegrityError
+
+from crm_plugin.errors import InvalidInput, NotFound, RecipientRefused
+from crm_plugin.ids import new_id
+from crm_plugin.records import Message
+from crm_plugin.store import inapp_messages, members, touchpoints
+from crm_plugin.store.session import Database
+from crm_plugin.touchpoints.states import State
+
+MARKS = {"read": "read_at", "click": "clicked_at"}
+
+
+def sink(db: Database, shop_id: int, clock: Callable[[], datetime]) -> Callable[[Message, str], str]:
+    """Where `InAppChannel` keeps its messages: one row for each touchpoint, however often it is sent."""
+
+    def keep(message: Message, key: str) -> str:
+        columns = inapp_messages.c
+        present = select(columns.message_id).where(columns.shop_id == shop_id, columns.touchpoint_key == key)
+        try:
+            return _keep(message, key, present)
+        except IntegrityError:
+            # Another worker kept the same message between our look and our write.
+            with db.read() as connection:
+                return str(connection.execute(present).scalar_one())
+
+    def _keep(message: Message, key: str, present: Select[tuple[int]]) -> str:
+        with db.write() as connection:
+            if (found := connection.execute(present).scalar()) is not None:
+                return str(found)
+            owner = select(members.c.member_id).where(
+                members.c.shop_id == shop_id, members.c.external_id == message.member_external_id
+            )
+            member_id = connection.execute(owner).scalar()
+            if member_id is None:
+                raise RecipientRefused(
+                    "The member has no account in the store any more.", adapter="inapp", operation="send"
+                )
+            message_id = new_id()
+            connection.execute(
+                inapp_messages.insert().values(
+                    shop_id=shop_id,
+                    message_id=message_id,
+                    touchpoint_key=key,
+                    member_id=member_id,
+                    title=message.subject,
+                    body=message.text,
+                    url=message.url,
+                    image_url=message.image_url,
+                    created_at=clock(),
+                    expires_at=message.expires_at,
+                )
+            )
+            return str(message_id)
+
+    return keep
+
+
+def messages(
+    connection: Connection, shop_id: int, member_id: int, now: datetime, limit: int = 50
+) -> list[dict[str, Any]]:
+    """A member's messages that have not run out, newest first, as the storefront's script reads them."""
+    columns = inapp_messages.c
+    query = (
+        select(inapp_messages)
+        .where(
+            columns.shop_id == shop_id,
+            columns.member_id == member_id,
+            columns.expires_at.is_(None) | (columns.expires_at > now),
+        )
+        .order_by(columns.created_at.desc(), columns.message_id.desc())
+        .limit(limit)
+    )
+    return [
+        {
+            "id": str(row.message_id),
+            "title": row.title,
+            "body": row.body,
+            "url": row.url,
+            "image_url": row.image_url,
+            "created_at": row.created_at.isoformat(),
+            "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+            "read": row.read_at is not None,
+        }
+        for row in connection.execute(query)
+    ]
+
+
+def mark(connection: Connection, shop_id: int, member_id: int, message_id: int, what: str, now: datetime) -> None:
+    """Note that a message was read or clicked; the first time counts. A click is also a reading.
+
+    Raises: NotFound for a message that is not this member's, InvalidInput for another word.
+    """
+    if what not in MARKS:
+        raise InvalidInput(f"A message cannot be marked {what!r}.", field="what", hint="Use read or click.")
+    columns = inapp_messages.c
+    mine = (columns.shop_id == shop_id) & (columns.member_id == member_id) & (columns.message_id == message_id)
+    row = connection.execute(select(columns.touchpoint_key, columns.read_at, columns.clicked_at).where(mine)).first()
+    if row is None:
+        raise NotFound("There is no such message for this member.")
+    changes: dict[str, Any] = {}
+    if row.read_at is None:
+        changes["read_at"] = now
+    if what == "click" and row.clicked_at is None:
+        changes["clicked_at"] = now
+    if not changes:
+        return
+    connection.execute(update(inapp_messages).where(mine).values(**changes))
+    # Seen in the storefront is the recipient's own word that it arrived.
+    connection.execute(
+        update(touchpoints)
+        .where(
+            touchpoints.c.shop_id == shop_id,
+            touchpoints.c.adapter == "inapp",
+            touchpoints.c.provider_message_id == str(message_id),
+            touchpoints.c.state == State.ACCEPTED.value,
+        )
+        .values(state=State.DELIVERED.value, updated_at=now)
+    )

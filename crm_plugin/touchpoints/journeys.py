@@ -1,0 +1,278 @@
+"""Journeys as the merchant sees them: read, check, save, switch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.rules import compile_rule
+from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.parse import from_json
+from crm_plugin.rules.triggers import POST_PURCHASE, Trigger, read_time, read_trigger
+from crm_plugin.store import journeys, templates, touchpoints
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.states import WAITING, Reason, State
+
+CHANNELS = ("email", "sms", "inapp", "note")
+KINDS = ("marketing", "transactional")
+_KEY = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_LONGEST_VALIDITY = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """One journey, typed. `audience` None is everyone; `planned_through` is how far it has been planned."""
+
+    key: str
+    title: dict[str, str]
+    trigger: Trigger
+    audience_text: str
+    audience: Node | None
+    channels: tuple[str, ...]
+    template_key: str
+    topic: str
+    kind: str
+    send_at: time
+    validity_days: int
+    enabled: bool
+    enabled_at: datetime | None
+    planned_through: datetime | None
+    version: int
+    updated_at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a programme file writes it."""
+        return {
+            "key": self.key,
+            "title": dict(self.title),
+            "trigger": {"type": self.trigger.type, "days": self.trigger.days},
+            "audience": self.audience_text,
+            "channels": list(self.channels),
+            "template": self.template_key,
+            "topic": self.topic,
+            "kind": self.kind,
+            "send_at": self.send_at.strftime("%H:%M"),
+            "validity_days": self.validity_days,
+            "enabled": self.enabled,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A journey as typed, checked but not saved; `enabled` None leaves the switch where it is."""
+
+    key: str
+    title: dict[str, str]
+    trigger: Trigger
+    audience_text: str
+    audience: dict[str, Any] | None
+    channels: tuple[str, ...]
+    template_key: str
+    topic: str = "marketing"
+    kind: str = "marketing"
+    send_at: str = "10:00"
+    validity_days: int = 3
+    enabled: bool | None = None
+
+
+_FIELDS = frozenset(
+    {
+        "key",
+        "title",
+        "trigger",
+        "audience",
+        "channels",
+        "template",
+        "topic",
+        "kind",
+        "send_at",
+        "validity_days",
+        "enabled",
+    }
+)
+
+
+def read_draft(told: Mapping[str, Any]) -> Draft:
+    """Check a journey as a file or form tells it. Raises: InvalidInput, RuleError for its audience."""
+    key = str(told.get("key", ""))
+    if not _KEY.fullmatch(key):
+        raise InvalidInput(f"{key!r} cannot be a journey's key.", field="key", hint="Small letters, digits, _ and -.")
+    unknown = set(told) - _FIELDS
+    if unknown:
+        raise InvalidInput(
+            f"A journey has no {', '.join(sorted(unknown))}.", field=key, hint=f"It has: {', '.join(sorted(_FIELDS))}."
+        )
+    trigger = told.get("trigger")
+    if not isinstance(trigger, Mapping) or "type" not in trigger:
+        raise InvalidInput(f"The journey {key} has no trigger.", field="trigger", hint="{type: birthday, days: 0}")
+    channels = told.get("channels") or []
+    if not isinstance(channels, (list, tuple)) or not channels or any(name not in CHANNELS for name in channels):
+        raise InvalidInput(
+            f"The journey {key} needs channels.", field="channels", hint=f"Out of: {', '.join(CHANNELS)}."
+        )
+    read = read_trigger(str(trigger["type"]), {name: value for name, value in trigger.items() if name != "type"})
+    if "note" in channels and read.type != POST_PURCHASE:
+        raise InvalidInput(
+            "A note hangs on an order, so only a journey after a purchase can use it.",
+            field="channels",
+            hint="Take out note.",
+        )
+    kind = str(told.get("kind", "marketing"))
+    if kind not in KINDS:
+        raise InvalidInput(f"`kind` is {kind!r}.", field="kind", hint=f"Use one of: {', '.join(KINDS)}.")
+    validity = told.get("validity_days", 3)
+    if isinstance(validity, bool) or not isinstance(validity, int) or not 1 <= validity <= _LONGEST_VALIDITY:
+        raise InvalidInput(
+            f"`validity_days` must be a whole number from 1 to {_LONGEST_VALIDITY}.", field="validity_days"
+        )
+    audience = str(told.get("audience") or "").strip()
+    title = told.get("title") or {"en": key}
+    enabled = told.get("enabled")
+    return Draft(
+        key=key,
+        title={str(k): str(v) for k, v in title.items()} if isinstance(title, Mapping) else {"en": str(title)},
+        trigger=read,
+        audience_text=audience,
+        audience=compile_rule(audience).json if audience else None,
+        channels=tuple(dict.fromkeys(channels)),
+        template_key=str(told.get("template") or key),
+        topic=str(told.get("topic", "marketing")),
+        kind=kind,
+        send_at=read_time(str(told.get("send_at", "10:00"))).strftime("%H:%M"),
+        validity_days=validity,
+        enabled=None if enabled is None else bool(enabled),
+    )
+
+
+def all_journeys(connection: Connection, shop_id: int) -> list[Journey]:
+    """The shop's journeys by key."""
+    query = select(journeys).where(journeys.c.shop_id == shop_id).order_by(journeys.c.journey_key)
+    return [_journey(row) for row in connection.execute(query)]
+
+
+def get(connection: Connection, shop_id: int, key: str) -> Journey:
+    """One journey. Raises: NotFound."""
+    row = connection.execute(select(journeys).where(_mine(shop_id, key))).first()
+    if row is None:
+        raise NotFound(f"There is no journey {key!r}.")
+    return _journey(row)
+
+
+def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Journey:
+    """Keep a draft. A changed text or number never sends anything again: what was planned keeps its key."""
+    present = connection.execute(select(journeys).where(_mine(shop.shop_id, draft.key))).first()
+    row: dict[str, Any] = {
+        "title": draft.title,
+        "trigger": draft.trigger.type,
+        "trigger_params": {"days": draft.trigger.days},
+        "audience_text": draft.audience_text,
+        "audience": draft.audience,
+        "channels": list(draft.channels),
+        "template_key": draft.template_key,
+        "topic": draft.topic,
+        "kind": draft.kind,
+        "send_at": draft.send_at,
+        "validity_days": draft.validity_days,
+    }
+    if present is None:
+        connection.execute(
+            journeys.insert().values(shop_id=shop.shop_id, journey_key=draft.key, version=1, updated_at=now, **row)
+        )
+    elif any(getattr(present, name) != value for name, value in row.items()):
+        connection.execute(
+            update(journeys)
+            .where(_mine(shop.shop_id, draft.key))
+            .values(**row, version=present.version + 1, updated_at=now)
+        )
+    if draft.enabled is not None:
+        switch(connection, shop, draft.key, draft.enabled, now)
+    return get(connection, shop.shop_id, draft.key)
+
+
+def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime) -> Journey:
+    """Switch on (from now on, nothing of the past is caught up) or off (what waits is cancelled).
+
+    Raises: NotFound, InvalidInput when the journey has no text for any of its channels.
+    """
+    journey = get(connection, shop.shop_id, key)
+    if journey.enabled == on:
+        return journey
+    values: dict[str, Any] = {"enabled": on, "updated_at": now}
+    if on:
+        _require_texts(connection, shop, journey)
+        values |= {"enabled_at": now, "planned_through": now}
+    else:
+        columns = touchpoints.c
+        connection.execute(
+            update(touchpoints)
+            .where(
+                columns.shop_id == shop.shop_id,
+                columns.journey_key == key,
+                columns.state.in_([state.value for state in WAITING]),
+            )
+            .values(state=State.CANCELLED.value, reason=Reason.JOURNEY_OFF.value, settled_at=now, updated_at=now)
+        )
+    connection.execute(update(journeys).where(_mine(shop.shop_id, key)).values(**values))
+    return get(connection, shop.shop_id, key)
+
+
+def _require_texts(connection: Connection, shop: Shop, journey: Journey) -> None:
+    written = set(
+        connection.execute(
+            select(templates.c.channel)
+            .where(templates.c.shop_id == shop.shop_id, templates.c.template_key == journey.template_key)
+            .distinct()
+        ).scalars()
+    )
+    missing = [channel for channel in journey.channels if channel not in written]
+    if missing:
+        raise InvalidInput(
+            f"The journey has no text for {', '.join(missing)}.",
+            field="channels",
+            hint="Write one under Journeys, or take the channel out.",
+        )
+
+
+def counts(connection: Connection, shop_id: int) -> dict[str, dict[str, int]]:
+    """Journey → state → how many touchpoints."""
+    columns = touchpoints.c
+    query = (
+        select(columns.journey_key, columns.state, func.count())
+        .where(columns.shop_id == shop_id)
+        .group_by(columns.journey_key, columns.state)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for key, state, count in connection.execute(query):
+        found.setdefault(key, {})[state] = count
+    return found
+
+
+def _mine(shop_id: int, key: str) -> Any:
+    return (journeys.c.shop_id == shop_id) & (journeys.c.journey_key == key)
+
+
+def _journey(row: Row[Any]) -> Journey:
+    return Journey(
+        key=row.journey_key,
+        title=row.title,
+        trigger=read_trigger(row.trigger, row.trigger_params),
+        audience_text=row.audience_text,
+        audience=from_json(row.audience) if row.audience is not None else None,
+        channels=tuple(row.channels),
+        template_key=row.template_key,
+        topic=row.topic,
+        kind=row.kind,
+        send_at=read_time(row.send_at),
+        validity_days=row.validity_days,
+        enabled=bool(row.enabled),
+        enabled_at=row.enabled_at,
+        planned_through=row.planned_through,
+        version=row.version,
+        updated_at=row.updated_at,
+    )

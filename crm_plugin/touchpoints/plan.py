@@ -1,0 +1,437 @@
+"""Planning: one INSERT … SELECT for each journey, from the slots that have fallen due since it was planned last.
+
+Two ways lead to a touchpoint. What falls due between the journey's watermark and now is found by the index of its trigger. What arrives
+late (a birthday typed in today, an order synced hours after it was placed) is found by when its row changed, and planned while its window
+is open. Both end in the unique key (journey, member, step, occasion), so planning again, twice at once, or after an outage doubles nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crm_plugin.clock import local_day
+from crm_plugin.ids import id_sql, reserve_ids
+from crm_plugin.rules import sql as rules_sql
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, SLOT_COLUMNS, Slot, slots
+from crm_plugin.store import journeys, touchpoints
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.journeys import Journey, all_journeys
+from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.states import Reason, State
+
+# A sync writes rows under the instant it began, and may end much later: what changed this long before the watermark is looked at again.
+LATE_OVERLAP = timedelta(hours=6)
+# Room for ids in one statement; a round that plans more goes on with another.
+_BATCH = 200_000
+
+
+@dataclass(slots=True)
+class PlanReport:
+    """What one round planned: journey → state → how many."""
+
+    journeys: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def total(self, state: State) -> int:
+        """How many over all journeys came out in this state."""
+        return sum(counts.get(state.value, 0) for counts in self.journeys.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        states = {state.value: self.total(state) for state in (State.PLANNED, State.SKIPPED, State.MISSED)}
+        return {**states, "journeys": self.journeys}
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a journey will plan on one day (in the shop's zone), as things stand now."""
+
+    journey_key: str
+    on: date
+    planned: int
+    skipped: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "on": self.on.isoformat()}
+
+
+def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
+    """Plan all that has fallen due. Each journey is one transaction, watermark and rows together."""
+    report = PlanReport()
+    with db.read() as connection:
+        running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.enabled]
+    for journey in running:
+        with db.write() as connection:
+            counts = _plan_journey(connection, shop, journey, now)
+        if counts:
+            report.journeys[journey.key] = counts
+    return report
+
+
+def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, int]:
+    since = journey.planned_through or journey.enabled_at or now
+    if now <= since:
+        return {}
+    counts: dict[str, int] = {}
+    channels = _channels(connection, shop, journey)
+    due = _slots(shop, journey, since, now)
+    _insert(connection, shop, journey, due, channels, now, counts, late_after=None)
+    # Nothing from before the journey was switched on, and nothing whose window is over.
+    oldest = max(journey.enabled_at or since, now - timedelta(days=journey.validity_days))
+    if oldest < since:
+        changed_after = max(since - LATE_OVERLAP, journey.enabled_at or since)
+        late = _slots(shop, journey, oldest, since)
+        _insert(connection, shop, journey, late, channels, now, counts, late_after=changed_after)
+    connection.execute(
+        update(journeys)
+        .where(
+            journeys.c.shop_id == shop.shop_id,
+            journeys.c.journey_key == journey.key,
+            journeys.c.planned_through.is_(None) | (journeys.c.planned_through < now),
+        )
+        .values(planned_through=now)
+    )
+    return counts
+
+
+def forecast(connection: Connection, shop: Shop, since: datetime, until: datetime) -> list[Forecast]:
+    """What the journeys that are on will plan between two instants, if nothing changes."""
+    found: list[Forecast] = []
+    for journey in all_journeys(connection, shop.shop_id):
+        if journey.enabled:
+            found += _forecast(connection, shop, journey, since, until)
+    return sorted(found, key=lambda one: (one.on, one.journey_key))
+
+
+def forecast_journey(
+    connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime
+) -> list[Forecast]:
+    """The same for one journey, also while it is off: what switching it on would bring."""
+    return _forecast(connection, shop, journey, since, until)
+
+
+def _forecast(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> list[Forecast]:
+    coming = _slots(shop, journey, since, until)
+    if not coming:
+        return []
+    channels = _channels(connection, shop, journey)
+    judged = _judged(connection, shop, journey, channels, coming, since, late_after=None).subquery("judged")
+    query = select(judged.c.due_at, judged.c.state, func.count()).group_by(judged.c.due_at, judged.c.state)
+    days: dict[date, list[int]] = {}
+    for due_at, state, count in connection.execute(query):
+        day = local_day(datetime.fromtimestamp(due_at / 1_000_000, since.tzinfo), shop.timezone)
+        days.setdefault(day, [0, 0])[state != State.PLANNED.value] += count
+    return [Forecast(journey.key, day, planned, skipped) for day, (planned, skipped) in days.items()]
+
+
+def _slots(shop: Shop, journey: Journey, after: datetime, until: datetime) -> list[Slot]:
+    return slots(
+        journey.trigger,
+        after=after,
+        until=until,
+        send_at=journey.send_at,
+        validity_days=journey.validity_days,
+        quiet=policy_of(shop).quiet,
+    )
+
+
+def _channels(connection: Connection, shop: Shop, journey: Journey) -> list[tuple[str, str]]:
+    """(channel, adapter) in the journey's order, those that have a sender."""
+    there = senders.available(connection, shop)
+    return [(channel, there[channel]) for channel in journey.channels if channel in there]
+
+
+_COLUMNS = (
+    "shop_id",
+    "touchpoint_id",
+    "journey_key",
+    "member_id",
+    "step",
+    "occasion",
+    "journey_version",
+    "state",
+    "reason",
+    "reason_detail",
+    "channel",
+    "adapter",
+    "address",
+    "subject_order_id",
+    "occasion_on",
+    "due_at",
+    "next_try_at",
+    "valid_until",
+    "planned_at",
+    "fence",
+    "attempts",
+    "settled_at",
+    "updated_at",
+)
+
+
+def _insert(
+    connection: Connection,
+    shop: Shop,
+    journey: Journey,
+    due: list[Slot],
+    channels: list[tuple[str, str]],
+    now: datetime,
+    counts: dict[str, int],
+    late_after: datetime | None,
+) -> None:
+    if not due:
+        return
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    at = to_micros(now)
+    while True:
+        judged = _judged(connection, shop, journey, channels, due, now, late_after).subquery("judged")
+        first, node = reserve_ids(_BATCH)
+        # Without an order of its own the numbering costs no sort.
+        number: Any = literal_column(id_sql(f"CAST({first} AS BIGINT) + row_number() OVER ()", node))
+        there = touchpoints.c
+        known = (
+            select(literal(1))
+            .where(
+                there.shop_id == shop.shop_id,
+                there.journey_key == journey.key,
+                there.member_id == judged.c.member_id,
+                there.step == 0,
+                there.occasion == judged.c.occasion,
+            )
+            .exists()
+        )
+        chosen = (
+            select(
+                literal(shop.shop_id),
+                number,
+                literal(journey.key),
+                judged.c.member_id,
+                literal(0),
+                judged.c.occasion,
+                literal(journey.version),
+                judged.c.state,
+                judged.c.reason,
+                literal(""),
+                judged.c.channel,
+                judged.c.adapter,
+                judged.c.address,
+                judged.c.subject_order_id,
+                judged.c.occasion_on,
+                judged.c.due_at,
+                judged.c.next_try_at,
+                judged.c.valid_until,
+                literal(at),
+                literal(0),
+                literal(0),
+                func.nullif(literal_column(f"CASE WHEN judged.state = 'planned' THEN 0 ELSE {at} END"), 0),
+                literal(at),
+            )
+            .where(~known)
+            .limit(_BATCH)
+        )
+        statement = (
+            add(touchpoints)
+            .from_select(list(_COLUMNS), chosen, include_defaults=False)
+            .on_conflict_do_nothing()
+            .returning(touchpoints.c.state)
+        )
+        states = connection.execute(statement).scalars().all()
+        for state in states:
+            counts[state] = counts.get(state, 0) + 1
+        if len(states) < _BATCH:
+            return
+
+
+def _judged(
+    connection: Connection,
+    shop: Shop,
+    journey: Journey,
+    channels: list[tuple[str, str]],
+    due: Iterable[Slot],
+    now: datetime,
+    late_after: datetime | None,
+) -> Select[Any]:
+    """One row: a member and an occasion that is due, with the channel that may be used, or the reason why none may."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    base = _found(shop, journey, is_sqlite, due, now, late_after)
+    if journey.audience is not None:
+        today = local_day(now, shop.timezone)
+        base = base.where(rules_sql.condition(shop, journey.audience, today, literal_column("m.member_id")))
+    reached = base.add_columns(*_flags(journey, channels)).subquery("reached")
+    channel = _first(reached, channels, lambda name, _adapter: f"'{name}'")
+    adapter = _first(reached, channels, lambda _name, adapter: f"'{adapter}'")
+    address = _first(reached, channels, lambda name, _adapter: f"reached.address_{name}")
+    none = " AND ".join([f"NOT reached.open_{name}" for name, _ in channels]) or _TRUE
+    over = f"reached.valid_until <= {to_micros(now)}"
+    state = f"CASE WHEN {over} THEN '{State.MISSED}' WHEN {none} THEN '{State.SKIPPED}' ELSE '{State.PLANNED}' END"
+    if not channels:
+        why = f"'{Reason.NO_SENDER}'"
+    else:
+        addressed = " OR ".join(f"reached.address_{name} <> ''" for name, _ in channels)
+        agreed = " OR ".join(f"(reached.address_{name} <> '' AND reached.agreed_{name})" for name, _ in channels)
+        why = (
+            f"CASE WHEN NOT ({addressed}) THEN '{Reason.NO_ADDRESS}' WHEN {agreed} THEN '{Reason.SUPPRESSED}' "
+            f"ELSE '{Reason.NO_CONSENT}' END"
+        )
+    reason = f"CASE WHEN {over} THEN '{Reason.WINDOW_OVER}' WHEN {none} THEN {why} ELSE '' END"
+    columns = reached.c
+    return select(
+        columns.member_id,
+        columns.occasion,
+        columns.occasion_on,
+        columns.subject_order_id,
+        columns.due_at,
+        columns.next_try_at,
+        columns.valid_until,
+        literal_column(channel).label("channel"),
+        literal_column(adapter).label("adapter"),
+        literal_column(address).label("address"),
+        literal_column(state).label("state"),
+        literal_column(reason).label("reason"),
+    )
+
+
+_TRUE = "1 = 1"
+
+
+def _first(reached: Any, channels: list[tuple[str, str]], value: Any) -> str:
+    """The value of the first channel that is open, else empty."""
+    if not channels:
+        return "''"
+    cases = " ".join(f"WHEN reached.open_{name} THEN {value(name, adapter)}" for name, adapter in channels)
+    return f"CASE {cases} ELSE '' END"
+
+
+# Where a channel's address stands, and under whose consent it is used: a note is mailed by the store.
+_ADDRESS = {"email": "m.email", "sms": "m.phone", "inapp": "COALESCE(m.external_id, '')", "note": "m.email"}
+CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "email"}
+
+
+def _flags(journey: Journey, channels: list[tuple[str, str]]) -> list[Any]:
+    """For each channel: the address, whether the member agreed, and whether both and no suppression leave it open."""
+    found: list[Any] = []
+    for name, _ in channels:
+        address = _ADDRESS[name]
+        agreed = _agreed(journey, CONSENT_CHANNEL[name], name == "inapp")
+        blocked = (
+            "EXISTS (SELECT 1 FROM suppressions AS s WHERE s.shop_id = m.shop_id "  # noqa: S608
+            f"AND s.channel = '{CONSENT_CHANNEL[name]}' AND s.address = {address})"
+        )
+        found += [
+            literal_column(address).label(f"address_{name}"),
+            literal_column(f"({agreed})").label(f"agreed_{name}"),
+            literal_column(f"({address} <> '' AND {agreed} AND NOT {blocked})").label(f"open_{name}"),
+        ]
+    return found
+
+
+def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
+    """Whether the member's consent covers the journey.
+
+    Marketing needs a yes for its topic or for all marketing, and no refusal of either. A message about the member's own order
+    (transactional) and a card on the shop's own pages need no yes, but a refusal holds.
+    """
+    topic = journey.topic.replace("'", "''")
+    said = (
+        "EXISTS (SELECT 1 FROM member_consents AS c WHERE c.shop_id = m.shop_id AND c.member_id = m.member_id "  # noqa: S608
+        f"AND c.channel = '{channel}' AND c.topic IN ('marketing', '{topic}') AND c.state = "
+    )
+    if journey.kind == "transactional":
+        own = said.replace("('marketing', ", "(")
+        return f"NOT {own}'withdrawn')" if journey.topic != "marketing" else _TRUE
+    refused = f"NOT {said}'withdrawn')"
+    return refused if own_ground else f"{said}'granted') AND {refused}"
+
+
+def _found(
+    shop: Shop, journey: Journey, is_sqlite: bool, due: Iterable[Slot], now: datetime, late_after: datetime | None
+) -> Select[Any]:
+    """Members and occasions that match the slots: an index range, driven by the slots or, for what is late, by what changed.
+
+    CROSS JOIN keeps SQLite from turning the order around; PostgreSQL plans it as any other join.
+    """
+    calendar = _calendar(is_sqlite, due)
+    kind = journey.trigger.type
+    late = late_after is not None
+    if kind == BIRTHDAY:
+        tables = "members AS m CROSS JOIN cal" if late else "cal CROSS JOIN members AS m"
+        match = "m.birth_md = cal.match AND m.zone = cal.zone"
+        changed, order = "m.changed_at", "CAST(NULL AS BIGINT)"
+    elif kind == LAPSE:
+        tables = "member_facts AS f CROSS JOIN members AS m CROSS JOIN cal"
+        match = (
+            "m.shop_id = f.shop_id AND m.member_id = f.member_id AND f.last_order_on = cal.match AND m.zone = cal.zone"
+        )
+        match += " AND f.shop_id = :shop_id"
+        if not late:
+            tables = f"days CROSS JOIN {tables}"
+            match += " AND f.last_order_on = days.match"
+        changed, order = "f.changed_at", "CAST(NULL AS BIGINT)"
+    else:
+        assert kind == POST_PURCHASE
+        tables = "orders AS o CROSS JOIN members AS m CROSS JOIN cal"
+        match = "m.shop_id = o.shop_id AND m.member_id = o.member_id AND o.placed_on = cal.match AND m.zone = cal.zone"
+        match += " AND o.shop_id = :shop_id AND o.counts"
+        if not late:
+            tables = f"days CROSS JOIN {tables}"
+            match += " AND o.placed_on = days.match"
+        changed, order = "o.first_seen_at", "o.order_id"
+    occasion: Any = literal_column("cal.occasion")
+    if kind == POST_PURCHASE:
+        occasion = literal("order:") + cast(literal_column("o.order_id"), Text)
+    query = (
+        select(
+            literal_column("m.member_id").label("member_id"),
+            occasion.label("occasion"),
+            literal_column("cal.occasion_on").label("occasion_on"),
+            literal_column(order).label("subject_order_id"),
+            literal_column("cal.due_at").label("due_at"),
+            literal_column("cal.next_try_at").label("next_try_at"),
+            literal_column("cal.valid_until").label("valid_until"),
+        )
+        .select_from(text(tables))
+        .where(text(f"m.shop_id = :shop_id AND m.state = 'active' AND {match}").bindparams(shop_id=shop.shop_id))
+        .add_cte(calendar)
+    )
+    if late_after is not None:
+        span = text(f"{changed} > :late_after AND {changed} <= :late_until")
+        query = query.where(span.bindparams(late_after=to_micros(late_after), late_until=to_micros(now)))
+    elif kind != BIRTHDAY:
+        query = query.add_cte(text("SELECT DISTINCT match FROM cal").columns(column("match")).cte("days"))
+    return query
+
+
+def _calendar(is_sqlite: bool, due: Iterable[Slot]) -> Any:
+    document = json.dumps([slot.row() for slot in due], separators=(",", ":"))
+    names: list[Any] = [column(name) for name, _ in SLOT_COLUMNS]
+    if is_sqlite:
+        picked = ", ".join(
+            f"json_extract(value, '$[{place}]') AS {name}" for place, (name, _) in enumerate(SLOT_COLUMNS)
+        )
+        source = f"SELECT {picked} FROM json_each(:calendar)"  # noqa: S608
+    else:
+        picked = ", ".join(
+            f"CAST(value ->> {place} AS {kind}) AS {name}" for place, (name, kind) in enumerate(SLOT_COLUMNS)
+        )
+        source = f"SELECT {picked} FROM jsonb_array_elements(CAST(:calendar AS jsonb)) AS rows(value)"  # noqa: S608
+    return text(source).bindparams(bindparam("calendar", document, type_=Text)).columns(*names).cte("cal")

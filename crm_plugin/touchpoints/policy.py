@@ -1,0 +1,81 @@
+"""What a merchant decided once for all messages: quiet hours, brand, address, where buttons lead. Read from `shops.settings`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crm_plugin.errors import InvalidInput
+from crm_plugin.rules.triggers import QuietHours, read_time
+from crm_plugin.store.tenants import Shop
+
+DEFAULT_QUIET = ("21:00", "08:00")
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+DEFAULT_COLOR = "#1f4d3d"
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """How messages look; `on_color` is text on the brand's colour, chosen for contrast."""
+
+    color: str = DEFAULT_COLOR
+    on_color: str = "#ffffff"
+    logo_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One shop's decisions, checked."""
+
+    quiet: QuietHours
+    brand: Brand
+    address: str = ""
+    cta_url: str = ""
+    sender_name: str = ""
+
+
+def policy_of(shop: Shop) -> Policy:
+    """The shop's decisions. What cannot be read falls back to the default: a wrong setting must not open the night."""
+    told = shop.settings
+    quiet = told.get("quiet_hours")
+    try:
+        hours = read_quiet(quiet) if quiet is not None else _default_quiet()
+    except InvalidInput:
+        hours = _default_quiet()
+    brand = told.get("brand") if isinstance(told.get("brand"), dict) else {}
+    return Policy(
+        quiet=hours,
+        brand=_brand(brand or {}),
+        address=str(told.get("address", "")),
+        cta_url=str(told.get("cta_url", "")) or shop.url,
+        sender_name=str(told.get("sender_name", "")) or shop.title,
+    )
+
+
+def read_quiet(told: Any) -> QuietHours:
+    """Quiet hours as {"from": "21:00", "to": "08:00"}; equal times mean none. Raises: InvalidInput."""
+    if not isinstance(told, Mapping) or set(told) != {"from", "to"}:
+        raise InvalidInput('Quiet hours are written {"from": "21:00", "to": "08:00"}.', field="quiet_hours")
+    return QuietHours(read_time(str(told["from"])), read_time(str(told["to"])))
+
+
+def _default_quiet() -> QuietHours:
+    return QuietHours(read_time(DEFAULT_QUIET[0]), read_time(DEFAULT_QUIET[1]))
+
+
+def _brand(told: Mapping[str, Any]) -> Brand:
+    color = str(told.get("color", ""))
+    if not _COLOR.fullmatch(color):
+        color = DEFAULT_COLOR
+    logo = str(told.get("logo_url", ""))
+    return Brand(color, _text_on(color), logo if logo.startswith("https://") else "")
+
+
+def _text_on(color: str) -> str:
+    """Black or white, whichever has the higher contrast on the colour (WCAG relative luminance)."""
+    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#ffffff" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000000"

@@ -1,0 +1,411 @@
+"""Rendering: Jinja in a sandbox with strict undefined, compiled once for each version of a text, CSS inlined once with it.
+
+A text sees plain values and a few views, never our rows. An unknown name is an error that names itself, here and when a text is saved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any
+
+import css_inline
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
+from babel.numbers import format_currency
+from jinja2 import (
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+    UndefinedError,
+    meta,
+    nodes,
+    pass_context,
+)
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from crm_plugin.errors import InvalidInput, RenderError
+from crm_plugin.money import to_major
+from crm_plugin.touchpoints.policy import Brand, Policy
+
+# A text longer than this is no message; an HTML mail past 102 KB is cut by the largest mail host.
+LONGEST_SOURCE = 100_000
+LONGEST_OUTPUT = 200_000
+RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
+VARIABLES = ("member", "shop", "journey", "occasion", "days", "order", "unsubscribe_url", "cta_url", "locale")
+PARTS = {
+    "email": ("subject", "body_text", "body_html"),
+    "sms": ("body_text",),
+    "inapp": ("subject", "body_text", "url"),
+    "note": ("body_text",),
+}
+_NAMES = {"en": "there", "zh": "顾客"}
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One stored text: a template's channel and locale, with its parts as written and the version they are at."""
+
+    template_key: str
+    channel: str
+    locale: str
+    version: int = 0
+    subject: str = ""
+    body_text: str = ""
+    body_html: str = ""
+    url: str = ""
+
+    def parts(self) -> dict[str, str]:
+        """The parts this channel has, as written."""
+        return {name: getattr(self, name) for name in PARTS[self.channel]}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One message as it will be read."""
+
+    locale: str
+    subject: str
+    text: str
+    html: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """What a text may know of a member; money is formatted when it is asked for."""
+
+    first_name: str
+    last_name: str
+    email: str
+    tier_title: str
+    orders: int
+    _spent_minor: int
+    _currency: str
+    _locale: str
+
+    @property
+    def name(self) -> str:
+        """How to address them: in Chinese the family name stands first; a member without a name has a friendly word."""
+        if self._locale.startswith("zh"):
+            return f"{self.last_name}{self.first_name}" or _NAMES["zh"]
+        return f"{self.first_name} {self.last_name}".strip() or _NAMES["en"]
+
+    @property
+    def spent(self) -> str:
+        """All that was spent, net of refunds, as money in the member's language."""
+        return money(self._spent_minor, self._currency, self._locale)
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """One line of an order; `quantity` as people write it."""
+
+    title: str
+    quantity: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """The order a message speaks of."""
+
+    number: str
+    placed_on: date
+    lines: tuple[LineView, ...]
+    _total_minor: int
+    _currency: str
+    _locale: str
+
+    @property
+    def total(self) -> str:
+        """What was charged, as money in the member's language."""
+        return money(self._total_minor, self._currency, self._locale)
+
+
+@dataclass(frozen=True, slots=True)
+class ShopView:
+    """The shop as customers know it."""
+
+    title: str
+    url: str
+    address: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyView:
+    """The journey a message belongs to."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything one message is rendered from."""
+
+    member: MemberView
+    shop: ShopView
+    journey: JourneyView
+    locale: str
+    occasion: date
+    days: int
+    order: OrderView | None = None
+    unsubscribe_url: str = ""
+    cta_url: str = ""
+
+    def names(self) -> dict[str, Any]:
+        """The variables by name."""
+        return {name: getattr(self, name) for name in VARIABLES}
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """No attribute that begins with an underscore, nothing that changes what it is given, no imports of other files."""
+
+    def __init__(self, *, autoescape: bool) -> None:
+        super().__init__(
+            undefined=StrictUndefined, autoescape=autoescape, trim_blocks=False, keep_trailing_newline=False
+        )
+        self.filters["money"] = _money_filter
+        self.filters["date"] = _date_filter
+        # What takes much time or memory for little text has no place in a message.
+        for name in ("range", "lipsum", "cycler", "joiner", "namespace"):
+            self.globals.pop(name, None)
+
+
+@cache
+def _environment(autoescape: bool) -> Sandbox:
+    return Sandbox(autoescape=autoescape)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str, autoescape: bool) -> Template:
+    if len(source) > LONGEST_SOURCE:
+        raise InvalidInput(f"The text is longer than {LONGEST_SOURCE} characters.", field="text")
+    return _environment(autoescape).from_string(source)
+
+
+@lru_cache(maxsize=1024)
+def _compiled_mail(inner: str, brand: Brand) -> Template:
+    """The whole mail around an inner text, with the CSS inlined; compiled once for each text and brand."""
+    return _environment(True).from_string(_inlined(inner, brand))
+
+
+def _inlined(inner: str, brand: Brand) -> str:
+    whole = layout().replace("{{ body }}", inner)
+    whole = whole.replace("{{ brand.color }}", brand.color).replace("{{ brand.on_color }}", brand.on_color)
+    # Tags are kept apart while the HTML is parsed: its parser would escape what they hold.
+    tags: list[str] = []
+
+    def put_aside(found: re.Match[str]) -> str:
+        tags.append(found[0])
+        return f"jinja-tag-{len(tags) - 1}-"
+
+    inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+    html = str(inliner.inline(_TAG.sub(put_aside, whole)))
+    return re.sub(r"jinja-tag-(\d+)-", lambda found: tags[int(found[1])], html)
+
+
+@cache
+def layout() -> str:
+    """The skeleton of every HTML mail."""
+    return (files("crm_plugin") / "templates" / "messages" / "layout.html").read_text(encoding="utf-8")
+
+
+def render(text: Text, scene: Scene, brand: Brand) -> Rendered:
+    """One message. Raises: RenderError naming the part and the variable."""
+    names = scene.names()
+    done = {
+        part: _render_part(text, part, source, names) for part, source in text.parts().items() if part != "body_html"
+    }
+    html = ""
+    if text.channel == "email" and text.body_html:
+        language = scene.locale.split("-")[0]
+        around = {
+            **names,
+            "title": done["subject"],
+            "preheader": preheader(done.get("body_text", "")),
+            "lang": scene.locale,
+            "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
+            "brand": brand,
+        }
+        html = _run(lambda: _compiled_mail(text.body_html, brand).render(around), text, "body_html")
+    return Rendered(
+        locale=scene.locale,
+        # A subject is one line, whatever a name holds.
+        subject=" ".join(done.get("subject", "").split()),
+        text=done.get("body_text", "").strip("\n") + ("\n" if text.channel == "email" else ""),
+        html=html,
+        url=done.get("url", "").strip(),
+    )
+
+
+def _render_part(text: Text, part: str, source: str, names: Mapping[str, Any]) -> str:
+    return _run(lambda: _compiled(source, False).render(names), text, part)
+
+
+def _run(work: Callable[[], str], text: Text, part: str) -> str:
+    where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
+    try:
+        made = work()
+    except TemplateSyntaxError as error:
+        raise RenderError(
+            f"The text {where} cannot be read: {error.message} (line {error.lineno}).",
+            template=where,
+            hint="Mend it under Journeys.",
+        ) from error
+    except UndefinedError as error:
+        name = _undefined_name(str(error))
+        raise RenderError(
+            f"The text {where} uses {name or 'something'} that is not there: {error.message}.",
+            template=where,
+            variable=name,
+            hint="Guard it with {% if … %}, or take it out.",
+        ) from error
+    except SecurityError as error:
+        raise RenderError(f"The text {where} does what a text may not: {error}.", template=where) from error
+    except (TemplateError, ArithmeticError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise RenderError(
+            f"The text {where} fails: {error}.", template=where, hint="Mend it under Journeys."
+        ) from error
+    if len(made) > LONGEST_OUTPUT:
+        raise RenderError(f"The text {where} comes out longer than {LONGEST_OUTPUT} characters.", template=where)
+    return made
+
+
+def _undefined_name(message: str) -> str:
+    found = re.findall(r"'([^']+)'", message)
+    return found[-1] if found else ""
+
+
+def check(text: Text, scenes: list[Scene], brand: Brand) -> None:
+    """Refuse a text that could not be rendered: syntax, unknown names, and a rehearsal with sample scenes.
+
+    Raises: InvalidInput naming the part, the line and what to write instead.
+    """
+    if text.channel not in PARTS:
+        raise InvalidInput(f"There is no channel {text.channel!r}.", field="channel", hint=f"Use: {', '.join(PARTS)}.")
+    if not text.body_text.strip():
+        raise InvalidInput(
+            f"The {text.channel} text of {text.template_key} ({text.locale}) is empty.",
+            field="body_text",
+            hint="A mail needs its plain text too: many read that." if text.channel == "email" else "",
+        )
+    if text.channel == "email" and not text.subject.strip():
+        raise InvalidInput(f"The mail {text.template_key} ({text.locale}) has no subject.", field="subject")
+    for part, source in text.parts().items():
+        _check_part(text, part, source)
+    for scene in scenes:
+        try:
+            made = render(text, scene, brand)
+        except RenderError as error:
+            part = next((name for name in text.parts() if f", {name})" in error.message), "body_text")
+            raise InvalidInput(error.message, field=part, hint=error.hint) from error
+        if not made.text.strip():
+            raise InvalidInput(
+                f"The {text.channel} text of {text.template_key} ({text.locale}) comes out empty.", field="body_text"
+            )
+
+
+def _check_part(text: Text, part: str, source: str) -> None:
+    where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
+    environment = _environment(part == "body_html")
+    try:
+        tree = environment.parse(source)
+        _compiled(source, part == "body_html")
+    except TemplateSyntaxError as error:
+        raise InvalidInput(f"{where}, line {error.lineno}: {error.message}.", field=part) from error
+    if any(tree.find(kind) for kind in (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise InvalidInput(f"{where}: a text cannot take in other files.", field=part)
+    unknown = sorted(meta.find_undeclared_variables(tree) - set(VARIABLES))
+    if unknown:
+        raise InvalidInput(
+            f"{where}: there is no variable {unknown[0]!r}.", field=part, hint=f"Known are: {', '.join(VARIABLES)}."
+        )
+
+
+def preheader(text: str) -> str:
+    """The first words of the plain text, which mail programs show beside the subject; its greeting line is left out."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    body = lines[1] if len(lines) > 1 else lines[0] if lines else ""
+    return body if len(body) <= 120 else body[:119].rsplit(" ", 1)[0] + "…"
+
+
+def money(minor: int, currency: str, locale: str) -> str:
+    """Minor units as money in a language."""
+    return str(format_currency(to_major(minor, currency), currency, locale=babel_locale(locale)))
+
+
+@pass_context
+def _money_filter(context: Context, value: Any, currency: str = "") -> str:
+    """An amount in major units, by default in the shop's currency."""
+    code = currency or context["shop"].currency
+    return str(format_currency(Decimal(str(value)), code, locale=babel_locale(context["locale"])))
+
+
+@pass_context
+def _date_filter(context: Context, value: date, style: str = "long") -> str:
+    """A day as the member's language writes it."""
+    return str(format_date(value, style, locale=babel_locale(context["locale"])))
+
+
+@lru_cache(maxsize=256)
+def babel_locale(locale: str) -> Locale:
+    """The Babel locale of a tag; English for one nobody knows."""
+    try:
+        return Locale.parse(locale, sep="-")
+    except (UnknownLocaleError, ValueError):
+        return Locale("en")
+
+
+def choose_locale(wanted: str, there: Mapping[str, Text] | frozenset[str] | set[str], fallback: str) -> str:
+    """Of the locales a text is written in, the one nearest to the member's; then the shop's, English, any.
+
+    zh-TW is not served zh-CN's text when there is English and the shop is no Chinese one: scripts differ.
+    """
+    names = sorted(there)
+    for told in (wanted, fallback, "en"):
+        tag = told.replace("_", "-")
+        if not tag:
+            continue
+        exact = next((name for name in names if name.lower() == tag.lower()), None)
+        if exact is not None:
+            return exact
+        language = tag.split("-")[0].lower()
+        near = next(
+            (name for name in names if name.split("-")[0].lower() == language and not _other_script(tag, name)), None
+        )
+        if near is not None:
+            return near
+    return names[0] if names else ""
+
+
+_TRADITIONAL = frozenset({"tw", "hk", "mo", "hant"})
+
+
+def _other_script(one: str, other: str) -> bool:
+    def traditional(tag: str) -> bool:
+        return any(part.lower() in _TRADITIONAL for part in tag.split("-")[1:])
+
+    return one.lower().startswith("zh") and traditional(one) != traditional(other)
+
+
+def sample_scenes(policy: Policy, shop: ShopView, locale: str, *, with_order: bool) -> list[Scene]:
+    """A member of whom all is known and one of whom hardly anything is: a text must do for both."""
+    day = date(2026, 3, 14)
+    full = MemberView("Ada", "Lovelace", "ada@example.com", "Gold", 7, 48_250, shop.currency, locale)
+    bare = MemberView("", "", "", "", 0, 0, shop.currency, locale)
+    order = OrderView("1042", day, (LineView("Linen shirt", "2"),), 5900, shop.currency, locale) if with_order else None
+    links = ("https://shop.example/u/sample", policy.cta_url or shop.url)
+    return [
+        Scene(full, shop, JourneyView("sample"), locale, day, 7, order, *links),
+        Scene(bare, ShopView(shop.title, "", "", shop.currency), JourneyView("sample"), locale, day, 0, order, "", ""),
+    ]

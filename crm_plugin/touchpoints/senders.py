@@ -1,0 +1,219 @@
+"""The senders of a shop: which there are, their encrypted settings, whether they are well, and opening one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from crm_plugin.adapters.base import Problem, SettingType, Severity
+from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
+from crm_plugin.store import connections, shops
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import inapp
+
+# What the members' inbox needs nobody to set up.
+_BUILT_IN = frozenset({"inapp"})
+PAUSED = "action_required"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One sender of a shop as pages and commands show it; secrets are never in it."""
+
+    adapter: str
+    channel: str
+    label: str
+    enabled: bool
+    status: str
+    status_detail: str
+    built_in: bool
+    updated_at: datetime | None = None
+
+
+def senders(connection: Connection, shop: Shop) -> list[Sender]:
+    """The shop's senders: those set up, and those that need no setting up here."""
+    rows = {
+        row.adapter: row for row in connection.execute(select(connections).where(connections.c.shop_id == shop.shop_id))
+    }
+    found = []
+    for name in channel_names():
+        adapter = channel_class(name)
+        built_in = name in _BUILT_IN or (bool(adapter.uses_storefront) and adapter.uses_storefront == shop.platform)
+        row = rows.get(name)
+        if row is not None:
+            found.append(
+                Sender(
+                    name,
+                    adapter.channel,
+                    adapter.label,
+                    bool(row.enabled),
+                    row.status,
+                    row.status_detail,
+                    built_in,
+                    row.updated_at,
+                )
+            )
+        elif built_in:
+            found.append(Sender(name, adapter.channel, adapter.label, True, "ok", "", True))
+    return found
+
+
+def available(connection: Connection, shop: Shop) -> dict[str, str]:
+    """Channel → the adapter that serves it. A paused sender counts: its messages wait for it within their validity."""
+    return {sender.channel: sender.adapter for sender in reversed(senders(connection, shop)) if sender.enabled}
+
+
+def paused(connection: Connection, shop_id: int) -> dict[str, str]:
+    """Adapters that wait for the merchant, with what to do."""
+    columns = connections.c
+    query = select(columns.adapter, columns.status_detail).where(columns.shop_id == shop_id, columns.status == PAUSED)
+    return {row.adapter: row.status_detail for row in connection.execute(query)}
+
+
+def open_channel(db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: datetime) -> ChannelAdapter:
+    """The sender, ready to send. Raises: NotFound when it is not set up, ConfigError when its settings cannot be decrypted."""
+    cls = channel_class(adapter_name)
+    channel = cls(settings_of(db, box, shop, adapter_name))
+    bind = getattr(channel, "bind", None)
+    if bind is not None:
+        bind(inapp.sink(db, shop.shop_id, lambda: now))
+    return channel
+
+
+def settings_of(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> dict[str, Any]:
+    """The decrypted settings of a sender. Raises: NotFound when it is not set up."""
+    cls = channel_class(adapter_name)
+    with db.read() as connection:
+        if cls.uses_storefront:
+            sealed = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).scalar()
+        else:
+            sealed = connection.execute(
+                select(connections.c.settings).where(
+                    connections.c.shop_id == shop.shop_id, connections.c.adapter == adapter_name
+                )
+            ).scalar()
+    if not sealed:
+        if adapter_name in _BUILT_IN:
+            return {}
+        raise NotFound(f"{cls.label} is not set up for {shop.name}.", hint="Set it up on the Connections page.")
+    return box.open(sealed)
+
+
+def shown_settings(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> dict[str, Any]:
+    """The settings without secrets, for a form."""
+    try:
+        values = settings_of(db, box, shop, adapter_name)
+    except NotFound:
+        return {}
+    secret = {setting.key for setting in channel_class(adapter_name).settings if setting.type is SettingType.SECRET}
+    return {key: value for key, value in values.items() if key not in secret}
+
+
+def save_connection(
+    db: Database,
+    box: SecretBox,
+    shop: Shop,
+    adapter_name: str,
+    values: Mapping[str, Any],
+    now: datetime,
+    *,
+    probe: bool = True,
+) -> list[Problem]:
+    """Keep a sender's settings after it has answered to them; an empty secret keeps the one that is there.
+
+    Returns: warnings. Raises: InvalidInput for what was typed, ActionRequired when the provider refuses: nothing is kept then.
+    """
+    cls = channel_class(adapter_name)
+    if cls.uses_storefront:
+        raise InvalidInput(f"{cls.label} uses the store's own connection.", field="adapter")
+    try:
+        present = settings_of(db, box, shop, adapter_name)
+    except NotFound:
+        present = {}
+    secret = {setting.key for setting in cls.settings if setting.type is SettingType.SECRET}
+    given = {key: value for key, value in values.items() if not (key in secret and value in (None, ""))}
+    kept = {key: value for key, value in present.items() if key in secret}
+    channel = cls({**kept, **given})
+    warnings: list[Problem] = []
+    try:
+        for problem in channel.check() if probe else ():
+            if problem.severity is Severity.ERROR:
+                raise ActionRequired(problem.message, hint=problem.hint, code=problem.code, adapter=adapter_name)
+            warnings.append(problem)
+    finally:
+        channel.close()
+    row = {
+        "channel": cls.channel,
+        "settings": box.seal(channel.values),
+        "enabled": True,
+        "status": "ok" if probe else "unchecked",
+        "status_detail": "",
+        "updated_at": now,
+    }
+    with db.write() as connection:
+        mine = (connections.c.shop_id == shop.shop_id) & (connections.c.adapter == adapter_name)
+        if connection.execute(update(connections).where(mine).values(**row)).rowcount == 0:
+            connection.execute(connections.insert().values(shop_id=shop.shop_id, adapter=adapter_name, **row))
+    return warnings
+
+
+def switch(db: Database, shop: Shop, adapter_name: str, enabled: bool, now: datetime) -> None:
+    """Use a sender or stop using it. Raises: NotFound when it is not set up and not built in."""
+    cls = channel_class(adapter_name)
+    mine = (connections.c.shop_id == shop.shop_id) & (connections.c.adapter == adapter_name)
+    with db.write() as connection:
+        changed = connection.execute(update(connections).where(mine).values(enabled=enabled, updated_at=now)).rowcount
+        if changed:
+            return
+        if adapter_name not in _BUILT_IN and cls.uses_storefront != shop.platform:
+            raise NotFound(f"{cls.label} is not set up for {shop.name}.", hint="Set it up on the Connections page.")
+        connection.execute(
+            connections.insert().values(
+                shop_id=shop.shop_id,
+                adapter=adapter_name,
+                channel=cls.channel,
+                settings=b"",
+                enabled=enabled,
+                status="ok",
+                updated_at=now,
+            )
+        )
+
+
+def pause(connection: Connection, shop_id: int, adapter_name: str, detail: str, now: datetime) -> None:
+    """The merchant must act: nothing is sent by this adapter until it is checked again."""
+    _status(connection, shop_id, adapter_name, PAUSED, detail, now)
+
+
+def check(db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: datetime) -> list[Problem]:
+    """Probe a sender and keep what came of it; a sender that answers again is no longer paused."""
+    channel = open_channel(db, box, shop, adapter_name, now)
+    try:
+        problems = channel.check()
+    finally:
+        channel.close()
+    wrong = next((problem for problem in problems if problem.severity is Severity.ERROR), None)
+    with db.write() as connection:
+        status, detail = (PAUSED, f"{wrong.message} {wrong.hint}".strip()) if wrong else ("ok", "")
+        _status(connection, shop.shop_id, adapter_name, status, detail, now)
+    return problems
+
+
+def _status(connection: Connection, shop_id: int, adapter_name: str, status: str, detail: str, now: datetime) -> None:
+    mine = (connections.c.shop_id == shop_id) & (connections.c.adapter == adapter_name)
+    values = {"status": status, "status_detail": detail, "updated_at": now}
+    if connection.execute(update(connections).where(mine).values(**values)).rowcount == 0:
+        cls = channel_class(adapter_name)
+        connection.execute(
+            connections.insert().values(
+                shop_id=shop_id, adapter=adapter_name, channel=cls.channel, settings=b"", enabled=True, **values
+            )
+        )

@@ -1,0 +1,80 @@
+"""Every state a touchpoint can be in, every way from one to another, and why something was not sent. One table, nothing elsewhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What became of a touchpoint. `accepted` is the provider's word, `delivered` the recipient's side's."""
+
+    PLANNED = "planned"
+    IN_FLIGHT = "in_flight"
+    RETRY_WAIT = "retry_wait"
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    UNCONFIRMED = "unconfirmed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    CANCELLED = "cancelled"
+
+
+class Reason(StrEnum):
+    """Why a touchpoint was skipped, missed, deferred or failed."""
+
+    NO_CONSENT = "no_consent"
+    SUPPRESSED = "suppressed"
+    NO_ADDRESS = "no_address"
+    NO_SENDER = "no_sender"
+    NO_LONGER_MATCHES = "no_longer_matches"
+    MEMBER_GONE = "member_gone"
+    JOURNEY_OFF = "journey_off"
+    QUIET_HOURS = "quiet_hours"
+    WINDOW_OVER = "window_over"
+    NO_PUBLIC_URL = "no_public_url"
+    SENDER_PAUSED = "sender_paused"
+    TRANSIENT = "transient"
+    TOO_MANY_TRIES = "too_many_tries"
+    REFUSED = "recipient_refused"
+    OPTED_OUT = "opted_out"
+    PERMANENT = "permanent"
+    RENDER = "render"
+    NO_TEMPLATE = "no_template"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    CRASHED = "crashed"
+    ERROR = "error"
+    BY_MERCHANT = "by_merchant"
+
+
+S = State
+# From each state the states it may go to. Delivery events come twice, late and out of order: what a later state cannot go back to is left.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    S.PLANNED: frozenset({S.IN_FLIGHT, S.SKIPPED, S.CANCELLED, S.MISSED}),
+    S.IN_FLIGHT: frozenset(
+        {S.PLANNED, S.ACCEPTED, S.RETRY_WAIT, S.FAILED, S.UNCONFIRMED, S.SKIPPED, S.MISSED, S.DELIVERED, S.BOUNCED}
+    ),
+    S.RETRY_WAIT: frozenset({S.IN_FLIGHT, S.SKIPPED, S.CANCELLED, S.MISSED, S.DELIVERED, S.BOUNCED}),
+    S.ACCEPTED: frozenset({S.DELIVERED, S.BOUNCED, S.COMPLAINED, S.FAILED}),
+    S.DELIVERED: frozenset({S.COMPLAINED, S.BOUNCED}),
+    S.BOUNCED: frozenset({S.COMPLAINED, S.DELIVERED}),
+    S.UNCONFIRMED: frozenset({S.PLANNED, S.ACCEPTED, S.DELIVERED, S.BOUNCED, S.COMPLAINED, S.FAILED, S.CANCELLED}),
+    S.FAILED: frozenset({S.PLANNED, S.DELIVERED}),
+    S.SKIPPED: frozenset(),
+    S.MISSED: frozenset(),
+    S.CANCELLED: frozenset(),
+    S.COMPLAINED: frozenset(),
+}
+WAITING = (State.PLANNED, State.RETRY_WAIT)
+
+
+def may_go(present: State | str, to: State) -> bool:
+    """Whether the table allows this step."""
+    return to in TRANSITIONS[State(present)]
+
+
+def sources_of(to: State) -> tuple[str, ...]:
+    """The states from which one may come to this state: the WHERE of every conditional UPDATE."""
+    return tuple(state.value for state, targets in TRANSITIONS.items() if to in targets)

@@ -1,0 +1,68 @@
+"""Signed tokens in links: they say who and what, cannot be made by others, and hold no address.
+
+A token for one purpose is worthless for another (each has its own salt).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from itsdangerous import BadData, URLSafeSerializer, URLSafeTimedSerializer
+
+from crm_plugin.errors import InvalidInput
+from crm_plugin.store.secrets import SecretBox
+
+_UNSUBSCRIBE = "crm-plugin unsubscribe"
+_MEMBER = "crm-plugin storefront member"
+# A storefront makes its page anew long before this; a link in a mail must work for years.
+MEMBER_TOKEN_SECONDS = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """What an unsubscribe link speaks of; `touchpoint_id` is the message it stood in, 0 for none."""
+
+    shop_id: int
+    member_id: int
+    channel: str
+    topic: str
+    touchpoint_id: int = 0
+
+
+def unsubscribe(box: SecretBox, about: Unsubscribe) -> str:
+    """The token of an unsubscribe link; it never runs out."""
+    payload = [about.shop_id, about.member_id, about.channel, about.topic, about.touchpoint_id]
+    token = URLSafeSerializer(box.signing_key, salt=_UNSUBSCRIBE).dumps(payload)
+    return token if isinstance(token, str) else token.decode()
+
+
+def read_unsubscribe(box: SecretBox, token: str) -> Unsubscribe:
+    """What the link speaks of. Raises: InvalidInput for a token that is not ours."""
+    try:
+        shop_id, member_id, channel, topic, touchpoint_id = URLSafeSerializer(box.signing_key, salt=_UNSUBSCRIBE).loads(
+            token
+        )
+        return Unsubscribe(int(shop_id), int(member_id), str(channel), str(topic), int(touchpoint_id))
+    except (BadData, ValueError, TypeError) as error:
+        raise InvalidInput(
+            "This link is not complete.", field="token", hint="Open it from the message again, or write to the shop."
+        ) from error
+
+
+def member(box: SecretBox, shop_id: int, member_id: int) -> str:
+    """The token by which a storefront reads and marks one member's in-app messages; it runs out after 30 days."""
+    token = URLSafeTimedSerializer(box.signing_key, salt=_MEMBER).dumps([shop_id, member_id])
+    return token if isinstance(token, str) else token.decode()
+
+
+def read_member(box: SecretBox, token: str) -> tuple[int, int]:
+    """Shop and member of a storefront's token. Raises: InvalidInput for one that is not ours or has run out."""
+    try:
+        shop_id, member_id = URLSafeTimedSerializer(box.signing_key, salt=_MEMBER).loads(
+            token, max_age=MEMBER_TOKEN_SECONDS
+        )
+        return int(shop_id), int(member_id)
+    except (BadData, ValueError, TypeError) as error:
+        raise InvalidInput(
+            "This member token is not valid or has run out.", field="token", hint="Make a new one."
+        ) from error

@@ -1,0 +1,176 @@
+"""Planning: the right members, the right instant in each zone, once, whatever happens to the planner."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
+from crm_plugin.store import consent, journeys, touchpoints
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.plan import forecast, plan_shop
+from tests.factories import make_shop, member, order, write
+
+START = datetime(2026, 2, 27, 0, 0, tzinfo=UTC)
+YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=START - timedelta(days=90)),)
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    with db.write() as connection:
+        made = make_shop(connection)
+        connection.exec_driver_sql(
+            "INSERT INTO connections (shop_id, adapter, channel, settings, enabled, status, status_detail, updated_at) "
+            f"VALUES (1, 'smtp', 'email', {_EMPTY[db.is_sqlite]}, {'1' if db.is_sqlite else 'true'}, 'ok', '', 0)"
+        )
+        return made
+
+
+_EMPTY = {True: "x''", False: "''::bytea"}
+
+
+def _journey(db: Database, shop: Shop, at: datetime = START, **told: Any) -> None:
+    draft = journey_store.read_draft(
+        {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "validity_days": 3, **told}
+    )
+    with db.write() as connection:
+        journey_store.save(connection, shop, draft, at)
+        connection.execute(
+            journeys.update()
+            .where(journeys.c.shop_id == shop.shop_id)
+            .values(enabled=True, enabled_at=at, planned_through=at)
+        )
+
+
+def _planned(db: Database) -> dict[str, tuple[str, str, str, str]]:
+    """Address → state, reason, occasion and due instant in UTC."""
+    columns = touchpoints.c
+    with db.read() as connection:
+        rows = connection.execute(
+            select(columns.address, columns.state, columns.reason, columns.occasion, columns.due_at)
+        ).all()
+    return {row.address: (row.state, row.reason, row.occasion, row.due_at.strftime("%m-%d %H:%M")) for row in rows}
+
+
+def _person(number: int, **values: Any) -> MemberRecord:
+    return member(str(number), email=f"m{number}@x.test", **{"consents": YES, **values})
+
+
+def test_birthdays_fall_due_in_each_zone(db: Database, shop: Shop) -> None:
+    write(
+        db,
+        shop,
+        [
+            _person(1, birth_month=2, birth_day=28, timezone="Asia/Shanghai"),
+            _person(2, birth_month=2, birth_day=28, timezone="America/New_York"),
+            _person(3, birth_month=2, birth_day=29),
+            _person(4, birth_month=3, birth_day=2),
+            _person(5, birth_month=3),
+            _person(6),
+        ],
+        START,
+    )
+    _journey(db, shop)
+    plan_shop(db, shop, datetime(2026, 2, 28, 9, 0, tzinfo=UTC))
+    assert _planned(db) == {
+        "m1@x.test": ("planned", "", "2026", "02-28 02:00"),
+        "m3@x.test": ("planned", "", "2026", "02-28 09:00"),
+    }
+    plan_shop(db, shop, datetime(2026, 3, 1, 12, 0, tzinfo=UTC))
+    assert _planned(db)["m2@x.test"] == ("planned", "", "2026", "02-28 15:00")
+    assert _planned(db)["m5@x.test"] == ("planned", "", "2026", "03-01 09:00")
+    assert len(_planned(db)) == 4
+
+
+def test_planning_again_adds_nothing(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(n, birth_month=2, birth_day=28) for n in range(50)], START)
+    _journey(db, shop)
+    end = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
+    assert plan_shop(db, shop, end).as_dict()["planned"] == 50
+    with db.write() as connection:
+        connection.execute(journeys.update().values(planned_through=START))
+    assert plan_shop(db, shop, end).as_dict()["planned"] == 0
+
+
+def test_outage_is_caught_up_and_the_stale_is_missed(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1, birth_month=2, birth_day=28), _person(2, birth_month=3, birth_day=9)], START)
+    _journey(db, shop)
+    plan_shop(db, shop, datetime(2026, 3, 10, 12, 0, tzinfo=UTC))
+    assert {address: row[:2] for address, row in _planned(db).items()} == {
+        "m1@x.test": ("missed", "window_over"),
+        "m2@x.test": ("planned", ""),
+    }
+
+
+def test_reasons_for_not_planning(db: Database, shop: Shop) -> None:
+    no = (ConsentRecord(channel="email", state=ConsentState.WITHDRAWN, at=START),)
+    born: dict[str, Any] = {"birth_month": 2, "birth_day": 28}
+    write(db, shop, [_person(1, consents=(), **born), _person(2, consents=no, **born), _person(3, **born)], START)
+    write(db, shop, [member("4", consents=YES, **born)], START)
+    with db.write() as connection:
+        consent.suppress(connection, shop.shop_id, "email", "m3@x.test", reason="bounce", at=START, source="smtp")
+    _journey(db, shop)
+    report = plan_shop(db, shop, datetime(2026, 2, 28, 12, 0, tzinfo=UTC)).as_dict()
+    assert (report["planned"], report["skipped"]) == (0, 4)
+    with db.read() as connection:
+        reasons = connection.execute(select(touchpoints.c.reason).order_by(touchpoints.c.member_id)).scalars().all()
+    assert sorted(reasons) == ["no_address", "no_consent", "no_consent", "suppressed"]
+
+
+def test_late_birthday_is_still_kept_within_its_window(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1)], START)
+    _journey(db, shop)
+    plan_shop(db, shop, datetime(2026, 2, 28, 12, 0, tzinfo=UTC))
+    assert _planned(db) == {}
+    later = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    write(db, shop, [_person(1, birth_month=2, birth_day=28)], later)
+    plan_shop(db, shop, later + timedelta(minutes=1))
+    assert _planned(db)["m1@x.test"][0] == "planned"
+
+
+def test_lapse_and_purchase_count_from_the_order(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1), _person(2)], START)
+    placed = START - timedelta(days=29, hours=-12)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=placed)], START)
+    _journey(db, shop, key="lapse", trigger={"type": "lapse", "days": 30})
+    _journey(
+        db, shop, key="thanks", trigger={"type": "post_purchase", "days": 30}, kind="transactional", topic="orders"
+    )
+    with db.write() as connection:
+        connection.execute(journeys.update().values(enabled=True, enabled_at=START, planned_through=START))
+    plan_shop(db, shop, START + timedelta(days=2))
+    columns = touchpoints.c
+    with db.read() as connection:
+        rows = {
+            r.journey_key: r
+            for r in connection.execute(select(columns.journey_key, columns.occasion, columns.due_at, columns.state))
+        }
+    assert (rows["lapse"].occasion, rows["lapse"].due_at) == ("lapse:2026-01-29", datetime(2026, 2, 28, 9, tzinfo=UTC))
+    assert rows["thanks"].occasion.startswith("order:")
+    assert {row.state for row in rows.values()} == {"planned"}
+
+
+def test_audience_and_forecast(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1, birth_month=2, birth_day=28), _person(2, birth_month=2, birth_day=28)], START)
+    write(db, shop, [order("o1", member_external_id="2", placed_at=START)], START)
+    _journey(db, shop, audience="orders() >= 1")
+    with db.read() as connection:
+        coming = forecast(connection, shop, START, START + timedelta(days=3))
+    assert [(one.on.isoformat(), one.planned, one.skipped) for one in coming] == [("2026-02-28", 1, 0)]
+    plan_shop(db, shop, START + timedelta(days=2))
+    assert list(_planned(db)) == ["m2@x.test"]
+
+
+def test_night_is_left_out(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1, birth_month=2, birth_day=28)], START)
+    _journey(db, shop, send_at="22:30")
+    plan_shop(db, shop, START + timedelta(days=2))
+    with db.read() as connection:
+        row = connection.execute(select(touchpoints.c.due_at, touchpoints.c.next_try_at)).one()
+    assert row.due_at == datetime(2026, 2, 28, 21, 30, tzinfo=UTC)
+    assert row.next_try_at == datetime(2026, 3, 1, 7, 0, tzinfo=UTC)
