@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from crm_plugin.store import member_facts, orders, refunds
+from crm_plugin.store import bulk, member_facts, orders, refunds
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.store import bulk
 from crm_plugin.sync.values import Days, Money, share
 
 _SUMS = (

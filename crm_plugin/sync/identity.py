@@ -21,10 +21,9 @@ from sqlalchemy import Connection
 
 from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentRecord, MemberRecord, OrderRecord
-from crm_plugin.store import consent, identities, member_tags, members
+from crm_plugin.store import bulk, consent, identities, member_tags, members
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.store import bulk
 from crm_plugin.sync.addresses import email_key, member_zone, phone_key
 from crm_plugin.sync.merge import merge
 from crm_plugin.sync.values import Days, fingerprint, micros

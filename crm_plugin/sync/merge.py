@@ -6,8 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from crm_plugin.store import consent
-from crm_plugin.store import bulk
+from crm_plugin.store import bulk, consent
 from crm_plugin.sync import facts
 
 # Tables in which the same thing may stand for both; the columns beside the member that make it the same.

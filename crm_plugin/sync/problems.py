@@ -14,11 +14,10 @@ from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import CrmError, MalformedResponse, NotFound
 from crm_plugin.ids import new_ids
 from crm_plugin.records import Page, Record, RecordProblem, Stream
-from crm_plugin.store import problems
+from crm_plugin.store import bulk, problems
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.store import bulk
 from crm_plugin.sync.upsert import write_page
 
 _COLUMNS = ("shop_id", "problem_id", "stream", "external_id", "path", "reason", "raw", "state", "first_at", "last_at")

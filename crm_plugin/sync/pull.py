@@ -13,11 +13,10 @@ from sqlalchemy import Connection, select, update
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import ActionRequired, CrmError
 from crm_plugin.records import Page, Stream
-from crm_plugin.store import shops, sync_state
+from crm_plugin.store import bulk, shops, sync_state
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.store import bulk
 from crm_plugin.sync import problems
 from crm_plugin.sync.upsert import Written, lock, write_page
 

@@ -24,10 +24,9 @@ from crm_plugin.records import (
     RefundRecord,
     Stream,
 )
-from crm_plugin.store import order_lines, orders, products, refunds
+from crm_plugin.store import bulk, order_lines, orders, products, refunds
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.store import bulk
 from crm_plugin.sync.facts import FactsDelta, OrderPart, RefundPart
 from crm_plugin.sync.identity import Member, MemberBook
 from crm_plugin.sync.values import Days, Money, fingerprint, micros, share
