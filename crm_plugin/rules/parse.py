@@ -97,7 +97,9 @@ class _Reader:
         if isinstance(tree, ast.Name | ast.Call):
             return Holds(self._field(tree), place)
         if isinstance(tree, ast.Tuple):
-            self._refuse(tree, "A comma cannot stand here.", "Write 1000, not 1,000, and join conditions by and / or.")
+            # A bare tuple begins at our own bracket; what follows the comma is the place to look at.
+            after = tree.elts[-1] if tree.elts else tree
+            self._refuse(after, "A comma cannot stand here.", "Write 1000, not 1,000, and join conditions by and / or.")
         if isinstance(tree, ast.Constant):
             self._refuse(tree, "A value alone says nothing.", f"Compare a field with it. {_EXAMPLE}.")
         return self._refuse(tree, "This is not part of the rule language.", f"{_EXAMPLE}.")
@@ -172,7 +174,7 @@ class _Reader:
         # Python counts columns in UTF-8 bytes, people in characters; the first line has our bracket before it.
         line = self._lines[tree.lineno - 1]
         column = len(line.encode()[: tree.col_offset].decode(errors="ignore"))
-        return Place(tree.lineno, column if tree.lineno == 1 else column + 1)
+        return Place(tree.lineno, max(column, 1) if tree.lineno == 1 else column + 1)
 
     def _refuse(self, tree: ast.expr, message: str, hint: str) -> NoReturn:
         place = self._place(tree)

@@ -49,7 +49,7 @@ MARKETING = "marketing"
 ACTIVE = "active"
 
 
-def select_members(shop: Shop, node: Node, as_of: date, *, live: bool = True) -> Select[tuple[int]]:
+def select_members(shop: Shop, node: Node, as_of: date, *, live: bool = True) -> Select[int]:
     """The members of this shop for whom the rule is true, one column `member_id`; `live` leaves out those deleted."""
     scope = JoinedScope(shop, as_of)
     holds = truth(scope, node)

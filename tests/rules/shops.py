@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert
 
 from crm_plugin.ids import new_id
 from crm_plugin.rules.evaluate import GivenRefund, PlacedOrder, Snapshot
-from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Membership, Node, Not, Or
+from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Membership, Node, Not, Or, Value
 from crm_plugin.store import (
     member_consents,
     member_tags,
@@ -152,7 +152,7 @@ _TEXTS = {
 def _compared(draw: st.DrawFn) -> Node:
     key = draw(st.sampled_from([*_NUMBERS, *_PLAIN, *_TEXTS]))
     args = draw(_WINDOWS) if key in _NUMBERS else ()
-    values = (_NUMBERS | _PLAIN | _TEXTS)[key]
+    values: st.SearchStrategy[Value] = (_NUMBERS | _PLAIN | _TEXTS)[key]  # type: ignore[assignment]
     if draw(st.booleans()):
         found = tuple(draw(st.lists(values, min_size=1, max_size=3)))
         return Membership(Field(key, args), found, draw(st.booleans()))

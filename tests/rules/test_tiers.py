@@ -1,0 +1,200 @@
+"""Tiers by rule: the highest that holds, written once, each change kept with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, select, update
+
+from crm_plugin.errors import InvalidInput, RuleError, RuleTypeError
+from crm_plugin.rules import tiers
+from crm_plugin.rules.tiers import Level, Move
+from crm_plugin.store import member_tiers, members, tier_changes, tier_levels
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from tests.rules.shops import AS_OF, NOW, MadeMember, MadeOrder, MadeRefund, keep
+
+BRONZE = Level("bronze", "orders() >= 1", {"en": "Bronze", "zh-CN": "青铜"})
+SILVER = Level("silver", "spent() >= 100 or orders(days=30) >= 2", {"en": "Silver"})
+GOLD = Level("gold", "spent(days=365) >= 500", {"en": "Gold"})
+LADDER = [BRONZE, SILVER, GOLD]
+PEOPLE = [
+    MadeMember(),
+    MadeMember(orders=(MadeOrder(400, 9_999),)),
+    MadeMember(orders=(MadeOrder(400, 10_000),)),
+    MadeMember(orders=(MadeOrder(364, 50_000),)),
+    MadeMember(orders=(MadeOrder(364, 50_000),), refunds=(MadeRefund(1, 1),)),
+    MadeMember(orders=(MadeOrder(1, 60_000),), state="deleted"),
+]
+
+
+def _held(connection: Connection, shop: Shop) -> dict[int, str]:
+    columns = member_tiers.c
+    rows = connection.execute(select(columns.member_id, columns.level_key).where(columns.shop_id == shop.shop_id))
+    return {row.member_id: row.level_key for row in rows}
+
+
+def _changes(connection: Connection, shop: Shop) -> list[Any]:
+    columns = tier_changes.c
+    query = select(tier_changes).where(columns.shop_id == shop.shop_id).order_by(columns.change_id)
+    return list(connection.execute(query))
+
+
+def _shop(
+    db: Database, made: Sequence[MadeMember] = PEOPLE, ladder: Sequence[Level] = LADDER, shop_id: int = 1
+) -> Shop:
+    with db.write() as connection:
+        shop = keep(connection, shop_id, list(made))
+        tiers.save_levels(connection, shop, ladder, NOW)
+    return shop
+
+
+def test_everyone_gets_the_highest_that_holds(db: Database) -> None:
+    shop = _shop(db)
+    report = tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    assert report.as_dict() == {
+        "as_of": "2026-06-01",
+        "changed": 4,
+        "moves": [
+            {"from_level": "", "to_level": "bronze", "members": 1},
+            {"from_level": "", "to_level": "gold", "members": 1},
+            {"from_level": "", "to_level": "silver", "members": 2},
+        ],
+    }
+    with db.read() as connection:
+        assert _held(connection, shop) == {2: "bronze", 3: "silver", 4: "gold", 5: "silver"}
+        assert tiers.held(connection, shop.shop_id) == {"bronze": 1, "gold": 1, "silver": 2}
+        reasons = {row.member_id: row.reason for row in _changes(connection, shop)}
+    assert reasons[4] == {"cause": "rule", "rule": "spent(days=365) >= 500", "values": {"spent(days=365)": "500.00"}}
+    assert reasons[5] == {
+        "cause": "rule",
+        "rule": "spent() >= 100 or orders(days=30) >= 2",
+        "values": {"spent()": "499.99", "orders(days=30)": 0},
+    }
+
+
+def test_second_run_writes_nothing(db: Database) -> None:
+    shop = _shop(db)
+    tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    with db.read() as connection:
+        before = (_held(connection, shop), len(_changes(connection, shop)))
+    assert tiers.apply(db, shop, as_of=AS_OF, now=NOW).moves == ()
+    with db.read() as connection:
+        assert (
+            (_held(connection, shop), len(_changes(connection, shop)))
+            == before
+            == ({2: "bronze", 3: "silver", 4: "gold", 5: "silver"}, 4)
+        )
+
+
+def test_going_down_keeps_the_rule_that_was_lost(db: Database) -> None:
+    shop = _shop(db)
+    tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    later = AS_OF.replace(day=2)
+    assert tiers.apply(db, shop, as_of=later, now=NOW).moves == (Move("gold", "silver", 1),)
+    with db.read() as connection:
+        last = _changes(connection, shop)[-1]
+    assert (last.member_id, last.from_level, last.to_level, last.as_of, last.changed_at) == (
+        4,
+        "gold",
+        "silver",
+        later,
+        NOW,
+    )
+    assert last.reason == {
+        "cause": "rule",
+        "rule": "spent() >= 100 or orders(days=30) >= 2",
+        "lost_rule": "spent(days=365) >= 500",
+        "values": {"spent()": "500.00", "orders(days=30)": 0, "spent(days=365)": "0.00"},
+    }
+
+
+def test_deleted_member_and_removed_level_lose_it_with_the_cause(db: Database) -> None:
+    shop = _shop(db)
+    tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    with db.write() as connection:
+        connection.execute(update(members).where(members.c.member_id == 4).values(state="deleted"))
+        tiers.save_levels(connection, shop, [SILVER, GOLD], NOW)
+    assert tiers.apply(db, shop, as_of=AS_OF, now=NOW).moves == (Move("bronze", "", 1), Move("gold", "", 1))
+    with db.read() as connection:
+        assert _held(connection, shop) == {3: "silver", 5: "silver"}
+        reasons = {row.member_id: row.reason for row in _changes(connection, shop) if row.to_level == ""}
+    assert reasons == {
+        2: {"cause": "level_removed", "values": {}},
+        4: {"cause": "deleted", "lost_rule": "spent(days=365) >= 500", "values": {"spent(days=365)": "500.00"}},
+    }
+
+
+def test_preview_counts_and_writes_nothing(db: Database) -> None:
+    shop = _shop(db)
+    tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    with db.read() as connection:
+        found = tiers.preview(connection, shop, [Level("all", "everyone"), GOLD], AS_OF)
+        assert found.levels == {"": 0, "all": 4, "gold": 1}
+        assert found.moves == (Move("", "all", 1), Move("bronze", "all", 1), Move("silver", "all", 2))
+        assert tiers.levels(connection, shop.shop_id) == LADDER
+        assert _held(connection, shop) == {2: "bronze", 3: "silver", 4: "gold", 5: "silver"}
+
+
+def test_one_shop_does_not_touch_another(db: Database) -> None:
+    shop, other = _shop(db), _shop(db, PEOPLE[::-1], [GOLD], shop_id=2)
+    tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    with db.read() as connection:
+        assert _held(connection, other) == {}
+        assert _changes(connection, other) == []
+    tiers.apply(db, other, as_of=AS_OF, now=NOW)
+    with db.read() as connection:
+        assert _held(connection, other) == {3: "gold"}
+        assert _held(connection, shop) == {2: "bronze", 3: "silver", 4: "gold", 5: "silver"}
+        assert tiers.levels(connection, other.shop_id) == [GOLD]
+
+
+@pytest.mark.parametrize(
+    ("level", "error"),
+    [
+        (Level("gold", "spnt() > 1"), RuleError),
+        (Level("gold", ""), RuleError),
+        (Level("gold", 'tier == "bronze"'), RuleTypeError),
+        (Level("Gold!", "everyone"), InvalidInput),
+        (Level("bronze", "everyone"), InvalidInput),
+    ],
+)
+def test_bad_level_is_refused_whole(db: Database, level: Level, error: type[Exception]) -> None:
+    shop = _shop(db)
+    with db.write() as connection, pytest.raises(error):
+        tiers.save_levels(connection, shop, [BRONZE, level], NOW)
+    with db.read() as connection:
+        assert tiers.levels(connection, shop.shop_id) == LADDER
+
+
+def test_level_is_read_as_a_file_tells_it() -> None:
+    assert tiers.read_level({"key": "gold", "title": "Gold", "rule": "everyone"}) == Level(
+        "gold", "everyone", {"en": "Gold"}
+    )
+    assert tiers.read_level(GOLD.as_dict()) == GOLD
+    with pytest.raises(InvalidInput) as caught:
+        tiers.read_level({"key": "gold", "rul": "everyone"})
+    assert caught.value.field == "rul"
+
+
+def test_more_changes_than_a_page(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "_PAGE", 3)
+    shop = _shop(db, [MadeMember() for _ in range(8)], [Level("all", "everyone")])
+    with db.write() as connection:
+        row = {
+            "shop_id": 1,
+            "program_key": "main",
+            "member_id": 1,
+            "level_key": "old",
+            "since_at": NOW,
+            "since_on": AS_OF,
+        }
+        connection.execute(insert(member_tiers).values(**row))
+    report = tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    assert report.moves == (Move("", "all", 7), Move("old", "all", 1))
+    with db.read() as connection:
+        assert _held(connection, shop) == dict.fromkeys(range(1, 9), "all")
+        assert len(_changes(connection, shop)) == 8
+        assert connection.execute(select(tier_levels.c.rule)).scalars().all() == [{"everyone": True}]
