@@ -1,0 +1,112 @@
+"""Everything a batch of claimed touchpoints needs, read in a handful of statements however large the batch is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from crm_plugin.clock import local_day
+from crm_plugin.rules import sql as rules_sql
+from crm_plugin.rules.sql import PROGRAM_KEY
+from crm_plugin.store import (
+    member_consents,
+    member_facts,
+    member_tiers,
+    members,
+    order_lines,
+    orders,
+    suppressions,
+    templates,
+    tier_levels,
+)
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.journeys import Journey, all_journeys
+from crm_plugin.touchpoints.render import Text
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is known of the members, orders, journeys and texts of the touchpoints in hand."""
+
+    members: dict[int, Row[Any]] = field(default_factory=dict)
+    facts: dict[int, Row[Any]] = field(default_factory=dict)
+    consents: dict[int, dict[tuple[str, str], str]] = field(default_factory=lambda: defaultdict(dict))
+    suppressed: dict[tuple[str, str], str] = field(default_factory=dict)
+    tiers: dict[int, dict[str, str]] = field(default_factory=dict)
+    orders: dict[int, Row[Any]] = field(default_factory=dict)
+    lines: dict[int, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
+    journeys: dict[str, Journey] = field(default_factory=dict)
+    texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
+    in_audience: dict[str, set[int]] = field(default_factory=dict)
+
+
+def load(connection: Connection, shop: Shop, rows: Sequence[Row[Any]], now: datetime) -> Batch:
+    """Read it all. Rows are touchpoints."""
+    batch = Batch()
+    shop_id = shop.shop_id
+    ids = sorted({row.member_id for row in rows})
+    for table, into in ((members, batch.members), (member_facts, batch.facts)):
+        for row in connection.execute(select(table).where(table.c.shop_id == shop_id, table.c.member_id.in_(ids))):
+            into[row.member_id] = row
+    said = member_consents.c
+    for row in connection.execute(select(member_consents).where(said.shop_id == shop_id, said.member_id.in_(ids))):
+        batch.consents[row.member_id][row.channel, row.topic] = row.state
+    addresses = sorted({row.address for row in rows if row.address})
+    blocked = suppressions.c
+    for row in connection.execute(
+        select(suppressions).where(blocked.shop_id == shop_id, blocked.address.in_(addresses))
+    ):
+        batch.suppressed[row.channel, row.address] = row.reason
+    _load_tiers(connection, shop_id, ids, batch)
+    _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
+    batch.journeys = {journey.key: journey for journey in all_journeys(connection, shop_id)}
+    wanted = {batch.journeys[row.journey_key].template_key for row in rows if row.journey_key in batch.journeys}
+    for row in connection.execute(
+        select(templates).where(templates.c.shop_id == shop_id, templates.c.template_key.in_(sorted(wanted)))
+    ):
+        batch.texts[row.template_key, row.channel][row.locale] = Text(
+            row.template_key, row.channel, row.locale, row.version, row.subject, row.body_text, row.body_html, row.url
+        )
+    today = local_day(now, shop.timezone)
+    for journey in batch.journeys.values():
+        concerned = sorted({row.member_id for row in rows if row.journey_key == journey.key})
+        if journey.audience is None or not concerned:
+            continue
+        holds = rules_sql.condition(shop, journey.audience, today, members.c.member_id)
+        query = select(members.c.member_id).where(
+            members.c.shop_id == shop_id, members.c.member_id.in_(concerned), holds
+        )
+        batch.in_audience[journey.key] = set(connection.execute(query).scalars())
+    return batch
+
+
+def _load_tiers(connection: Connection, shop_id: int, ids: list[int], batch: Batch) -> None:
+    held, level = member_tiers.c, tier_levels.c
+    query = (
+        select(held.member_id, level.title)
+        .join_from(
+            member_tiers,
+            tier_levels,
+            (level.shop_id == held.shop_id)
+            & (level.program_key == held.program_key)
+            & (level.level_key == held.level_key),
+        )
+        .where(held.shop_id == shop_id, held.program_key == PROGRAM_KEY, held.member_id.in_(ids))
+    )
+    batch.tiers = {row.member_id: row.title for row in connection.execute(query)}
+
+
+def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int], batch: Batch) -> None:
+    wanted = sorted(set(order_ids))
+    if not wanted:
+        return
+    for row in connection.execute(select(orders).where(orders.c.shop_id == shop_id, orders.c.order_id.in_(wanted))):
+        batch.orders[row.order_id] = row
+    query = select(order_lines).where(order_lines.c.shop_id == shop_id, order_lines.c.order_id.in_(wanted))
+    for row in connection.execute(query.order_by(order_lines.c.order_id, order_lines.c.line_no)):
+        batch.lines[row.order_id].append(row)

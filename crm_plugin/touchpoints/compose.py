@@ -1,0 +1,117 @@
+"""From a claimed touchpoint to the message that leaves: choose the language, set the scene, render."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row
+
+from crm_plugin.errors import RenderError
+from crm_plugin.records import Message
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import tokens
+from crm_plugin.touchpoints.batch import Batch
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
+from crm_plugin.touchpoints.policy import Policy
+from crm_plugin.touchpoints.render import (
+    JourneyView,
+    LineView,
+    MemberView,
+    OrderView,
+    Rendered,
+    Scene,
+    ShopView,
+    choose_locale,
+    render,
+)
+
+
+def key_of(row: Row[Any]) -> str:
+    """The touchpoint's key as one text, stable over retries."""
+    return f"{row.journey_key}:{row.member_id}:{row.step}:{row.occasion}"
+
+
+def compose(
+    row: Row[Any], batch: Batch, shop: Shop, policy: Policy, box: SecretBox, public_url: str
+) -> tuple[Message, Rendered]:
+    """The message of a touchpoint that the gate let through. Raises: RenderError."""
+    journey = batch.journeys[row.journey_key]
+    member = batch.members[row.member_id]
+    texts = batch.texts.get((journey.template_key, row.channel), {})
+    locale = choose_locale(member.locale, set(texts), shop.locale)
+    if not locale:
+        raise RenderError(
+            f"There is no {row.channel} text for {journey.key}.",
+            template=journey.template_key,
+            hint="Write one under Journeys.",
+        )
+    link = _unsubscribe_link(row, journey, box, public_url)
+    scene = _scene(row, journey, batch, shop, policy, locale, link)
+    made = render(texts[locale], scene, policy.brand)
+    order = batch.orders.get(row.subject_order_id)
+    message = Message(
+        channel=row.channel,
+        to=row.address,
+        touchpoint_key=key_of(row),
+        text=made.text,
+        subject=made.subject,
+        html=made.html,
+        to_name=" ".join(f"{member.first_name} {member.last_name}".split()),
+        locale=locale,
+        unsubscribe_url=link if row.channel == "email" else "",
+        url=made.url or (policy.cta_url if row.channel == "inapp" else ""),
+        expires_at=row.valid_until,
+        member_external_id=member.external_id or "",
+        order_external_id=order.external_id if order is not None else "",
+        marketing=journey.kind == "marketing",
+    )
+    return message, made
+
+
+def _unsubscribe_link(row: Row[Any], journey: Journey, box: SecretBox, public_url: str) -> str:
+    if journey.kind != "marketing" or not public_url or row.channel == "inapp":
+        return ""
+    about = tokens.Unsubscribe(
+        row.shop_id, row.member_id, CONSENT_CHANNEL[row.channel], journey.topic, row.touchpoint_id
+    )
+    return f"{public_url}/u/{tokens.unsubscribe(box, about)}"
+
+
+def _scene(row: Row[Any], journey: Journey, batch: Batch, shop: Shop, policy: Policy, locale: str, link: str) -> Scene:
+    member, facts = batch.members[row.member_id], batch.facts.get(row.member_id)
+    titles = batch.tiers.get(row.member_id, {})
+    view = MemberView(
+        member.first_name,
+        member.last_name,
+        member.email,
+        titles.get(locale) or titles.get(locale.split("-")[0]) or titles.get("en", ""),
+        facts.orders_count if facts else 0,
+        facts.spent_minor if facts else 0,
+        shop.currency,
+        locale,
+    )
+    return Scene(
+        member=view,
+        shop=ShopView(shop.title, shop.url, policy.address, shop.currency),
+        journey=JourneyView(journey.key),
+        locale=locale,
+        occasion=row.occasion_on,
+        days=journey.trigger.days,
+        order=_order(row, batch, locale),
+        unsubscribe_url=link,
+        cta_url=policy.cta_url,
+    )
+
+
+def _order(row: Row[Any], batch: Batch, locale: str) -> OrderView | None:
+    order = batch.orders.get(row.subject_order_id)
+    if order is None:
+        return None
+    lines = tuple(
+        LineView(line.title, format(Decimal(str(line.quantity)).normalize(), "f"))
+        for line in batch.lines[order.order_id]
+    )
+    return OrderView(order.number, order.placed_on, lines, order.total_minor, order.currency, locale)

@@ -1,0 +1,100 @@
+"""The guards, asked again just before sending: between planning and now consent can go, an order can come, a night can fall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from crm_plugin.records import ConsentState, OrderStatus
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, birthday_in
+from crm_plugin.touchpoints.batch import Batch
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
+from crm_plugin.touchpoints.policy import Policy
+from crm_plugin.touchpoints.states import Reason, State
+
+_UNPAID = frozenset({OrderStatus.PENDING.value, OrderStatus.REFUNDED.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Go on, or not: the state to settle in with its reason, or for `planned` the instant to try again."""
+
+    state: State | None = None
+    reason: str = ""
+    detail: str = ""
+    again_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the message may leave now."""
+        return self.state is None
+
+
+OPEN = Verdict()
+
+
+def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict:
+    """Whether this touchpoint may leave now. What is refused here is a result with a reason, never an error."""
+    journey = batch.journeys.get(row.journey_key)
+    if journey is None or not journey.enabled:
+        return Verdict(State.SKIPPED, Reason.JOURNEY_OFF)
+    if row.valid_until <= now:
+        return Verdict(State.MISSED, Reason.WINDOW_OVER)
+    member = batch.members.get(row.member_id)
+    if member is None or member.state != "active":
+        return Verdict(State.SKIPPED, Reason.MEMBER_GONE)
+    if address_of(row.channel, member) != row.address or not row.address:
+        return Verdict(State.SKIPPED, Reason.NO_ADDRESS, "The address has changed since this was planned.")
+    if not agreed(journey, row.channel, batch.consents.get(row.member_id, {})):
+        return Verdict(State.SKIPPED, Reason.NO_CONSENT)
+    blocked = batch.suppressed.get((CONSENT_CHANNEL[row.channel], row.address))
+    if blocked:
+        return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
+    if not still_relevant(row, journey, batch):
+        return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
+    if row.channel != "inapp":
+        allowed = policy.quiet.after(now, member.zone)
+        if allowed > now:
+            if allowed >= row.valid_until:
+                return Verdict(State.MISSED, Reason.WINDOW_OVER, "Its window ends within the quiet hours.")
+            return Verdict(State.PLANNED, Reason.QUIET_HOURS, again_at=allowed)
+    return OPEN
+
+
+def address_of(channel: str, member: Row[Any]) -> str:
+    """Where the member is reached on that channel now; empty when nowhere."""
+    if channel == "sms":
+        return str(member.phone)
+    if channel == "inapp":
+        return str(member.external_id or "")
+    return str(member.email)
+
+
+def agreed(journey: Journey, channel: str, said: dict[tuple[str, str], str]) -> bool:
+    """Whether consent covers it; the same rule as planning's (`plan.py`)."""
+    name = CONSENT_CHANNEL[channel]
+    own, all_ = said.get((name, journey.topic)), said.get((name, "marketing"))
+    if journey.kind == "transactional":
+        return journey.topic == "marketing" or own != ConsentState.WITHDRAWN
+    if ConsentState.WITHDRAWN in (own, all_):
+        return False
+    return channel == "inapp" or ConsentState.GRANTED in (own, all_)
+
+
+def still_relevant(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    """Whether what it was planned for still stands: the birthday, the last order, the order itself, the audience."""
+    wanted = batch.in_audience.get(journey.key)
+    if wanted is not None and row.member_id not in wanted:
+        return False
+    if journey.trigger.type == BIRTHDAY:
+        born = batch.members[row.member_id].birth_md
+        return born is not None and birthday_in(row.occasion_on.year, born) == row.occasion_on
+    if journey.trigger.type == LAPSE:
+        facts = batch.facts.get(row.member_id)
+        return facts is not None and facts.last_order_on == row.occasion_on
+    order = batch.orders.get(row.subject_order_id)
+    return order is not None and bool(order.counts) and order.status not in _UNPAID

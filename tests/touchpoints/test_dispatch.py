@@ -1,0 +1,175 @@
+"""Sending to a real mail server: once, guarded again, and honest about what a crash or a refusal leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from crm_plugin.demo import mail_sink
+from crm_plugin.records import ConsentRecord, ConsentState
+from crm_plugin.store import attempts, connections, consent, journeys, members, suppressions, templates, touchpoints
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.dispatch import dispatch_shop, recover_shop
+from crm_plugin.touchpoints.plan import plan_shop
+from tests.factories import make_shop, member, write
+
+BOX = SecretBox("A" * 43 + "=")
+START = datetime(2026, 6, 1, 0, 0, tzinfo=UTC)
+DUE = datetime(2026, 6, 2, 9, 0, tzinfo=UTC)
+PUBLIC = "https://crm.example"
+
+
+@pytest.fixture
+def sink() -> Iterator[mail_sink.MailSink]:
+    with mail_sink.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def shop(db: Database, sink: mail_sink.MailSink) -> Shop:
+    """Three members with a birthday on 2 June, a text, a journey that is on, and a mail server."""
+    with db.write() as connection:
+        made = make_shop(connection)
+        text = {"template_key": "greet", "channel": "email", "locale": "en", "updated_at": START}
+        body = "Hello {{ member.first_name }}! {{ unsubscribe_url }}"
+        connection.execute(
+            templates.insert().values(shop_id=1, subject="Hi", body_text=body, body_html="<p>Hi</p>", **text)
+        )
+    yes = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=START),)
+    people = [
+        member(str(n), email=f"m{n}@x.test", first_name=f"N{n}", birth_month=6, birth_day=2, consents=yes)
+        for n in range(3)
+    ]
+    write(db, made, people, START)
+    values = {"host": sink.host, "port": sink.port, "security": "none", "from_address": "shop@x.test"}
+    assert senders.save_connection(db, BOX, made, "smtp", values, START) is not None
+    draft = journey_store.read_draft(
+        {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "enabled": True}
+    )
+    with db.write() as connection:
+        journey_store.save(connection, made, draft, START)
+    return made
+
+
+def _states(db: Database) -> dict[str, tuple[str, str]]:
+    t = touchpoints.c
+    with db.read() as connection:
+        return {
+            row.address: (row.state, row.reason) for row in connection.execute(select(t.address, t.state, t.reason))
+        }
+
+
+def _send(db: Database, shop: Shop, at: datetime = DUE, **more: Any) -> dict[str, int]:
+    return dict(dispatch_shop(db, BOX, shop, at, public_url=PUBLIC, **more).states)
+
+
+def test_each_gets_one_mail_with_one_click(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    assert _send(db, shop) == {"accepted": 3}
+    assert _send(db, shop) == {}
+    assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
+    data = sink.messages[0].data
+    assert b"List-Unsubscribe: <https://crm.example/u/" in data
+    assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click" in data
+    with db.read() as connection:
+        rows = connection.execute(select(attempts.c.attempt_no, attempts.c.outcome)).all()
+    assert [tuple(row) for row in rows] == [(1, "accepted")] * 3
+
+
+def test_guards_are_asked_again(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    with db.write() as connection:
+        ids = {row.email: row.member_id for row in connection.execute(select(members))}
+        consent.record(
+            connection, 1, ids["m0@x.test"], channel="email", topic="marketing", state=ConsentState.WITHDRAWN,
+            at=DUE, source="link", recorded_at=DUE,
+        )  # fmt: skip
+        connection.execute(update(members).where(members.c.member_id == ids["m1@x.test"]).values(birth_md=701))
+        consent.suppress(connection, 1, "email", "m2@x.test", reason="bounce", at=DUE, source="smtp")
+    _send(db, shop)
+    assert _states(db) == {
+        "m0@x.test": ("skipped", "no_consent"),
+        "m1@x.test": ("skipped", "no_longer_matches"),
+        "m2@x.test": ("skipped", "suppressed"),
+    }
+    assert sink.messages == []
+
+
+def test_night_defers_and_the_window_ends(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    night = DUE.replace(hour=20)
+    assert _send(db, shop, night) == {"planned": 3}
+    assert _states(db)["m0@x.test"] == ("planned", "quiet_hours")
+    assert _send(db, shop, night + timedelta(hours=1)) == {}
+    assert _send(db, shop, DUE + timedelta(days=4)) == {"missed": 3}
+    assert sink.messages == []
+
+
+def test_refused_recipient_stops_nobody_else(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    sink.refuse("m1@x.test", "550 5.1.1 no such user")
+    plan_shop(db, shop, DUE)
+    assert _send(db, shop) == {"accepted": 2, "failed": 1}
+    assert _states(db)["m1@x.test"] == ("failed", "recipient_refused")
+    with db.read() as connection:
+        assert connection.execute(select(suppressions.c.address)).scalars().all() == ["m1@x.test"]
+
+
+def test_without_public_address_marketing_waits(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    assert dict(dispatch_shop(db, BOX, shop, DUE).reasons) == {"no_public_url": 3}
+    assert sink.messages == []
+    assert _send(db, shop, DUE + timedelta(hours=1)) == {"accepted": 3}
+
+
+def test_passing_trouble_is_tried_again_later(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    sink.refuse("*", "451 4.3.0 later")
+    plan_shop(db, shop, DUE)
+    _send(db, shop)
+    assert {state for state, _ in _states(db).values()} == {"retry_wait"}
+    sink.refusals.clear()
+    assert _send(db, shop, DUE + timedelta(hours=2)) == {"accepted": 3}
+    assert len(sink.messages) == 3
+
+
+def test_crash_before_and_after_the_call(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    t = touchpoints.c
+    with db.write() as connection:
+        first = connection.execute(select(t.touchpoint_id).where(t.address == "m0@x.test")).scalar_one()
+        connection.execute(update(touchpoints).values(state="in_flight", claimed_until=DUE, fence=1))
+        connection.execute(
+            attempts.insert().values(
+                shop_id=1, touchpoint_id=first, attempt_no=1, adapter="smtp", started_at=DUE, outcome=""
+            )
+        )
+    assert recover_shop(db, shop, DUE + timedelta(minutes=1)) == {"unconfirmed": 1, "planned": 2}
+    assert _send(db, shop, DUE + timedelta(minutes=2)) == {"accepted": 2}
+    assert _states(db)["m0@x.test"] == ("unconfirmed", "crashed")
+
+
+def test_journey_switched_off_cancels(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    with db.write() as connection:
+        journey_store.switch(connection, shop, "greet", False, DUE)
+    assert _send(db, shop) == {}
+    assert set(_states(db).values()) == {("cancelled", "journey_off")}
+
+
+def test_paused_sender_keeps_its_messages(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    with db.write() as connection:
+        senders.pause(connection, 1, "smtp", "The password is wrong.", DUE)
+    assert _send(db, shop) == {}
+    with db.write() as connection:
+        connection.execute(update(connections).values(status="ok"))
+    assert _send(db, shop) == {"accepted": 3}
+    with db.read() as connection:
+        assert connection.execute(select(journeys.c.enabled)).scalar_one()
