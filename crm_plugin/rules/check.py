@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from decimal import Decimal
 from typing import NoReturn
@@ -127,6 +128,8 @@ def _check_value(spec: FieldSpec, value: Value, place: Place) -> None:
         _check_text(value, spec.key, place)
         if not value and spec.key != "tier":
             _refuse(place, f"An empty {spec.key} is unknown and equals nothing.", "")
+        if spec.form is not None and not re.fullmatch(spec.form[0], value):
+            _refuse(place, f"No member has the {spec.key} {value!r}.", spec.form[1])
         return
     if isinstance(value, str):
         _refuse(place, f"{spec.key} is a number, and {value!r} a text.", "Write the number without quotes.")

@@ -107,6 +107,8 @@ class FieldSpec:
     parameters: tuple[Parameter, ...] = ()
     without: Text = Text("", "")
     between: tuple[int, int] | None = None
+    # A text that no member can have would make `!=` match everyone, so it is refused: expression, and what to write.
+    form: tuple[str, str] | None = None
     # At least one of these arguments has to be there.
     needs_one_of: tuple[str, ...] = ()
 
@@ -307,11 +309,12 @@ FIELDS: dict[str, FieldSpec] = {
             Kind.TEXT,
             Text("country", "国家或地区"),
             Text(
-                "As the store writes it; upper and lower case count. Unknown when empty.",
-                "以店铺提供的写法为准，区分大小写。为空时为未知。",
+                "Two letters of ISO 3166, such as GB. Unknown when empty.",
+                "ISO 3166 两位字母代码，例如 CN。为空时为未知。",
             ),
             ("members",),
             _told("country"),
+            form=("[A-Z]{2}", 'Write the two capital letters of ISO 3166, such as "GB".'),
         ),
         FieldSpec(
             "locale",

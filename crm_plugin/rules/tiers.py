@@ -13,7 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, insert, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, insert, literal, select, text
 
 from crm_plugin.clock import day_number
 from crm_plugin.errors import InvalidInput, RuleTypeError
@@ -96,7 +96,7 @@ def read_level(document: Mapping[str, Any]) -> Level:
     return Level(
         str(document.get("key", "")),
         str(document.get("rule", "")),
-        {str(lang): str(text) for lang, text in titles.items()},
+        {str(lang): str(name) for lang, name in titles.items()},
     )
 
 
@@ -234,6 +234,9 @@ def _plan(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> _Plan
 
 
 def _changes(reader: Connection, plan: _Plan) -> Iterator[list[_Change]]:
+    if reader.dialect.name == "postgresql":
+        # All rows are wanted, not the first few, for which PostgreSQL would otherwise plan a cursor.
+        reader.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
     query = plan.select.where(plan.held.element != plan.earned.element)
     found = reader.execute(query, execution_options={"stream_results": True, "yield_per": _PAGE})
     for rows in found.partitions():
@@ -255,7 +258,7 @@ def _reason(plan: _Plan, row: Sequence[Any]) -> dict[str, Any]:
         rule = plan.rules.get(key)
         if rule is not None:
             reason[name] = rule.text
-            deciding |= {text: _plain(values[asked]) for text, asked in plan.deciding[key].items()}
+            deciding |= {name: _plain(values[asked]) for name, asked in plan.deciding[key].items()}
     if before and before not in plan.rules:
         reason["cause"] = "level_removed"
     reason["values"] = deciding

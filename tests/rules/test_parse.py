@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_plugin import rules as rules_package
 from crm_plugin.errors import RuleError, RuleSyntaxError, RuleTypeError, UnknownField
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.check import check
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Membership, Node, Not, Or
+from crm_plugin.rules.operators import OPERATORS
 from crm_plugin.rules.parse import from_json, parse, to_json, to_text
 from tests.rules.shops import rules
 
@@ -138,7 +141,7 @@ def test_other_spellings_mean_the_same(text: str, node: Node, canonical: str) ->
         ("x for x in orders", RuleSyntaxError, 1, 1, None),
         ("", RuleSyntaxError, 1, 1, None),
         ("5", RuleSyntaxError, 1, 1, None),
-        ('tag("a") and\n  country == "中" and spnt() > 1', UnknownField, 2, 22, None),
+        ('tag("a") and\n  tag("中") and spnt() > 1', UnknownField, 2, 16, None),
         ("not " * 100 + 'tag("a")', RuleSyntaxError, 1, 165, "The rule is nested too deeply."),
         ("(" * 41, RuleSyntaxError, 1, 41, "The rule is nested too deeply."),
         ("spent()", RuleTypeError, 1, 1, "spent is a number and no condition by itself. Compare it: spent() >= 1."),
@@ -146,6 +149,13 @@ def test_other_spellings_mean_the_same(text: str, node: Node, canonical: str) ->
         ("country == 5", RuleTypeError, 1, 1, 'country is a text, and 5 a number. Put it in quotes: "5".'),
         ('country > "GB"', RuleTypeError, 1, 1, "> compares numbers, and country is a text. Write ==, != or in."),
         ('country == ""', RuleTypeError, 1, 1, "An empty country is unknown and equals nothing."),
+        (
+            'country != "Germany"',
+            RuleTypeError,
+            1,
+            1,
+            "No member has the country 'Germany'. Write the two capital letters of ISO 3166, such as \"GB\".",
+        ),
         ("country in []", RuleTypeError, 1, 1, "The list is empty. Name at least one value."),
         ('tag("x") == 1', RuleTypeError, 1, 1, None),
         ("tag()", RuleTypeError, 1, 1, 'tag wants a tag. Write tag("…").'),
@@ -205,6 +215,12 @@ def test_mistyped_tier_is_refused_where_tiers_are_known() -> None:
     with pytest.raises(RuleTypeError) as caught:
         compile_rule('orders() > 1 and tier != "glod"', tiers=["silver", "gold"])
     assert str(caught.value) == "line 1, column 18: There is no tier 'glod'. Did you mean gold?"
+
+
+def test_readme_tells_every_field_and_operator() -> None:
+    text = Path(rules_package.__file__).with_name("README.md").read_text(encoding="utf-8")
+    told = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    assert told == {*FIELDS, *OPERATORS, "in", "not in"}
 
 
 @pytest.mark.parametrize("key", FIELDS)
