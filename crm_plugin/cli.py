@@ -19,8 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from crm_plugin import __version__, rules
 from crm_plugin.clock import local_day
-from crm_plugin.config import load_config
-from crm_plugin.errors import ConfigError, CrmError, InvalidInput, NotFound
+from crm_plugin.errors import ConfigError, CrmError, InvalidInput
 from crm_plugin.rules import tiers as tier_rules
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
@@ -285,7 +284,6 @@ def problems_(name: str, retry: bool, as_json: bool) -> None:
 @_as_json
 def doctor(as_json: bool) -> None:
     """Check settings, database and connected stores, and say what to do."""
-    config = load_config()
     found: list[dict[str, str]] = []
     with _runtime() as runtime:
         with runtime.db.read() as connection:
@@ -297,11 +295,12 @@ def doctor(as_json: bool) -> None:
                     found += [{"shop": one.name, "problem": p.message, "hint": p.hint} for p in storefront.check()]
                 finally:
                     storefront.close()
-            except (CrmError, NotFound) as error:
+            except CrmError as error:
                 found.append({"shop": one.name, "problem": error.message, "hint": error.hint})
         revision = migrate.current(runtime.db.engine)
         kind = runtime.db.engine.dialect.name
-    if not config.public_url:
+        public_url = runtime.config.public_url
+    if not public_url:
         found.append(
             {
                 "shop": "",

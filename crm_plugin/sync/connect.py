@@ -19,7 +19,7 @@ from crm_plugin.records import ShopInfo
 from crm_plugin.store import shops
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import Shop, shop_by_id, shop_named
+from crm_plugin.store.tenants import Shop, shop_by_id
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
@@ -106,16 +106,6 @@ def credentials_of(db: Database, box: SecretBox, shop: Shop) -> dict[str, Any]:
     if row is None:
         raise NotFound("That shop is no longer here.")
     return box.open(row.credentials) if row.credentials else {}
-
-
-def rename(db: Database, name: str, title: str) -> Shop:
-    """Give a shop another title, which customers read. Raises: NotFound, InvalidInput."""
-    if not title.strip():
-        raise InvalidInput("The title is empty.", field="title", hint="Customers read it as the sender.")
-    with db.write() as connection:
-        shop = shop_named(connection, name)
-        connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(title=title.strip()))
-        return shop_by_id(connection, shop.shop_id)
 
 
 def _probe(platform: str, given: Mapping[str, Any]) -> ShopInfo:

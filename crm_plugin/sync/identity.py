@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.addresses import email_key, member_zone, phone_key
 from crm_plugin.sync.merge import merge
 from crm_plugin.sync.values import Days, fingerprint, micros
+from crm_plugin.sync.written import Written, is_older
 
 OWN, FORMER = 0, 1
 
@@ -85,24 +86,6 @@ class Member:
         return tuple(self.values[name] for name in COLUMNS)
 
 
-@dataclass(slots=True)
-class MemberCounts:
-    """What became of a page's accounts."""
-
-    new: int = 0
-    changed: int = 0
-    same: int = 0
-    stale: int = 0
-    removed: int = 0
-
-
-@dataclass(slots=True)
-class _Claims:
-    """Identities of one kind: value → {member: rank}."""
-
-    by_value: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-
-
 class MemberBook:
     """The members of one page. `load…` reads all that may be meant, `account`/`for_order` decide, `write` writes once."""
 
@@ -114,13 +97,15 @@ class MemberBook:
         self._days = Days(shop)
         self._members: dict[int, Member] = {}
         self._accounts: dict[str, Member] = {}
-        self._claims: dict[str, _Claims] = {kind: _Claims() for kind in ("email", "phone", "guest")}
+        # By kind and value: the members that hold it, with the rank of their claim.
+        self._claims: dict[str, defaultdict[str, dict[int, int]]] = {
+            kind: defaultdict(dict) for kind in ("email", "phone", "guest")
+        }
         self._new_claims: dict[tuple[str, str, int], int] = {}
         self._tags: dict[int, tuple[str, ...]] = {}
         self._statements: list[consent.Statement] = []
         self._merges: list[tuple[int, int]] = []
-        self.counts = MemberCounts()
-        self.consents_changed = 0
+        self.counts = Written()
 
     # Reading.
 
@@ -160,7 +145,7 @@ class MemberBook:
         for kind, values in (("email", emails), ("phone", phones), ("guest", guests)):
             wanted = {value for value in values if value}
             for value, member_id, rank in bulk.select_in(self._connection, sql, (self._shop.shop_id, kind), wanted):
-                self._claims[kind].by_value[value][member_id] = rank
+                self._claims[kind][value][member_id] = rank
                 meant.add(member_id)
         self._load_members(meant)
 
@@ -187,7 +172,7 @@ class MemberBook:
             if member.values["fingerprint"] == mark:
                 self.counts.same += 1
                 return member
-            if _is_older(record.updated_at, member.values["updated_at"]):
+            if is_older(record.updated_at, member.values["updated_at"]):
                 self.counts.stale += 1
                 return member
         if record.deleted:
@@ -250,18 +235,18 @@ class MemberBook:
                 self._claim("guest", order.external_id, found, OWN)
         elif found.is_account:
             self._fill(found, contact)
-        elif not _is_older(order.updated_at or order.placed_at, found.values["updated_at"]):
+        elif not is_older(order.updated_at or order.placed_at, found.values["updated_at"]):
             self._describe(found, contact, "", at=order.updated_at or order.placed_at)
         return found
 
     def _alone(self, order: OrderRecord) -> Member | None:
-        held = self._claims["guest"].by_value.get(order.external_id)
+        held = self._claims["guest"].get(order.external_id)
         return self._members.get(next(iter(held))) if held else None
 
     def _holder(self, email: str) -> Member | None:
         candidates = [
             (rank, not self._members[member_id].is_account, member_id)
-            for member_id, rank in self._claims["email"].by_value.get(email, {}).items()
+            for member_id, rank in self._claims["email"].get(email, {}).items()
             if self._members[member_id].values["state"] == "active"
         ]
         return self._members[min(candidates)[2]] if candidates else None
@@ -269,7 +254,7 @@ class MemberBook:
     def _only_holder(self, phone: str) -> Member | None:
         holders = [
             member_id
-            for member_id in self._claims["phone"].by_value.get(phone, {})
+            for member_id in self._claims["phone"].get(phone, {})
             if self._members[member_id].values["state"] == "active"
         ]
         return self._members[holders[0]] if len(holders) == 1 else None
@@ -277,13 +262,13 @@ class MemberBook:
     def _guest_for(self, record: MemberRecord) -> Member | None:
         email = email_key(record.email)
         if email:
-            guests = [m for m in self._claims["email"].by_value.get(email, {}) if not self._members[m].is_account]
+            guests = [m for m in self._claims["email"].get(email, {}) if not self._members[m].is_account]
             return self._members[min(guests)] if guests else None
         holder = self._only_holder(phone_key(record.phone, record.country))
         return holder if holder is not None and not holder.is_account else None
 
     def _take_over_guests(self, member: Member, record: MemberRecord) -> None:
-        for guest_id in sorted(self._claims["email"].by_value.get(email_key(record.email), {})):
+        for guest_id in sorted(self._claims["email"].get(email_key(record.email), {})):
             guest = self._members[guest_id]
             if (
                 guest_id != member.member_id
@@ -383,7 +368,7 @@ class MemberBook:
 
     def _claim(self, kind: str, value: str, member: Member, rank: int, weaken: bool = False) -> None:
         if kind != "account":
-            holders = self._claims[kind].by_value[value]
+            holders = self._claims[kind][value]
             if not weaken and holders.get(member.member_id, 9) <= rank:
                 return
             holders[member.member_id] = rank
@@ -422,7 +407,7 @@ class MemberBook:
             ("shop_id", "member_id"),
             [tuple(member.values[name] for name in columns) for member in changed],
         )
-        for member in (*self._members.values(),):
+        for member in self._members.values():
             member.is_new = member.dirty = False
         rows = sorted((shop_id, kind, value, holder, rank) for (kind, value, holder), rank in self._new_claims.items())
         bulk.upsert_rows(
@@ -435,7 +420,7 @@ class MemberBook:
         )
         self._new_claims.clear()
         self._write_tags()
-        self.consents_changed += consent.record_all(connection, shop_id, self._statements, self._now)
+        consent.record_all(connection, shop_id, self._statements, self._now)
         self._statements.clear()
         for guest, account in self._merges:
             merge(connection, shop_id, guest, account, self._now)
@@ -461,7 +446,3 @@ class MemberBook:
             )
         bulk.insert_rows(self._connection, member_tags, ("shop_id", "member_id", "tag"), added)
         self._tags.clear()
-
-
-def _is_older(told: datetime | None, stored: int | None) -> bool:
-    return told is not None and stored is not None and (micros(told) or 0) < stored

@@ -17,7 +17,7 @@ from crm_plugin.records import OrderRecord, Page, RefundRecord, Stream
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.pull import Progress, write_pages
-from crm_plugin.sync.upsert import Written
+from crm_plugin.sync.written import Written
 
 
 @dataclass(slots=True)

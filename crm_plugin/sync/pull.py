@@ -18,10 +18,9 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
-from crm_plugin.sync.upsert import Written, lock, write_page
+from crm_plugin.sync.upsert import lock, write_page
+from crm_plugin.sync.written import Written
 
-# Pages in one transaction: one, for a page that has been fetched over a slow line should be safe at once.
-PAGES_PER_TRANSACTION = 1
 _log = logging.getLogger(__name__)
 
 
@@ -99,10 +98,16 @@ def sync_shop(
     return report
 
 
-def _keep(connection: Connection, shop: Shop, page: Page, done: StreamReport, now: datetime) -> Written:
+def _write(connection: Connection, shop: Shop, page: Page, now: datetime) -> Written:
+    """The page's records, its problems, and the end of problems that its records were."""
     written = write_page(connection, shop, page, now)
     problems.keep(connection, shop.shop_id, page.problems, now)
     problems.resolve(connection, shop.shop_id, page.stream, (record.external_id for record in page.records))
+    return written
+
+
+def _keep(connection: Connection, shop: Shop, page: Page, done: StreamReport, now: datetime) -> Written:
+    written = _write(connection, shop, page, now)
     done.pages += 1
     done.records += len(page.records) + len(page.problems)
     done.problems += len(page.problems)
@@ -190,11 +195,7 @@ def write_pages(
 def _write_group(
     db: Database, shop: Shop, group: list[Page], now: datetime, each: Callable[[Page, Written], None]
 ) -> None:
-    kept = []
     with db.write() as connection:
-        for page in group:
-            kept.append(write_page(connection, shop, page, now))
-            problems.keep(connection, shop.shop_id, page.problems, now)
-            problems.resolve(connection, shop.shop_id, page.stream, (record.external_id for record in page.records))
+        kept = [_write(connection, shop, page, now) for page in group]
     for page, written in zip(group, kept, strict=True):
         each(page, written)

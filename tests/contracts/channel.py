@@ -103,7 +103,8 @@ class ChannelContract:
         with pytest.raises(UnsupportedFeature):
             channel.parse_events(request)
 
-    def test_closes_twice(self, channel: ChannelAdapter, message: Message) -> None:
+    def test_closes_twice(self, channel: ChannelAdapter, message: Message, sent: Callable[[], int]) -> None:
         channel.send(message, idempotency_key=message.touchpoint_key)
         channel.close()
         channel.close()
+        assert sent() == 1

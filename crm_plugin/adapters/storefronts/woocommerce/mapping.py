@@ -47,7 +47,6 @@ STATUSES = {
 }
 
 _NO_BILLING = Billing()
-_NO_COST = Cost()
 Raw = bytes | msgspec.Raw
 
 

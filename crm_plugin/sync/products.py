@@ -1,0 +1,77 @@
+"""Products and variants: replaced when they change, removed when the platform says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from crm_plugin.ids import new_ids
+from crm_plugin.records import ProductRecord
+from crm_plugin.store import bulk, products
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync.values import fingerprint, micros
+from crm_plugin.sync.written import Written, is_older, latest
+
+PRODUCT_COLUMNS = (
+    "shop_id",
+    "product_id",
+    "external_id",
+    "sku",
+    "title",
+    "category",
+    "url",
+    "image_url",
+    "currency",
+    "price_minor",
+    "cost_minor",
+    "updated_at",
+    "fingerprint",
+)
+
+
+def write_products(connection: Connection, shop: Shop, records: Sequence[ProductRecord]) -> Written:
+    """Products and variants; one that is gone at the platform goes here too."""
+    written = Written()
+    newest = latest(records)
+    sql = "SELECT external_id, fingerprint, updated_at, product_id FROM products WHERE shop_id = ? AND external_id IN ({marks})"
+    stored = {row[0]: row for row in bulk.select_in(connection, sql, (shop.shop_id,), (r.external_id for r in newest))}
+    new, changed, gone = [], [], []
+    for record in newest:
+        mark = fingerprint(record)
+        row = stored.get(record.external_id)
+        if record.deleted:
+            if row is not None:
+                gone.append(row[3])
+            continue
+        if row is not None and row[1] == mark:
+            written.same += 1
+            continue
+        if row is not None and is_older(record.updated_at, row[2]):
+            written.stale += 1
+            continue
+        values = (
+            record.external_id,
+            record.sku,
+            record.title,
+            record.category,
+            record.url,
+            record.image_url,
+            record.currency,
+            record.price_minor,
+            record.cost_minor,
+            micros(record.updated_at),
+            mark,
+        )
+        if row is None:
+            new.append((shop.shop_id, new_ids(1)[0], *values))
+        else:
+            changed.append((*values, shop.shop_id, row[3]))
+    bulk.insert_rows(connection, products, PRODUCT_COLUMNS, new)
+    columns = (*PRODUCT_COLUMNS[2:], "shop_id", "product_id")
+    bulk.update_rows(connection, products, columns, ("shop_id", "product_id"), changed)
+    bulk.execute_in(
+        connection, "DELETE FROM products WHERE shop_id = ? AND product_id IN ({marks})", (shop.shop_id,), gone
+    )
+    written.new, written.changed, written.removed = len(new), len(changed), len(gone)
+    return written
