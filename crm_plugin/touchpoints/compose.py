@@ -41,7 +41,7 @@ def compose(
     journey = batch.journeys[row.journey_key]
     member = batch.members[row.member_id]
     texts = batch.texts.get((journey.template_key, row.channel), {})
-    locale = choose_locale(member.locale, set(texts), shop.locale)
+    locale = choose_locale(member.locale, texts, shop.locale)
     if not locale:
         raise RenderError(
             f"There is no {row.channel} text for {journey.key}.",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, literal, select, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.channels.base import ChannelAdapter
@@ -43,7 +43,7 @@ from crm_plugin.touchpoints.gate import judge
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.states import WAITING, Reason, State
+from crm_plugin.touchpoints.states import WAITING, Reason, State, may_go
 
 CLAIM = 100
 LEASE = timedelta(minutes=10)
@@ -143,38 +143,45 @@ class _Round:
             known = batches.load(connection, self._shop, rows, self._now)
         for row in rows:
             try:
-                self._one(row, known)
+                ready = self._prepare(row, known)
             except Exception as error:
                 # One row must not stop the others; what it was about is kept with it.
                 _log.exception("touchpoint %s failed", row.touchpoint_id)
                 self._settle(row, State.FAILED, Reason.ERROR, type(error).__name__)
+                continue
+            if ready is None:
+                continue
+            channel, message, made = ready
+            # From here on the message may have left: an error of the database stops the round and leaves the row to recovery.
+            if self._begin(row, made):
+                self._call(row, channel, message)
 
-    def _one(self, row: Row[Any], known: batches.Batch) -> None:
+    def _prepare(self, row: Row[Any], known: batches.Batch) -> tuple[ChannelAdapter, Message, Rendered] | None:
+        """Everything before the message can leave; None when the row has been settled instead."""
         if row.adapter in self._resting:
             self._settle(row, State.PLANNED, Reason.SENDER_PAUSED)
-            return
+            return None
         verdict = judge(row, known, self._policy, self._now)
         if verdict.state is not None:
             self._settle(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
-            return
+            return None
         marketing = known.journeys[row.journey_key].kind == "marketing"
         if marketing and row.channel == "email" and not self._public_url:
             # Without an address of ours there is no one-click unsubscribe, and no marketing mail without that.
             again = self._now + timedelta(hours=1)
             self._settle(row, State.PLANNED, Reason.NO_PUBLIC_URL, "Set CRM_PUBLIC_URL.", next_try_at=again)
-            return
+            return None
         try:
             message, made = compose(row, known, self._shop, self._policy, self._box, self._public_url)
         except RenderError as error:
             self._settle(row, State.FAILED, Reason.RENDER, str(error))
-            return
+            return None
         try:
             channel = self._open(row.adapter)
         except (NotFound, ConfigError) as error:
             self._rest(row, str(error))
-            return
-        if self._begin(row, made):
-            self._call(row, channel, message)
+            return None
+        return channel, message, made
 
     def _open(self, adapter: str) -> ChannelAdapter:
         if adapter not in self._channels:
@@ -270,6 +277,8 @@ class _Round:
         opted_out: bool = False,
     ) -> None:
         """Write what became of it, if it is still ours, together with what it taught us about the address."""
+        if not may_go(State.IN_FLIGHT, state):
+            raise ValueError(f"no way leads from in_flight to {state}")
         waiting = state in WAITING
         values: dict[str, Any] = {
             "state": state.value,
@@ -346,19 +355,20 @@ def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
     t, a = touchpoints.c, attempts.c
     left: Counter[str] = Counter()
     with db.write() as connection:
+        called = (
+            select(literal(1))
+            .where(a.shop_id == t.shop_id, a.touchpoint_id == t.touchpoint_id, a.outcome == "")
+            .exists()
+            .label("called")
+        )
         lost = connection.execute(
-            select(t.touchpoint_id, t.fence, t.adapter, t.attempts).where(
+            select(t.touchpoint_id, t.fence, t.adapter, called).where(
                 t.shop_id == shop.shop_id, t.state == State.IN_FLIGHT.value, t.claimed_until < now
             )
         ).all()
         for row in lost:
-            under_way = connection.execute(
-                select(func.count()).where(
-                    a.shop_id == shop.shop_id, a.touchpoint_id == row.touchpoint_id, a.outcome == ""
-                )
-            ).scalar_one()
             safe = Capability.IDEMPOTENCY_KEY in channel_class(row.adapter).capabilities
-            state = State.PLANNED if not under_way else State.RETRY_WAIT if safe else State.UNCONFIRMED
+            state = State.PLANNED if not row.called else State.RETRY_WAIT if safe else State.UNCONFIRMED
             done = connection.execute(
                 update(touchpoints)
                 .where(

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from crm_plugin.records import ConsentState, OrderStatus
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, birthday_in
 from crm_plugin.touchpoints.batch import Batch
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journeys import MARKETING, Journey
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.states import Reason, State
@@ -77,9 +77,9 @@ def address_of(channel: str, member: Row[Any]) -> str:
 def agreed(journey: Journey, channel: str, said: dict[tuple[str, str], str]) -> bool:
     """Whether consent covers it; the same rule as planning's (`plan.py`)."""
     name = CONSENT_CHANNEL[channel]
-    own, all_ = said.get((name, journey.topic)), said.get((name, "marketing"))
+    own, all_ = said.get((name, journey.topic)), said.get((name, MARKETING))
     if journey.kind == "transactional":
-        return journey.topic == "marketing" or own != ConsentState.WITHDRAWN
+        return journey.topic == MARKETING or own != ConsentState.WITHDRAWN
     if ConsentState.WITHDRAWN in (own, all_):
         return False
     return channel == "inapp" or ConsentState.GRANTED in (own, all_)

@@ -21,6 +21,8 @@ from crm_plugin.touchpoints.states import WAITING, Reason, State
 
 CHANNELS = ("email", "sms", "inapp", "note")
 KINDS = ("marketing", "transactional")
+# The topic that stands for all promotional messages.
+MARKETING = "marketing"
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _LONGEST_VALIDITY = 60
 
@@ -74,7 +76,7 @@ class Draft:
     audience: dict[str, Any] | None
     channels: tuple[str, ...]
     template_key: str
-    topic: str = "marketing"
+    topic: str = MARKETING
     kind: str = "marketing"
     send_at: str = "10:00"
     validity_days: int = 3
@@ -131,6 +133,9 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         raise InvalidInput(
             f"`validity_days` must be a whole number from 1 to {_LONGEST_VALIDITY}.", field="validity_days"
         )
+    topic = str(told.get("topic", MARKETING))
+    if not _KEY.fullmatch(topic):
+        raise InvalidInput(f"{topic!r} cannot be a topic.", field="topic", hint="Small letters, digits, _ and -.")
     audience = str(told.get("audience") or "").strip()
     title = told.get("title") or {"en": key}
     enabled = told.get("enabled")
@@ -142,7 +147,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         audience=compile_rule(audience).json if audience else None,
         channels=tuple(dict.fromkeys(channels)),
         template_key=str(told.get("template") or key),
-        topic=str(told.get("topic", "marketing")),
+        topic=topic,
         kind=kind,
         send_at=read_time(str(told.get("send_at", "10:00"))).strftime("%H:%M"),
         validity_days=validity,

@@ -31,6 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import local_day
 from crm_plugin.ids import id_sql, reserve_ids
+from crm_plugin.records import ConsentState
 from crm_plugin.rules import sql as rules_sql
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, SLOT_COLUMNS, Slot, slots
 from crm_plugin.store import journeys, touchpoints
@@ -38,7 +39,7 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
-from crm_plugin.touchpoints.journeys import Journey, all_journeys
+from crm_plugin.touchpoints.journeys import MARKETING, Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -120,7 +121,7 @@ def forecast(connection: Connection, shop: Shop, since: datetime, until: datetim
     found: list[Forecast] = []
     for journey in all_journeys(connection, shop.shop_id):
         if journey.enabled:
-            found += _forecast(connection, shop, journey, since, until)
+            found += forecast_journey(connection, shop, journey, since, until)
     return sorted(found, key=lambda one: (one.on, one.journey_key))
 
 
@@ -128,10 +129,6 @@ def forecast_journey(
     connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime
 ) -> list[Forecast]:
     """The same for one journey, also while it is off: what switching it on would bring."""
-    return _forecast(connection, shop, journey, since, until)
-
-
-def _forecast(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> list[Forecast]:
     coming = _slots(shop, journey, since, until)
     if not coming:
         return []
@@ -162,33 +159,6 @@ def _channels(connection: Connection, shop: Shop, journey: Journey) -> list[tupl
     return [(channel, there[channel]) for channel in journey.channels if channel in there]
 
 
-_COLUMNS = (
-    "shop_id",
-    "touchpoint_id",
-    "journey_key",
-    "member_id",
-    "step",
-    "occasion",
-    "journey_version",
-    "state",
-    "reason",
-    "reason_detail",
-    "channel",
-    "adapter",
-    "address",
-    "subject_order_id",
-    "occasion_on",
-    "due_at",
-    "next_try_at",
-    "valid_until",
-    "planned_at",
-    "fence",
-    "attempts",
-    "settled_at",
-    "updated_at",
-)
-
-
 def _insert(
     connection: Connection,
     shop: Shop,
@@ -202,56 +172,12 @@ def _insert(
     if not due:
         return
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    at = to_micros(now)
+    judged = _judged(connection, shop, journey, channels, due, now, late_after).subquery("judged")
     while True:
-        judged = _judged(connection, shop, journey, channels, due, now, late_after).subquery("judged")
-        first, node = reserve_ids(_BATCH)
-        # Without an order of its own the numbering costs no sort.
-        number: Any = literal_column(id_sql(f"CAST({first} AS BIGINT) + row_number() OVER ()", node))
-        there = touchpoints.c
-        known = (
-            select(literal(1))
-            .where(
-                there.shop_id == shop.shop_id,
-                there.journey_key == journey.key,
-                there.member_id == judged.c.member_id,
-                there.step == 0,
-                there.occasion == judged.c.occasion,
-            )
-            .exists()
-        )
-        chosen = (
-            select(
-                literal(shop.shop_id),
-                number,
-                literal(journey.key),
-                judged.c.member_id,
-                literal(0),
-                judged.c.occasion,
-                literal(journey.version),
-                judged.c.state,
-                judged.c.reason,
-                literal(""),
-                judged.c.channel,
-                judged.c.adapter,
-                judged.c.address,
-                judged.c.subject_order_id,
-                judged.c.occasion_on,
-                judged.c.due_at,
-                judged.c.next_try_at,
-                judged.c.valid_until,
-                literal(at),
-                literal(0),
-                literal(0),
-                func.nullif(literal_column(f"CASE WHEN judged.state = 'planned' THEN 0 ELSE {at} END"), 0),
-                literal(at),
-            )
-            .where(~known)
-            .limit(_BATCH)
-        )
+        columns, chosen = _rows(shop, journey, judged, now)
         statement = (
             add(touchpoints)
-            .from_select(list(_COLUMNS), chosen, include_defaults=False)
+            .from_select(columns, chosen, include_defaults=False)
             .on_conflict_do_nothing()
             .returning(touchpoints.c.state)
         )
@@ -260,6 +186,40 @@ def _insert(
             counts[state] = counts.get(state, 0) + 1
         if len(states) < _BATCH:
             return
+
+
+def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[list[str], Select[Any]]:
+    """Columns and rows of new touchpoints, at most `_BATCH` of those that are not there yet, with ids made by the statement."""
+    first, node = reserve_ids(_BATCH)
+    at = to_micros(now)
+    there = touchpoints.c
+    known = (
+        select(literal(1))
+        .where(
+            there.shop_id == shop.shop_id,
+            there.journey_key == journey.key,
+            there.member_id == judged.c.member_id,
+            there.step == 0,
+            there.occasion == judged.c.occasion,
+        )
+        .exists()
+    )
+    values: dict[str, Any] = {
+        "shop_id": literal(shop.shop_id),
+        # Without an order of its own the numbering costs no sort.
+        "touchpoint_id": literal_column(id_sql(f"CAST({first} AS BIGINT) + row_number() OVER ()", node)),
+        "journey_key": literal(journey.key),
+        "step": literal(0),
+        "journey_version": literal(journey.version),
+        "reason_detail": literal(""),
+        "planned_at": literal(at),
+        "fence": literal(0),
+        "attempts": literal(0),
+        "settled_at": literal_column(f"CASE WHEN judged.state <> '{State.PLANNED}' THEN {at} END"),
+        "updated_at": literal(at),
+        **{column.name: column for column in judged.c},
+    }
+    return list(values), select(*values.values()).where(~known).limit(_BATCH)
 
 
 def _judged(
@@ -351,16 +311,18 @@ def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
     Marketing needs a yes for its topic or for all marketing, and no refusal of either. A message about the member's own order
     (transactional) and a card on the shop's own pages need no yes, but a refusal holds.
     """
-    topic = journey.topic.replace("'", "''")
-    said = (
-        "EXISTS (SELECT 1 FROM member_consents AS c WHERE c.shop_id = m.shop_id AND c.member_id = m.member_id "  # noqa: S608
-        f"AND c.channel = '{channel}' AND c.topic IN ('marketing', '{topic}') AND c.state = "
-    )
+
+    def said(state: ConsentState, *topics: str) -> str:
+        named = ", ".join(f"'{topic}'" for topic in topics)
+        return (
+            "EXISTS (SELECT 1 FROM member_consents AS c WHERE c.shop_id = m.shop_id AND c.member_id = m.member_id "  # noqa: S608
+            f"AND c.channel = '{channel}' AND c.topic IN ({named}) AND c.state = '{state}')"
+        )
+
     if journey.kind == "transactional":
-        own = said.replace("('marketing', ", "(")
-        return f"NOT {own}'withdrawn')" if journey.topic != "marketing" else _TRUE
-    refused = f"NOT {said}'withdrawn')"
-    return refused if own_ground else f"{said}'granted') AND {refused}"
+        return f"NOT {said(ConsentState.WITHDRAWN, journey.topic)}" if journey.topic != MARKETING else _TRUE
+    refused = f"NOT {said(ConsentState.WITHDRAWN, MARKETING, journey.topic)}"
+    return refused if own_ground else f"{said(ConsentState.GRANTED, MARKETING, journey.topic)} AND {refused}"
 
 
 def _found(

@@ -6,7 +6,7 @@ A text sees plain values and a few views, never our rows. An unknown name is an 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -366,7 +366,7 @@ def babel_locale(locale: str) -> Locale:
         return Locale("en")
 
 
-def choose_locale(wanted: str, there: Mapping[str, Text] | frozenset[str] | set[str], fallback: str) -> str:
+def choose_locale(wanted: str, there: Collection[str], fallback: str) -> str:
     """Of the locales a text is written in, the one nearest to the member's; then the shop's, English, any.
 
     zh-TW is not served zh-CN's text when there is English and the shop is no Chinese one: scripts differ.

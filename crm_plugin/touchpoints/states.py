@@ -73,8 +73,3 @@ WAITING = (State.PLANNED, State.RETRY_WAIT)
 def may_go(present: State | str, to: State) -> bool:
     """Whether the table allows this step."""
     return to in TRANSITIONS[State(present)]
-
-
-def sources_of(to: State) -> tuple[str, ...]:
-    """The states from which one may come to this state: the WHERE of every conditional UPDATE."""
-    return tuple(state.value for state, targets in TRANSITIONS.items() if to in targets)

@@ -173,3 +173,22 @@ def test_paused_sender_keeps_its_messages(db: Database, shop: Shop, sink: mail_s
     assert _send(db, shop) == {"accepted": 3}
     with db.read() as connection:
         assert connection.execute(select(journeys.c.enabled)).scalar_one()
+
+
+def test_lost_answer_of_the_database_is_never_a_failure(
+    db: Database, shop: Shop, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_shop(db, shop, DUE)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("crm_plugin.touchpoints.dispatch._Round._end_attempt", broken)
+        with pytest.raises(RuntimeError):
+            _send(db, shop)
+    assert len(sink.messages) == 1
+    assert {state for state, _ in _states(db).values()} == {"in_flight"}
+    assert recover_shop(db, shop, DUE + timedelta(hours=1)) == {"unconfirmed": 1, "planned": 2}
+    assert _send(db, shop, DUE + timedelta(hours=1)) == {"accepted": 2}
+    assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
