@@ -12,7 +12,7 @@ from crm_plugin.store.members import (
 )
 from crm_plugin.store.orders import order_lines, orders, products, refunds
 from crm_plugin.store.program import journeys, member_tiers, segments, templates, tier_changes, tier_levels
-from crm_plugin.store.shops import audit_log, connections, inbox, problems, shops, sync_state
+from crm_plugin.store.shops import audit_log, connections, inbox, job_runs, problems, shops, sync_state
 from crm_plugin.store.touchpoints import attempts, delivery_events, inapp_messages, touchpoint_contents, touchpoints
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "identities",
     "inapp_messages",
     "inbox",
+    "job_runs",
     "journeys",
     "member_consents",
     "member_facts",

@@ -105,3 +105,17 @@ audit_log = Table(
     Column("detail", Json, nullable=False, default=dict),
     belongs_to("shops"),
 )
+
+# One row: how the last run of one job of a shop went. `through` is how far a job that keeps a mark has come (tiers: the local day).
+job_runs = Table(
+    "job_runs",
+    metadata,
+    shop_key(),
+    Column("job", Text, primary_key=True),
+    Column("through", Text, nullable=False, default=""),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    Column("result", Json, nullable=False, default=dict),
+    Column("error", Text, nullable=False, default=""),
+    belongs_to("shops"),
+)

@@ -8,6 +8,8 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 
 _WAITING = text("state IN ('planned', 'retry_wait')")
 _IN_FLIGHT = text("state = 'in_flight'")
+_HAS_REASON = text("reason <> ''")
+_OF_NONE_YET = text("touchpoint_id IS NULL")
 
 # One row: one planned contact of one member in one journey step on one occasion (ISO date of the birthday, order id, "lapse:<order id>").
 # The unique key is what makes "never twice" true. `subject_order_id` is the order it speaks of. `fence` grows with every claim, so a worker
@@ -46,7 +48,15 @@ touchpoints = Table(
     Index("ix_touchpoints_due", "shop_id", "next_try_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
     Index("ix_touchpoints_lease", "shop_id", "claimed_until", sqlite_where=_IN_FLIGHT, postgresql_where=_IN_FLIGHT),
     Index("ix_touchpoints_member", "shop_id", "member_id", "due_at"),
-    Index("ix_touchpoints_state", "shop_id", "state", "due_at"),
+    Index("ix_touchpoints_state", "shop_id", "state", "touchpoint_id"),
+    Index(
+        "ix_touchpoints_reason",
+        "shop_id",
+        "reason",
+        "touchpoint_id",
+        sqlite_where=_HAS_REASON,
+        postgresql_where=_HAS_REASON,
+    ),
     Index("ix_touchpoints_provider", "shop_id", "adapter", "provider_message_id"),
 )
 
@@ -82,7 +92,8 @@ attempts = Table(
     belongs_to("touchpoints", "touchpoint_id"),
 )
 
-# One row: one event a provider told us about a touchpoint.
+# One row: one event a provider told us. `touchpoint_id` is NULL while its touchpoint is not known: an event may overtake the answer of the
+# call it speaks of, and some speak of an address alone.
 delivery_events = Table(
     "delivery_events",
     metadata,
@@ -90,6 +101,7 @@ delivery_events = Table(
     id_key("event_id"),
     Column("adapter", Text, nullable=False),
     Column("provider_event_id", Text, nullable=False),
+    Column("provider_message_id", Text),
     Column("touchpoint_id", BigInteger),
     Column("kind", Text, nullable=False),
     Column("at", Instant, nullable=False),
@@ -99,6 +111,13 @@ delivery_events = Table(
     UniqueConstraint("shop_id", "adapter", "provider_event_id"),
     belongs_to("touchpoints", "touchpoint_id"),
     Index("ix_delivery_events_touchpoint", "shop_id", "touchpoint_id"),
+    Index(
+        "ix_delivery_events_unmatched",
+        "shop_id",
+        "received_at",
+        sqlite_where=_OF_NONE_YET,
+        postgresql_where=_OF_NONE_YET,
+    ),
 )
 
 # One row: a message in a member's in-app inbox, served to the storefront.

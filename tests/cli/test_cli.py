@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crm_plugin import cli
+from crm_plugin.store import migrate
 from tests.adapters.storefronts.csv.test_csv import HEADER, LINES, ROWS
 
 
@@ -98,6 +99,6 @@ def test_file_shop_cannot_be_pulled(imported: Any) -> None:
 
 
 def test_upgrade_and_doctor(run: Any) -> None:
-    assert run("db", "upgrade") == (0, {"from": None, "to": "0001"})
+    assert run("db", "upgrade") == (0, {"from": None, "to": migrate.head()})
     code, answer = run("doctor")
     assert (code, answer["database"], answer["shops"]) == (0, "sqlite", [])
