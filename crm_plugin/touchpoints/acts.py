@@ -1,0 +1,114 @@
+"""What a merchant may do about one message: send it again, say what became of it, take it back.
+
+Each act is one conditional UPDATE: it goes through only while the touchpoint is still in a state that allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.store import audit, touchpoints
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.states import WAITING, Reason, State, may_go
+
+# What is sent again by the merchant's word has at least this long to leave.
+SECOND_CHANCE = timedelta(days=1)
+# Each act with the states it may be done in.
+ACTS: dict[str, tuple[State, ...]] = {
+    "send_again": (State.FAILED, State.UNCONFIRMED),
+    "settle": (State.UNCONFIRMED,),
+    "cancel": WAITING,
+}
+
+
+def send_again(connection: Connection, shop: Shop, touchpoint_id: int, now: datetime, actor: str) -> None:
+    """Plan a message anew that failed or whose outcome is unknown; the guards are asked again when it is sent.
+
+    The key stays the same, so it is still the same contact. Raises: NotFound, InvalidInput naming the present state.
+    """
+    present = _present(connection, shop, touchpoint_id)
+    values = {
+        "next_try_at": now,
+        "valid_until": max(present.valid_until, now + SECOND_CHANCE),
+        "settled_at": None,
+    }
+    _act(connection, present, "send_again", State.PLANNED, "", values, now, actor)
+
+
+def settle(connection: Connection, shop: Shop, touchpoint_id: int, sent: bool, now: datetime, actor: str) -> None:
+    """The merchant has looked: a message of unknown outcome was sent, or was not.
+
+    Raises: NotFound, InvalidInput naming the present state.
+    """
+    present = _present(connection, shop, touchpoint_id)
+    to = State.ACCEPTED if sent else State.FAILED
+    values = {"settled_at": now, "accepted_at": now if sent else None}
+    _act(connection, present, "settle", to, Reason.BY_MERCHANT, values, now, actor)
+
+
+def cancel(connection: Connection, shop: Shop, touchpoint_id: int, now: datetime, actor: str) -> None:
+    """Take back a message that still waits. Raises: NotFound, InvalidInput naming the present state."""
+    present = _present(connection, shop, touchpoint_id)
+    _act(connection, present, "cancel", State.CANCELLED, Reason.BY_MERCHANT, {"settled_at": now}, now, actor)
+
+
+def _present(connection: Connection, shop: Shop, touchpoint_id: int) -> Row[Any]:
+    columns = touchpoints.c
+    row = connection.execute(
+        select(touchpoints)
+        .where(columns.shop_id == shop.shop_id, columns.touchpoint_id == touchpoint_id)
+        .with_for_update()
+    ).first()
+    if row is None:
+        raise not_found(touchpoint_id)
+    return row
+
+
+def _act(
+    connection: Connection,
+    present: Row[Any],
+    act: str,
+    to: State,
+    reason: str,
+    values: Mapping[str, Any],
+    now: datetime,
+    actor: str,
+) -> None:
+    if present.state not in ACTS[act] or not may_go(present.state, to):
+        raise InvalidInput(
+            f"This message is {present.state.replace('_', ' ')} now.",
+            field="state",
+            hint=f"Only one that is {' or '.join(s.replace('_', ' ') for s in ACTS[act])} can be changed so.",
+        )
+    columns = touchpoints.c
+    changed = connection.execute(
+        update(touchpoints)
+        .where(
+            columns.shop_id == present.shop_id,
+            columns.touchpoint_id == present.touchpoint_id,
+            columns.state == present.state,
+        )
+        .values(
+            state=to.value,
+            reason=str(reason),
+            reason_detail="",
+            claimed_until=None,
+            fence=columns.fence + 1,
+            updated_at=now,
+            **values,
+        )
+    )
+    if changed.rowcount != 1:
+        raise InvalidInput("This message has just changed.", field="state", hint="Look at it again.")
+    detail = {"touchpoint": str(present.touchpoint_id), "from": present.state, "to": to.value}
+    audit.note(connection, present.shop_id, actor, f"touchpoint.{act}", detail, now)
+
+
+def not_found(touchpoint_id: int) -> NotFound:
+    """The error for an id that is none of this shop's."""
+    return NotFound(f"There is no message {touchpoint_id} in this shop.", hint="See the outbox for those there are.")
