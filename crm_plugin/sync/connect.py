@@ -125,7 +125,7 @@ def _currency(value: str) -> str:
         raise InvalidInput(
             f"{value!r} is not a currency." if value else "The currency is missing.",
             field="currency",
-            hint="Give the three letters of ISO 4217, such as --currency GBP.",
+            hint="Give the three letters of ISO 4217, such as GBP.",
         )
     return code
 
@@ -135,6 +135,6 @@ def _timezone(value: str) -> str:
         raise InvalidInput(
             f"{value!r} is not a time zone." if value else "The time zone is missing.",
             field="timezone",
-            hint="Give an IANA name, such as --timezone Europe/London.",
+            hint="Give an IANA name, such as Europe/London.",
         )
     return value

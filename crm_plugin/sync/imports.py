@@ -41,16 +41,25 @@ class ImportReport:
 def load_mapping(path: Path) -> dict[str, Any]:
     """The mapping file's document. Raises: InvalidInput."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_mapping(path.read_bytes(), f"The mapping file {path}")
     except OSError as error:
         raise InvalidInput(f"The mapping file {path} cannot be read: {error.strerror}.", field="mapping") from error
+
+
+def parse_mapping(written: bytes | str, name: str = "The mapping") -> dict[str, Any]:
+    """The document of a mapping as it was written. Raises: InvalidInput that calls it by `name`."""
+    try:
+        document = yaml.safe_load(written)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"The mapping file {path} is not valid YAML: {error}", field="mapping") from error
+        raise InvalidInput(f"{name} is not valid YAML: {error}", field="mapping") from error
     if not isinstance(document, dict):
-        raise InvalidInput(
-            f"The mapping file {path} holds no mapping.", field="mapping", hint="Begin with `kind: orders`."
-        )
+        raise InvalidInput(f"{name} holds no mapping.", field="mapping", hint="Begin with `kind: orders`.")
     return document
+
+
+def check_columns(shop: Shop, path: Path, mapping: Mapping[str, Any]) -> None:
+    """Whether the file's first line has the columns that the mapping names. Raises: InvalidInput."""
+    _file(shop, path, mapping).look_at_columns()
 
 
 def import_file(
@@ -63,9 +72,7 @@ def import_file(
     progress: Callable[[Progress], None] | None = None,
 ) -> ImportReport:
     """Load a file. Raises: InvalidInput before anything is written, for a missing column, a broken encoding or no file at all."""
-    told = {"path": str(path), "mapping": dict(mapping), "currency": shop.currency, "timezone": shop.timezone}
-    file = storefront_class("csv")(told)
-    assert isinstance(file, FileStorefront)
+    file = _file(shop, path, mapping)
     file.look_through()
     report = ImportReport()
     seen: set[str] = set()
@@ -94,3 +101,10 @@ def import_file(
     report.lines += file.refund_lines
     report.members = len(seen)
     return report
+
+
+def _file(shop: Shop, path: Path, mapping: Mapping[str, Any]) -> FileStorefront:
+    told = {"path": str(path), "mapping": dict(mapping), "currency": shop.currency, "timezone": shop.timezone}
+    file = storefront_class("csv")(told)
+    assert isinstance(file, FileStorefront)
+    return file

@@ -52,6 +52,10 @@ class FileStorefront(StorefrontAdapter):
     refund_lines: int
 
     @abstractmethod
+    def look_at_columns(self) -> None:
+        """Read the first line only. Raises: InvalidInput as `look_through` would for what that line shows."""
+
+    @abstractmethod
     def look_through(self) -> None:
         """Read the whole file without keeping it. Raises: InvalidInput for a missing column, a broken encoding, no file at all."""
 

@@ -98,6 +98,11 @@ class CsvStorefront(FileStorefront):
         except FieldError as error:
             raise MalformedResponse(f"{error.reason}.", adapter=self.name, path=error.path) from error
 
+    def look_at_columns(self) -> None:
+        """See FileStorefront."""
+        with self._open() as (_reader, header):
+            _check_columns(header, self._mapping())
+
     def look_through(self) -> None:
         """See FileStorefront; also notes which orders' lines stand apart."""
         mapping = self._mapping()
