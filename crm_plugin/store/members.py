@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, select, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
@@ -44,7 +44,10 @@ members = Table(
     Index("ix_members_joined", "shop_id", "joined_on"),
 )
 
-# One row: an address or id by which a member is found. `kind` is email (lower-cased), phone (E.164), account or guest.
+# The kind of identity that holds our id of a guest who became one with an account.
+FORMER = "former"
+
+# One row: an address or id by which a member is found. `kind` is email (lower-cased), phone (E.164), account, guest or former.
 # Several members may hold one value (families share a phone); who is meant then is `sync/identity.py`'s rule. `rank` 0 is the account's
 # own address, 1 a billing address, so that the stronger claim wins.
 identities = Table(
@@ -142,3 +145,14 @@ suppressions = Table(
     Column("source", Text, nullable=False, default=""),
     belongs_to("shops"),
 )
+
+
+def present_id(connection: Connection, shop_id: int, member_id: int) -> int | None:
+    """Who an id from an old link is now: itself, the account that a guest has become, or None when that member is gone."""
+    own = select(members.c.member_id).where(members.c.shop_id == shop_id, members.c.member_id == member_id)
+    if connection.execute(own).scalar() is not None:
+        return member_id
+    became = select(identities.c.member_id).where(
+        identities.c.shop_id == shop_id, identities.c.kind == FORMER, identities.c.value == str(member_id)
+    )
+    return connection.execute(became).scalar()

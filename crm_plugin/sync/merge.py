@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from crm_plugin.store import bulk, consent
+from crm_plugin.store.members import FORMER
 from crm_plugin.sync import facts
 
 # Tables in which the same thing may stand for both; the columns beside the member that make it the same.
@@ -48,6 +49,9 @@ def merge(connection: Connection, shop_id: int, guest: int, account: int, now: d
             f"UPDATE {table} SET member_id = ? WHERE shop_id = ? AND member_id = ?",  # noqa: S608
             (account, shop_id, guest),
         )
+    # Links in messages speak of the guest for years to come; by this they find who the guest has become.
+    remember = "INSERT INTO identities (shop_id, kind, value, member_id, rank) VALUES (?, ?, ?, ?, 0)"
+    bulk.execute(connection, remember, (shop_id, FORMER, str(guest), account))
     facts.move(connection, shop_id, guest, account, now)
     consent.recompute(connection, shop_id, account)
     bulk.execute(connection, "DELETE FROM member_consents WHERE shop_id = ? AND member_id = ?", (shop_id, guest))

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
 from crm_plugin.records import ConsentState
-from crm_plugin.store import consent, journeys, members, touchpoints
+from crm_plugin.store import consent, journeys, member_consents, touchpoints
+from crm_plugin.store.members import present_id
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.tokens import Unsubscribe
 
+# Sources of a refusal that a link wrote: pressed on our page, or by the mail program's own button.
+BY_LINK = ("link", "one-click")
 
-def apply(connection: Connection, about: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
+
+def who_now(connection: Connection, told: Unsubscribe) -> Unsubscribe | None:
+    """The link as it has to be read today: its guest may have become an account since; None when the member is gone."""
+    member_id = present_id(connection, told.shop_id, told.member_id)
+    return None if member_id is None else replace(told, member_id=member_id)
+
+
+def apply(connection: Connection, told: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
     """Withdraw the consent and skip what waits under it; False when it was withdrawn already or the member is gone.
 
     Doing it twice is harmless: mail programs and people press twice.
     """
-    columns = members.c
-    there = connection.execute(
-        select(columns.member_id).where(columns.shop_id == about.shop_id, columns.member_id == about.member_id)
-    ).first()
-    if there is None:
+    about = who_now(connection, told)
+    if about is None:
         return False
     present = consent.state_of(connection, about.shop_id, about.member_id, about.channel, about.topic)
     if present is ConsentState.WITHDRAWN:
@@ -42,8 +50,26 @@ def apply(connection: Connection, about: Unsubscribe, now: datetime, *, source: 
     return True
 
 
-def resubscribe(connection: Connection, about: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
-    """Undo a slip: the member grants again on the same page. What was skipped meanwhile stays skipped."""
+def resubscribe(connection: Connection, told: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
+    """Undo a slip: take back a refusal that was made by such a link, and no other. What was skipped meanwhile stays skipped.
+
+    A mail may be forwarded, so a link must never give a consent that the member did not have before it was pressed.
+    """
+    about = who_now(connection, told)
+    if about is None:
+        return False
+    held = member_consents.c
+    standing = connection.execute(
+        select(held.source).where(
+            held.shop_id == about.shop_id,
+            held.member_id == about.member_id,
+            held.channel == about.channel,
+            held.topic == about.topic,
+            held.state == ConsentState.WITHDRAWN.value,
+        )
+    ).scalar()
+    if standing not in BY_LINK:
+        return False
     return consent.record(
         connection,
         about.shop_id,
