@@ -126,7 +126,8 @@ class RefundRows:
                     del kept[name]
                 for said in record.refunds:
                     name = said.external_id
-                    present = kept.pop(name, None) or self._present(name, elsewhere.get(name))
+                    # One that another order of this page no longer lists keeps its row.
+                    present = kept.pop(name, None) or self._present(name, elsewhere.get(name)) or self._stored[name]
                     self._take(said, present, order_id, record, member_id, counts)
             for present in kept.values():
                 self._attach(present, order_id, member_id, counts)

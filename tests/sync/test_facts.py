@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from crm_plugin.records import MemberRecord, OrderStatus, Record
-from crm_plugin.store import member_facts, metadata
+from crm_plugin.store import member_facts, metadata, refunds
 from crm_plugin.store.session import Database
 from crm_plugin.sync import facts
 from tests.factories import NOON, make_shop, member, order, refund, write
@@ -136,3 +136,14 @@ def test_rebuild_follows_new_rates_and_zone(db: Database) -> None:
         after = connection.execute(select(member_facts)).one()
     assert (before.unconverted_orders, before.gross_minor, before.last_order_on.isoformat()) == (1, 0, "2026-06-02")
     assert (after.unconverted_orders, after.gross_minor, after.last_order_on.isoformat()) == (0, 500, "2026-06-01")
+
+
+def test_refund_moved_within_a_page_keeps_its_row(db: Database) -> None:
+    with db.write() as connection:
+        shop = make_shop(connection)
+    write(db, shop, [order("o1", member_external_id="7", refunds=(refund("r0", 10),)), order("o2")])
+    write(db, shop, [order("o1", refunds=()), order("o2", member_external_id="7", refunds=(refund("r0", 10),))])
+    with db.read() as connection:
+        row = connection.execute(select(refunds)).one()
+        assert (row.external_id, row.order_external_id, row.amount_minor) == ("r0", "o2", 10)
+        assert facts.recount(connection, shop.shop_id) == []
