@@ -8,11 +8,14 @@ Values are as stored: instants in microseconds, days as numbers, JSON as text.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Connection, Float, Integer, Table
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 
 from crm_plugin.store.base import to_json
@@ -22,16 +25,16 @@ _CHUNK = 500
 
 
 def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Insert new rows. Raises: IntegrityError (or the driver's own) when a key is there already."""
+    """Insert new rows. Raises: IntegrityError when a key is there already."""
     if not rows:
         return
     names = ", ".join(columns)
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(columns))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))  # noqa: S608
+        _run_many(connection, f"INSERT INTO {table.name} ({names}) VALUES ({_marks(columns)})", rows)  # noqa: S608
         return
-    cursor = connection.connection.cursor()
-    cursor.execute(f"COPY {table.name} ({names}) FROM STDIN", stream=_copy_stream(rows))  # type: ignore[call-arg]
+    statement = f"COPY {table.name} ({names}) FROM STDIN"
+    with _cursor(connection, statement) as cursor:
+        cursor.execute(statement, stream=_copy_stream(rows))
 
 
 def upsert_rows(
@@ -47,12 +50,9 @@ def upsert_rows(
     action = f"DO UPDATE SET {sets}" if sets else "DO NOTHING"
     tail = f" ON CONFLICT ({', '.join(key)}) {action}"
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(columns))
-        statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}){tail}"  # noqa: S608
-        connection.exec_driver_sql(statement, list(rows))
+        _run_many(connection, f"INSERT INTO {table.name} ({names}) VALUES ({_marks(columns)}){tail}", rows)  # noqa: S608
         return
-    source = f"jsonb_to_recordset(%s::jsonb) AS x({_record_type(table, tuple(columns))})"
-    statement = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {source}{tail}"  # noqa: S608
+    statement = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {_records(table, columns)}{tail}"  # noqa: S608
     connection.exec_driver_sql(statement, (_document(columns, rows),))
 
 
@@ -66,32 +66,31 @@ def update_rows(
     if connection.dialect.name == "sqlite":
         sets = ", ".join(f"{name} = ?" for name in values)
         where = " AND ".join(f"{name} = ?" for name in key)
-        connection.exec_driver_sql(f"UPDATE {table.name} SET {sets} WHERE {where}", list(rows))  # noqa: S608
+        _run_many(connection, f"UPDATE {table.name} SET {sets} WHERE {where}", rows)  # noqa: S608
         return
     sets = ", ".join(f"{name} = x.{name}" for name in values)
     where = " AND ".join(f"{table.name}.{name} = x.{name}" for name in key)
-    source = f"jsonb_to_recordset(%s::jsonb) AS x({_record_type(table, tuple(columns))})"
-    statement = f"UPDATE {table.name} SET {sets} FROM {source} WHERE {where}"  # noqa: S608
+    statement = f"UPDATE {table.name} SET {sets} FROM {_records(table, columns)} WHERE {where}"  # noqa: S608
     connection.exec_driver_sql(statement, (_document(columns, rows),))
 
 
 def select_in(connection: Connection, sql: str, fixed: Sequence[Any], values: Iterable[Any]) -> Iterator[Row]:
-    """Rows of a SELECT whose text holds one `{marks}` for an IN list; the list is asked in chunks.
+    """Rows of a SELECT whose text ends with `IN ({marks})`; the list is asked in chunks.
 
     `?` in `sql` stands for a bound value on both databases.
     """
-    wanted = list(values)
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
-        yield from execute(connection, sql.replace("{marks}", ", ".join("?" * len(chunk))), (*fixed, *chunk))
+    for statement, parameters in _chunks(connection, sql, fixed, values):
+        with _cursor(connection, statement) as cursor:
+            cursor.execute(statement, parameters)
+            rows = cursor.fetchall()
+        yield from rows
 
 
 def execute_in(connection: Connection, sql: str, fixed: Sequence[Any], values: Iterable[Any]) -> None:
     """The same for a statement that returns nothing."""
-    wanted = list(values)
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
-        execute(connection, sql.replace("{marks}", ", ".join("?" * len(chunk))), (*fixed, *chunk))
+    for statement, parameters in _chunks(connection, sql, fixed, values):
+        with _cursor(connection, statement) as cursor:
+            cursor.execute(statement, parameters)
 
 
 def execute(connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> Any:
@@ -101,29 +100,79 @@ def execute(connection: Connection, sql: str, parameters: Sequence[Any] = ()) ->
     return connection.exec_driver_sql(sql, tuple(parameters))
 
 
+@contextmanager
+def _cursor(connection: Connection, statement: str) -> Iterator[Any]:
+    """The driver's own cursor, with SQLAlchemy's errors: its rows and results cost as much as reading a page from the database."""
+    if not connection.in_transaction():
+        connection.begin()
+    driver: Any = connection.dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except driver.Error as error:
+        raise DBAPIError.instance(statement, None, error, driver.Error, dialect=connection.dialect) from error
+    finally:
+        cursor.close()
+
+
+def _run_many(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
+    with _cursor(connection, statement) as cursor:
+        cursor.executemany(statement, rows)
+
+
+def _chunks(
+    connection: Connection, sql: str, fixed: Sequence[Any], values: Iterable[Any]
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    wanted = list(values)
+    if connection.dialect.name != "sqlite":
+        # One array in place of a mark a value: the driver reads every statement letter by letter.
+        if wanted:
+            yield sql.replace("IN ({marks})", "= ANY(?)").replace("?", "%s"), (*fixed, wanted)
+        return
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        yield sql.replace("{marks}", _marks(chunk)), (*fixed, *chunk)
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
 def _document(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    # PostgreSQL's jsonb refuses the NUL character; no platform means anything by it.
     text = to_json([dict(zip(columns, row, strict=True)) for row in rows])
-    return text.replace("\\u0000", "")
+    if "\\u0000" in text:
+        # PostgreSQL's jsonb refuses the NUL character; no platform means anything by it.
+        bare = [[value.replace("\0", "") if isinstance(value, str) else value for value in row] for row in rows]
+        text = to_json([dict(zip(columns, row, strict=True)) for row in bare])
+    return text
 
 
+_SPECIAL = re.compile(r"[\\\t\n\r\0]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": ""})
 
 
-def _copy_stream(rows: Iterable[Row]) -> io.BytesIO:
-    lines = []
-    for row in rows:
-        cells = []
-        for value in row:
-            if value is None:
-                cells.append("\\N")
-            elif value.__class__ is str:
-                cells.append(value.translate(_ESCAPES))
-            else:
-                cells.append(str(value))
-        lines.append("\t".join(cells))
-    lines.append("")
-    return io.BytesIO("\n".join(lines).encode())
+def _copy_stream(rows: Sequence[Row]) -> io.BytesIO:
+    columns = [_copy_cells(column) for column in zip(*rows, strict=True)]
+    lines = map("\t".join, zip(*columns, strict=True))
+    return io.BytesIO("\n".join([*lines, ""]).encode())
+
+
+def _copy_cells(column: Sequence[Any]) -> Sequence[str]:
+    """One column's cells in COPY's text form; most columns are of one type, and then no cell is looked at by itself."""
+    types = set(map(type, column))
+    if types == {str}:
+        return [text.translate(_ESCAPES) for text in column] if _SPECIAL.search("".join(column)) else column
+    if types <= {int, float, bool}:
+        return list(map(str, column))
+    return [
+        "\\N" if value is None else value.translate(_ESCAPES) if isinstance(value, str) else str(value)
+        for value in column
+    ]
+
+
+def _records(table: Table, columns: Sequence[str]) -> str:
+    """Rows out of one JSON document, the only parameter."""
+    return f"jsonb_to_recordset(%s::jsonb) AS x({_record_type(table, tuple(columns))})"
 
 
 @lru_cache(maxsize=64)
