@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, insert, select, update
 
 from crm_plugin.errors import InvalidInput, RuleError, RuleTypeError
-from crm_plugin.rules import tiers
+from crm_plugin.rules import earned, tiers
 from crm_plugin.rules.tiers import Level, Move
-from crm_plugin.store import member_tiers, members, tier_changes, tier_levels
+from crm_plugin.store import audit_log, member_tiers, members, tier_changes, tier_levels
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from tests.rules.shops import AS_OF, NOW, MadeMember, MadeOrder, MadeRefund, keep
@@ -40,6 +40,12 @@ def _changes(connection: Connection, shop: Shop) -> list[Any]:
     columns = tier_changes.c
     query = select(tier_changes).where(columns.shop_id == shop.shop_id).order_by(columns.change_id)
     return list(connection.execute(query))
+
+
+def _audited(connection: Connection) -> list[tuple[Any, ...]]:
+    columns = audit_log.c
+    query = select(columns.actor, columns.action, columns.detail).order_by(columns.audit_id)
+    return [tuple(row) for row in connection.execute(query)]
 
 
 def _shop(
@@ -134,8 +140,41 @@ def test_preview_counts_and_writes_nothing(db: Database) -> None:
         found = tiers.preview(connection, shop, [Level("all", "everyone"), GOLD], AS_OF)
         assert found.levels == {"": 0, "all": 4, "gold": 1}
         assert found.moves == (Move("", "all", 1), Move("bronze", "all", 1), Move("silver", "all", 2))
+        assert found.moved == 4
+        assert found.examples == {("", "all"): (1,), ("bronze", "all"): (2,), ("silver", "all"): (3, 5)}
         assert tiers.levels(connection, shop.shop_id) == LADDER
         assert _held(connection, shop) == {2: "bronze", 3: "silver", 4: "gold", 5: "silver"}
+
+
+def test_saving_and_applying_is_one_act(db: Database) -> None:
+    shop = _shop(db)
+    report = tiers.save_and_apply(db, shop, [GOLD], as_of=AS_OF, now=NOW, actor="page:owner")
+    assert report.moves == (Move("", "gold", 1),)
+    with db.read() as connection:
+        assert tiers.levels(connection, shop.shop_id) == [GOLD]
+        assert _audited(connection) == [
+            ("page:owner", "tiers.saved", {"levels": [GOLD.as_dict()]}),
+            ("page:owner", "tiers.applied", report.as_dict()),
+        ]
+
+
+def test_refused_level_moves_nobody(db: Database) -> None:
+    shop = _shop(db)
+    with pytest.raises(RuleError):
+        tiers.save_and_apply(db, shop, [Level("gold", "spnt() > 1")], as_of=AS_OF, now=NOW, actor="page:owner")
+    with db.read() as connection:
+        assert tiers.levels(connection, shop.shop_id) == LADDER
+        assert (_held(connection, shop), _audited(connection)) == ({}, [])
+
+
+def test_run_is_audited_only_when_it_moves_somebody(db: Database) -> None:
+    shop = _shop(db)
+    for _ in range(2):
+        tiers.apply(db, shop, as_of=AS_OF, now=NOW, actor="cli")
+    with db.read() as connection:
+        assert [(actor, action, detail["changed"]) for actor, action, detail in _audited(connection)] == [
+            ("cli", "tiers.applied", 4)
+        ]
 
 
 def test_one_shop_does_not_touch_another(db: Database) -> None:
@@ -180,7 +219,7 @@ def test_level_is_read_as_a_file_tells_it() -> None:
 
 
 def test_more_changes_than_a_page(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers, "_PAGE", 3)
+    monkeypatch.setattr(earned, "_PAGE", 3)
     shop = _shop(db, [MadeMember() for _ in range(8)], [Level("all", "everyone")])
     with db.write() as connection:
         row = {

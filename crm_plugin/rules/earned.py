@@ -1,0 +1,140 @@
+"""Which level each member earns: the levels compiled into one pass over members, facts and held levels, and who changes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, case, literal, select, text
+
+from crm_plugin.errors import InvalidInput, RuleTypeError
+from crm_plugin.rules import Rule, compile_rule
+from crm_plugin.rules.fields import at
+from crm_plugin.rules.nodes import Field, fields_of
+from crm_plugin.rules.operands import Operand
+from crm_plugin.rules.parse import field_text
+from crm_plugin.rules.segments import check_key
+from crm_plugin.rules.sql import ACTIVE, JoinedScope, operand, truth
+from crm_plugin.store import members
+from crm_plugin.store.tenants import Shop
+
+# Changes are read and written in pages, so that the first run over a large shop takes no more memory than the next.
+_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level: its key, the text of its rule, its name in the languages there are. In a list the lowest comes first."""
+
+    key: str
+    rule: str
+    title: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a programme file holds it."""
+        return {"key": self.key, "title": dict(self.title), "rule": self.rule}
+
+
+class Plan(NamedTuple):
+    """One row: a member with the level held, the level earned, the state and what the rules' fields are."""
+
+    select: Select[Any]
+    held: ColumnElement[str]
+    earned: ColumnElement[str]
+    operands: Mapping[Field, Operand]
+    rules: Mapping[str, Rule]
+    # Of each level: its rule's fields, with their text.
+    deciding: Mapping[str, Mapping[str, Field]]
+
+
+class Change(NamedTuple):
+    """One member's step from one level to another; an empty key is no level."""
+
+    member_id: int
+    before: str
+    after: str
+    reason: dict[str, Any]
+
+
+def compiled(wanted: Sequence[Level]) -> list[tuple[Level, Rule]]:
+    """The levels with their rules, checked. Raises: InvalidInput, RuleError."""
+    found: list[tuple[Level, Rule]] = []
+    for level in wanted:
+        check_key(level.key, "level")
+        if any(level.key == other.key for other, _ in found):
+            raise InvalidInput(f"There are two levels {level.key!r}.", field="key", hint="Give each a key of its own.")
+        rule = compile_rule(level.rule)
+        for asked in fields_of(rule.node):
+            if asked.key == "tier":
+                raise RuleTypeError(
+                    "A level cannot depend on the level held.", hint="Ask for what earns it.", **at(asked.at)
+                )
+        found.append((level, rule))
+    return found
+
+
+def plan_for(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> Plan:
+    """What to ask of the database for these levels, lowest first, on that local day."""
+    scope = JoinedScope(shop, as_of)
+    # The highest level that holds wins. Whoever was deleted earns none.
+    whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [(members.c.state != ACTIVE, literal(""))]
+    whens += [(truth(scope, rule.node), literal(level.key)) for level, rule in reversed(ranks)]
+    earned: ColumnElement[str] = case(*whens, else_=literal("")).label("earned")
+    held = scope.tier().label("held")
+    asked = dict.fromkeys(asked for _, rule in ranks for asked in fields_of(rule.node))
+    operands = {one: operand(scope, one) for one in asked}
+    columns = [column for one in operands.values() for column in one.columns]
+    query = (
+        select(
+            members.c.member_id,
+            held,
+            earned,
+            members.c.state,
+            *(column.label(f"value_{number}") for number, column in enumerate(columns)),
+        )
+        .select_from(scope.source)
+        .where(members.c.shop_id == shop.shop_id)
+    )
+    rules = {level.key: rule for level, rule in ranks}
+    deciding = {key: {field_text(one): one for one in fields_of(rule.node)} for key, rule in rules.items()}
+    return Plan(query, held, earned, operands, rules, deciding)
+
+
+def changes(reader: Connection, plan: Plan) -> Iterator[list[Change]]:
+    """Everybody whose level is not the one earned, in pages."""
+    if reader.dialect.name == "postgresql":
+        # All rows are wanted, not the first few, for which PostgreSQL would otherwise plan a cursor.
+        reader.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+    query = plan.select.where(plan.held.element != plan.earned.element)
+    found = reader.execute(query, execution_options={"stream_results": True, "yield_per": _PAGE})
+    for rows in found.partitions():
+        yield [Change(row[0], row[1], row[2], _reason(plan, row)) for row in rows]
+
+
+def _reason(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
+    """Why: the rule that holds now, the rule of the level lost, and what the fields of both came to."""
+    before, after, state = row[1], row[2], row[3]
+    reason: dict[str, Any] = {"cause": "rule" if state == ACTIVE else str(state)}
+    values: dict[Field, Any] = {}
+    place = 4
+    for asked, one in plan.operands.items():
+        raw = tuple(row[place : place + len(one.columns)])
+        place += len(one.columns)
+        values[asked] = one.shown(raw)
+    deciding: dict[str, Any] = {}
+    for name, key in (("rule", after), ("lost_rule", before)):
+        rule = plan.rules.get(key)
+        if rule is not None:
+            reason[name] = rule.text
+            deciding |= {name: _plain(values[asked]) for name, asked in plan.deciding[key].items()}
+    if before and before not in plan.rules:
+        reason["cause"] = "level_removed"
+    reason["values"] = deciding
+    return reason
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal) else value
