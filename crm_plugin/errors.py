@@ -36,16 +36,19 @@ class NotFound(CrmError):
 
 
 class InvalidInput(CrmError):
-    """A file or form value cannot be used; `field` names it where there is one."""
+    """A file or form value cannot be used; `field` names it where there is one, `line` counts from 1 within it (0: not known)."""
 
     code = "invalid_input"
 
-    def __init__(self, message: str, *, hint: str = "", field: str = "", code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", field: str = "", line: int = 0, code: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.field = field
+        self.line = line
 
     def as_dict(self) -> dict[str, object]:
-        return {**super().as_dict(), "field": self.field}
+        return {**super().as_dict(), "field": self.field, **({"line": self.line} if self.line else {})}
 
 
 class RuleError(CrmError):

@@ -5,7 +5,7 @@ with what they match. So planning costs what is due, not what is stored, and eve
 change of the clocks.
 
 - `birthday`: `days` before (negative) or after the birthday. 29 February is kept on 28 February in other years; when only the month is
-  known, the first of the month counts.
+  known, the first of the month counts. What announces a birthday is worth nothing once the day has begun.
 - `lapse`: `days` since the last order, counted in the shop's calendar.
 - `post_purchase`: `days` after an order, counted in the shop's calendar.
 """
@@ -20,7 +20,7 @@ from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import available_timezones
 
-from crm_plugin.clock import at_local, day_number, local_day, zone
+from crm_plugin.clock import at_local, day_number, from_day_number, local_day, zone
 from crm_plugin.errors import InvalidInput
 from crm_plugin.store.base import from_micros, to_micros
 
@@ -150,7 +150,7 @@ def slots(
             if low < due <= high:
                 allowed = _allowed(due, name, quiet)
                 found += [
-                    Slot(name, match, occasion, on, due, allowed, due + validity)
+                    Slot(name, match, occasion, on, due, allowed, min(due + validity, _overtaken(trigger, on, name)))
                     for match, occasion, on in matches[day]
                 ]
     return found
@@ -183,6 +183,16 @@ def birthday_in(year: int, month_day: int) -> date:
     if (month, day) == (2, 29) and not months.isleap(year):
         day = 28
     return date(year, month, day or 1)
+
+
+def _overtaken(trigger: Trigger, occasion_on: int, zone_name: str) -> int:
+    """When the day that is announced begins; for all else never."""
+    if trigger.type != BIRTHDAY or trigger.days >= 0:
+        return _NEVER
+    return _due(from_day_number(occasion_on), time(), zone_name)
+
+
+_NEVER = 2**62
 
 
 @lru_cache(maxsize=65536)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, select
 
@@ -27,6 +27,26 @@ from crm_plugin.store import (
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.render import Text
+from crm_plugin.touchpoints.texts import text_of
+
+
+class Subject(Protocol):
+    """Whom and what a message is about: a claimed touchpoint, or a made-up one of a preview."""
+
+    @property
+    def journey_key(self) -> str: ...
+
+    @property
+    def member_id(self) -> int: ...
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def occasion_on(self) -> date: ...
+
+    @property
+    def subject_order_id(self) -> int | None: ...
 
 
 @dataclass(slots=True)
@@ -45,8 +65,8 @@ class Batch:
     in_audience: dict[str, set[int]] = field(default_factory=dict)
 
 
-def load(connection: Connection, shop: Shop, rows: Sequence[Row[Any]], now: datetime) -> Batch:
-    """Read it all. Rows are touchpoints."""
+def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datetime) -> Batch:
+    """Read it all."""
     batch = Batch()
     shop_id = shop.shop_id
     ids = sorted({row.member_id for row in rows})
@@ -69,9 +89,7 @@ def load(connection: Connection, shop: Shop, rows: Sequence[Row[Any]], now: date
     for row in connection.execute(
         select(templates).where(templates.c.shop_id == shop_id, templates.c.template_key.in_(sorted(wanted)))
     ):
-        batch.texts[row.template_key, row.channel][row.locale] = Text(
-            row.template_key, row.channel, row.locale, row.version, row.subject, row.body_text, row.body_html, row.url
-        )
+        batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
     today = local_day(now, shop.timezone)
     for journey in batch.journeys.values():
         concerned = sorted({row.member_id for row in rows if row.journey_key == journey.key})

@@ -12,7 +12,7 @@ from crm_plugin.records import Message
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import tokens
-from crm_plugin.touchpoints.batch import Batch
+from crm_plugin.touchpoints.batch import Batch, Subject
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy
@@ -49,7 +49,8 @@ def compose(
             hint="Write one under Journeys.",
         )
     link = _unsubscribe_link(row, journey, box, public_url)
-    scene = _scene(row, journey, batch, shop, policy, locale, link)
+    marketing = journey.kind == "marketing"
+    scene = scene_of(row, batch, shop, policy, locale, days=journey.trigger.days, marketing=marketing, link=link)
     made = render(texts[locale], scene, policy.brand)
     order = batch.orders.get(row.subject_order_id)
     message = Message(
@@ -61,12 +62,13 @@ def compose(
         html=made.html,
         to_name=" ".join(f"{member.first_name} {member.last_name}".split()),
         locale=locale,
+        sender_name=policy.sender_name,
         unsubscribe_url=link if row.channel == "email" else "",
         url=made.url or (policy.cta_url if row.channel == "inapp" else ""),
         expires_at=row.valid_until,
         member_external_id=member.external_id or "",
         order_external_id=order.external_id if order is not None else "",
-        marketing=journey.kind == "marketing",
+        marketing=marketing,
     )
     return message, made
 
@@ -80,7 +82,18 @@ def _unsubscribe_link(row: Row[Any], journey: Journey, box: SecretBox, public_ur
     return f"{public_url}/u/{tokens.unsubscribe(box, about)}"
 
 
-def _scene(row: Row[Any], journey: Journey, batch: Batch, shop: Shop, policy: Policy, locale: str, link: str) -> Scene:
+def scene_of(
+    row: Subject,
+    batch: Batch,
+    shop: Shop,
+    policy: Policy,
+    locale: str,
+    *,
+    days: int = 0,
+    marketing: bool = True,
+    link: str = "",
+) -> Scene:
+    """What a text may know when it speaks of this touchpoint; `days` is the trigger's, `link` the way to unsubscribe."""
     member, facts = batch.members[row.member_id], batch.facts.get(row.member_id)
     titles = batch.tiers.get(row.member_id, {})
     view = MemberView(
@@ -96,18 +109,19 @@ def _scene(row: Row[Any], journey: Journey, batch: Batch, shop: Shop, policy: Po
     return Scene(
         member=view,
         shop=ShopView(shop.title, shop.url, policy.address, shop.currency),
-        journey=JourneyView(journey.key),
+        journey=JourneyView(row.journey_key),
         locale=locale,
         occasion=row.occasion_on,
-        days=journey.trigger.days,
+        days=days,
         order=_order(row, batch, locale),
+        marketing=marketing,
         unsubscribe_url=link,
         cta_url=policy.cta_url,
     )
 
 
-def _order(row: Row[Any], batch: Batch, locale: str) -> OrderView | None:
-    order = batch.orders.get(row.subject_order_id)
+def _order(row: Subject, batch: Batch, locale: str) -> OrderView | None:
+    order = batch.orders.get(row.subject_order_id or 0)
     if order is None:
         return None
     lines = tuple(

@@ -166,8 +166,8 @@ class _Round:
             self._settle(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
             return None
         marketing = known.journeys[row.journey_key].kind == "marketing"
-        if marketing and row.channel == "email" and not self._public_url:
-            # Without an address of ours there is no one-click unsubscribe, and no marketing mail without that.
+        if marketing and row.channel in ("email", "note") and not self._public_url:
+            # Without an address of ours there is no link to unsubscribe, and no marketing that is mailed without that.
             again = self._now + timedelta(hours=1)
             self._settle(row, State.PLANNED, Reason.NO_PUBLIC_URL, "Set CRM_PUBLIC_URL.", next_try_at=again)
             return None

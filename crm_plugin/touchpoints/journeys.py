@@ -15,8 +15,9 @@ from crm_plugin.rules import compile_rule
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.parse import from_json
 from crm_plugin.rules.triggers import POST_PURCHASE, Trigger, read_time, read_trigger
-from crm_plugin.store import journeys, templates, touchpoints
+from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 
 CHANNELS = ("email", "sms", "inapp", "note")
@@ -139,6 +140,8 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
     audience = str(told.get("audience") or "").strip()
     title = told.get("title") or {"en": key}
     enabled = told.get("enabled")
+    if enabled is not None and not isinstance(enabled, bool):
+        raise InvalidInput(f"`enabled` is {enabled!r}.", field="enabled", hint="Use true or false.")
     return Draft(
         key=key,
         title={str(k): str(v) for k, v in title.items()} if isinstance(title, Mapping) else {"en": str(title)},
@@ -151,7 +154,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         kind=kind,
         send_at=read_time(str(told.get("send_at", "10:00"))).strftime("%H:%M"),
         validity_days=validity,
-        enabled=None if enabled is None else bool(enabled),
+        enabled=enabled,
     )
 
 
@@ -197,13 +200,17 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Jou
         )
     if draft.enabled is not None:
         switch(connection, shop, draft.key, draft.enabled, now)
-    return get(connection, shop.shop_id, draft.key)
+    saved = get(connection, shop.shop_id, draft.key)
+    if saved.enabled and present is not None and present.enabled:
+        # It goes on running with what was just changed.
+        _require_texts(connection, shop, saved)
+    return saved
 
 
 def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime) -> Journey:
     """Switch on (from now on, nothing of the past is caught up) or off (what waits is cancelled).
 
-    Raises: NotFound, InvalidInput when the journey has no text for any of its channels.
+    Raises: NotFound, InvalidInput when one of its channels has no text, or one that cannot be rendered for this trigger.
     """
     journey = get(connection, shop.shop_id, key)
     if journey.enabled == on:
@@ -228,20 +235,8 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
 
 
 def _require_texts(connection: Connection, shop: Shop, journey: Journey) -> None:
-    written = set(
-        connection.execute(
-            select(templates.c.channel)
-            .where(templates.c.shop_id == shop.shop_id, templates.c.template_key == journey.template_key)
-            .distinct()
-        ).scalars()
-    )
-    missing = [channel for channel in journey.channels if channel not in written]
-    if missing:
-        raise InvalidInput(
-            f"The journey has no text for {', '.join(missing)}.",
-            field="channels",
-            hint="Write one under Journeys, or take the channel out.",
-        )
+    written = texts.texts(connection, shop.shop_id, journey.template_key)
+    texts.require(shop, journey.channels, written, with_order=journey.trigger.type == POST_PURCHASE)
 
 
 def counts(connection: Connection, shop_id: int) -> dict[str, dict[str, int]]:

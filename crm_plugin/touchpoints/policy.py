@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,31 @@ from typing import Any
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.settings import (
+    COLOR,
+    ROW_SETTINGS,
+    SETTINGS,
+    read_quiet,
+    read_settings,
+    save_settings,
+    told_settings,
+)
+
+__all__ = [
+    "DEFAULT_COLOR",
+    "DEFAULT_QUIET",
+    "ROW_SETTINGS",
+    "SETTINGS",
+    "Brand",
+    "Policy",
+    "policy_of",
+    "read_quiet",
+    "read_settings",
+    "save_settings",
+    "told_settings",
+]
 
 DEFAULT_QUIET = ("21:00", "08:00")
-_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 DEFAULT_COLOR = "#1f4d3d"
 
 
@@ -27,7 +48,7 @@ class Brand:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One shop's decisions, checked."""
+    """One shop's decisions, checked. An empty `sender_name` leaves the name to the connection that sends."""
 
     quiet: QuietHours
     brand: Brand
@@ -50,15 +71,8 @@ def policy_of(shop: Shop) -> Policy:
         brand=_brand(brand or {}),
         address=str(told.get("address", "")),
         cta_url=str(told.get("cta_url", "")) or shop.url,
-        sender_name=str(told.get("sender_name", "")) or shop.title,
+        sender_name=str(told.get("sender_name", "")),
     )
-
-
-def read_quiet(told: Any) -> QuietHours:
-    """Quiet hours as {"from": "21:00", "to": "08:00"}; equal times mean none. Raises: InvalidInput."""
-    if not isinstance(told, Mapping) or set(told) != {"from", "to"}:
-        raise InvalidInput('Quiet hours are written {"from": "21:00", "to": "08:00"}.', field="quiet_hours")
-    return QuietHours(read_time(str(told["from"])), read_time(str(told["to"])))
 
 
 def _default_quiet() -> QuietHours:
@@ -67,7 +81,7 @@ def _default_quiet() -> QuietHours:
 
 def _brand(told: Mapping[str, Any]) -> Brand:
     color = str(told.get("color", ""))
-    if not _COLOR.fullmatch(color):
+    if not COLOR.fullmatch(color):
         color = DEFAULT_COLOR
     logo = str(told.get("logo_url", ""))
     return Brand(color, _text_on(color), logo if logo.startswith("https://") else "")

@@ -16,7 +16,7 @@ from typing import Any
 
 import css_inline
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import format_date, format_skeleton
 from babel.numbers import format_currency
 from jinja2 import (
     StrictUndefined,
@@ -40,7 +40,18 @@ from crm_plugin.touchpoints.policy import Brand, Policy
 LONGEST_SOURCE = 100_000
 LONGEST_OUTPUT = 200_000
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
-VARIABLES = ("member", "shop", "journey", "occasion", "days", "order", "unsubscribe_url", "cta_url", "locale")
+VARIABLES = (
+    "member",
+    "shop",
+    "journey",
+    "occasion",
+    "days",
+    "order",
+    "marketing",
+    "unsubscribe_url",
+    "cta_url",
+    "locale",
+)
 PARTS = {
     "email": ("subject", "body_text", "body_html"),
     "sms": ("body_text",),
@@ -159,6 +170,8 @@ class Scene:
     occasion: date
     days: int
     order: OrderView | None = None
+    # Marketing has to say how to stop it, on every channel; the link is only there where one can be made.
+    marketing: bool = False
     unsubscribe_url: str = ""
     cta_url: str = ""
 
@@ -322,14 +335,26 @@ def _check_part(text: Text, part: str, source: str) -> None:
         tree = environment.parse(source)
         _compiled(source, part == "body_html")
     except TemplateSyntaxError as error:
-        raise InvalidInput(f"{where}, line {error.lineno}: {error.message}.", field=part) from error
+        raise InvalidInput(
+            f"{where}, line {error.lineno}: {(error.message or 'cannot be read').rstrip('.')}.",
+            field=part,
+            line=error.lineno,
+            hint="Every {{ ends with }}, every {% with %}, and every {% if %} has its {% endif %}.",
+        ) from error
     if any(tree.find(kind) for kind in (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         raise InvalidInput(f"{where}: a text cannot take in other files.", field=part)
     unknown = sorted(meta.find_undeclared_variables(tree) - set(VARIABLES))
     if unknown:
         raise InvalidInput(
-            f"{where}: there is no variable {unknown[0]!r}.", field=part, hint=f"Known are: {', '.join(VARIABLES)}."
+            f"{where}: there is no variable {unknown[0]!r}.",
+            field=part,
+            line=_line_of(tree, unknown[0]),
+            hint=f"Known are: {', '.join(VARIABLES)}.",
         )
+
+
+def _line_of(tree: nodes.Template, name: str) -> int:
+    return next((found.lineno for found in tree.find_all(nodes.Name) if found.name == name), 0)
 
 
 def preheader(text: str) -> str:
@@ -353,8 +378,11 @@ def _money_filter(context: Context, value: Any, currency: str = "") -> str:
 
 @pass_context
 def _date_filter(context: Context, value: date, style: str = "long") -> str:
-    """A day as the member's language writes it."""
-    return str(format_date(value, style, locale=babel_locale(context["locale"])))
+    """A day as the member's language writes it; the style "day" leaves out the year."""
+    locale = babel_locale(context["locale"])
+    if style == "day":
+        return str(format_skeleton("MMMMd", value, locale=locale))
+    return str(format_date(value, style, locale=locale))
 
 
 @lru_cache(maxsize=256)
@@ -401,11 +429,12 @@ def _other_script(one: str, other: str) -> bool:
 def sample_scenes(policy: Policy, shop: ShopView, locale: str, *, with_order: bool) -> list[Scene]:
     """A member of whom all is known and one of whom hardly anything is: a text must do for both."""
     day = date(2026, 3, 14)
-    full = MemberView("Ada", "Lovelace", "ada@example.com", "Gold", 7, 48_250, shop.currency, locale)
+    names, tier = (("小雅", "林"), "金卡") if locale.startswith("zh") else (("Ada", "Lovelace"), "Gold")
+    full = MemberView(*names, "ada@example.com", tier, 7, 48_250, shop.currency, locale)
     bare = MemberView("", "", "", "", 0, 0, shop.currency, locale)
     order = OrderView("1042", day, (LineView("Linen shirt", "2"),), 5900, shop.currency, locale) if with_order else None
     links = ("https://shop.example/u/sample", policy.cta_url or shop.url)
     return [
-        Scene(full, shop, JourneyView("sample"), locale, day, 7, order, *links),
-        Scene(bare, ShopView(shop.title, "", "", shop.currency), JourneyView("sample"), locale, day, 0, order, "", ""),
+        Scene(full, shop, JourneyView("sample"), locale, day, 7, order, True, *links),
+        Scene(bare, ShopView(shop.title, "", "", shop.currency), JourneyView("sample"), locale, day, 0, order),
     ]

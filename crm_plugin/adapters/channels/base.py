@@ -6,9 +6,12 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from crm_plugin.adapters.base import Adapter
+from crm_plugin.adapters.channels.sms_parts import SmsSize, sms_size
 from crm_plugin.errors import UnsupportedFeature
 from crm_plugin.events import DeliveryEvent
 from crm_plugin.records import Message, RawRequest, SendResult
+
+__all__ = ["ChannelAdapter", "SmsSize", "sms_size"]
 
 
 class ChannelAdapter(Adapter):

@@ -1,0 +1,248 @@
+"""A shop's own settings: what there is to set, how what was typed is checked, how it is kept. `policy` reads what was kept."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlsplit
+
+from babel import Locale, UnknownLocaleError
+from sqlalchemy import Connection, select, update
+
+from crm_plugin.errors import InvalidInput
+from crm_plugin.rules.triggers import QuietHours, read_time
+from crm_plugin.store import audit, shops
+from crm_plugin.store.tenants import Shop, shop_by_id
+
+# What the audit log calls it.
+SAVED = "settings.saved"
+COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True, slots=True)
+class ShopSetting:
+    """One setting of a shop: what it is called, what it does, and how what was typed is read."""
+
+    key: str
+    label: str
+    help: str
+    read: Callable[[Any], Any]
+
+
+_ONE_LINE = re.compile(r"[^\x00-\x1f\x7f]*")
+_LONGEST_LINE = 120
+_LONGEST_ADDRESS = 500
+_LINK = re.compile(r"https?://[^\s\x00-\x1f\"'<>\\]+", re.IGNORECASE)
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+
+
+def read_quiet(told: Any) -> QuietHours:
+    """Quiet hours as {"from": "21:00", "to": "08:00"}; equal times mean none. Raises: InvalidInput."""
+    hint = 'Write {from: "21:00", to: "08:00"}; equal times mean no quiet hours.'
+    if not isinstance(told, Mapping) or set(told) != {"from", "to"}:
+        raise InvalidInput("Quiet hours have a beginning and an end.", field="quiet_hours", hint=hint)
+    try:
+        return QuietHours(read_time(str(told["from"])), read_time(str(told["to"])))
+    except InvalidInput as error:
+        raise InvalidInput(error.message, field="quiet_hours", hint=hint) from error
+
+
+def _read_quiet_hours(told: Any) -> dict[str, str]:
+    hours = read_quiet(told)
+    return {"from": hours.start.strftime("%H:%M"), "to": hours.end.strftime("%H:%M")}
+
+
+def _read_brand(told: Any) -> dict[str, str]:
+    if not isinstance(told, Mapping):
+        raise InvalidInput("The brand is a colour and a logo.", field="brand", hint=_BRAND_HINT)
+    _known(told, ("color", "logo_url"), "brand")
+    color, logo = _text(told.get("color"), "brand.color"), _text(told.get("logo_url"), "brand.logo_url")
+    if color and not COLOR.fullmatch(color):
+        raise InvalidInput(f"{color!r} is not a colour.", field="brand.color", hint="Write it as #1f4d3d.")
+    if logo and not (logo.startswith("https://") and _is_link(logo)):
+        raise InvalidInput(
+            f"The logo's address {logo!r} cannot be used.",
+            field="brand.logo_url",
+            hint="It must begin with https://, or mail programs will not show it.",
+        )
+    return {name: value for name, value in (("color", color.lower()), ("logo_url", logo)) if value}
+
+
+_BRAND_HINT = 'Write {color: "#1f4d3d", logo_url: https://…}.'
+
+
+def _read_address(told: Any) -> str:
+    address = "\n".join(line.strip() for line in _text(told, "address").splitlines())
+    if len(address) > _LONGEST_ADDRESS:
+        raise InvalidInput(f"The address is longer than {_LONGEST_ADDRESS} characters.", field="address")
+    return address
+
+
+def _read_cta_url(told: Any) -> str:
+    link = _text(told, "cta_url")
+    if link and not _is_link(link):
+        raise InvalidInput(
+            f"{link!r} is not a web address.",
+            field="cta_url",
+            hint="It begins with https://, such as https://shop.example.",
+        )
+    return link
+
+
+def _read_line(told: Any, field: str) -> str:
+    line = _text(told, field)
+    if len(line) > _LONGEST_LINE or not _ONE_LINE.fullmatch(line):
+        raise InvalidInput(f"`{field}` is one line of at most {_LONGEST_LINE} characters.", field=field)
+    return line
+
+
+def _read_rates(told: Any) -> dict[str, str]:
+    hint = 'Write what one unit is worth in the shop\'s currency: {USD: "0.92"}.'
+    if not isinstance(told, Mapping):
+        raise InvalidInput("Exchange rates are written by currency.", field="rates", hint=hint)
+    found: dict[str, str] = {}
+    for code, told_rate in told.items():
+        if not isinstance(code, str) or not _CURRENCY.fullmatch(code):
+            raise InvalidInput(
+                f"{code!r} is not a currency.", field="rates", hint="Three capital letters, such as USD."
+            )
+        try:
+            rate = Decimal(_text(told_rate, f"rates.{code}"))
+        except InvalidOperation:
+            rate = Decimal("NaN")
+        # Far outside these bounds it is a slip of the keyboard, and sums would no longer fit.
+        if not Decimal("1e-9") <= rate <= Decimal("1e9") if rate.is_finite() else True:
+            raise InvalidInput(f"{told_rate!r} is not an exchange rate.", field=f"rates.{code}", hint=hint)
+        found[code] = format(rate.normalize(), "f")
+    return dict(sorted(found.items()))
+
+
+def read_locale(told: Any) -> str:
+    """A language such as en or zh-CN, as we write it. Raises: InvalidInput."""
+    tag = _text(told, "locale").replace("_", "-")
+    try:
+        if not _LOCALE.fullmatch(tag):
+            raise ValueError(tag)
+        Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError) as error:
+        raise InvalidInput(f"{tag!r} is not a language.", field="locale", hint="Such as en or zh-CN.") from error
+    return tag
+
+
+# What is kept in `shops.settings`; an empty value takes a setting back to its default.
+SETTINGS = (
+    ShopSetting(
+        "quiet_hours", "Quiet hours", "Nobody is written to between these times of their own day.", _read_quiet_hours
+    ),
+    ShopSetting("brand", "Brand", "The colour of buttons and a logo for the head of every mail.", _read_brand),
+    ShopSetting(
+        "address", "Postal address", "Stands at the foot of every mail; many countries demand it.", _read_address
+    ),
+    ShopSetting(
+        "cta_url", "Button address", "Where the button of a message leads; the shop when empty.", _read_cta_url
+    ),
+    ShopSetting(
+        "sender_name",
+        "Sender name",
+        "What the inbox shows; the sender's own setting when empty.",
+        lambda told: _read_line(told, "sender_name"),
+    ),
+    ShopSetting(
+        "rates",
+        "Exchange rates",
+        "What one unit of another currency is worth in the shop's; orders without a rate are in no sum.",
+        _read_rates,
+    ),
+)
+# What is kept in the shop's own row; these have no default and cannot be emptied.
+ROW_SETTINGS = (
+    ShopSetting("title", "Name", "The shop's name as customers know it.", lambda told: _read_line(told, "title")),
+    ShopSetting("locale", "Language", "The language messages fall back to.", read_locale),
+)
+
+
+def read_settings(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Check settings as a file or form tells them; answers those that were told, None for one to be taken back.
+
+    Raises: InvalidInput naming the setting.
+    """
+    readers = {setting.key: setting.read for setting in (*ROW_SETTINGS, *SETTINGS)}
+    _known(told, tuple(readers), "")
+    found: dict[str, Any] = {}
+    for key, value in told.items():
+        read = readers[key](value) if value is not None else None
+        if not read and key in (setting.key for setting in ROW_SETTINGS):
+            raise InvalidInput(f"`{key}` cannot be empty.", field=key)
+        found[key] = read or None
+    return found
+
+
+def save_settings(
+    connection: Connection, shop: Shop, told: Mapping[str, Any], now: datetime, *, actor: str = ""
+) -> Shop:
+    """Keep the settings that are told and leave the others; answers the shop as it is then. An `actor` goes into the audit log.
+
+    Raises: InvalidInput.
+    After a change of rates the caller has the sums counted anew (`sync.facts.rebuild`): this package does not reach there.
+    """
+    read = read_settings(told)
+    if shop.currency in (read.get("rates") or {}):
+        raise InvalidInput(f"{shop.currency} is the shop's own currency.", field="rates", hint="Take its rate out.")
+    columns = shops.c
+    # Locked, so that two forms saved at once do not undo each other.
+    row = connection.execute(
+        select(columns.settings, *(columns[one.key] for one in ROW_SETTINGS))
+        .where(columns.shop_id == shop.shop_id)
+        .with_for_update(key_share=True)
+    ).one()
+    present = {**(row.settings or {}), **{one.key: getattr(row, one.key) for one in ROW_SETTINGS}}
+    changed = sorted(key for key, value in read.items() if present.get(key) != value)
+    if changed:
+        wanted = {key: value for key, value in {**present, **read}.items() if value is not None}
+        own = {one.key: wanted.pop(one.key) for one in ROW_SETTINGS}
+        connection.execute(update(shops).where(columns.shop_id == shop.shop_id).values(**own, settings=wanted))
+        if actor:
+            audit.note(connection, shop.shop_id, actor, SAVED, {"changed": changed}, now)
+    return shop_by_id(connection, shop.shop_id)
+
+
+def told_settings(shop: Shop) -> dict[str, Any]:
+    """The settings of a shop as `read_settings` takes them; what was never set, or cannot be read, is left out."""
+    found: dict[str, Any] = {"title": shop.title, "locale": shop.locale}
+    for setting in SETTINGS:
+        value = shop.settings.get(setting.key)
+        try:
+            read = setting.read(value) if value else None
+        except InvalidInput:
+            continue
+        if read:
+            found[setting.key] = read
+    return found
+
+
+def _text(told: Any, field: str) -> str:
+    if isinstance(told, bool) or not isinstance(told, str | int | float | Decimal | None):
+        raise InvalidInput(f"`{field}` is a text, not {told!r}.", field=field)
+    return "" if told is None else str(told).strip()
+
+
+def _is_link(link: str) -> bool:
+    try:
+        return bool(_LINK.fullmatch(link) and urlsplit(link).hostname)
+    except ValueError:
+        return False
+
+
+def _known(told: Mapping[str, Any], known: tuple[str, ...], inside: str) -> None:
+    for key in told:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+            field = f"{inside}.{key}" if inside else str(key)
+            raise InvalidInput(f"There is no setting {field!r}.", field=field, hint=hint)
