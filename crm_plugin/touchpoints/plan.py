@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Select,
+    Subquery,
     Text,
     bindparam,
     cast,
@@ -35,7 +36,7 @@ from crm_plugin.records import ConsentState
 from crm_plugin.rules import sql as rules_sql
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, SLOT_COLUMNS, Slot, slots
 from crm_plugin.store import journeys, touchpoints
-from crm_plugin.store.base import to_micros
+from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
@@ -129,17 +130,28 @@ def forecast_journey(
     connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime
 ) -> list[Forecast]:
     """The same for one journey, also while it is off: what switching it on would bring."""
-    coming = _slots(shop, journey, since, until)
-    if not coming:
+    judged = coming(connection, shop, journey, since, until)
+    if judged is None:
         return []
-    channels = _channels(connection, shop, journey)
-    judged = _judged(connection, shop, journey, channels, coming, since, late_after=None).subquery("judged")
     query = select(judged.c.due_at, judged.c.state, func.count()).group_by(judged.c.due_at, judged.c.state)
     days: dict[date, list[int]] = {}
     for due_at, state, count in connection.execute(query):
-        day = local_day(datetime.fromtimestamp(due_at / 1_000_000, since.tzinfo), shop.timezone)
-        days.setdefault(day, [0, 0])[state != State.PLANNED.value] += count
+        days.setdefault(day_of(shop, due_at), [0, 0])[state != State.PLANNED.value] += count
     return [Forecast(journey.key, day, planned, skipped) for day, (planned, skipped) in days.items()]
+
+
+def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> Subquery | None:
+    """One row: a member and an occasion due between two instants, judged as things stand now; None when no day can fall due."""
+    due = _slots(shop, journey, since, until)
+    if not due:
+        return None
+    channels = _channels(connection, shop, journey)
+    return _judged(connection, shop, journey, channels, due, since, late_after=None).subquery("judged")
+
+
+def day_of(shop: Shop, stored: int) -> date:
+    """The day of a stored instant in the shop's zone."""
+    return local_day(from_micros(stored), shop.timezone)
 
 
 def _slots(shop: Shop, journey: Journey, after: datetime, until: datetime) -> list[Slot]:

@@ -1,0 +1,139 @@
+"""What a journey did lately and what it will do: for whom, through what, and who will be held back and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select, true
+
+from crm_plugin.rules import sql as rules_sql
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE
+from crm_plugin.store import member_facts, members, orders, touchpoints
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.plan import coming, day_of
+from crm_plugin.touchpoints.senders import available
+from crm_plugin.touchpoints.states import WAITING, State
+
+_OVER = tuple(state.value for state in State if state not in WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """How many will be planned for a day through a channel, or (with a reason) held back."""
+
+    on: date
+    channel: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """All that will fall due. `members` counts people, for one may have several occasions; `missing` are channels without a sender."""
+
+    rows: tuple[Coming, ...]
+    members: int
+    missing: tuple[str, ...]
+
+    @property
+    def planned(self) -> int:
+        """How many messages."""
+        return sum(row.count for row in self.rows if not row.reason)
+
+    @property
+    def held_back(self) -> int:
+        """How many will get none."""
+        return sum(row.count for row in self.rows if row.reason)
+
+    def on(self, day: date) -> int:
+        """How many messages on one day."""
+        return sum(row.count for row in self.rows if row.on == day and not row.reason)
+
+    def channels(self) -> list[tuple[str, int]]:
+        """Messages by channel, most first."""
+        return _counted((row.channel, row.count) for row in self.rows if not row.reason)
+
+    def reasons(self) -> list[tuple[str, int]]:
+        """Held back by reason, most first."""
+        return _counted((row.reason, row.count) for row in self.rows if row.reason)
+
+
+def _counted(pairs: Any) -> list[tuple[str, int]]:
+    total: Counter[str] = Counter()
+    for key, count in pairs:
+        total[key] += count
+    return total.most_common()
+
+
+def outlook(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> Outlook:
+    """What the journey will plan between two instants if nothing changes, on or off."""
+    there = available(connection, shop)
+    missing = tuple(channel for channel in journey.channels if channel not in there)
+    judged = coming(connection, shop, journey, since, until)
+    if judged is None:
+        return Outlook((), 0, missing)
+    columns = judged.c
+    query = select(columns.due_at, columns.channel, columns.reason, func.count())
+    query = query.group_by(columns.due_at, columns.channel, columns.reason)
+    days: Counter[tuple[date, str, str]] = Counter()
+    for due_at, channel, reason, count in connection.execute(query):
+        days[day_of(shop, due_at), channel, reason] += count
+    reached = select(func.count(func.distinct(columns.member_id))).where(columns.state == State.PLANNED.value)
+    return Outlook(
+        tuple(Coming(*key, count) for key, count in sorted(days.items())),
+        connection.execute(reached).scalar_one(),
+        missing,
+    )
+
+
+def recent(connection: Connection, shop_id: int, since: datetime) -> dict[str, dict[str, int]]:
+    """Journey → state → how many were due since then; those that wait are counted whenever they are due."""
+    columns = touchpoints.c
+    waiting = columns.state.in_([state.value for state in WAITING])
+    lately = and_(columns.state.in_(_OVER), columns.due_at >= since)
+    found: dict[str, dict[str, int]] = {}
+    for which in (waiting, lately):
+        query = select(columns.journey_key, columns.state, func.count()).where(columns.shop_id == shop_id, which)
+        for key, state, count in connection.execute(query.group_by(columns.journey_key, columns.state)):
+            found.setdefault(key, {})[state] = count
+    return found
+
+
+def waiting(connection: Connection, shop_id: int, key: str) -> int:
+    """How many messages of a journey wait to be sent: switching it off cancels these."""
+    columns = touchpoints.c
+    query = select(func.count()).where(
+        columns.shop_id == shop_id,
+        columns.journey_key == key,
+        columns.state.in_([state.value for state in WAITING]),
+    )
+    return connection.execute(query).scalar_one()
+
+
+def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: date) -> int | None:
+    """The newest member the journey can speak to: in its audience, with what its trigger waits for; None when there is none."""
+    m = members.c
+    query = select(m.member_id).where(m.shop_id == shop.shop_id, m.state == rules_sql.ACTIVE, _awaited(shop, journey))
+    if journey.audience is not None:
+        query = query.where(rules_sql.condition(shop, journey.audience, as_of, m.member_id))
+    # Whom no address reaches would make a poor example, but is better than none. By the key, so that the first who fits is enough.
+    for more in (or_(m.email != "", m.phone != ""), true()):
+        found = connection.execute(query.where(more).order_by(m.member_id.desc()).limit(1)).scalar()
+        if found is not None:
+            return int(found)
+    return None
+
+
+def _awaited(shop: Shop, journey: Journey) -> ColumnElement[bool]:
+    m, f, o = members.c, member_facts.c, orders.c
+    if journey.trigger.type == BIRTHDAY:
+        return m.birth_md.is_not(None)
+    if journey.trigger.type == LAPSE:
+        had = and_(f.shop_id == shop.shop_id, f.member_id == m.member_id, f.last_order_on.is_not(None))
+        return exists(select(literal(1)).select_from(member_facts).where(had))
+    placed = and_(o.shop_id == shop.shop_id, o.member_id == m.member_id, o.counts)
+    return exists(select(literal(1)).select_from(orders).where(placed))

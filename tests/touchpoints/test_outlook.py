@@ -1,0 +1,146 @@
+"""What a journey will do and did: counted by channel and reason, without planning anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
+from crm_plugin.store import connections, members, touchpoints
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.outlook import Coming, newest_match, outlook, recent, waiting
+from tests.factories import NOON, make_shop, member, order, write
+
+YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=NOON - timedelta(days=90)),)
+WEEK = NOON + timedelta(days=7)
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    with db.write() as connection:
+        made = make_shop(connection)
+        row = {"adapter": "smtp", "channel": "email", "settings": b"", "enabled": True, "status": "ok"}
+        connection.execute(insert(connections).values(shop_id=1, updated_at=NOON, **row))
+        return made
+
+
+def _journey(db: Database, shop: Shop, **told: Any) -> Journey:
+    draft = journey_store.read_draft(
+        {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email", "sms"], **told}
+    )
+    with db.write() as connection:
+        return journey_store.save(connection, shop, draft, NOON)
+
+
+def _person(number: int, **values: Any) -> MemberRecord:
+    told = {"email": f"m{number}@x.test", "birth_month": 6, "consents": YES, **values}
+    return member(str(number), **told)
+
+
+def test_counts_by_day_channel_and_reason(db: Database, shop: Shop) -> None:
+    people = [
+        _person(1, birth_day=2),
+        _person(2, birth_day=2),
+        _person(3, birth_day=4),
+        _person(4, birth_day=4, consents=()),
+        _person(5, birth_day=4, email=""),
+        _person(6, birth_day=20),
+    ]
+    write(db, shop, people)
+    with db.read() as connection:
+        found = outlook(connection, shop, _journey(db, shop), NOON, WEEK)
+        assert connection.execute(select(func.count()).select_from(touchpoints)).scalar_one() == 0
+    assert found.rows == (
+        Coming(date(2026, 6, 2), "email", "", 2),
+        Coming(date(2026, 6, 4), "", "no_address", 1),
+        Coming(date(2026, 6, 4), "", "no_consent", 1),
+        Coming(date(2026, 6, 4), "email", "", 1),
+    )
+    assert (found.planned, found.held_back, found.members, found.missing) == (3, 2, 3, ("sms",))
+    assert found.on(date(2026, 6, 4)) == 1
+    assert found.channels() == [("email", 3)]
+    assert sorted(found.reasons()) == [("no_address", 1), ("no_consent", 1)]
+
+
+def test_two_orders_of_one_member_are_two_messages(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1)])
+    write(db, shop, [order("a", member_external_id="1"), order("b", member_external_id="1")])
+    journey = _journey(db, shop, trigger={"type": "post_purchase", "days": 3})
+    with db.read() as connection:
+        found = outlook(connection, shop, journey, NOON, WEEK)
+    assert (found.planned, found.members) == (2, 1)
+
+
+def test_without_any_sender_all_are_held_back(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1, birth_day=2)])
+    journey = _journey(db, shop, channels=["sms"])
+    with db.read() as connection:
+        found = outlook(connection, shop, journey, NOON, WEEK)
+    assert (found.planned, found.members, found.reasons(), found.missing) == (0, 0, [("no_sender", 1)], ("sms",))
+
+
+def test_recent_counts_what_was_due_and_all_that_waits(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1)])
+    with db.write() as connection:
+        member_id = connection.execute(select(members.c.member_id)).scalar_one()
+        for number, (state, days) in enumerate(
+            [("accepted", -1), ("accepted", -40), ("skipped", -2), ("planned", 2), ("retry_wait", -40)]
+        ):
+            at = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=days)
+            connection.execute(
+                insert(touchpoints).values(
+                    shop_id=1,
+                    touchpoint_id=number,
+                    journey_key="greet",
+                    member_id=member_id,
+                    occasion=str(number),
+                    state=state,
+                    occasion_on=at.date(),
+                    due_at=at,
+                    next_try_at=at,
+                    valid_until=at,
+                    planned_at=at,
+                    updated_at=at,
+                )
+            )
+    with db.read() as connection:
+        assert recent(connection, 1, NOON - timedelta(days=30)) == {
+            "greet": {"accepted": 1, "skipped": 1, "planned": 1, "retry_wait": 1}
+        }
+        assert waiting(connection, 1, "greet") == 2
+        assert waiting(connection, 1, "other") == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "chosen"),
+    [
+        ({}, "2"),
+        ({"audience": 'country == "GB"'}, "1"),
+        ({"trigger": {"type": "lapse", "days": 60}}, "1"),
+        ({"trigger": {"type": "post_purchase", "days": 1}}, "1"),
+        ({"audience": 'country == "FR"'}, None),
+    ],
+)
+def test_newest_match_has_what_the_trigger_waits_for(
+    db: Database, shop: Shop, told: dict[str, Any], chosen: str | None
+) -> None:
+    people = [
+        _person(1, birth_day=2, country="GB"),
+        _person(2, birth_day=2, country="DE"),
+        _person(3, birth_month=None),
+        _person(4, birth_day=2, email="", country="DE"),
+    ]
+    for person in people:
+        write(db, shop, [person])
+    write(db, shop, [order("a", member_external_id="1")])
+    journey = _journey(db, shop, **told)
+    with db.read() as connection:
+        found = newest_match(connection, shop, journey, NOON.date())
+        query = select(members.c.external_id).where(members.c.shop_id == 1, members.c.member_id == found)
+        assert connection.execute(query).scalar() == chosen
