@@ -1,0 +1,1 @@
+"""Looking at members: lists, one member's whole story. Everything here reads and writes nothing."""

@@ -1,0 +1,236 @@
+"""Members as lists: who there is, who is meant by a name or an address, how many."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, union
+
+from crm_plugin.analytics.profile import Profile, profile
+from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.rules import compile_for
+from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, select_members
+from crm_plugin.store import identities, member_facts, member_tiers, members, tier_levels
+from crm_plugin.store.tenants import Shop
+
+__all__ = ["NO_TIER", "MemberRow", "Profile", "count", "find", "profile", "search"]
+
+# As a tier's key: those who hold none. No level can have this key.
+NO_TIER = "-"
+_PHONE_MARKS = re.compile(r"[\s().\-/]")
+_PHONE = re.compile(r"\+?[0-9]{3,15}")
+# As many are named when several members fit.
+_NAMED = 5
+# No character comes after it.
+_LAST = chr(0x10FFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One member in a list. Money is in the shop's currency; `tier` is empty without a level, `last_order_on` None without an order."""
+
+    member_id: int
+    external_id: str
+    name: str
+    email: str
+    phone: str
+    country: str
+    locale: str
+    tier: str
+    tier_since: date | None
+    orders: int
+    spent_minor: int
+    last_order_on: date | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`: the id as text, for JavaScript rounds such long numbers."""
+        return {**asdict(self), "member_id": str(self.member_id)}
+
+
+def search(
+    connection: Connection,
+    shop: Shop,
+    *,
+    text: str = "",
+    rule: str = "",
+    tier: str = "",
+    as_of: date | None = None,
+    after: int = 0,
+    limit: int = 50,
+) -> list[MemberRow]:
+    """Active members by id, from the one after `after` on; each filter that is given narrows.
+
+    `text` is the beginning of a name, an e-mail or a phone, or a whole id of the platform. A rule needs `as_of`, a day in the shop's zone.
+    Raises: RuleError, InvalidInput for a tier that does not exist.
+    """
+    m, f, t = members.c, member_facts.c, member_tiers.c
+    query = (
+        _wanted(connection, shop, text, rule, tier, as_of)
+        .add_columns(
+            m.external_id,
+            m.first_name,
+            m.last_name,
+            m.email,
+            m.phone,
+            m.country,
+            m.locale,
+            func.coalesce(t.level_key, "").label("tier"),
+            t.since_on,
+            func.coalesce(f.orders_count, 0).label("orders"),
+            func.coalesce(f.spent_minor, 0).label("spent_minor"),
+            f.last_order_on,
+        )
+        .outerjoin(member_facts, and_(f.shop_id == m.shop_id, f.member_id == m.member_id))
+        .outerjoin(member_tiers, and_(t.shop_id == m.shop_id, t.program_key == PROGRAM_KEY, t.member_id == m.member_id))
+        .where(m.member_id > after)
+        .order_by(m.member_id)
+        .limit(limit)
+    )
+    return [
+        MemberRow(
+            member_id=row.member_id,
+            external_id=row.external_id or "",
+            name=f"{row.first_name} {row.last_name}".strip(),
+            email=row.email,
+            phone=row.phone,
+            country=row.country,
+            locale=row.locale,
+            tier=row.tier,
+            tier_since=row.since_on,
+            orders=row.orders,
+            spent_minor=row.spent_minor,
+            last_order_on=row.last_order_on,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def count(
+    connection: Connection, shop: Shop, *, text: str = "", rule: str = "", tier: str = "", as_of: date | None = None
+) -> int:
+    """How many active members `search` would give in all. Raises: RuleError, InvalidInput."""
+    wanted = _wanted(connection, shop, text, rule, tier, as_of).subquery()
+    return int(connection.execute(select(func.count()).select_from(wanted)).scalar_one())
+
+
+def find(connection: Connection, shop: Shop, told: str) -> int:
+    """The one member meant by our id, the platform's id, an e-mail or a phone; one who was deleted only when no other fits.
+
+    Raises: NotFound, InvalidInput naming those who fit when there are several.
+    """
+    told = told.strip()
+    m = members.c
+    meant = [_own_id(shop, told)]
+    if told.isascii() and told.isdecimal() and int(told) < 2**63:
+        meant.append(select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id == int(told)))
+    meant += [_held(shop, kind, identities.c.value == value) for kind, value in _addresses(told)]
+    query = select(m.member_id, m.external_id, m.state, m.first_name, m.last_name, m.email)
+    chosen = query.where(m.shop_id == shop.shop_id, m.member_id.in_(union(*meant).scalar_subquery()))
+    rows = connection.execute(chosen.order_by(m.member_id).limit(100)).all()
+    found = [row for row in rows if row.state == ACTIVE] or list(rows)
+    if not found:
+        raise NotFound(
+            f"There is no member {told!r}.",
+            hint="Give our id, the store's id, a whole e-mail address, or a phone number with its country code, like +44….",
+        )
+    if len(found) > 1:
+        named = "; ".join(_called(row) for row in found[:_NAMED])
+        more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise InvalidInput(f"{told!r} fits {len(found)} members: {named}{more}.", field="member", hint="Give the id.")
+    return int(found[0].member_id)
+
+
+def _wanted(connection: Connection, shop: Shop, text: str, rule: str, tier: str, as_of: date | None) -> Select[Any]:
+    """One row: an active member that passes every filter, with `member_id`."""
+    m = members.c
+    query = select(m.member_id).select_from(members).where(m.shop_id == shop.shop_id, m.state == ACTIVE)
+    if text.strip():
+        query = query.where(_matches(connection, shop, text.strip()))
+    if rule.strip():
+        if as_of is None:
+            raise ValueError("a rule needs the day it is asked for")
+        node = compile_for(connection, shop, rule).node
+        query = query.where(m.member_id.in_(select_members(shop, node, as_of)))
+    if tier:
+        query = query.where(_holds_tier(connection, shop, tier))
+    return query
+
+
+def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[bool]:
+    t, level = member_tiers.c, tier_levels.c
+    held = select(t.member_id).where(t.shop_id == shop.shop_id, t.program_key == PROGRAM_KEY)
+    if tier == NO_TIER:
+        return members.c.member_id.not_in(held)
+    keys = connection.execute(
+        select(level.level_key)
+        .where(level.shop_id == shop.shop_id, level.program_key == PROGRAM_KEY)
+        .order_by(level.rank)
+    ).scalars()
+    known = list(keys)
+    if tier not in known:
+        hint = f"There are: {', '.join(known)}; {NO_TIER} is no tier." if known else "Set some under Tiers first."
+        raise InvalidInput(f"There is no tier {tier!r}.", field="tier", hint=hint)
+    return members.c.member_id.in_(held.where(t.level_key == tier))
+
+
+def _matches(connection: Connection, shop: Shop, text: str) -> ColumnElement[bool]:
+    """Addresses and ids are looked up by their index; only what can be a name is looked for in the members themselves."""
+    addresses = _addresses(text)
+    maybe_name = all(kind == "email" for kind, _ in addresses) and "@" not in text
+    begins = [_held(shop, kind, _begins(connection, value)) for kind, value in addresses]
+    listed = members.c.member_id.in_(union(_own_id(shop, text), *begins).scalar_subquery())
+    return or_(listed, *_named(text)) if maybe_name else listed
+
+
+def _named(text: str) -> list[ColumnElement[bool]]:
+    first, last = members.c.first_name, members.c.last_name
+    fits = [_starts(first, text), _starts(last, text)]
+    one, _, other = text.partition(" ")
+    if other.strip():
+        pairs = ((first, last), (last, first))
+        fits += [and_(_starts(a, one), _starts(b, other.strip())) for a, b in pairs]
+    elif not text.isascii():
+        # Names that are written without a space between, the family name first.
+        fits.append(_starts(last + first, text))
+    return fits
+
+
+def _starts(column: Any, text: str) -> ColumnElement[bool]:
+    # SQLite folds the case of ASCII alone, so other letters are asked for in each case they are likely to stand in.
+    spellings = {text} if text.isascii() else {text, text.lower(), text.upper(), text.title()}
+    return or_(*(column.istartswith(spelling, autoescape=True) for spelling in sorted(spellings)))
+
+
+def _begins(connection: Connection, prefix: str) -> ColumnElement[bool]:
+    """The addresses that begin so. SQLite's index answers a range of code points; PostgreSQL orders by the database's language."""
+    value = identities.c.value
+    if connection.dialect.name == "sqlite":
+        return and_(value >= prefix, value < prefix + _LAST)
+    return value.startswith(prefix, autoescape=True)
+
+
+def _own_id(shop: Shop, told: str) -> Select[Any]:
+    m = members.c
+    return select(m.member_id).where(m.shop_id == shop.shop_id, m.external_id == told)
+
+
+def _held(shop: Shop, kind: str, value: ColumnElement[bool]) -> Select[Any]:
+    return select(identities.c.member_id).where(identities.c.shop_id == shop.shop_id, identities.c.kind == kind, value)
+
+
+def _addresses(told: str) -> list[tuple[str, str]]:
+    """What a text can be the address of, or its beginning: an e-mail always, a phone in E.164 where it is made of digits."""
+    found = [("email", told.lower())]
+    number = _PHONE_MARKS.sub("", told)
+    if _PHONE.fullmatch(number):
+        digits = number.removeprefix("+")
+        found.append(("phone", f"+{digits.removeprefix('00')}"))
+    return found
+
+
+def _called(row: Any) -> str:
+    name = f"{row.first_name} {row.last_name}".strip()
+    return " ".join(part for part in (str(row.member_id), name, f"<{row.email}>" if row.email else "") if part)
