@@ -5,19 +5,27 @@ Addresses that must not be written to are kept apart from consent, in `suppressi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentState
+from crm_plugin.store import bulk
+from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.members import consents, member_consents, suppressions
 
-_CHUNK = 300
+# What is said of a member's channel and topic, and what holds of it: state, instant in microseconds, source.
+Key = tuple[int, str, str]
+Standing = tuple[str, int, str]
+_HOLDS = ("member_id", "channel", "topic", "state", "at", "source")
+_LOGGED = (*_HOLDS, "recorded_at")
+_COLUMNS = ("shop_id", "consent_id", *_HOLDS, "wording", "proof", "recorded_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,62 +70,50 @@ def record_all(connection: Connection, shop_id: int, statements: Iterable[Statem
     wanted = list(statements)
     if not wanted:
         return 0
-    members = sorted({statement.member_id for statement in wanted})
-    log = _log_of(connection, shop_id, members)
-    present = {(row.member_id, row.channel, row.topic): row for row in _present_of(connection, shop_id, members)}
-    seen = {(r.member_id, r.channel, r.topic, r.state, r.at, r.source) for r in log}
-    last_said = {(r.member_id, r.channel, r.topic, r.source): r.state for r in sorted(log, key=lambda r: r.recorded_at)}
-    holds: dict[tuple[int, str, str], tuple[str, datetime, str]] = {
-        key: (row.state, row.at, row.source) for key, row in present.items()
+    members = {statement.member_id for statement in wanted}
+    log = sorted(_rows_of(connection, shop_id, members, "consents", _LOGGED), key=itemgetter(6))
+    seen = {row[:6] for row in log}
+    last_said = {(member, channel, topic, source): state for member, channel, topic, state, _, source, _ in log}
+    present: dict[Key, Standing] = {
+        row[:3]: row[3:] for row in _rows_of(connection, shop_id, members, "member_consents", _HOLDS)
     }
-    added: list[dict[str, Any]] = []
-    changed: set[tuple[int, str, str]] = set()
+    holds = dict(present)
+    now = to_micros(recorded_at)
+    added: list[bulk.Row] = []
+    changed: set[Key] = set()
     for said in wanted:
         key = (said.member_id, said.channel, said.topic)
-        standing = holds.get(key)
-        at = said.at
-        if at is None:
+        state, standing = str(said.state), holds.get(key)
+        if said.at is not None:
+            at = to_micros(said.at)
+        else:
             before = last_said.get((*key, said.source))
-            if before == said.state:
+            if before == state:
                 continue
-            undoes = before is None and said.state == ConsentState.GRANTED and standing is not None
-            at = standing[1] if undoes and standing and standing[0] == ConsentState.WITHDRAWN else recorded_at
-        mark = (*key, str(said.state), at, said.source)
+            undoes = before is None and state == ConsentState.GRANTED and standing is not None
+            at = standing[1] if undoes and standing and standing[0] == ConsentState.WITHDRAWN else now
+        mark = (*key, state, at, said.source)
         if mark in seen:
             continue
         seen.add(mark)
-        last_said[(*key, said.source)] = str(said.state)
-        added.append(
-            {
-                "shop_id": shop_id,
-                "consent_id": new_id(),
-                "member_id": said.member_id,
-                "channel": said.channel,
-                "topic": said.topic,
-                "state": str(said.state),
-                "at": at,
-                "source": said.source,
-                "wording": said.wording,
-                "proof": dict(said.proof or {}),
-                "recorded_at": recorded_at,
-            }
-        )
-        if standing is None or _decides(str(said.state), at, standing):
-            holds[key] = (str(said.state), at, said.source)
+        last_said[(*key, said.source)] = state
+        added.append((shop_id, new_id(), *mark, said.wording, to_json(dict(said.proof or {})), now))
+        if standing is None or _decides(state, at, standing):
+            holds[key] = (state, at, said.source)
             changed.add(key)
-    if added:
-        connection.execute(insert(consents), added)
+    bulk.insert_rows(connection, consents, _COLUMNS, added)
     _keep(connection, shop_id, {key: holds[key] for key in changed})
-    return sum(1 for key in changed if key not in present or present[key].state != holds[key][0])
+    return sum(1 for key in changed if key not in present or present[key][0] != holds[key][0])
 
 
 def recompute(connection: Connection, shop_id: int, member_id: int) -> None:
     """What the whole log comes to, after two members' logs have become one."""
-    holds: dict[tuple[int, str, str], tuple[str, datetime, str]] = {}
-    for row in sorted(_log_of(connection, shop_id, [member_id]), key=lambda r: (r.at, r.consent_id)):
-        key = (row.member_id, row.channel, row.topic)
-        if key not in holds or _decides(row.state, row.at, holds[key]):
-            holds[key] = (row.state, row.at, row.source)
+    holds: dict[Key, Standing] = {}
+    log = _rows_of(connection, shop_id, (member_id,), "consents", (*_HOLDS, "consent_id"))
+    for row in sorted(log, key=itemgetter(4, 6)):
+        key, said = row[:3], row[3:6]
+        if key not in holds or _decides(said[0], said[1], holds[key]):
+            holds[key] = said
     connection.execute(
         member_consents.delete().where(member_consents.c.shop_id == shop_id, member_consents.c.member_id == member_id)
     )
@@ -153,55 +149,18 @@ def is_suppressed(connection: Connection, shop_id: int, channel: str, address: s
     return connection.execute(query).scalar() or ""
 
 
-def _decides(state: str, at: datetime, standing: tuple[str, datetime, str]) -> bool:
+def _decides(state: str, at: int, standing: Standing) -> bool:
     return at > standing[1] or (at == standing[1] and state == ConsentState.WITHDRAWN)
 
 
-def _keep(
-    connection: Connection, shop_id: int, holds: Mapping[tuple[int, str, str], tuple[str, datetime, str]]
-) -> None:
-    keys = list(holds)
-    columns = member_consents.c
-    present: set[tuple[int, str, str]] = set()
-    for start in range(0, len(keys), _CHUNK):
-        query = select(columns.member_id, columns.channel, columns.topic).where(
-            columns.shop_id == shop_id,
-            tuple_(columns.member_id, columns.channel, columns.topic).in_(keys[start : start + _CHUNK]),
-        )
-        present |= {tuple(row) for row in connection.execute(query)}
-    new = [
-        {"shop_id": shop_id, "member_id": m, "channel": c, "topic": t, "state": s, "at": at, "source": source}
-        for (m, c, t), (s, at, source) in holds.items()
-        if (m, c, t) not in present
-    ]
-    if new:
-        connection.execute(insert(member_consents), new)
-    for member_id, channel, topic in present:
-        state, at, source = holds[member_id, channel, topic]
-        connection.execute(
-            update(member_consents)
-            .where(
-                columns.shop_id == shop_id,
-                columns.member_id == member_id,
-                columns.channel == channel,
-                columns.topic == topic,
-            )
-            .values(state=state, at=at, source=source)
-        )
+def _keep(connection: Connection, shop_id: int, holds: Mapping[Key, Standing]) -> None:
+    rows = sorted((shop_id, *key, *standing) for key, standing in holds.items())
+    sets = "state = excluded.state, at = excluded.at, source = excluded.source"
+    bulk.upsert_rows(connection, member_consents, ("shop_id", *_HOLDS), ("shop_id", *_HOLDS[:3]), sets, rows)
 
 
-def _log_of(connection: Connection, shop_id: int, members: list[int]) -> list[Row[Any]]:
-    return _rows_of(connection, shop_id, members, consents)
-
-
-def _present_of(connection: Connection, shop_id: int, members: list[int]) -> list[Row[Any]]:
-    return _rows_of(connection, shop_id, members, member_consents)
-
-
-def _rows_of(connection: Connection, shop_id: int, members: list[int], table: Any) -> list[Row[Any]]:
-    found: list[Row[Any]] = []
-    for start in range(0, len(members), _CHUNK):
-        chunk = members[start : start + _CHUNK]
-        query = select(table).where(table.c.shop_id == shop_id, table.c.member_id.in_(chunk))
-        found += connection.execute(query).all()
-    return found
+def _rows_of(
+    connection: Connection, shop_id: int, members: Iterable[int], table: str, columns: Sequence[str]
+) -> list[bulk.Row]:
+    sql = f"SELECT {', '.join(columns)} FROM {table} WHERE shop_id = ? AND member_id IN ({{marks}})"  # noqa: S608
+    return [tuple(row) for row in bulk.select_in(connection, sql, (shop_id,), members)]
