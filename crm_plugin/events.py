@@ -29,8 +29,8 @@ class DeliveryEventKind(StrEnum):
 class DeliveryEvent:
     """One event as a provider told it.
 
-    `provider_event_id` makes a repeat harmless; `provider_message_id` finds the touchpoint. `permanent` is True for a bounce
-    after which the address is dead.
+    `provider_event_id` makes a repeat harmless; `provider_message_id` finds the touchpoint, and so does `touchpoint_key` where the
+    provider hands our own key back. `permanent` is True for a bounce after which the address is dead.
     """
 
     provider_event_id: str
@@ -40,4 +40,5 @@ class DeliveryEvent:
     address: str = ""
     reason: str = ""
     permanent: bool = False
+    touchpoint_key: str = ""
     raw: dict[str, Any] = field(default_factory=dict)

@@ -11,7 +11,11 @@ from crm_plugin.errors import UnsupportedFeature
 from crm_plugin.events import DeliveryEvent
 from crm_plugin.records import Message, RawRequest, SendResult
 
-__all__ = ["ChannelAdapter", "SmsSize", "sms_size"]
+__all__ = ["CALLBACK_SETTING", "ChannelAdapter", "SmsSize", "sms_size"]
+
+
+# A sender that has to be told where to report deliveries has a setting of this name; left empty, it is filled with our own hook.
+CALLBACK_SETTING = "status_callback_url"
 
 
 class ChannelAdapter(Adapter):

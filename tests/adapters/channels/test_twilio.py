@@ -101,7 +101,8 @@ def test_messaging_service_goes_instead_of_a_number(twilio: responses.RequestsMo
     result = send(TwilioChannel(values), text="会" * 71)
     assert result.parts == 2
     form = dict(parse_qsl(twilio.calls[0].request.body))
-    assert (form["MessagingServiceSid"], form["StatusCallback"]) == ("MG1", CALLBACK)
+    called = f"{CALLBACK}?touchpoint=birthday:7:0:2026-06-01"
+    assert (form["MessagingServiceSid"], form["StatusCallback"]) == ("MG1", called)
     assert "From" not in form
 
 
@@ -273,7 +274,6 @@ def test_other_callback_is_rejected(channel: TwilioChannel, form: dict[str, str]
         ("undelivered", "30003", DeliveryEventKind.BOUNCED, False),
         ("undelivered", "30005", DeliveryEventKind.BOUNCED, True),
         ("failed", "30008", DeliveryEventKind.FAILED, False),
-        ("undelivered", "21610", DeliveryEventKind.UNSUBSCRIBED, False),
         ("a new word", "", DeliveryEventKind.UNKNOWN, False),
     ],
 )
@@ -293,6 +293,28 @@ def test_status_becomes_an_event(
             raw=form,
         )
     ]
+
+
+def test_opted_out_number_gives_both_events(channel: TwilioChannel) -> None:
+    form = STATUS | {"MessageStatus": "undelivered", "ErrorCode": "21610"}
+    told = [
+        (event.provider_event_id.partition(":")[2], event.kind)
+        for event in channel.parse_events(callback(form, signed=""))
+    ]
+    assert told == [("undelivered", DeliveryEventKind.BOUNCED), ("opted_out", DeliveryEventKind.UNSUBSCRIBED)]
+
+
+@pytest.mark.parametrize("query", ["", "?site=1"])
+def test_callback_brings_our_key_back(twilio: responses.RequestsMock, query: str) -> None:
+    twilio.post(f"{API}/Messages.json", json=SENT, status=201)
+    channel = TwilioChannel(VALUES | {"status_callback_url": f"{CALLBACK}{query}"})
+    send(channel, touchpoint_key="lapse:7:0:lapse:2026-01-02 &é")
+    called = dict(parse_qsl(twilio.calls[0].request.body))["StatusCallback"]
+    signed = signature("12345", called, STATUS.items())
+    inside = "http://127.0.0.1:8000/hooks/twilio?" + called.partition("?")[2]
+    channel.verify_webhook(callback(STATUS, signed=signed, url=inside))
+    [event] = channel.parse_events(callback(STATUS, signed=signed, url=inside))
+    assert event.touchpoint_key == "lapse:7:0:lapse:2026-01-02 &é"
 
 
 @pytest.mark.parametrize(

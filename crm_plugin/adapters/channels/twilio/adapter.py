@@ -11,10 +11,18 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
-from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.channels.base import CALLBACK_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.sms_parts import sms_parts
 from crm_plugin.adapters.channels.twilio.errors import ErrorBody, error_for
-from crm_plugin.adapters.channels.twilio.webhooks import SIGNATURE_HEADER, event_of, form_of, is_signed
+from crm_plugin.adapters.channels.twilio.webhooks import (
+    SIGNATURE_HEADER,
+    as_called,
+    events_of,
+    form_of,
+    is_signed,
+    key_in,
+    with_key,
+)
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import (
     AdapterError,
@@ -75,10 +83,10 @@ class TwilioChannel(ChannelAdapter):
             default="",
         ),
         Setting(
-            "status_callback_url",
+            CALLBACK_SETTING,
             "Status callback address",
             SettingType.URL,
-            "Where Twilio reports deliveries, as customers' side reaches this server.",
+            "Where Twilio reports deliveries; left empty, this server's own address when it has a public one.",
             required=False,
             default="",
         ),
@@ -155,15 +163,14 @@ class TwilioChannel(ChannelAdapter):
     def verify_webhook(self, request: RawRequest) -> None:
         """Check Twilio's signature over the address it called and the form. Raises: WebhookRejected."""
         # Where a proxy made another address of it on its way to us, Twilio signed the one it was told to call.
-        urls = (request.url, self.values["status_callback_url"])
+        urls = (request.url, as_called(self.values[CALLBACK_SETTING], request.url))
         given = request.headers.get(SIGNATURE_HEADER, "")
         if not given or not is_signed(self.values["auth_token"], given, urls, form_of(request)):
             raise WebhookRejected("The signature does not fit.", status=403)
 
     def parse_events(self, request: RawRequest) -> list[DeliveryEvent]:
-        """The event of a status callback, or of a reply that opts out."""
-        event = event_of(dict(form_of(request)), self._clock.now())
-        return [] if event is None else [event]
+        """The events of a status callback, or of a reply that opts out."""
+        return events_of(dict(form_of(request)), self._clock.now(), key_in(request.url))
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -184,8 +191,10 @@ class TwilioChannel(ChannelAdapter):
             form["MessagingServiceSid"] = self.values["messaging_service_sid"]
         if sender := message.sender or self.values["from_number"]:
             form["From"] = sender
-        if callback := message.extra.get("status_callback") or self.values["status_callback_url"]:
+        if callback := message.extra.get("status_callback"):
             form["StatusCallback"] = str(callback)
+        elif callback := self.values[CALLBACK_SETTING]:
+            form["StatusCallback"] = with_key(callback, message.touchpoint_key)
         return form
 
     def _refusal(self, response: requests.Response) -> AdapterError:

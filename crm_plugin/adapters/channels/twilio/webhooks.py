@@ -6,8 +6,9 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from crm_plugin.adapters.channels.twilio.errors import DEAD_NUMBER, OPTED_OUT
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
@@ -31,6 +32,8 @@ _KINDS = {
 _STOP_WORDS = frozenset(
     ("stop", "stopall", "unsubscribe", "end", "quit", "cancel", "revoke", "optout", "opt out", "remove", "arret")
 ) | frozenset(("退订", "t", "td", "r", "n"))
+# Under this name our own key stands in the callback address.
+_KEY = "touchpoint"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -53,44 +56,66 @@ def form_of(request: RawRequest) -> list[tuple[str, str]]:
     return parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
 
 
-def event_of(form: Mapping[str, str], at: datetime) -> DeliveryEvent | None:
-    """One callback as an event; None for a reply that is no opt-out, and for what speaks of no message.
+def events_of(form: Mapping[str, str], at: datetime, touchpoint_key: str = "") -> list[DeliveryEvent]:
+    """One callback as events: what became of the message, and that its number has opted out where Twilio says so.
 
-    Twilio tells no time, so `at` is that of receipt.
+    Nothing comes of a reply that is no opt-out, and of what speaks of no message. Twilio tells no time, so `at` is that of receipt.
     """
     sid = form.get("MessageSid") or form.get("SmsSid", "")
     if not sid:
-        return None
+        return []
     status = form.get("MessageStatus") or form.get("SmsStatus", "")
     if "Body" in form and status in ("", "received"):
         return _reply(sid, form, at)
     code = int(form["ErrorCode"]) if form.get("ErrorCode", "").isdecimal() else 0
-    kind = DeliveryEventKind.UNSUBSCRIBED if code == OPTED_OUT else _KINDS.get(status, DeliveryEventKind.UNKNOWN)
-    return DeliveryEvent(
+    told = DeliveryEvent(
         provider_event_id=f"{sid}:{status}",
         provider_message_id=sid,
-        kind=kind,
+        kind=_KINDS.get(status, DeliveryEventKind.UNKNOWN),
         at=at,
         address=form.get("To", ""),
         reason=str(code) if code else "",
         permanent=code in DEAD_NUMBER,
+        touchpoint_key=touchpoint_key,
         raw=dict(form),
     )
+    if code != OPTED_OUT:
+        return [told]
+    return [told, replace(told, provider_event_id=f"{sid}:opted_out", kind=DeliveryEventKind.UNSUBSCRIBED)]
 
 
-def _reply(sid: str, form: Mapping[str, str], at: datetime) -> DeliveryEvent | None:
+def with_key(callback: str, key: str) -> str:
+    """The callback address with our own key, by which an answer is matched whose message id never reached us."""
+    parts = urlsplit(callback)
+    asked = f"{_KEY}={quote(key, safe=':')}"
+    return urlunsplit(parts._replace(query=f"{parts.query}&{asked}" if parts.query else asked))
+
+
+def key_in(url: str) -> str:
+    """Our own key in the address that was called; empty without one."""
+    return dict(parse_qsl(urlsplit(url).query)).get(_KEY, "")
+
+
+def as_called(callback: str, called: str) -> str:
+    """The callback address as Twilio called and signed it, with the query that came with the call."""
+    return urlunsplit(urlsplit(callback)._replace(query=urlsplit(called).query)) if callback else ""
+
+
+def _reply(sid: str, form: Mapping[str, str], at: datetime) -> list[DeliveryEvent]:
     """A text from a member: only an opt-out concerns us. It speaks of the number, not of one message."""
     if form.get("OptOutType") != "STOP" and _folded(form["Body"]) not in _STOP_WORDS:
-        return None
-    return DeliveryEvent(
-        provider_event_id=f"{sid}:stop",
-        provider_message_id="",
-        kind=DeliveryEventKind.UNSUBSCRIBED,
-        at=at,
-        address=form.get("From", ""),
-        reason="reply",
-        raw=dict(form),
-    )
+        return []
+    return [
+        DeliveryEvent(
+            provider_event_id=f"{sid}:stop",
+            provider_message_id="",
+            kind=DeliveryEventKind.UNSUBSCRIBED,
+            at=at,
+            address=form.get("From", ""),
+            reason="reply",
+            raw=dict(form),
+        )
+    ]
 
 
 def _folded(text: str) -> str:
