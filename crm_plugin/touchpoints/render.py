@@ -59,6 +59,7 @@ PARTS = {
     "note": ("body_text",),
 }
 _NAMES = {"en": "there", "zh": "顾客"}
+_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
@@ -106,10 +107,10 @@ class MemberView:
 
     @property
     def name(self) -> str:
-        """How to address them: in Chinese the family name stands first; a member without a name has a friendly word."""
-        if self._locale.startswith("zh"):
-            return f"{self.last_name}{self.first_name}" or _NAMES["zh"]
-        return f"{self.first_name} {self.last_name}".strip() or _NAMES["en"]
+        """How to address them: the family name stands first where it is written in Chinese; without a name a friendly word."""
+        if _CHINESE.search(self.last_name or self.first_name):
+            return f"{self.last_name}{self.first_name}"
+        return f"{self.first_name} {self.last_name}".strip() or _NAMES["zh" if self._locale.startswith("zh") else "en"]
 
     @property
     def spent(self) -> str:
@@ -209,10 +210,11 @@ def _compiled(source: str, autoescape: bool) -> Template:
 @lru_cache(maxsize=1024)
 def _compiled_mail(inner: str, brand: Brand) -> Template:
     """The whole mail around an inner text, with the CSS inlined; compiled once for each text and brand."""
-    return _environment(True).from_string(_inlined(inner, brand))
+    return _environment(True).from_string(inlined(inner, brand))
 
 
-def _inlined(inner: str, brand: Brand) -> str:
+def inlined(inner: str, brand: Brand) -> str:
+    """The source of the whole mail around an inner text, its CSS in the tags' own styles."""
     whole = layout().replace("{{ body }}", inner)
     whole = whole.replace("{{ brand.color }}", brand.color).replace("{{ brand.on_color }}", brand.on_color)
     # Tags are kept apart while the HTML is parsed: its parser would escape what they hold.
