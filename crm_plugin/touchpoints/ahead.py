@@ -1,0 +1,213 @@
+"""What is still to come: a waiting message as it would be sent now, and what the days ahead bring to one member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from crm_plugin.clock import day_number, from_day_number
+from crm_plugin.errors import NotFound, RenderError
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, slots
+from crm_plugin.store import orders, touchpoints
+from crm_plugin.store.base import from_micros
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import batch as batches
+from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.batch import Batch
+from crm_plugin.touchpoints.compose import compose
+from crm_plugin.touchpoints.gate import Verdict, address_of, judge
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.policy import Policy, policy_of
+from crm_plugin.touchpoints.render import Rendered
+from crm_plugin.touchpoints.states import Reason
+
+# Further ahead nobody asks, and much will have changed.
+DAYS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A message as it would be now. `problem` says why it cannot be rendered; the verdict, whether it would go out now."""
+
+    message: Rendered | None
+    problem: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One message that a member will get if nothing changes; with a reason, one that will be held back."""
+
+    journey_key: str
+    journey_title: Mapping[str, str]
+    occasion_on: date
+    at: datetime
+    channel: str
+    reason: str
+
+
+def preview(
+    connection: Connection, shop: Shop, box: SecretBox, public_url: str, touchpoint_id: int, now: datetime
+) -> Preview:
+    """A touchpoint rendered as if it left now; nothing is written. Raises: NotFound."""
+    columns = touchpoints.c
+    row = connection.execute(
+        select(touchpoints).where(columns.shop_id == shop.shop_id, columns.touchpoint_id == touchpoint_id)
+    ).first()
+    if row is None:
+        raise NotFound(f"There is no message {touchpoint_id} in this shop.")
+    known = batches.load(connection, shop, [row], now)
+    policy = policy_of(shop)
+    verdict = judge(row, known, policy, now)
+    if row.journey_key not in known.journeys or not row.channel:
+        return Preview(None, "", verdict)
+    try:
+        _message, made = compose(row, known, shop, policy, box, public_url)
+    except RenderError as error:
+        return Preview(None, str(error), verdict)
+    return Preview(made, "", verdict)
+
+
+def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, days: int = DAYS) -> list[Expected]:
+    """What the journeys that are on will plan for one member in the days ahead, the next first.
+
+    Judged as things stand now, by the guards that are asked again when it is sent. Raises: NotFound.
+    """
+    nothing = _Occasion("", member_id, now.date(), None, "", now, now)
+    known = batches.load(connection, shop, [nothing], now)
+    if member_id not in known.members:
+        raise NotFound(f"There is no member {member_id} in this shop.")
+    policy = policy_of(shop)
+    running = [journey for journey in known.journeys.values() if journey.enabled]
+    until = now + timedelta(days=days)
+    fresh = [
+        one
+        for journey in running
+        for one in _occasions(connection, shop, journey, policy, known, member_id, now, until)
+    ]
+    member = known.members[member_id]
+    reachable = [
+        replace(one, address=address_of(channel, member))
+        for one in fresh
+        for channel in known.journeys[one.journey_key].channels
+    ]
+    known = batches.load(connection, shop, reachable, now)
+    there = senders.available(connection, shop)
+    found = [_judged(one, known, policy, there) for one in fresh if _in_audience(one, known)]
+    return sorted(found, key=lambda one: (one.at, one.journey_key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Occasion:
+    """A touchpoint that is not planned yet; the guards read it as they read a row."""
+
+    journey_key: str
+    member_id: int
+    occasion_on: date
+    subject_order_id: int | None
+    occasion: str
+    next_try_at: datetime
+    valid_until: datetime
+    channel: str = ""
+    address: str = ""
+
+
+def _occasions(
+    connection: Connection,
+    shop: Shop,
+    journey: Journey,
+    policy: Policy,
+    known: Batch,
+    member_id: int,
+    now: datetime,
+    until: datetime,
+) -> Iterator[_Occasion]:
+    """What falls due between two instants and has no touchpoint yet: the planner's own calendar, for one zone."""
+    calendar = slots(
+        journey.trigger,
+        after=now,
+        until=until,
+        send_at=journey.send_at,
+        validity_days=journey.validity_days,
+        quiet=policy.quiet,
+        zones=frozenset({known.members[member_id].zone}),
+    )
+    subjects = _subjects(connection, shop, journey, known, member_id, [slot.match for slot in calendar])
+    planned = _planned(connection, shop, journey, member_id)
+    for slot in calendar:
+        for order_id in subjects.get(slot.match, ()):
+            occasion = slot.occasion or f"order:{order_id}"
+            if occasion not in planned:
+                yield _Occasion(
+                    journey.key,
+                    member_id,
+                    from_day_number(slot.occasion_on),
+                    order_id,
+                    occasion,
+                    from_micros(slot.next_try_at),
+                    from_micros(slot.valid_until),
+                )
+
+
+def _subjects(
+    connection: Connection, shop: Shop, journey: Journey, known: Batch, member_id: int, matches: list[int]
+) -> dict[int, list[int | None]]:
+    """What of the member matches a slot, with the orders it speaks of (None where it speaks of none)."""
+    if journey.trigger.type == BIRTHDAY:
+        born = known.members[member_id].birth_md
+        return {born: [None]} if born is not None else {}
+    if journey.trigger.type == LAPSE:
+        facts = known.facts.get(member_id)
+        return {day_number(facts.last_order_on): [None]} if facts is not None and facts.last_order_on else {}
+    if not matches:
+        return {}
+    o = orders.c
+    query = select(o.placed_on, o.order_id).where(
+        o.shop_id == shop.shop_id,
+        o.member_id == member_id,
+        o.counts,
+        o.placed_on.between(from_day_number(min(matches)), from_day_number(max(matches))),
+    )
+    found: dict[int, list[int | None]] = {}
+    for placed_on, order_id in connection.execute(query.order_by(o.placed_at, o.order_id)):
+        found.setdefault(day_number(placed_on), []).append(order_id)
+    return found
+
+
+def _planned(connection: Connection, shop: Shop, journey: Journey, member_id: int) -> set[str]:
+    t = touchpoints.c
+    query = select(t.occasion).where(
+        t.shop_id == shop.shop_id, t.journey_key == journey.key, t.member_id == member_id, t.step == 0
+    )
+    return set(connection.execute(query).scalars())
+
+
+def _in_audience(one: _Occasion, known: Batch) -> bool:
+    wanted = known.in_audience.get(one.journey_key)
+    return wanted is None or one.member_id in wanted
+
+
+def _judged(one: _Occasion, known: Batch, policy: Policy, there: Mapping[str, str]) -> Expected:
+    """The first channel of the journey that is open, or why none is: in the planner's order of reasons."""
+    journey = known.journeys[one.journey_key]
+    refused: set[str] = set()
+    for channel in journey.channels:
+        if channel not in there:
+            continue
+        address = address_of(channel, known.members[one.member_id])
+        verdict: Any = judge(replace(one, channel=channel, address=address), known, policy, one.next_try_at)  # type: ignore[arg-type]
+        if verdict.open:
+            return _expected(one, journey, channel, "")
+        refused.add(str(verdict.reason))
+    order = (Reason.SUPPRESSED, Reason.NO_CONSENT, Reason.NO_ADDRESS)
+    first = next((reason for reason in order if reason in refused), min(refused, default=Reason.NO_SENDER))
+    return _expected(one, journey, "", str(first))
+
+
+def _expected(one: _Occasion, journey: Journey, channel: str, reason: str) -> Expected:
+    return Expected(one.journey_key, journey.title, one.occasion_on, one.next_try_at, channel, reason)
