@@ -1,24 +1,22 @@
 """Sending: claim with a lease, commit, guards again, render, note the attempt, commit, call, settle, commit.
 
 What a crash can do, by where it strikes: before the attempt is noted nothing has left, and the row goes back to waiting. After it the
-message may have left: the row becomes unconfirmed and is shown, unless the provider deduplicates by key. Nothing here sends a second time
-what may have been sent, and nothing is forgotten, for the rows are the truth.
+message may have left: the row becomes unconfirmed and is shown, unless the provider deduplicates by key (`recover.py`). Nothing here
+sends a second time what may have been sent, and nothing is forgotten, for the rows are the truth.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, literal, select, update
+from sqlalchemy import Row, update
 
-from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.channels.base import ChannelAdapter
-from crm_plugin.adapters.registry import channel_class
 from crm_plugin.errors import (
     ActionRequired,
     ConfigError,
@@ -31,22 +29,23 @@ from crm_plugin.errors import (
     RenderError,
     TransientError,
 )
-from crm_plugin.records import ConsentState, Message, SendResult
-from crm_plugin.store import attempts, consent, touchpoint_contents, touchpoints
+from crm_plugin.records import Message, SendResult
+from crm_plugin.store import touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import claims, senders
 from crm_plugin.touchpoints.compose import compose, key_of
 from crm_plugin.touchpoints.gate import judge
-from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.render import Rendered
+from crm_plugin.touchpoints.settling import end_attempt, learn
 from crm_plugin.touchpoints.states import WAITING, Reason, State, may_go
 
 CLAIM = 100
-LEASE = timedelta(minutes=10)
+# What was read of members and consents is read again when sending takes longer than this.
+FRESH = timedelta(seconds=30)
 MOST_ATTEMPTS = 6
 # A sender that fails this often in a row is left alone for the rest of the round.
 MOST_FAILURES = 3
@@ -66,15 +65,32 @@ class DispatchReport:
         if reason:
             self.reasons[reason] += 1
 
+    @property
+    def total(self) -> int:
+        """How many touchpoints were settled, in whatever way."""
+        return self.states.total()
+
     def as_dict(self) -> dict[str, Any]:
         return {"states": dict(self.states), "reasons": dict(self.reasons)}
 
 
 def dispatch_shop(
-    db: Database, box: SecretBox, shop: Shop, now: datetime, *, limit: int | None = None, public_url: str = ""
+    db: Database,
+    box: SecretBox,
+    shop: Shop,
+    now: datetime,
+    *,
+    limit: int | None = None,
+    public_url: str = "",
+    clock: Callable[[], datetime] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> DispatchReport:
-    """Send what is due, at most `limit`. Senders that wait for the merchant are left out; their messages wait with them."""
-    round_ = _Round(db, box, shop, now, public_url)
+    """Send what is due, at most `limit`. Senders that wait for the merchant are left out; their messages wait with them.
+
+    A round stays at `now` unless a `clock` is given: a long one must see the night fall. `progress` hears before each message how many are
+    done; what it raises ends the round, and what had been taken for it waits again.
+    """
+    round_ = _Round(db, box, shop, clock or (lambda: now), public_url, progress)
     try:
         left = limit
         while left is None or left > 0:
@@ -91,11 +107,21 @@ def dispatch_shop(
 class _Round:
     """One round of one shop."""
 
-    def __init__(self, db: Database, box: SecretBox, shop: Shop, now: datetime, public_url: str) -> None:
+    def __init__(
+        self,
+        db: Database,
+        box: SecretBox,
+        shop: Shop,
+        clock: Callable[[], datetime],
+        public_url: str,
+        progress: Callable[[int], None] | None,
+    ) -> None:
         self._db = db
         self._box = box
         self._shop = shop
-        self._now = now
+        self._clock = clock
+        self._now = clock()
+        self._progress = progress
         self._public_url = public_url.rstrip("/")
         self._policy: Policy = policy_of(shop)
         self._channels: dict[str, ChannelAdapter] = {}
@@ -109,52 +135,47 @@ class _Round:
             channel.close()
 
     def claim(self, count: int) -> Sequence[Row[Any]]:
-        """Take due rows for ourselves: only what changed in the UPDATE is ours."""
-        t = touchpoints.c
-        due = (
-            select(t.touchpoint_id)
-            .where(
-                t.shop_id == self._shop.shop_id,
-                t.state.in_([state.value for state in WAITING]),
-                t.next_try_at <= self._now,
-                t.adapter.not_in(sorted(self._resting)),
-            )
-            .order_by(t.next_try_at, t.touchpoint_id)
-            .limit(count)
-            .with_for_update(skip_locked=True)
-        )
-        with self._db.write() as connection:
-            claimed = (
-                update(touchpoints)
-                .where(t.shop_id == self._shop.shop_id, t.touchpoint_id.in_(due))
-                .where(t.state.in_([state.value for state in WAITING]))
-                .values(
-                    state=State.IN_FLIGHT.value,
-                    claimed_until=self._now + LEASE,
-                    fence=t.fence + 1,
-                    updated_at=self._now,
-                )
-                .returning(*touchpoints.columns)
-            )
-            return sorted(connection.execute(claimed).all(), key=lambda row: (row.due_at, row.touchpoint_id))
+        """Take due rows for ourselves."""
+        self._now = self._clock()
+        return claims.claim(self._db, self._shop.shop_id, self._now, count, resting=self._resting)
 
     def send(self, rows: Sequence[Row[Any]]) -> None:
-        with self._db.read() as connection:
-            known = batches.load(connection, self._shop, rows, self._now)
-        for row in rows:
+        """Send what was claimed. Whatever ends the round early, those not begun yet wait again at once."""
+        known, read_at = self._read(rows), self._now
+        for place, row in enumerate(rows):
             try:
-                ready = self._prepare(row, known)
-            except Exception as error:
-                # One row must not stop the others; what it was about is kept with it.
-                _log.exception("touchpoint %s failed", row.touchpoint_id)
-                self._settle(row, State.FAILED, Reason.ERROR, type(error).__name__)
-                continue
-            if ready is None:
-                continue
-            channel, message, made = ready
-            # From here on the message may have left: an error of the database stops the round and leaves the row to recovery.
-            if self._begin(row, made):
-                self._call(row, channel, message)
+                if self._progress is not None:
+                    self._progress(self.report.total)
+            except BaseException:
+                claims.release(self._db, rows[place:], self._now)
+                raise
+            self._now = self._clock()
+            if self._now - read_at > FRESH:
+                known, read_at = self._read(rows[place:]), self._now
+            try:
+                self._send_one(row, known)
+            except (KeyboardInterrupt, SystemExit):
+                claims.release(self._db, rows[place + 1 :], self._now)
+                raise
+
+    def _read(self, rows: Sequence[Row[Any]]) -> batches.Batch:
+        with self._db.read() as connection:
+            return batches.load(connection, self._shop, rows, self._now)
+
+    def _send_one(self, row: Row[Any], known: batches.Batch) -> None:
+        try:
+            ready = self._prepare(row, known)
+        except Exception as error:
+            # One row must not stop the others; what it was about is kept with it.
+            _log.exception("touchpoint %s failed", row.touchpoint_id)
+            self._settle(row, State.FAILED, Reason.ERROR, type(error).__name__)
+            return
+        if ready is None:
+            return
+        channel, message, made = ready
+        # From here on the message may have left: an error of the database stops the round and leaves the row to recovery.
+        if claims.begin(self._db, row, made, self._now):
+            self._call(row, channel, message)
 
     def _prepare(self, row: Row[Any], known: batches.Batch) -> tuple[ChannelAdapter, Message, Rendered] | None:
         """Everything before the message can leave; None when the row has been settled instead."""
@@ -185,42 +206,10 @@ class _Round:
 
     def _open(self, adapter: str) -> ChannelAdapter:
         if adapter not in self._channels:
-            self._channels[adapter] = senders.open_channel(self._db, self._box, self._shop, adapter, self._now)
+            self._channels[adapter] = senders.open_channel(
+                self._db, self._box, self._shop, adapter, self._now, public_url=self._public_url
+            )
         return self._channels[adapter]
-
-    def _begin(self, row: Row[Any], made: Rendered) -> bool:
-        """Note the attempt and the very text before anything leaves; False when another worker has taken the row."""
-        with self._db.write() as connection:
-            mine = self._mine(row)
-            held = connection.execute(
-                update(touchpoints).where(mine).values(attempts=touchpoints.c.attempts + 1, updated_at=self._now)
-            )
-            if held.rowcount != 1:
-                return False
-            ids = {"shop_id": row.shop_id, "touchpoint_id": row.touchpoint_id}
-            contents = touchpoint_contents.c
-            connection.execute(
-                touchpoint_contents.delete().where(
-                    contents.shop_id == row.shop_id, contents.touchpoint_id == row.touchpoint_id
-                )
-            )
-            connection.execute(
-                touchpoint_contents.insert().values(
-                    **ids,
-                    locale=made.locale,
-                    subject=made.subject,
-                    body_text=made.text,
-                    body_html=made.html,
-                    url=made.url,
-                    rendered_at=self._now,
-                )
-            )
-            connection.execute(
-                attempts.insert().values(
-                    **ids, attempt_no=row.attempts + 1, adapter=row.adapter, started_at=self._now, outcome=""
-                )
-            )
-        return True
 
     def _call(self, row: Row[Any], channel: ChannelAdapter, message: Message) -> None:
         number = row.attempts + 1
@@ -292,106 +281,10 @@ class _Round:
         if result is not None:
             values |= {"provider_message_id": result.provider_message_id, "accepted_at": self._now}
         with self._db.write() as connection:
-            if connection.execute(update(touchpoints).where(self._mine(row)).values(**values)).rowcount != 1:
+            if connection.execute(update(touchpoints).where(claims.mine(row)).values(**values)).rowcount != 1:
                 return
             if attempt is not None:
-                self._end_attempt(connection, row, attempt, state, str(reason), detail, result)
+                end_attempt(connection, row, attempt, state, str(reason), detail, result, self._now)
             if dead or opted_out:
-                self._learn(connection, row, opted_out)
+                learn(connection, row, opted_out, self._now)
         self.report.note(state.value, str(reason))
-
-    def _end_attempt(
-        self,
-        connection: Connection,
-        row: Row[Any],
-        number: int,
-        state: State,
-        code: str,
-        detail: str,
-        result: SendResult | None,
-    ) -> None:
-        a = attempts.c
-        connection.execute(
-            update(attempts)
-            .where(a.shop_id == row.shop_id, a.touchpoint_id == row.touchpoint_id, a.attempt_no == number)
-            .values(
-                finished_at=self._now,
-                outcome=state.value,
-                error_code=code,
-                error=detail[:500],
-                parts=result.parts if result else None,
-            )
-        )
-
-    def _learn(self, connection: Connection, row: Row[Any], opted_out: bool) -> None:
-        channel = CONSENT_CHANNEL[row.channel]
-        reason = "opted_out" if opted_out else "refused"
-        consent.suppress(connection, row.shop_id, channel, row.address, reason=reason, at=self._now, source=row.adapter)
-        if opted_out:
-            consent.record(
-                connection,
-                row.shop_id,
-                row.member_id,
-                channel=channel,
-                topic="marketing",
-                state=ConsentState.WITHDRAWN,
-                at=self._now,
-                source=row.adapter,
-                recorded_at=self._now,
-            )
-
-    def _mine(self, row: Row[Any]) -> Any:
-        t = touchpoints.c
-        return (
-            (t.shop_id == row.shop_id)
-            & (t.touchpoint_id == row.touchpoint_id)
-            & (t.fence == row.fence)
-            & (t.state == State.IN_FLIGHT.value)
-        )
-
-
-def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
-    """Settle what a worker left behind: back to waiting where nothing had left, else unconfirmed (or again, where a key protects)."""
-    t, a = touchpoints.c, attempts.c
-    left: Counter[str] = Counter()
-    with db.write() as connection:
-        called = (
-            select(literal(1))
-            .where(a.shop_id == t.shop_id, a.touchpoint_id == t.touchpoint_id, a.outcome == "")
-            .exists()
-            .label("called")
-        )
-        lost = connection.execute(
-            select(t.touchpoint_id, t.fence, t.adapter, called).where(
-                t.shop_id == shop.shop_id, t.state == State.IN_FLIGHT.value, t.claimed_until < now
-            )
-        ).all()
-        for row in lost:
-            safe = Capability.IDEMPOTENCY_KEY in channel_class(row.adapter).capabilities
-            state = State.PLANNED if not row.called else State.RETRY_WAIT if safe else State.UNCONFIRMED
-            done = connection.execute(
-                update(touchpoints)
-                .where(
-                    t.shop_id == shop.shop_id,
-                    t.touchpoint_id == row.touchpoint_id,
-                    t.fence == row.fence,
-                    t.state == State.IN_FLIGHT.value,
-                )
-                .values(
-                    state=state.value,
-                    reason=Reason.CRASHED.value,
-                    claimed_until=None,
-                    fence=t.fence + 1,
-                    settled_at=now if state is State.UNCONFIRMED else None,
-                    updated_at=now,
-                )
-            )
-            if not done.rowcount:
-                continue
-            connection.execute(
-                update(attempts)
-                .where(a.shop_id == shop.shop_id, a.touchpoint_id == row.touchpoint_id, a.outcome == "")
-                .values(outcome=state.value, error_code=Reason.CRASHED.value, finished_at=now)
-            )
-            left[state.value] += 1
-    return dict(left)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select, update
 
 from crm_plugin.adapters.base import Problem, SettingType, Severity
-from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.channels.base import CALLBACK_SETTING, ChannelAdapter
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
 from crm_plugin.store import connections, shops
@@ -78,14 +79,34 @@ def paused(connection: Connection, shop_id: int) -> dict[str, str]:
     return {row.adapter: row.status_detail for row in connection.execute(query)}
 
 
-def open_channel(db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: datetime) -> ChannelAdapter:
-    """The sender, ready to send. Raises: NotFound when it is not set up, ConfigError when its settings cannot be decrypted."""
+def open_channel(
+    db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: datetime, *, public_url: str = ""
+) -> ChannelAdapter:
+    """The sender, ready to send; one that reports deliveries is told our own hook unless the merchant named another address.
+
+    Raises: NotFound when it is not set up, ConfigError when its settings cannot be decrypted.
+    """
     cls = channel_class(adapter_name)
-    channel = cls(settings_of(db, box, shop, adapter_name))
+    values = settings_of(db, box, shop, adapter_name)
+    takes_callback = any(setting.key == CALLBACK_SETTING for setting in cls.settings)
+    if takes_callback and not values.get(CALLBACK_SETTING) and _seen_from_outside(public_url):
+        values = {**values, CALLBACK_SETTING: hook_url(public_url, shop, adapter_name)}
+    channel = cls(values)
     bind = getattr(channel, "bind", None)
     if bind is not None:
         bind(inapp.sink(db, shop.shop_id, lambda: now))
     return channel
+
+
+def hook_url(public_url: str, shop: Shop, adapter_name: str) -> str:
+    """Where a sender of this shop reports deliveries."""
+    return f"{public_url.rstrip('/')}/hooks/{shop.name}/{adapter_name}"
+
+
+def _seen_from_outside(public_url: str) -> bool:
+    # A provider refuses a message whose callback it could never reach.
+    host = urlsplit(public_url).hostname or ""
+    return host not in ("", "localhost", "127.0.0.1", "::1")
 
 
 def settings_of(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> dict[str, Any]:
@@ -191,6 +212,16 @@ def switch(db: Database, shop: Shop, adapter_name: str, enabled: bool, now: date
 def pause(connection: Connection, shop_id: int, adapter_name: str, detail: str, now: datetime) -> None:
     """The merchant must act: nothing is sent by this adapter until it is checked again."""
     _status(connection, shop_id, adapter_name, PAUSED, detail, now)
+
+
+def resume(connection: Connection, shop_id: int, adapter_name: str, now: datetime) -> None:
+    """A paused sender has shown that it works again."""
+    columns = connections.c
+    connection.execute(
+        update(connections)
+        .where(columns.shop_id == shop_id, columns.adapter == adapter_name, columns.status == PAUSED)
+        .values(status="ok", status_detail="", updated_at=now)
+    )
 
 
 def check(db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: datetime) -> list[Problem]:

@@ -51,17 +51,33 @@ class Reason(StrEnum):
 
 S = State
 # From each state the states it may go to. Delivery events come twice, late and out of order: what a later state cannot go back to is left.
+# What waits can be told of too, after a merchant sent again what had arrived all along: then it must not leave a second time.
 TRANSITIONS: dict[State, frozenset[State]] = {
-    S.PLANNED: frozenset({S.IN_FLIGHT, S.SKIPPED, S.CANCELLED, S.MISSED}),
-    S.IN_FLIGHT: frozenset(
-        {S.PLANNED, S.ACCEPTED, S.RETRY_WAIT, S.FAILED, S.UNCONFIRMED, S.SKIPPED, S.MISSED, S.DELIVERED, S.BOUNCED}
+    S.PLANNED: frozenset(
+        {S.IN_FLIGHT, S.SKIPPED, S.CANCELLED, S.MISSED, S.ACCEPTED, S.DELIVERED, S.BOUNCED, S.COMPLAINED}
     ),
-    S.RETRY_WAIT: frozenset({S.IN_FLIGHT, S.SKIPPED, S.CANCELLED, S.MISSED, S.DELIVERED, S.BOUNCED}),
+    S.IN_FLIGHT: frozenset(
+        {
+            S.PLANNED,
+            S.ACCEPTED,
+            S.RETRY_WAIT,
+            S.FAILED,
+            S.UNCONFIRMED,
+            S.SKIPPED,
+            S.MISSED,
+            S.DELIVERED,
+            S.BOUNCED,
+            S.COMPLAINED,
+        }
+    ),
+    S.RETRY_WAIT: frozenset(
+        {S.IN_FLIGHT, S.SKIPPED, S.CANCELLED, S.MISSED, S.ACCEPTED, S.DELIVERED, S.BOUNCED, S.COMPLAINED}
+    ),
     S.ACCEPTED: frozenset({S.DELIVERED, S.BOUNCED, S.COMPLAINED, S.FAILED}),
     S.DELIVERED: frozenset({S.COMPLAINED, S.BOUNCED}),
     S.BOUNCED: frozenset({S.COMPLAINED, S.DELIVERED}),
     S.UNCONFIRMED: frozenset({S.PLANNED, S.ACCEPTED, S.DELIVERED, S.BOUNCED, S.COMPLAINED, S.FAILED, S.CANCELLED}),
-    S.FAILED: frozenset({S.PLANNED, S.DELIVERED}),
+    S.FAILED: frozenset({S.PLANNED, S.DELIVERED, S.COMPLAINED}),
     S.SKIPPED: frozenset(),
     S.MISSED: frozenset(),
     S.CANCELLED: frozenset(),

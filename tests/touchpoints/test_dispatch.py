@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from crm_plugin.clock import FixedClock
 from crm_plugin.demo import mail_sink
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.store import attempts, connections, consent, journeys, members, suppressions, templates, touchpoints
@@ -17,8 +18,9 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders
-from crm_plugin.touchpoints.dispatch import dispatch_shop, recover_shop
+from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.recover import recover_shop
 from tests.factories import make_shop, member, write
 
 BOX = SecretBox("A" * 43 + "=")
@@ -184,7 +186,7 @@ def test_lost_answer_of_the_database_is_never_a_failure(
         raise RuntimeError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr("crm_plugin.touchpoints.dispatch._Round._end_attempt", broken)
+        patched.setattr("crm_plugin.touchpoints.dispatch.end_attempt", broken)
         with pytest.raises(RuntimeError):
             _send(db, shop)
     assert len(sink.messages) == 1
@@ -192,3 +194,85 @@ def test_lost_answer_of_the_database_is_never_a_failure(
     assert recover_shop(db, shop, DUE + timedelta(hours=1)) == {"unconfirmed": 1, "planned": 2}
     assert _send(db, shop, DUE + timedelta(hours=1)) == {"accepted": 2}
     assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
+
+
+def test_long_round_sees_the_night_fall(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    evening = DUE.replace(hour=18, minute=59, second=58)
+    clock = FixedClock(evening)
+    report = dispatch_shop(
+        db, BOX, shop, evening, public_url=PUBLIC, clock=clock.now, progress=lambda _done: clock.move(seconds=1)
+    )
+    assert dict(report.states) == {"accepted": 1, "planned": 2}
+    assert dict(report.reasons) == {"quiet_hours": 2}
+    assert len(sink.messages) == 1
+
+
+def test_long_round_hears_of_a_refusal(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    clock = FixedClock(DUE)
+
+    def refuse(done: int) -> None:
+        clock.move(minutes=1)
+        if done == 1:
+            with db.write() as connection:
+                for member_id in connection.execute(select(members.c.member_id)).scalars():
+                    consent.record(
+                        connection, 1, member_id, channel="email", topic="marketing", state=ConsentState.WITHDRAWN,
+                        at=DUE, source="link", recorded_at=DUE,
+                    )  # fmt: skip
+
+    report = dispatch_shop(db, BOX, shop, DUE, public_url=PUBLIC, clock=clock.now, progress=refuse)
+    assert dict(report.states) == {"accepted": 1, "skipped": 2}
+    assert len(sink.messages) == 1
+
+
+def test_claim_lasts_from_the_message_on(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    clock = FixedClock(DUE)
+    seen: list[dict[str, int]] = []
+
+    def slow(_done: int) -> None:
+        clock.move(minutes=6)
+        seen.append(recover_shop(db, shop, clock.now()))
+
+    report = dispatch_shop(db, BOX, shop, DUE, public_url=PUBLIC, clock=clock.now, progress=slow)
+    # The second and the third had been taken back meanwhile: they are left alone, and sent by the next claim.
+    assert seen == [{}, {"planned": 2}, {}, {}, {"planned": 1}, {}]
+    assert dict(report.states) == {"accepted": 3}
+    assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, RuntimeError])
+def test_round_that_is_ended_gives_back_what_it_took(
+    db: Database, shop: Shop, sink: mail_sink.MailSink, ended: type[BaseException]
+) -> None:
+    plan_shop(db, shop, DUE)
+
+    def end(done: int) -> None:
+        if done == 1:
+            raise ended
+
+    with pytest.raises(ended):
+        dispatch_shop(db, BOX, shop, DUE, public_url=PUBLIC, progress=end)
+    assert sorted(state for state, _ in _states(db).values()) == ["accepted", "planned", "planned"]
+    assert _send(db, shop) == {"accepted": 2}
+    assert len(sink.messages) == 3
+
+
+def test_interrupt_in_mid_call_leaves_that_one_to_recovery(
+    db: Database, shop: Shop, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_shop(db, shop, DUE)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("crm_plugin.touchpoints.dispatch.end_attempt", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _send(db, shop)
+    assert sorted(state for state, _ in _states(db).values()) == ["in_flight", "planned", "planned"]
+    assert _send(db, shop) == {"accepted": 2}
+    assert recover_shop(db, shop, DUE + timedelta(hours=1)) == {"unconfirmed": 1}
+    assert len(sink.messages) == 3

@@ -1,0 +1,62 @@
+"""After a crash: what a worker took and left behind is settled once its lease has run out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from sqlalchemy import literal, select, update
+
+from crm_plugin.adapters.base import Capability
+from crm_plugin.adapters.registry import channel_class
+from crm_plugin.store import attempts, touchpoints
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.states import Reason, State
+
+
+def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
+    """Settle what a worker left behind: back to waiting where nothing had left, else unconfirmed (or again, where a key protects)."""
+    t, a = touchpoints.c, attempts.c
+    left: Counter[str] = Counter()
+    with db.write() as connection:
+        called = (
+            select(literal(1))
+            .where(a.shop_id == t.shop_id, a.touchpoint_id == t.touchpoint_id, a.outcome == "")
+            .exists()
+            .label("called")
+        )
+        lost = connection.execute(
+            select(t.touchpoint_id, t.fence, t.adapter, called).where(
+                t.shop_id == shop.shop_id, t.state == State.IN_FLIGHT.value, t.claimed_until < now
+            )
+        ).all()
+        for row in lost:
+            safe = Capability.IDEMPOTENCY_KEY in channel_class(row.adapter).capabilities
+            state = State.PLANNED if not row.called else State.RETRY_WAIT if safe else State.UNCONFIRMED
+            done = connection.execute(
+                update(touchpoints)
+                .where(
+                    t.shop_id == shop.shop_id,
+                    t.touchpoint_id == row.touchpoint_id,
+                    t.fence == row.fence,
+                    t.state == State.IN_FLIGHT.value,
+                )
+                .values(
+                    state=state.value,
+                    reason=Reason.CRASHED.value,
+                    claimed_until=None,
+                    fence=t.fence + 1,
+                    settled_at=now if state is State.UNCONFIRMED else None,
+                    updated_at=now,
+                )
+            )
+            if not done.rowcount:
+                continue
+            connection.execute(
+                update(attempts)
+                .where(a.shop_id == shop.shop_id, a.touchpoint_id == row.touchpoint_id, a.outcome == "")
+                .values(outcome=state.value, error_code=Reason.CRASHED.value, finished_at=now)
+            )
+            left[state.value] += 1
+    return dict(left)
