@@ -117,7 +117,8 @@ def _text(writer: yaml.SafeDumper, text: str) -> ScalarNode:
     style = None
     if _ODD_ENDS.search(text):
         style = '"'
-    elif "\n" in text:
+    elif "\n" in text or "{{" in text or "{%" in text:
+        # In a block a merchant may write quotes and apostrophes as they are.
         style = "|"
     return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

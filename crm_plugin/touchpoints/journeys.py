@@ -137,6 +137,11 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
     topic = str(told.get("topic", MARKETING))
     if not _KEY.fullmatch(topic):
         raise InvalidInput(f"{topic!r} cannot be a topic.", field="topic", hint="Small letters, digits, _ and -.")
+    template_key = str(told.get("template") or key)
+    if not _KEY.fullmatch(template_key):
+        raise InvalidInput(
+            f"{template_key!r} cannot be a template's key.", field="template", hint="Small letters, digits, _ and -."
+        )
     audience = str(told.get("audience") or "").strip()
     title = told.get("title") or {"en": key}
     enabled = told.get("enabled")
@@ -149,7 +154,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         audience_text=audience,
         audience=compile_rule(audience).json if audience else None,
         channels=tuple(dict.fromkeys(channels)),
-        template_key=str(told.get("template") or key),
+        template_key=template_key,
         topic=topic,
         kind=kind,
         send_at=read_time(str(told.get("send_at", "10:00"))).strftime("%H:%M"),

@@ -39,6 +39,8 @@ _LONGEST_LINE = 120
 _LONGEST_ADDRESS = 500
 _LINK = re.compile(r"https?://[^\s\x00-\x1f\"'<>\\]+", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Z]{3}")
+# Regions are written in capitals, scripts with one.
+_LOCALE_CASE = {2: str.upper, 4: str.capitalize}
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
@@ -125,7 +127,8 @@ def _read_rates(told: Any) -> dict[str, str]:
 
 def read_locale(told: Any) -> str:
     """A language such as en or zh-CN, as we write it. Raises: InvalidInput."""
-    tag = _text(told, "locale").replace("_", "-")
+    first, *rest = _text(told, "locale").replace("_", "-").split("-")
+    tag = "-".join([first.lower(), *(_LOCALE_CASE.get(len(part), str)(part) for part in rest)])
     try:
         if not _LOCALE.fullmatch(tag):
             raise ValueError(tag)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from crm_plugin.adapters.channels.base import SmsSize, sms_size
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.rules.segments import check_key
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in
 from crm_plugin.store import orders
 from crm_plugin.store.tenants import Shop
@@ -39,6 +40,7 @@ def save_text(connection: Connection, shop: Shop, text: Text, now: datetime) -> 
     It may speak of an order without asking whether there is one only where every journey that uses it follows a purchase.
     Raises: InvalidInput naming the part, the line and what to write instead; nothing is written then.
     """
+    check_key(text.template_key, "template")
     text = tidied(replace(text, locale=read_locale(text.locale)))
     users = used_by(connection, shop.shop_id, text.template_key)
     check_text(shop, text, with_order=follow_a_purchase(users))

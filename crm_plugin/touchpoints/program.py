@@ -1,0 +1,286 @@
+"""The programme of a shop as one document: what the merchant decided about settings, tiers, segments, journeys and texts.
+
+Loading checks everything before it writes anything, in the caller's transaction. Only the sections that are there are touched. `tiers` and
+`segments` are replaced as a whole. In `settings`, `journeys` and `templates` what is not named stays as it is, so that a journey that
+runs, and the words it speaks with, end only when the file says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from crm_plugin.rules import compile_rule, segments, tiers
+from crm_plugin.rules.triggers import POST_PURCHASE
+from crm_plugin.store import audit, shops
+from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.touchpoints import journeys, texts
+from crm_plugin.touchpoints.journeys import Draft, Journey
+from crm_plugin.touchpoints.program_file import (
+    PART_NAMES,
+    SECTIONS,
+    Program,
+    read_file,
+    read_program,
+    to_yaml,
+    within,
+)
+from crm_plugin.touchpoints.render import Text
+from crm_plugin.touchpoints.settings import save_settings, told_settings
+
+__all__ = ["SECTIONS", "ProgramReport", "SectionReport", "dump", "load", "read_file", "to_yaml"]
+
+# What the audit log calls it.
+LOADED = "program.loaded"
+_Place = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class SectionReport:
+    """How many entries of a section were added, changed, removed, and found to be the same."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    same: int = 0
+
+    @classmethod
+    def of(cls, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> SectionReport:
+        """What became of the entries: by key, as they were and as they are."""
+        changed = sum(1 for key, value in after.items() if key in before and before[key] != value)
+        added = len(after.keys() - before.keys())
+        return cls(added, changed, len(before.keys() - after.keys()), len(after) - added - changed)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramReport:
+    """What loading a programme did: the sections that were in it, and which journeys it switched.
+
+    After `rates_changed` the caller has the sums counted anew (`sync.facts.rebuild`).
+    """
+
+    sections: dict[str, SectionReport] = field(default_factory=dict)
+    switched_on: tuple[str, ...] = ()
+    switched_off: tuple[str, ...] = ()
+    rates_changed: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        counts: dict[str, Any] = {name: asdict(section) for name, section in self.sections.items()}
+        return {
+            **counts,
+            "switched_on": list(self.switched_on),
+            "switched_off": list(self.switched_off),
+            "rates_changed": self.rates_changed,
+        }
+
+
+def load(
+    connection: Connection, shop: Shop, document: Mapping[str, Any], now: datetime, *, actor: str = ""
+) -> ProgramReport:
+    """Make the shop's programme what the document says. An `actor` goes into the audit log.
+
+    Raises: InvalidInput, RuleError, naming section and key; nothing is written then.
+    """
+    program = read_program(document)
+    # One at a time for a shop: what is checked here must still be so when it is written.
+    connection.execute(select(shops.c.shop_id).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True))
+    shop = shop_by_id(connection, shop.shop_id)
+    before = _State.of(connection, shop)
+    _check_rules(program, before)
+    wanted = _wanted_texts(program, before)
+    _check_texts(shop, program, before, wanted)
+    _write(connection, shop, program, wanted, now)
+    after = _State.of(connection, shop_by_id(connection, shop.shop_id))
+    report = _report(program, before, after)
+    if actor:
+        audit.note(connection, shop.shop_id, actor, LOADED, report.as_dict(), now)
+    return report
+
+
+def dump(connection: Connection, shop: Shop) -> dict[str, Any]:
+    """The shop's programme as a document with all sections; loading it changes nothing."""
+    state = _State.of(connection, shop_by_id(connection, shop.shop_id))
+    written: dict[str, Any] = {}
+    for (key, channel, locale), text in state.texts.items():
+        parts = {PART_NAMES[part]: source for part, source in text.parts().items() if source}
+        written.setdefault(key, {}).setdefault(channel, {})[locale] = parts
+    return {
+        "settings": state.settings,
+        "tiers": [level.as_dict() for level in state.levels],
+        "segments": [segment.as_dict() for segment in state.segments],
+        "journeys": [_journey_dict(journey) for journey in state.journeys.values()],
+        "templates": written,
+    }
+
+
+def _journey_dict(journey: Journey) -> dict[str, Any]:
+    told = journey.as_dict()
+    return told if told["audience"] else {key: value for key, value in told.items() if key != "audience"}
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The programme as it is kept."""
+
+    settings: dict[str, Any]
+    levels: list[tiers.Level]
+    segments: list[segments.Segment]
+    journeys: dict[str, Journey]
+    texts: dict[_Place, Text]
+
+    @classmethod
+    def of(cls, connection: Connection, shop: Shop) -> _State:
+        return cls(
+            told_settings(shop),
+            tiers.levels(connection, shop.shop_id),
+            # Sorted here: the databases do not agree on the order of letters.
+            sorted(segments.list(connection, shop.shop_id), key=lambda one: one.key),
+            {one.key: one for one in sorted(journeys.all_journeys(connection, shop.shop_id), key=lambda one: one.key)},
+            {_place(text): text for text in texts.texts(connection, shop.shop_id)},
+        )
+
+
+def _place(text: Text) -> _Place:
+    return text.template_key, text.channel, text.locale
+
+
+def _check_rules(program: Program, before: _State) -> None:
+    """Hold every rule against the tiers there will be: those of the file, and those the file leaves."""
+    levels = [level.key for level in (before.levels if program.tiers is None else program.tiers)]
+    for draft in program.segments or ():
+        with within("segments", draft.key, "rule"):
+            compile_rule(draft.rule, levels)
+    for journey in program.journeys or ():
+        if journey.audience_text:
+            with within("journeys", journey.key, "audience"):
+                compile_rule(journey.audience_text, levels)
+    if program.tiers is None:
+        return
+    for segment in before.segments if program.segments is None else ():
+        with within("tiers", f"the segment {segment.key} is left with a rule that no longer holds"):
+            compile_rule(segment.rule, levels)
+    named = {draft.key for draft in program.journeys or ()}
+    for kept in before.journeys.values():
+        if kept.audience_text and kept.key not in named:
+            with within("tiers", f"the journey {kept.key} is left with an audience that no longer holds"):
+                compile_rule(kept.audience_text, levels)
+
+
+def _wanted_texts(program: Program, before: _State) -> dict[_Place, Text]:
+    """The texts to be written: those of the file, and of named recipes what is neither there nor in the file."""
+    told = {_place(text): text for text in program.templates or ()}
+    offered = {_place(text): text for text in program.offered}
+    return {**{place: text for place, text in offered.items() if place not in before.texts}, **told}
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A journey as it will be."""
+
+    key: str
+    template_key: str
+    channels: tuple[str, ...]
+    with_order: bool
+    enabled: bool
+
+
+def _coming(program: Program, before: _State) -> list[_Coming]:
+    drafts = {draft.key: draft for draft in program.journeys or ()}
+    found: list[_Coming] = []
+    for key in before.journeys.keys() | drafts.keys():
+        present = before.journeys.get(key)
+        one: Draft | Journey | None = drafts.get(key, present)
+        assert one is not None
+        enabled = one.enabled if one.enabled is not None else present is not None and present.enabled
+        found.append(_Coming(key, one.template_key, one.channels, one.trigger.type == POST_PURCHASE, enabled))
+    return sorted(found, key=lambda coming: coming.key)
+
+
+def _check_texts(shop: Shop, program: Program, before: _State, wanted: Mapping[_Place, Text]) -> None:
+    coming = _coming(program, before)
+    for place, text in wanted.items():
+        # What is there already is not refused for standing in the file too.
+        if not texts.same(text, before.texts.get(place)):
+            users = [journey for journey in coming if journey.template_key == text.template_key]
+            with within("templates", *place):
+                texts.check_text(shop, text, with_order=all(journey.with_order for journey in users))
+    all_texts = {**before.texts, **wanted}
+    named = {draft.key for draft in program.journeys or ()}
+    written = {key for key, _, _ in wanted}
+    for journey in coming:
+        if journey.enabled and (journey.key in named or journey.template_key in written):
+            own = [text for place, text in sorted(all_texts.items()) if place[0] == journey.template_key]
+            with within("journeys", journey.key):
+                texts.require(shop, journey.channels, own, with_order=journey.with_order)
+
+
+def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping[_Place, Text], now: datetime) -> None:
+    if program.settings is not None:
+        with within("settings"):
+            shop = save_settings(connection, shop, program.settings, now)
+    if program.tiers is not None and program.tiers != tiers.levels(connection, shop.shop_id):
+        tiers.save_levels(connection, shop, program.tiers, now)
+    if program.segments is not None:
+        _write_segments(connection, shop, program, now)
+    for text in wanted.values():
+        texts.put(connection, shop.shop_id, text, now)
+    for draft in program.journeys or ():
+        journeys.save(connection, shop, draft, now)
+
+
+def _write_segments(connection: Connection, shop: Shop, program: Program, now: datetime) -> None:
+    present = {one.key: one for one in segments.list(connection, shop.shop_id)}
+    for draft in program.segments or ():
+        one = present.pop(draft.key, None)
+        if one is None or (one.title, one.rule) != (draft.title, draft.rule.strip()):
+            segments.save(connection, shop, draft.key, draft.rule, now, title=draft.title)
+    for key in present:
+        segments.remove(connection, shop, key)
+
+
+def _report(program: Program, before: _State, after: _State) -> ProgramReport:
+    sections: dict[str, SectionReport] = {}
+    if program.settings is not None:
+        told = set(program.settings)
+        sections["settings"] = SectionReport.of(_only(before.settings, told), _only(after.settings, told))
+    if program.tiers is not None:
+        sections["tiers"] = SectionReport.of(*_ladders(before.levels, after.levels))
+    if program.segments is not None:
+        one, other = ({segment.key: segment.as_dict() for segment in state.segments} for state in (before, after))
+        sections["segments"] = SectionReport.of(one, other)
+    was = {key: journey.as_dict() for key, journey in before.journeys.items()}
+    now = {key: journey.as_dict() for key, journey in after.journeys.items()}
+    if program.journeys is not None:
+        named = {draft.key for draft in program.journeys}
+        sections["journeys"] = SectionReport.of(_only(was, named), _only(now, named))
+    if program.templates is not None or program.offered:
+        places = {_place(text) for text in (*(program.templates or ()), *program.offered)}
+        one_, other_ = ({place: text.parts() for place, text in state.texts.items()} for state in (before, after))
+        sections["templates"] = SectionReport.of(_only(one_, places), _only(other_, places))
+    ran = {key for key, journey in before.journeys.items() if journey.enabled}
+    runs = {key for key, journey in after.journeys.items() if journey.enabled}
+    return ProgramReport(
+        sections,
+        tuple(sorted(runs - ran)),
+        tuple(sorted(ran - runs)),
+        before.settings.get("rates") != after.settings.get("rates"),
+    )
+
+
+def _ladders(before: list[tiers.Level], after: list[tiers.Level]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Levels by key with their place among those that are in both: a level that moved has changed."""
+    common = {level.key for level in before} & {level.key for level in after}
+
+    def placed(levels: Iterable[tiers.Level]) -> dict[str, Any]:
+        kept = [level.key for level in levels if level.key in common]
+        return {one.key: (one.as_dict(), kept.index(one.key) if one.key in kept else None) for one in levels}
+
+    return placed(before), placed(after)
+
+
+def _only(entries: Mapping[Any, Any], keys: set[Any]) -> dict[Any, Any]:
+    return {key: value for key, value in entries.items() if key in keys}
