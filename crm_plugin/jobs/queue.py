@@ -1,0 +1,166 @@
+"""The queue of one process: jobs wait in memory, run in threads, one of a kind for each shop, and shops take turns.
+
+Losing the queue loses nothing: what a job has not done is still due in the rows, and the clock asks again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from crm_plugin.errors import CrmError
+from crm_plugin.jobs import runs
+from crm_plugin.jobs.runs import Run
+from crm_plugin.jobs.tasks import JOBS, Job
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.tenants import shop_by_id
+from crm_plugin.sync.pull import Progress
+
+_log = logging.getLogger(__name__)
+_JOBS = {job.name: job for job in JOBS}
+
+
+class Enqueues(Protocol):
+    """What the clock and the pages need of a queue; another one may hand the same jobs to other machines."""
+
+    def enqueue(self, job: str, shop_id: int, **arguments: Any) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that waits or runs; `label`, `done` and `total` tell how far it is, as far as it says."""
+
+    job: str
+    since: datetime
+    label: str = ""
+    done: int = 0
+    total: int | None = None
+    started: bool = False
+
+
+@dataclass(slots=True)
+class _Call:
+    job: Job
+    shop_id: int
+    arguments: dict[str, Any]
+    since: datetime
+    started: bool = False
+    progress: Progress | None = field(default=None)
+
+
+class Queue:
+    """Threads that work off the jobs of all shops. `close` lets what runs come to its end."""
+
+    def __init__(self, runtime: Runtime, workers: int = 2) -> None:
+        self._runtime = runtime
+        self._changed = threading.Condition()
+        # Shops in the order of their turns, each with what waits for it.
+        self._waiting: OrderedDict[int, deque[_Call]] = OrderedDict()
+        self._known: dict[tuple[int, str], _Call] = {}
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def enqueue(self, job: str, shop_id: int, **arguments: Any) -> bool:
+        """Ask for a job; False when the same job of this shop waits or runs already, or the queue is closed."""
+        call = _Call(_JOBS[job], shop_id, arguments, self._runtime.clock.now())
+        with self._changed:
+            if self._closed or (shop_id, job) in self._known:
+                return False
+            self._known[shop_id, job] = call
+            self._waiting.setdefault(shop_id, deque()).append(call)
+            self._changed.notify()
+        return True
+
+    def running(self, shop_id: int) -> list[Running]:
+        """What waits and runs for a shop, longest first."""
+        with self._changed:
+            calls = [call for (shop, _), call in self._known.items() if shop == shop_id]
+            return [_as_running(call) for call in sorted(calls, key=lambda call: call.since)]
+
+    def last(self, shop_id: int, job: str) -> Run | None:
+        """How the last run of a job went, also before a restart; None before the first."""
+        with self._runtime.db.read() as connection:
+            return runs.last(connection, shop_id, job)
+
+    def wait(self, seconds: float = 60.0) -> bool:
+        """Until nothing waits or runs; False when that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._known, seconds)
+
+    def close(self, wait: bool = True) -> None:
+        """Take nothing more; what waits is left, what runs ends. Safe to call twice."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._known = {key: call for key, call in self._known.items() if call.started}
+            self._changed.notify_all()
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            try:
+                self._run(call)
+            finally:
+                with self._changed:
+                    self._known.pop((call.shop_id, call.job.name), None)
+                    self._changed.notify_all()
+
+    def _next(self) -> _Call | None:
+        """The first call of the shop whose turn it is; the shop then goes to the end of the row."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._waiting))
+            if self._closed:
+                return None
+            shop_id, calls = self._waiting.popitem(last=False)
+            call = calls.popleft()
+            if calls:
+                self._waiting[shop_id] = calls
+            call.started = True
+            return call
+
+    def _run(self, call: _Call) -> None:
+        clock, error, result = self._runtime.clock, "", {}
+        began = clock.now()
+
+        def note(progress: Progress) -> None:
+            call.progress = progress
+
+        try:
+            with self._runtime.db.read() as connection:
+                shop = shop_by_id(connection, call.shop_id)
+            result = call.job.run(self._runtime, shop, now=began, progress=note, **call.arguments)
+        except CrmError as failure:
+            # A person has to know; the log of a store that is away for an hour need not hold a trace a minute.
+            error = str(failure)
+            _log.warning("%s of shop %s: %s", call.job.name, call.shop_id, failure)
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"[:500]
+            _log.exception("%s of shop %s", call.job.name, call.shop_id)
+        self._keep(call, Run(call.job.name, began, clock.now(), runs.plain(result), error))
+
+    def _keep(self, call: _Call, run: Run) -> None:
+        try:
+            with self._runtime.db.write() as connection:
+                runs.keep(connection, call.shop_id, run)
+        except SQLAlchemyError:
+            # The shop may be gone, the database away; the next run tells again.
+            _log.exception("the run of %s of shop %s was not kept", call.job.name, call.shop_id)
+
+
+def _as_running(call: _Call) -> Running:
+    told = call.progress
+    if told is None:
+        return Running(call.job.name, call.since, started=call.started)
+    return Running(call.job.name, call.since, told.stream, told.done, told.total, call.started)

@@ -1,0 +1,66 @@
+"""The clock: it asks for every shop's jobs, and only for those that the shop has a use for."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from crm_plugin.clock import SystemClock
+from crm_plugin.config import Config
+from crm_plugin.jobs import clock as clocks
+from crm_plugin.jobs.clock import Clock
+from crm_plugin.jobs.tasks import JOBS, job_named
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from tests.factories import make_shop
+
+
+class _Asked:
+    def __init__(self) -> None:
+        self.calls: set[tuple[str, int]] = set()
+        self.both = threading.Event()
+
+    def enqueue(self, job: str, shop_id: int, **arguments: Any) -> bool:
+        new = (job, shop_id) not in self.calls
+        self.calls.add((job, shop_id))
+        if len(self.calls) == 3:
+            self.both.set()
+        return new
+
+
+@pytest.fixture
+def runtime(sqlite_db: Database, tmp_path: Path) -> Runtime:
+    with sqlite_db.write() as connection:
+        make_shop(connection, 1)
+        make_shop(connection, 2, platform="woocommerce", url="https://shop.example")
+    return Runtime(Config("", tmp_path), sqlite_db, SecretBox(Fernet.generate_key()), SystemClock())
+
+
+def test_each_job_is_asked_where_it_is_of_use(runtime: Runtime) -> None:
+    asked = _Asked()
+    clock = Clock(runtime, asked)
+    assert [clock.ask(job_named("tick")), clock.ask(job_named("sync")), clock.ask(job_named("sync"))] == [2, 1, 0]
+    assert asked.calls == {("tick", 1), ("tick", 2), ("sync", 2)}
+
+
+def test_clock_ticks_by_itself(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "_FIRST", clocks.timedelta(0))
+    asked = _Asked()
+    clock = Clock(runtime, asked)
+    clock.start()
+    try:
+        assert asked.both.wait(20)
+    finally:
+        clock.stop()
+        clock.stop()
+    assert asked.calls == {("tick", 1), ("tick", 2), ("sync", 2)}
+
+
+def test_jobs_have_names_of_their_own() -> None:
+    assert len({job.name for job in JOBS}) == len(JOBS)
+    assert all(job.help for job in JOBS)
