@@ -57,7 +57,7 @@ class ConsentState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One statement of consent as a platform or file tells it. `topic` "marketing" covers all promotional messages."""
 
     channel: str
@@ -69,7 +69,7 @@ class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True):
     proof: dict[str, Any] = {}
 
 
-class MemberRecord(msgspec.Struct, frozen=True, kw_only=True):
+class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A customer as the platform knows them. `external_id` is the platform's own id of the account, opaque to us."""
 
     stream: ClassVar[Stream] = Stream.MEMBERS
@@ -94,7 +94,7 @@ class MemberRecord(msgspec.Struct, frozen=True, kw_only=True):
     deleted: bool = False
 
 
-class OrderLineRecord(msgspec.Struct, frozen=True, kw_only=True):
+class OrderLineRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line of an order. `quantity` may be fractional; `cost_minor` is the cost of goods of the whole line."""
 
     sku: str = ""
@@ -105,7 +105,7 @@ class OrderLineRecord(msgspec.Struct, frozen=True, kw_only=True):
     cost_minor: int | None = None
 
 
-class RefundRecord(msgspec.Struct, frozen=True, kw_only=True):
+class RefundRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Money given back. `amount_minor` is positive. Without `refunded_at` the platform has not yet told when."""
 
     stream: ClassVar[Stream] = Stream.REFUNDS
@@ -121,7 +121,7 @@ class RefundRecord(msgspec.Struct, frozen=True, kw_only=True):
     deleted: bool = False
 
 
-class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
+class OrderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order as the platform tells it.
 
     `member_external_id` is empty for a guest; `contact` then is all that is known of them. `total_minor` is what was charged,
@@ -155,7 +155,7 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
     deleted: bool = False
 
 
-class ProductRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ProductRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A product or one of its variants; `cost_minor` is the cost of one piece where the platform knows it."""
 
     stream: ClassVar[Stream] = Stream.PRODUCTS

@@ -9,6 +9,7 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Integer, MetaData, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -70,9 +71,10 @@ class Json(TypeDecorator[Any]):
 
 def to_json(value: Any) -> str:
     """Compact JSON text, as the `Json` type stores it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encode(value).decode()
 
 
+_encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -8,7 +8,7 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 
 _HAS_BIRTHDAY = text("birth_md IS NOT NULL")
 
-# One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, phone, country, else the shop's) and
+# One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, country, phone, else the shop's) and
 # never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or month*100 when only the month is known.
 # `changed_at` moves with every change that a trigger may depend on (birthday, zone). `fingerprint` skips unchanged records.
 members = Table(

@@ -36,14 +36,17 @@ def phone_key(text: str, country: str) -> str:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
+@lru_cache(maxsize=65536)
 def member_zone(timezone: str, phone: str, country: str, shop_zone: str) -> str:
-    """The zone of a member's days: own, else the phone's or the country's when there is but one, else the shop's.
+    """The zone of a member's days: own, else the country's when it has but one, else the phone's likewise, else the shop's.
+
+    A country is where parcels go; a phone may have been taken along from another.
 
     Args: phone: in E.164 or empty.
     """
     if timezone and is_zone(timezone):
         return timezone
-    return (phone and _phone_zone(phone)) or (country and country_zone(country)) or shop_zone
+    return (country and country_zone(country)) or (phone and _phone_zone(phone)) or shop_zone
 
 
 def country_zone(country: str) -> str:

@@ -11,103 +11,33 @@ The rule, in words:
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentRecord, MemberRecord, OrderRecord
-from crm_plugin.store import bulk, consent, identities, member_tags, members
-from crm_plugin.store.base import to_json, to_micros
+from crm_plugin.store import consent
+from crm_plugin.store.base import to_json
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.addresses import email_key, member_zone, phone_key
-from crm_plugin.sync.merge import merge
+from crm_plugin.sync.member_rows import OTHER, OWN, Member, MemberRows
 from crm_plugin.sync.values import Days, fingerprint, micros
 from crm_plugin.sync.written import Written, is_older
 
-OWN, FORMER = 0, 1
-
-COLUMNS = (
-    "shop_id",
-    "member_id",
-    "external_id",
-    "state",
-    "email",
-    "phone",
-    "first_name",
-    "last_name",
-    "locale",
-    "timezone",
-    "zone",
-    "country",
-    "birth_year",
-    "birth_md",
-    "joined_at",
-    "joined_on",
-    "attributes",
-    "updated_at",
-    "first_seen_at",
-    "changed_at",
-    "fingerprint",
-)
-_MARKS = "{marks}"
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM members WHERE shop_id = ? AND "  # noqa: S608
+_FILLED = ("first_name", "last_name", "locale", "country")
 
 
-@dataclass(slots=True)
-class Member:
-    """One row of `members`, as stored, with what is to be written of it."""
-
-    values: dict[str, Any]
-    is_new: bool = False
-    dirty: bool = False
-
-    @property
-    def member_id(self) -> int:
-        return int(self.values["member_id"])
-
-    @property
-    def is_account(self) -> bool:
-        return self.values["external_id"] is not None
-
-    def put(self, **changes: Any) -> bool:
-        """Set values; answers whether any of them differs."""
-        differs = [name for name, value in changes.items() if self.values[name] != value]
-        for name in differs:
-            self.values[name] = changes[name]
-        self.dirty |= bool(differs)
-        return bool(differs)
-
-    def row(self) -> tuple[Any, ...]:
-        return tuple(self.values[name] for name in COLUMNS)
-
-
-class MemberBook:
-    """The members of one page. `load…` reads all that may be meant, `account`/`for_order` decide, `write` writes once."""
+class MemberBook(MemberRows):
+    """The members of one page. `load…` reads all that may be meant, `take_account`/`for_order` decide, `write` writes once."""
 
     def __init__(self, connection: Connection, shop: Shop, now: datetime) -> None:
-        self._connection = connection
-        self._shop = shop
-        self._now = now
-        self._at = to_micros(now)
+        super().__init__(connection, shop, now)
         self._days = Days(shop)
-        self._members: dict[int, Member] = {}
-        self._accounts: dict[str, Member] = {}
-        # By kind and value: the members that hold it, with the rank of their claim.
-        self._claims: dict[str, defaultdict[str, dict[int, int]]] = {
-            kind: defaultdict(dict) for kind in ("email", "phone", "guest")
-        }
-        self._new_claims: dict[tuple[str, str, int], int] = {}
-        self._tags: dict[int, tuple[str, ...]] = {}
-        self._statements: list[consent.Statement] = []
-        self._merges: list[tuple[int, int]] = []
         self.counts = Written()
 
-    # Reading.
+    # What may be meant.
 
     def load_accounts(self, records: Iterable[MemberRecord]) -> None:
         """Read what a page of accounts may touch: the accounts themselves and whoever holds their addresses."""
@@ -133,35 +63,6 @@ class MemberBook:
         self._load_claims(emails, phones, [order.external_id for order in guests])
         self._load_members(held)
 
-    def _load_by_external(self, external_ids: Iterable[str]) -> None:
-        wanted = {value for value in external_ids if value} - self._accounts.keys()
-        self._take_rows(
-            bulk.select_in(self._connection, f"{_SELECT}external_id IN ({_MARKS})", (self._shop.shop_id,), wanted)
-        )
-
-    def _load_claims(self, emails: Iterable[str], phones: Iterable[str], guests: Iterable[str]) -> None:
-        sql = "SELECT value, member_id, rank FROM identities WHERE shop_id = ? AND kind = ? AND value IN ({marks})"
-        meant: set[int] = set()
-        for kind, values in (("email", emails), ("phone", phones), ("guest", guests)):
-            wanted = {value for value in values if value}
-            for value, member_id, rank in bulk.select_in(self._connection, sql, (self._shop.shop_id, kind), wanted):
-                self._claims[kind][value][member_id] = rank
-                meant.add(member_id)
-        self._load_members(meant)
-
-    def _load_members(self, member_ids: Iterable[int]) -> None:
-        wanted = {value for value in member_ids if value} - self._members.keys()
-        self._take_rows(
-            bulk.select_in(self._connection, f"{_SELECT}member_id IN ({_MARKS})", (self._shop.shop_id,), wanted)
-        )
-
-    def _take_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        for row in rows:
-            member = Member(dict(zip(COLUMNS, row, strict=True)))
-            self._members[member.member_id] = member
-            if member.is_account:
-                self._accounts[member.values["external_id"]] = member
-
     # Deciding.
 
     def take_account(self, record: MemberRecord) -> Member:
@@ -180,10 +81,7 @@ class MemberBook:
         # A row made from an order before its account was seen has no fingerprint yet: to the merchant it is new.
         known = member is not None and member.values["fingerprint"] != ""
         if member is None:
-            member = self._guest_for(record) or self._make(record.external_id)
-            member.put(external_id=record.external_id)
-            self._accounts[record.external_id] = member
-        self._claim("account", record.external_id, member, OWN)
+            member = self._guest_becomes(record) or self._make(record.external_id)
         self._describe(member, record, mark)
         self._take_over_guests(member, record)
         self.counts.changed += known
@@ -197,8 +95,6 @@ class MemberBook:
             member = self._accounts.get(order.member_external_id)
             if member is None:
                 member = self._make(order.member_external_id)
-                self._accounts[order.member_external_id] = member
-                self._claim("account", order.member_external_id, member, OWN)
                 if contact is not None:
                     self._describe(member, contact, "")
             elif contact is not None:
@@ -213,11 +109,7 @@ class MemberBook:
         """The account of that id, made bare when it is not known yet; None without an id."""
         if not external_id:
             return None
-        member = self._accounts.get(external_id)
-        if member is None:
-            member = self._accounts[external_id] = self._make(external_id)
-            self._claim("account", external_id, member, OWN)
-        return member
+        return self._accounts.get(external_id) or self._make(external_id)
 
     def _guest_of(self, order: OrderRecord, contact: MemberRecord | None, held: int | None) -> Member | None:
         if contact is None:
@@ -259,6 +151,15 @@ class MemberBook:
         ]
         return self._members[holders[0]] if len(holders) == 1 else None
 
+    def _guest_becomes(self, record: MemberRecord) -> Member | None:
+        """The guest whose row the new account takes over."""
+        member = self._guest_for(record)
+        if member is not None:
+            member.become_account(record.external_id)
+            self._accounts[record.external_id] = member
+            self._claim("account", record.external_id, member, OWN)
+        return member
+
     def _guest_for(self, record: MemberRecord) -> Member | None:
         email = email_key(record.email)
         if email:
@@ -280,39 +181,20 @@ class MemberBook:
     def _remove(self, record: MemberRecord, member: Member | None, mark: str) -> Member:
         if member is None:
             member = self._make(record.external_id)
-            self._accounts[record.external_id] = member
         member.put(state="deleted", updated_at=micros(record.updated_at), fingerprint=mark, changed_at=self._at)
         self.counts.removed += 1
         return member
 
     # Changing.
 
-    def _make(self, external_id: str | None) -> Member:
-        values: dict[str, Any] = dict.fromkeys(COLUMNS)
-        values |= dict.fromkeys(("email", "phone", "first_name", "last_name", "locale", "timezone", "country"), "")
-        values |= {
-            "shop_id": self._shop.shop_id,
-            "member_id": new_id(),
-            "external_id": external_id,
-            "state": "active",
-            "zone": self._shop.timezone,
-            "attributes": "{}",
-            "first_seen_at": self._at,
-            "changed_at": self._at,
-            "fingerprint": "",
-        }
-        member = Member(values, is_new=True)
-        self._members[member.member_id] = member
-        return member
-
     def _describe(self, member: Member, told: MemberRecord, mark: str, at: datetime | None = None) -> None:
         """All that a record tells of its own person. Names, language, country and birthday stay when it tells none."""
         values = member.values
         email = email_key(told.email)
-        country = told.country.upper() or values["country"]
+        country = told.country or values["country"]
         phone = phone_key(told.phone, country)
         if values["email"] and values["email"] != email:
-            self._claim("email", values["email"], member, FORMER, weaken=True)
+            self._claim("email", values["email"], member, OTHER, weaken=True)
         changes: dict[str, Any] = {
             "state": "active",
             "email": email,
@@ -334,7 +216,7 @@ class MemberBook:
             changes["fingerprint"] = mark
         member.put(**changes)
         self._place(member, told)
-        for address, rank in ((email, OWN), *((email_key(other), FORMER) for other in told.other_emails)):
+        for address, rank in ((email, OWN), *((email_key(other), OTHER) for other in told.other_emails)):
             if address:
                 self._claim("email", address, member, rank)
         if phone:
@@ -346,14 +228,11 @@ class MemberBook:
 
     def _fill(self, member: Member, contact: MemberRecord) -> None:
         """What an order tells of an account that the account does not; e-mail and phone are the account's own to tell."""
-        told = {
-            "first_name": contact.first_name,
-            "last_name": contact.last_name,
-            "locale": contact.locale,
-            "country": contact.country.upper(),
-        }
-        member.put(**{name: value for name, value in told.items() if value and not member.values[name]})
-        self._place(member, contact, only_missing=True)
+        values = member.values
+        told = {name: told for name in _FILLED if not values[name] and (told := getattr(contact, name))}
+        if told or (contact.birth_month is not None and values["birth_md"] is None):
+            member.put(**told)
+            self._place(member, contact, only_missing=True)
 
     def _place(self, member: Member, told: MemberRecord, only_missing: bool = False) -> None:
         """Birthday and zone; `changed_at` moves with either, for triggers depend on both."""
@@ -365,16 +244,6 @@ class MemberBook:
         moved = member.put(zone=zone) or moved
         if moved:
             member.put(changed_at=self._at)
-
-    def _claim(self, kind: str, value: str, member: Member, rank: int, weaken: bool = False) -> None:
-        if kind != "account":
-            holders = self._claims[kind][value]
-            if not weaken and holders.get(member.member_id, 9) <= rank:
-                return
-            holders[member.member_id] = rank
-        elif not (member.is_new or member.dirty):
-            return
-        self._new_claims[kind, value, member.member_id] = rank
 
     def _say(self, member: Member, told: tuple[ConsentRecord, ...]) -> None:
         for said in told:
@@ -390,59 +259,3 @@ class MemberBook:
                     said.proof,
                 )
             )
-
-    # Writing.
-
-    def write(self) -> None:
-        """Write new and changed members, their identities, tags and consents, then make guests one with their accounts."""
-        connection, shop_id = self._connection, self._shop.shop_id
-        new = [member.row() for member in self._members.values() if member.is_new]
-        bulk.insert_rows(connection, members, COLUMNS, new)
-        changed = [member for member in self._members.values() if member.dirty and not member.is_new]
-        columns = (*COLUMNS[2:], "shop_id", "member_id")
-        bulk.update_rows(
-            connection,
-            members,
-            columns,
-            ("shop_id", "member_id"),
-            [tuple(member.values[name] for name in columns) for member in changed],
-        )
-        for member in self._members.values():
-            member.is_new = member.dirty = False
-        rows = sorted((shop_id, kind, value, holder, rank) for (kind, value, holder), rank in self._new_claims.items())
-        bulk.upsert_rows(
-            connection,
-            identities,
-            ("shop_id", "kind", "value", "member_id", "rank"),
-            ("shop_id", "kind", "value", "member_id"),
-            "rank = excluded.rank",
-            rows,
-        )
-        self._new_claims.clear()
-        self._write_tags()
-        consent.record_all(connection, shop_id, self._statements, self._now)
-        self._statements.clear()
-        for guest, account in self._merges:
-            merge(connection, shop_id, guest, account, self._now)
-        self._merges.clear()
-
-    def _write_tags(self) -> None:
-        if not self._tags:
-            return
-        sql = "SELECT member_id, tag FROM member_tags WHERE shop_id = ? AND member_id IN ({marks})"
-        present: defaultdict[int, set[str]] = defaultdict(set)
-        for member_id, tag in bulk.select_in(self._connection, sql, (self._shop.shop_id,), self._tags):
-            present[member_id].add(tag)
-        added = []
-        for member_id, tags in self._tags.items():
-            wanted = {tag for tag in tags if tag}
-            added += [(self._shop.shop_id, member_id, tag) for tag in sorted(wanted - present[member_id])]
-            gone = present[member_id] - wanted
-            bulk.execute_in(
-                self._connection,
-                "DELETE FROM member_tags WHERE shop_id = ? AND member_id = ? AND tag IN ({marks})",
-                (self._shop.shop_id, member_id),
-                gone,
-            )
-        bulk.insert_rows(self._connection, member_tags, ("shop_id", "member_id", "tag"), added)
-        self._tags.clear()

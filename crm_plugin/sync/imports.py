@@ -13,11 +13,14 @@ import yaml
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.errors import InvalidInput
-from crm_plugin.records import OrderRecord, Page, RefundRecord, Stream
+from crm_plugin.records import OrderRecord, Page, RefundRecord
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync.pull import Progress, write_pages
-from crm_plugin.sync.written import Written
+from crm_plugin.sync.batch import groups, write_group
+from crm_plugin.sync.pull import Progress
+
+# A file's pages are at hand, so more of them are written at once than of a store's.
+PAGES = 20
 
 
 @dataclass(slots=True)
@@ -33,6 +36,15 @@ class ImportReport:
     new: int = 0
     changed: int = 0
     same: int = 0
+
+    def take(self, page: Page) -> None:
+        """Count what a page of the file held."""
+        self.problems += len(page.problems)
+        self.skipped += page.skipped
+        for record in page.records:
+            self.orders += isinstance(record, OrderRecord)
+            self.refunds += isinstance(record, RefundRecord)
+            self.lines += len(record.lines) if isinstance(record, OrderRecord) else 0
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -77,30 +89,28 @@ def import_file(
     report = ImportReport()
     seen: set[str] = set()
 
-    def note(page: Page, written: Written) -> None:
-        report.problems += len(page.problems)
-        report.skipped += page.skipped
+    for group in groups(file.file_pages(), PAGES):
+        with db.write() as connection:
+            written = write_group(connection, shop, group, now)
         report.new += written.new
         report.changed += written.changed
         report.same += written.same
-        for record in page.records:
-            if page.stream is Stream.MEMBERS:
-                seen.add(record.external_id)
-            elif isinstance(record, OrderRecord):
-                report.orders += 1
-                report.lines += len(record.lines)
-                seen.add(record.member_external_id)
-            elif isinstance(record, RefundRecord):
-                report.refunds += 1
-                seen.add(record.member_external_id)
+        for page in group:
+            report.take(page)
+            seen |= _members_of(page)
         if progress is not None:
-            progress(Progress(file.kind, int(page.next_cursor), file.rows))
-
-    write_pages(db, shop, file.file_pages(), now=now, each=note)
+            progress(Progress(file.kind, int(group[-1].next_cursor), file.rows))
     seen.discard("")
     report.lines += file.refund_lines
     report.members = len(seen)
     return report
+
+
+def _members_of(page: Page) -> set[str]:
+    return {
+        record.member_external_id if isinstance(record, (OrderRecord, RefundRecord)) else record.external_id
+        for record in page.records
+    }
 
 
 def _file(shop: Shop, path: Path, mapping: Mapping[str, Any]) -> FileStorefront:

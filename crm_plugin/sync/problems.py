@@ -59,18 +59,11 @@ def keep(connection: Connection, shop_id: int, found: Iterable[RecordProblem], n
 
 def resolve(connection: Connection, shop_id: int, stream: Stream, external_ids: Iterable[str]) -> None:
     """Close the problems of records that have been read since."""
-    columns = problems.c
-    still = select(columns.external_id).where(
-        columns.shop_id == shop_id, columns.stream == stream.value, columns.state == "open"
-    )
-    waiting = {external_id for (external_id,) in connection.execute(still)}
-    read = waiting.intersection(external_ids) if waiting else set()
-    if read:
-        connection.execute(
-            update(problems)
-            .where(columns.shop_id == shop_id, columns.stream == stream.value, columns.external_id.in_(read))
-            .values(state="resolved")
-        )
+    still = "SELECT external_id FROM problems WHERE shop_id = ? AND stream = ? AND state = 'open'"
+    waiting = {row[0] for row in bulk.execute(connection, still, (shop_id, stream.value))}
+    if waiting:
+        closed = "UPDATE problems SET state = 'resolved' WHERE shop_id = ? AND stream = ? AND external_id IN ({marks})"
+        bulk.execute_in(connection, closed, (shop_id, stream.value), waiting.intersection(external_ids))
 
 
 def open_problems(connection: Connection, shop_id: int, limit: int = 1000) -> list[Row[Any]]:

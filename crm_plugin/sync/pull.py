@@ -1,9 +1,9 @@
-"""Pulling a storefront: each page is written with the cursor after it, in one transaction, so a kill costs at most one page."""
+"""Pulling a storefront: pages are written with the cursor after them, in one transaction, so a kill costs at most two seconds of them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,8 +17,8 @@ from crm_plugin.store import bulk, shops, sync_state
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import problems
-from crm_plugin.sync.upsert import lock, write_page
+from crm_plugin.sync.batch import groups, write_group
+from crm_plugin.sync.upsert import lock
 from crm_plugin.sync.written import Written
 
 _log = logging.getLogger(__name__)
@@ -84,12 +84,12 @@ def sync_shop(
         report.streams[stream.value] = done = StreamReport()
         cursor = _begin(db, shop, stream, now, full=full)
         try:
-            for page in storefront.pages(stream, cursor):
+            for group in groups(storefront.pages(stream, cursor)):
                 with db.write() as connection:
-                    written = _keep(connection, shop, page, done, now)
+                    written = _keep(connection, shop, group, done, now)
                 done.written.add(written)
                 if progress is not None:
-                    progress(Progress(stream.value, done.records, page.total))
+                    progress(Progress(stream.value, done.records, group[-1].total))
         except CrmError as error:
             _stopped(db, shop, stream, error, now)
             raise
@@ -98,23 +98,16 @@ def sync_shop(
     return report
 
 
-def _write(connection: Connection, shop: Shop, page: Page, now: datetime) -> Written:
-    """The page's records, its problems, and the end of problems that its records were."""
-    written = write_page(connection, shop, page, now)
-    problems.keep(connection, shop.shop_id, page.problems, now)
-    problems.resolve(connection, shop.shop_id, page.stream, (record.external_id for record in page.records))
-    return written
-
-
-def _keep(connection: Connection, shop: Shop, page: Page, done: StreamReport, now: datetime) -> Written:
-    written = _write(connection, shop, page, now)
-    done.pages += 1
-    done.records += len(page.records) + len(page.problems)
-    done.problems += len(page.problems)
-    connection.execute(
-        update(sync_state)
-        .where(sync_state.c.shop_id == shop.shop_id, sync_state.c.stream == page.stream.value)
-        .values(cursor=page.next_cursor, done=done.records, total=page.total, updated_at=now)
+def _keep(connection: Connection, shop: Shop, group: list[Page], done: StreamReport, now: datetime) -> Written:
+    written = write_group(connection, shop, group, now)
+    done.pages += len(group)
+    done.problems += sum(len(page.problems) for page in group)
+    done.records += sum(len(page.records) + len(page.problems) for page in group)
+    last = group[-1]
+    bulk.execute(
+        connection,
+        "UPDATE sync_state SET cursor = ?, done = ?, total = ?, updated_at = ? WHERE shop_id = ? AND stream = ?",
+        (last.next_cursor, done.records, last.total, to_micros(now), shop.shop_id, last.stream.value),
     )
     return written
 
@@ -170,32 +163,3 @@ def _set_status(db: Database, shop: Shop, status: str, detail: str) -> None:
         connection.execute(
             update(shops).where(shops.c.shop_id == shop.shop_id).values(status=status, status_detail=detail)
         )
-
-
-def write_pages(
-    db: Database,
-    shop: Shop,
-    pages: Iterator[Page],
-    *,
-    now: datetime,
-    each: Callable[[Page, Written], None],
-    per_transaction: int = 20,
-) -> None:
-    """Write pages that are at hand (a file), several in one transaction; `each` hears of every page once it is kept."""
-    group: list[Page] = []
-    for page in pages:
-        group.append(page)
-        if len(group) >= per_transaction:
-            _write_group(db, shop, group, now, each)
-            group = []
-    if group:
-        _write_group(db, shop, group, now, each)
-
-
-def _write_group(
-    db: Database, shop: Shop, group: list[Page], now: datetime, each: Callable[[Page, Written], None]
-) -> None:
-    with db.write() as connection:
-        kept = [_write(connection, shop, page, now) for page in group]
-    for page, written in zip(group, kept, strict=True):
-        each(page, written)

@@ -16,7 +16,8 @@ from crm_plugin.store import bulk, refunds
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.facts import FactsDelta, RefundPart
-from crm_plugin.sync.identity import Member, MemberBook
+from crm_plugin.sync.identity import MemberBook
+from crm_plugin.sync.member_rows import Member
 from crm_plugin.sync.values import Days, Money, fingerprint, micros
 from crm_plugin.sync.written import Written, latest
 

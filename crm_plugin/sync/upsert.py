@@ -24,7 +24,8 @@ from crm_plugin.store import bulk, order_lines, orders
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.facts import FactsDelta, OrderPart
-from crm_plugin.sync.identity import Member, MemberBook
+from crm_plugin.sync.identity import MemberBook
+from crm_plugin.sync.member_rows import Member
 from crm_plugin.sync.products import write_products
 from crm_plugin.sync.refunds import RefundRows, Refunds
 from crm_plugin.sync.values import Days, Money, fingerprint, micros, share
@@ -37,7 +38,9 @@ def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) ->
     if page.stream is Stream.MEMBERS:
         return write_members(connection, shop, page.records, now)  # type: ignore[arg-type]
     if page.stream is Stream.ORDERS:
-        return _Orders(connection, shop, now).write(page.records)  # type: ignore[arg-type]
+        written = _Orders(connection, shop, now).write(page.records)  # type: ignore[arg-type]
+        _count_rows_once(connection)
+        return written
     if page.stream is Stream.REFUNDS:
         return Refunds(connection, shop, now).write(page.records)  # type: ignore[arg-type]
     return write_products(connection, shop, page.records)  # type: ignore[arg-type]
@@ -46,7 +49,23 @@ def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) ->
 def lock(connection: Connection, shop_id: int) -> None:
     """One writer of a shop's members and orders at a time, until the end of the transaction. SQLite has but one writer anyway."""
     if connection.dialect.name == "postgresql":
-        bulk.execute(connection, "SELECT pg_advisory_xact_lock(?)", (shop_id,))
+        # Writers find rows by key alone; a plan made while a table is small would read all of it for ever after (see below).
+        bulk.execute(
+            connection, "SELECT pg_advisory_xact_lock(?), set_config('enable_seqscan', 'off', true)", (shop_id,)
+        )
+
+
+def _count_rows_once(connection: Connection) -> None:
+    """Tell PostgreSQL how large the tables are after the very first page of orders.
+
+    It plans its foreign key checks once a session. Without figures all indexes that begin with the shop look alike to it, and it may
+    read every order of the shop for each line written: a first load then grows with the square of its length.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    known = bulk.execute(connection, "SELECT reltuples FROM pg_class WHERE oid = 'orders'::regclass").scalar_one()
+    if known <= 0:
+        bulk.execute(connection, "ANALYZE members, identities, orders, order_lines, refunds, member_facts")
 
 
 def write_members(connection: Connection, shop: Shop, records: Sequence[MemberRecord], now: datetime) -> Written:

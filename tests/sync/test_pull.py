@@ -123,11 +123,21 @@ def test_problem_is_kept_once_and_retried(db: Database, shop: Shop) -> None:
 
 
 def test_record_read_later_closes_its_problem(db: Database, shop: Shop) -> None:
-    storefront = Paged()
-    storefront.problem = RecordProblem(Stream.ORDERS, "o4", "No total.", "bad")
-    sync_shop(db, shop, storefront, now=NOON)
+    broken = Paged(breaks_at=3)
+    broken.problem = RecordProblem(Stream.ORDERS, "o4", "No total.", "bad")
+    with pytest.raises(TransientError):
+        sync_shop(db, shop, broken, now=NOON)
+    sync_shop(db, shop, Paged(), now=NOON)
     with db.read() as connection:
         assert connection.execute(select(problems.c.state)).scalar_one() == "resolved"
+
+
+def test_last_telling_of_a_group_decides(db: Database, shop: Shop) -> None:
+    storefront = Paged()
+    storefront.problem = RecordProblem(Stream.ORDERS, "o4", "No total.", "bad")
+    assert sync_shop(db, shop, storefront, now=NOON).problems == 1
+    with db.read() as connection:
+        assert connection.execute(select(problems)).all() == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,223 @@
+"""Rows of members and of what they are found by: read once for a page, held while it is decided whom it means, written once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from crm_plugin.ids import new_id
+from crm_plugin.store import bulk, consent, identities, member_tags, members
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync.merge import merge
+
+OWN, OTHER = 0, 1
+
+COLUMNS = (
+    "shop_id",
+    "member_id",
+    "external_id",
+    "state",
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "locale",
+    "timezone",
+    "zone",
+    "country",
+    "birth_year",
+    "birth_md",
+    "joined_at",
+    "joined_on",
+    "attributes",
+    "updated_at",
+    "first_seen_at",
+    "changed_at",
+    "fingerprint",
+)
+_MARKS = "{marks}"
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM members WHERE shop_id = ? AND "  # noqa: S608
+
+
+class Member:
+    """One row of `members`, as stored, with what is to be written of it. Most are only pointed at, so names come when asked for."""
+
+    __slots__ = ("_row", "_values", "dirty", "is_account", "is_new", "member_id")
+
+    def __init__(self, row: bulk.Row, *, is_new: bool = False) -> None:
+        self._row = row
+        self._values: dict[str, Any] | None = None
+        self.member_id: int = row[1]
+        self.is_account = row[2] is not None
+        self.is_new = is_new
+        self.dirty = False
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The row by name."""
+        if self._values is None:
+            self._values = dict(zip(COLUMNS, self._row, strict=True))
+        return self._values
+
+    def put(self, **changes: Any) -> bool:
+        """Set values; answers whether any of them differs."""
+        values, differs = self.values, False
+        for name, value in changes.items():
+            if values[name] != value:
+                values[name] = value
+                differs = True
+        self.dirty |= differs
+        return differs
+
+    def become_account(self, external_id: str) -> None:
+        """From now on the store's account of that id."""
+        self.put(external_id=external_id)
+        self.is_account = True
+
+    def row(self) -> bulk.Row:
+        """The row as it is to be written."""
+        return tuple(self.values.values())
+
+
+class MemberRows:
+    """All members that a page may mean, by id, by account and by address; what is put into them is written by `write`."""
+
+    def __init__(self, connection: Connection, shop: Shop, now: datetime) -> None:
+        self._connection = connection
+        self._shop = shop
+        self._now = now
+        self._at = to_micros(now)
+        self._members: dict[int, Member] = {}
+        self._accounts: dict[str, Member] = {}
+        # By kind and value: the members that hold it, with the rank of their claim.
+        self._claims: dict[str, defaultdict[str, dict[int, int]]] = {
+            kind: defaultdict(dict) for kind in ("email", "phone", "guest")
+        }
+        self._new_claims: dict[tuple[str, str, int], int] = {}
+        self._tags: dict[int, tuple[str, ...]] = {}
+        self._statements: list[consent.Statement] = []
+        self._merges: list[tuple[int, int]] = []
+
+    # Reading.
+
+    def _load_by_external(self, external_ids: Iterable[str]) -> None:
+        wanted = {value for value in external_ids if value} - self._accounts.keys()
+        self._take_rows(
+            bulk.select_in(self._connection, f"{_SELECT}external_id IN ({_MARKS})", (self._shop.shop_id,), wanted)
+        )
+
+    def _load_claims(self, emails: Iterable[str], phones: Iterable[str], guests: Iterable[str]) -> None:
+        sql = "SELECT value, member_id, rank FROM identities WHERE shop_id = ? AND kind = ? AND value IN ({marks})"
+        meant: set[int] = set()
+        for kind, values in (("email", emails), ("phone", phones), ("guest", guests)):
+            wanted = {value for value in values if value}
+            for value, member_id, rank in bulk.select_in(self._connection, sql, (self._shop.shop_id, kind), wanted):
+                self._claims[kind][value][member_id] = rank
+                meant.add(member_id)
+        self._load_members(meant)
+
+    def _load_members(self, member_ids: Iterable[int]) -> None:
+        wanted = {value for value in member_ids if value} - self._members.keys()
+        self._take_rows(
+            bulk.select_in(self._connection, f"{_SELECT}member_id IN ({_MARKS})", (self._shop.shop_id,), wanted)
+        )
+
+    def _take_rows(self, rows: Iterable[bulk.Row]) -> None:
+        for row in rows:
+            member = self._members[row[1]] = Member(row)
+            if member.is_account:
+                self._accounts[row[2]] = member
+
+    # Changing.
+
+    def _make(self, external_id: str | None) -> Member:
+        values: dict[str, Any] = dict.fromkeys(COLUMNS)
+        values |= dict.fromkeys(("email", "phone", "first_name", "last_name", "locale", "timezone", "country"), "")
+        values |= {
+            "shop_id": self._shop.shop_id,
+            "member_id": new_id(),
+            "external_id": external_id,
+            "state": "active",
+            "zone": self._shop.timezone,
+            "attributes": "{}",
+            "first_seen_at": self._at,
+            "changed_at": self._at,
+            "fingerprint": "",
+        }
+        member = Member(tuple(values.values()), is_new=True)
+        self._members[member.member_id] = member
+        if external_id is not None:
+            self._accounts[external_id] = member
+            self._claim("account", external_id, member, OWN)
+        return member
+
+    def _claim(self, kind: str, value: str, member: Member, rank: int, weaken: bool = False) -> None:
+        if kind != "account":
+            holders = self._claims[kind][value]
+            if not weaken and holders.get(member.member_id, 9) <= rank:
+                return
+            holders[member.member_id] = rank
+        elif not (member.is_new or member.dirty):
+            return
+        self._new_claims[kind, value, member.member_id] = rank
+
+    # Writing.
+
+    def write(self) -> None:
+        """Write new and changed members, their identities, tags and consents, then make guests one with their accounts."""
+        connection, shop_id = self._connection, self._shop.shop_id
+        new = [member.row() for member in self._members.values() if member.is_new]
+        bulk.insert_rows(connection, members, COLUMNS, new)
+        changed = [member for member in self._members.values() if member.dirty and not member.is_new]
+        columns = (*COLUMNS[2:], "shop_id", "member_id")
+        bulk.update_rows(
+            connection,
+            members,
+            columns,
+            ("shop_id", "member_id"),
+            [tuple(member.values[name] for name in columns) for member in changed],
+        )
+        for member in self._members.values():
+            member.is_new = member.dirty = False
+        rows = sorted((shop_id, kind, value, holder, rank) for (kind, value, holder), rank in self._new_claims.items())
+        bulk.upsert_rows(
+            connection,
+            identities,
+            ("shop_id", "kind", "value", "member_id", "rank"),
+            ("shop_id", "kind", "value", "member_id"),
+            "rank = excluded.rank",
+            rows,
+        )
+        self._new_claims.clear()
+        self._write_tags()
+        consent.record_all(connection, shop_id, self._statements, self._now)
+        self._statements.clear()
+        for guest, account in self._merges:
+            merge(connection, shop_id, guest, account, self._now)
+        self._merges.clear()
+
+    def _write_tags(self) -> None:
+        if not self._tags:
+            return
+        sql = "SELECT member_id, tag FROM member_tags WHERE shop_id = ? AND member_id IN ({marks})"
+        present: defaultdict[int, set[str]] = defaultdict(set)
+        for member_id, tag in bulk.select_in(self._connection, sql, (self._shop.shop_id,), self._tags):
+            present[member_id].add(tag)
+        added = []
+        for member_id, tags in self._tags.items():
+            wanted = {tag for tag in tags if tag}
+            added += [(self._shop.shop_id, member_id, tag) for tag in sorted(wanted - present[member_id])]
+            gone = present[member_id] - wanted
+            bulk.execute_in(
+                self._connection,
+                "DELETE FROM member_tags WHERE shop_id = ? AND member_id = ? AND tag IN ({marks})",
+                (self._shop.shop_id, member_id),
+                gone,
+            )
+        bulk.insert_rows(self._connection, member_tags, ("shop_id", "member_id", "tag"), added)
+        self._tags.clear()
