@@ -16,10 +16,11 @@ from crm_plugin.jobs import runs
 from crm_plugin.jobs.runs import Run
 from crm_plugin.rules import tiers
 from crm_plugin.runtime import Runtime
-from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import connect, imports, problems, pull
-from crm_plugin.touchpoints import recipes
+from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.sync import connect, facts, imports, problems, pull
+from crm_plugin.touchpoints import program, recipes
 from crm_plugin.touchpoints.dispatch import dispatch_shop
+from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import recover_shop
 
@@ -42,7 +43,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """What one round did. `tiers` is None when the levels were looked at that day already."""
+    """What one round did.
+
+    `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already.
+    """
 
     at: datetime
     recovered: dict[str, int]
@@ -120,9 +124,22 @@ def retry_problems(
             storefront.close()
 
 
+def load_program(runtime: Runtime, shop: Shop, document: Mapping[str, Any], *, actor: str) -> dict[str, Any]:
+    """Make a shop's programme what the document says; with new exchange rates all sums are counted anew.
+
+    Raises: InvalidInput, RuleError; nothing is written then.
+    """
+    now = runtime.clock.now()
+    with runtime.db.write() as connection:
+        report = program.load(connection, shop, document, now, actor=actor)
+        if report.rates_changed:
+            facts.rebuild(connection, shop_by_id(connection, shop.shop_id), now)
+    return report.as_dict()
+
+
 def tick(runtime: Runtime, shop: Shop, at: datetime) -> TickReport:
     """One round: settle what a crash left, levels once a local day, plan what has fallen due, send what may leave."""
-    recovered = recover_shop(runtime.db, shop, at)
+    recovered = {**recover_shop(runtime.db, shop, at), **match_early(runtime.db, shop, at)}
     moved = daily_tiers(runtime, shop, at)
     planned = plan_shop(runtime.db, shop, at)
     sent = dispatch_shop(runtime.db, runtime.box, shop, at, public_url=runtime.config.public_url)

@@ -1,0 +1,8 @@
+"""The command line: answers on stdout (`--json` for machines), progress on stderr, errors that say what to do and exit code 1."""
+
+from __future__ import annotations
+
+from crm_plugin.cli import asking, sending, serving, stores
+from crm_plugin.cli.common import main
+
+__all__ = ["asking", "main", "sending", "serving", "stores"]

@@ -1,0 +1,89 @@
+"""Commands that ask: rule, tiers, member."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from crm_plugin import rules
+from crm_plugin.analytics import members
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, as_of_option, day_of, main, opened_shop
+from crm_plugin.rules import tiers
+
+
+@main.group()
+def rule() -> None:
+    """Ask who a rule is true for."""
+
+
+@rule.command("count")
+@click.argument("name")
+@click.argument("expression")
+@as_of_option
+@as_json_option
+def rule_count(name: str, expression: str, as_of: str | None, as_json: bool) -> None:
+    """How many members."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        day = day_of(found, runtime, as_of)
+        count = rules.count(connection, found, expression, day)
+    answer({"count": count, "as_of": day.isoformat()} if as_json else count, as_json)
+
+
+@rule.command("list")
+@click.argument("name")
+@click.argument("expression")
+@as_of_option
+@click.option("--limit", default=20, show_default=True)
+@as_json_option
+def rule_list(name: str, expression: str, as_of: str | None, limit: int, as_json: bool) -> None:
+    """Which members."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        rows = rules.sample(connection, found, expression, day_of(found, runtime, as_of), limit)
+        told = [dict(row._mapping) for row in rows]
+    answer(told, as_json)
+
+
+@main.group("tiers")
+def tiers_() -> None:
+    """Tiers by rule."""
+
+
+@tiers_.command("apply")
+@click.argument("name")
+@as_of_option
+@as_json_option
+def tiers_apply(name: str, as_of: str | None, as_json: bool) -> None:
+    """Bring every member to the level they have earned."""
+    with opened_shop(name) as (runtime, found):
+        day = day_of(found, runtime, as_of)
+        report = tiers.apply(runtime.db, found, as_of=day, now=runtime.clock.now(), actor=ACTOR)
+    answer(report.as_dict(), as_json)
+
+
+@main.command()
+@click.argument("name")
+@click.argument("who", metavar="ID")
+@as_of_option
+@as_json_option
+def member(name: str, who: str, as_of: str | None, as_json: bool) -> None:
+    """Everything about one member, by our id, the store's id, an e-mail address or a phone number."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        member_id = members.find(connection, found, who)
+        told = members.profile(connection, found, member_id, day_of(found, runtime, as_of)).as_dict()
+    if as_json:
+        answer(told, True)
+        return
+    for key, value in told.items():
+        _section(key, value)
+
+
+def _section(key: str, value: Any) -> None:
+    """One part of a profile: lists below their name, one line an entry."""
+    if not isinstance(value, (list, tuple)):
+        answer({key: value}, False)
+        return
+    click.echo(f"{key}:")
+    for entry in value:
+        line = " · ".join(f"{name} {told}" for name, told in entry.items() if told not in (None, "", [], {}, ()))
+        click.echo(f"  {line}" if isinstance(entry, dict) else f"  {entry}")

@@ -1,0 +1,194 @@
+"""What every command shares: the root, its errors, opening the database, answers and progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from crm_plugin import __version__
+from crm_plugin.clock import local_day, zone
+from crm_plugin.errors import ConfigError, CrmError, InvalidInput
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import migrate
+from crm_plugin.store.tenants import Shop, shop_named
+from crm_plugin.sync import pull
+
+stderr = Console(stderr=True)
+ACTOR = "cli"
+
+
+class Commands(click.Group):
+    """Turns errors into words (or JSON) and exit code 1, and Ctrl-C into exit code 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CrmError as error:
+            fail(error)
+        except SQLAlchemyError as error:
+            told = getattr(error, "orig", None) or error
+            fail(ConfigError(f"The database does not answer: {_one_line(told)}.", hint=_database_hint(str(told))))
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                # Whoever read our answer has read enough.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise SystemExit(0) from error
+            fail(ConfigError(f"{error.filename or 'A file'}: {error.strerror or error}."))
+        except KeyboardInterrupt:
+            stderr.print("Stopped. What was written is kept; the same command goes on from there.")
+            raise SystemExit(130) from None
+
+
+def fail(error: CrmError) -> None:
+    """Say what is wrong and end."""
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
+    else:
+        stderr.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    raise SystemExit(1)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _database_hint(told: str) -> str:
+    if "locked" in told:
+        return "Another command is writing to it: wait for it to end, then try again."
+    return "Check CRM_DATABASE_URL."
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__, prog_name="crm-plugin")
+def main() -> None:
+    """The CRM plugin for online stores."""
+    logging.basicConfig(
+        level=os.environ.get("CRM_LOG_LEVEL", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+as_of_option = click.option("--as-of", help="A day in the shop's zone; today when left out.")
+
+
+@contextmanager
+def opened() -> Iterator[Runtime]:
+    """The runtime with its database brought to the present schema."""
+    runtime = Runtime.open()
+    try:
+        if migrate.pending(runtime.db.engine):
+            migrate.upgrade(runtime.db.engine)
+        yield runtime
+    finally:
+        runtime.close()
+
+
+@contextmanager
+def opened_shop(name: str) -> Iterator[tuple[Runtime, Shop]]:
+    """The runtime and one shop. Raises: NotFound listing those there are."""
+    with opened() as runtime:
+        with runtime.db.read() as connection:
+            shop = shop_named(connection, name)
+        yield runtime, shop
+
+
+def day_of(shop: Shop, runtime: Runtime, as_of: str | None) -> date:
+    """The day that was asked for, or today in the shop's zone. Raises: InvalidInput."""
+    if as_of is None:
+        return local_day(runtime.clock.now(), shop.timezone)
+    try:
+        return date.fromisoformat(as_of)
+    except ValueError as error:
+        raise InvalidInput(f"{as_of!r} is not a day.", field="as_of", hint="Write it as 2026-11-24.") from error
+
+
+def instant_of(shop: Shop, runtime: Runtime, at: str | None) -> datetime:
+    """The instant that was asked for, in the shop's zone where it names none, or now. Raises: InvalidInput."""
+    if at is None:
+        return runtime.clock.now()
+    try:
+        told = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{at!r} is not an instant.", field="at", hint="Write it as 2026-11-24T10:00 or 2026-11-24T10:00+01:00."
+        ) from error
+    return told if told.tzinfo else told.replace(tzinfo=zone(shop.timezone))
+
+
+def answer(found: Any, as_json: bool) -> None:
+    """One answer: JSON, a table for a terminal, or plain lines."""
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False, default=_plain))
+    elif isinstance(found, Mapping):
+        for key, value in found.items():
+            nested = isinstance(value, (dict, list, tuple))
+            shown = json.dumps(value, ensure_ascii=False, default=_plain) if nested else value
+            click.echo(f"{key}: {shown}")
+    elif isinstance(found, list):
+        _rows(found)
+    else:
+        click.echo(found)
+
+
+def _rows(rows: list[Any]) -> None:
+    if not rows:
+        stderr.print("Nothing.")
+    elif sys.stdout.isatty():
+        table = Table(box=None, header_style="bold")
+        for key in rows[0]:
+            table.add_column(str(key), overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row.values()))
+        Console().print(table)
+    else:
+        for row in rows:
+            click.echo("\t".join(_cell(value) for value in row.values()))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else " ".join(str(value).split())
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    return str(value) if isinstance(value, (Decimal, Path)) else repr(value)
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """A bar on stderr that `sync` and `import` report to; nothing where stderr is no terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def note(told: pull.Progress) -> None:
+            task = tasks.get(told.stream)
+            if task is None:
+                task = tasks[told.stream] = bar.add_task(told.stream, total=told.total)
+            bar.update(task, completed=told.done, total=told.total)
+
+        yield note

@@ -1,0 +1,165 @@
+"""Commands that show: serve, link, demo, doctor. Pages and demo are imported when they are asked for: other commands start without."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crm_plugin.cli.common import answer, as_json_option, main, opened, stderr
+from crm_plugin.config import load_config
+from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.store import migrate
+from crm_plugin.store.tenants import Shop, all_shops
+from crm_plugin.sync import connect
+from crm_plugin.touchpoints import senders
+
+HOST, PORT = "127.0.0.1", 8000
+
+
+@main.command()
+@click.option("--port", default=PORT, show_default=True)
+@click.option("--host", default=HOST, show_default=True, help="0.0.0.0 to be reached from outside; the sign-in stays.")
+@click.option("--workers", default=2, show_default=True, help="Threads that work off jobs.")
+def serve(port: int, host: str, workers: int) -> None:
+    """Pages, clock and workers in one process; prints a link that signs you in."""
+    from crm_plugin.app import create_app
+    from crm_plugin.jobs.clock import Clock
+    from crm_plugin.jobs.queue import Queue
+    from crm_plugin.web.auth import sign_in_path
+    from crm_plugin.web.server import listening, wait_for_the_end
+
+    with opened() as runtime, ExitStack() as stack:
+        queue = Queue(runtime, workers)
+        stack.callback(queue.close)
+        url = stack.enter_context(listening(create_app(runtime, queue), host, port))
+        clock = Clock(runtime, queue)
+        stack.callback(clock.stop)
+        clock.start()
+        click.echo(f"Open {runtime.config.public_url or url}{sign_in_path(runtime)}")
+        stderr.print(
+            "The link works once, for 15 minutes; `crm-plugin link` gives another. Ctrl-C ends.", highlight=False
+        )
+        wait_for_the_end()
+        stderr.print("Ending: what runs is finished first.")
+
+
+@main.command()
+@click.option("--port", default=PORT, show_default=True, help="Where the server runs.")
+@as_json_option
+def link(port: int, as_json: bool) -> None:
+    """A fresh sign-in link for a server that runs."""
+    from crm_plugin.web.auth import sign_in_path
+
+    with opened() as runtime:
+        url = f"{runtime.config.public_url or f'http://{HOST}:{port}'}{sign_in_path(runtime)}"
+    answer({"link": url} if as_json else url, as_json)
+
+
+@main.command()
+@click.option("--port", default=PORT, show_default=True)
+@click.option("--members", default=3000, show_default=True, help="How many people the shop knows.")
+@click.option("--seed", default=7, show_default=True, help="Another number is another shop.")
+@click.option("--date", "on", help="The simulated day; today when left out.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Print the counts and end, with exit code 1 when something is wrong."
+)
+@as_json_option
+def demo(port: int, members: int, seed: int, on: str | None, only_check: bool, as_json: bool) -> None:
+    """A made-up shop, synced, tiered and written to through one day, with its pages."""
+    from crm_plugin.demo import run as demos
+    from crm_plugin.demo.check import check
+    from crm_plugin.web.server import wait_for_the_end
+
+    day = _day(on) or demos.today()
+    with ExitStack() as stack:
+        if only_check:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crm-demo-"))) / "demo"
+        else:
+            folder = load_config().data_dir / "demo"
+        running = stack.enter_context(
+            demos.run(
+                folder, members=members, seed=seed, on=day, port=port, say=lambda text: stderr.print(f"[dim]{text}[/]")
+            )
+        )
+        if only_check:
+            check(running)
+            report = running.report
+            answer(report.as_dict() if as_json else "\n".join(demos.summary(report)), as_json)
+            if report.wrong:
+                raise SystemExit(1)
+            return
+        answer(running.report.as_dict() if as_json else "\n".join(demos.summary(running.report)), as_json)
+        click.echo(f"Open {running.link}", err=as_json)
+        stderr.print("Ctrl-C ends the demo; the next one begins anew.", highlight=False)
+        wait_for_the_end()
+
+
+def _day(on: str | None) -> date | None:
+    try:
+        return date.fromisoformat(on) if on else None
+    except ValueError as error:
+        raise InvalidInput(f"{on!r} is not a day.", field="date", hint="Write it as 2026-11-24.") from error
+
+
+@main.command()
+@as_json_option
+def doctor(as_json: bool) -> None:
+    """Check settings, database, connected stores and senders, and say what to do."""
+    found: list[dict[str, str]] = []
+    with opened() as runtime:
+        with runtime.db.read() as connection:
+            shops = all_shops(connection)
+        for one in shops:
+            found += _store(runtime, one) + _senders(runtime, one)
+        revision, kind = migrate.current(runtime.db.engine), runtime.db.engine.dialect.name
+        if not runtime.config.public_url:
+            found.append(
+                _problem(
+                    "",
+                    "There is no public address: marketing e-mail cannot carry its unsubscribe link, so it waits.",
+                    "Set CRM_PUBLIC_URL to the address customers reach this server under.",
+                )
+            )
+    names = [one.name for one in shops]
+    if as_json:
+        answer({"database": kind, "revision": revision, "shops": names, "problems": found}, True)
+        return
+    click.echo(f"Database: {kind}, revision {revision}")
+    click.echo(f"Shops: {', '.join(names) or 'none yet; add one with `crm-plugin shop add`'}")
+    for told in found:
+        click.echo(f"! {told['shop'] + ': ' if told['shop'] else ''}{told['problem']} {told['hint']}".rstrip())
+    if not found:
+        click.echo("All is well.")
+
+
+def _problem(shop: str, problem: str, hint: str) -> dict[str, str]:
+    return {"shop": shop, "problem": problem, "hint": hint}
+
+
+def _store(runtime: Any, shop: Shop) -> list[dict[str, str]]:
+    try:
+        storefront = connect.open_storefront(runtime.db, runtime.box, shop)
+        try:
+            return [_problem(shop.name, one.message, one.hint) for one in storefront.check()]
+        finally:
+            storefront.close()
+    except CrmError as error:
+        return [_problem(shop.name, error.message, error.hint)]
+
+
+def _senders(runtime: Any, shop: Shop) -> list[dict[str, str]]:
+    with runtime.db.read() as connection:
+        there = [one for one in senders.senders(connection, shop) if one.enabled and not one.built_in]
+    found = []
+    for one in there:
+        try:
+            problems = senders.check(runtime.db, runtime.box, shop, one.adapter, runtime.clock.now())
+            found += [_problem(shop.name, f"{one.label}: {problem.message}", problem.hint) for problem in problems]
+        except CrmError as error:
+            found.append(_problem(shop.name, f"{one.label}: {error.message}", error.hint))
+    return found

@@ -1,0 +1,148 @@
+"""Commands about the database and what comes in: db, shop, sync, import, problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened, opened_shop, progress
+from crm_plugin.errors import InvalidInput
+from crm_plugin.jobs import tasks
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import audit, migrate
+from crm_plugin.store.tenants import all_shops
+from crm_plugin.sync import imports, problems
+
+
+@main.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command("upgrade")
+@as_json_option
+def db_upgrade(as_json: bool) -> None:
+    """Bring the database to this version's schema."""
+    runtime = Runtime.open()
+    try:
+        before = migrate.current(runtime.db.engine)
+        migrate.upgrade(runtime.db.engine)
+        answer({"from": before, "to": migrate.current(runtime.db.engine)}, as_json)
+    finally:
+        runtime.close()
+
+
+@main.group()
+def shop() -> None:
+    """Connected stores."""
+
+
+@shop.command("add")
+@click.argument("name")
+@click.option("--platform", required=True, help="woocommerce or csv.")
+@click.option("--url", default="", help="The store's address.")
+@click.option("--key", default="", help="WooCommerce consumer key.")
+@click.option(
+    "--secret", default="", help="WooCommerce consumer secret; better in CRM_STORE_SECRET.", envvar="CRM_STORE_SECRET"
+)
+@click.option("--currency", default="", help="ISO 4217, for a store that does not tell.")
+@click.option("--timezone", default="", help="IANA name, for a store that does not tell.")
+@click.option("--title", default="", help="The shop's name as customers know it.")
+@click.option("--locale", default="en", help="The language messages fall back to.")
+@as_json_option
+def shop_add(name: str, platform: str, as_json: bool, **told: str) -> None:
+    """Connect a store after it has answered, and give it the recipes, switched off."""
+    given = {key: told.pop(key) for key in ("url", "key", "secret")}
+    credentials = {key: value for key, value in given.items() if value}
+    with opened() as runtime:
+        made = tasks.add_shop(runtime, name=name, platform=platform, credentials=credentials, **told)
+    answer({"name": made.name, "title": made.title, "currency": made.currency, "timezone": made.timezone}, as_json)
+
+
+@shop.command("list")
+@as_json_option
+def shop_list(as_json: bool) -> None:
+    """The stores there are."""
+    keys = ("name", "title", "platform", "currency", "timezone", "status", "status_detail")
+    with opened() as runtime, runtime.db.read() as connection:
+        rows = [{key: getattr(one, key) for key in keys} for one in all_shops(connection)]
+    answer(rows, as_json)
+
+
+@shop.command("set")
+@click.argument("name")
+@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE...")
+@as_json_option
+def shop_set(name: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Change what messages go by: title, locale, address, sender_name, cta_url, quiet_hours, brand, rates.
+
+    A value may be YAML: quiet_hours='{from: "21:00", to: "08:00"}'.
+    """
+    told = {key: _value(key, text) for key, text in map(pair, settings)}
+    with opened_shop(name) as (runtime, found):
+        tasks.load_program(runtime, found, {"settings": told}, actor=ACTOR)
+        with runtime.db.read() as connection:
+            changed = next(one for one in all_shops(connection) if one.shop_id == found.shop_id)
+    answer({"title": changed.title, "locale": changed.locale, **changed.settings}, as_json)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """KEY=VALUE cut in two. Raises: InvalidInput."""
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise InvalidInput(f"{text!r} is no KEY=VALUE.", hint="Write it as key=value.")
+    return key.strip(), value
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        read = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"The value of {key} is not valid YAML.", field=key, hint="Put it in quotes.") from error
+    # Only documents are read as YAML: a street number must stay the text that was typed.
+    return read if isinstance(read, dict) else text
+
+
+@main.command()
+@click.argument("name")
+@click.option("--full", is_flag=True, help="Begin anew; what is known already is not written twice.")
+@as_json_option
+def sync(name: str, full: bool, as_json: bool) -> None:
+    """Pull members, orders, refunds and products; goes on where it stopped."""
+    with opened_shop(name) as (runtime, found), progress() as note:
+        report = tasks.sync(runtime, found, full=full, progress=note)
+    answer(report, as_json)
+
+
+@main.command("import")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--mapping", required=True, type=click.Path(path_type=Path), help="Which column is what (YAML).")
+@as_json_option
+def import_(name: str, file: Path, mapping: Path, as_json: bool) -> None:
+    """Load a CSV file, plain or gzip."""
+    with opened_shop(name) as (runtime, found), progress() as note:
+        told = imports.load_mapping(mapping)
+        report = imports.import_file(runtime.db, found, file, told, now=runtime.clock.now(), progress=note).as_dict()
+        with runtime.db.write() as connection:
+            audit.note(connection, found.shop_id, ACTOR, "import", {"file": file.name, **report}, runtime.clock.now())
+    answer(report, as_json)
+
+
+@main.command("problems")
+@click.argument("name")
+@click.option("--retry", is_flag=True, help="Read them again.")
+@as_json_option
+def problems_(name: str, retry: bool, as_json: bool) -> None:
+    """Records that could not be read."""
+    with opened_shop(name) as (runtime, found):
+        if retry:
+            answer(tasks.retry_problems(runtime, found), as_json)
+            return
+        with runtime.db.read() as connection:
+            rows = problems.open_problems(connection, found.shop_id)
+    keys = ("stream", "external_id", "path", "reason", *(("raw",) if as_json else ()))
+    answer([{key: getattr(row, key) for key in keys} for row in rows], as_json)

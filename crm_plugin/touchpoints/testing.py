@@ -1,0 +1,76 @@
+"""A test message: does this sender reach me? It says that it is a test, and belongs to no journey and to no member."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from crm_plugin.adapters.base import Capability
+from crm_plugin.adapters.registry import channel_class
+from crm_plugin.errors import InvalidInput
+from crm_plugin.ids import new_id
+from crm_plugin.records import Message, SendResult
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.policy import policy_of
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_PHONE = re.compile(r"\+[1-9]\d{6,14}")
+_SUBJECTS = {"en": "Test message from {shop}", "zh": "来自{shop}的测试消息"}
+_TEXTS = {
+    "en": "This is a test message from {shop}. If you can read it, messages to your customers can be sent this way.",
+    "zh": "这是来自{shop}的测试消息。如果您能看到，说明可以用这种方式向顾客发送消息。",
+}
+
+
+def send_test(
+    db: Database, box: SecretBox, shop: Shop, adapter_name: str, to: str, now: datetime, public_url: str = ""
+) -> SendResult:
+    """Send a test message in the shop's language through a sender.
+
+    Raises: InvalidInput for an address that cannot be one, NotFound for a sender that is not set up, and what the sender raises.
+    """
+    address = _address(adapter_name, to)
+    language = "zh" if shop.locale.lower().startswith("zh") else "en"
+    name = shop.title or shop.name
+    channel = senders.open_channel(db, box, shop, adapter_name, now, public_url=public_url)
+    key = f"test:{new_id()}"
+    message = Message(
+        channel=channel.channel,
+        to=address,
+        touchpoint_key=key,
+        subject=_SUBJECTS[language].format(shop=name),
+        text=_TEXTS[language].format(shop=name),
+        locale="zh-CN" if language == "zh" else "en",
+        url=policy_of(shop).cta_url if channel.channel == "inapp" else "",
+        member_external_id=address if channel.channel == "inapp" else "",
+        marketing=False,
+    )
+    try:
+        return channel.send(message, idempotency_key=key)
+    finally:
+        channel.close()
+
+
+def _address(adapter_name: str, to: str) -> str:
+    cls = channel_class(adapter_name)
+    told = to.strip()
+    if Capability.NEEDS_ORDER in cls.capabilities:
+        raise InvalidInput(
+            f"{cls.label} hangs on an order, so it cannot be tried without one.",
+            field="adapter",
+            hint="Its connection is the store's: check that one.",
+        )
+    if cls.channel == "email" and not _EMAIL.fullmatch(told):
+        raise InvalidInput(f"{told!r} is not an e-mail address.", field="to", hint="Write it as name@example.com.")
+    if cls.channel == "sms":
+        told = re.sub(r"[\s().-]", "", told)
+        if not _PHONE.fullmatch(told):
+            raise InvalidInput(
+                f"{told!r} is not a phone number with its country.", field="to", hint="Write it as +447700900123."
+            )
+    if not told:
+        raise InvalidInput("Nobody is named to send it to.", field="to", hint="Give the store's id of a member.")
+    return told
