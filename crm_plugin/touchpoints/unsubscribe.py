@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
 from crm_plugin.records import ConsentState
 from crm_plugin.store import consent, journeys, member_consents, touchpoints
 from crm_plugin.store.members import present_id
+from crm_plugin.touchpoints.journeys import MARKETING
+from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.tokens import Unsubscribe
 
@@ -31,23 +35,44 @@ def apply(connection: Connection, told: Unsubscribe, now: datetime, *, source: s
     about = who_now(connection, told)
     if about is None:
         return False
-    present = consent.state_of(connection, about.shop_id, about.member_id, about.channel, about.topic)
-    if present is ConsentState.WITHDRAWN:
+    if _state(connection, about) is ConsentState.WITHDRAWN:
         return False
-    consent.record(
+    withdraw(connection, about, now, at=now, source=source)
+    return True
+
+
+def withdraw(
+    connection: Connection,
+    about: Unsubscribe,
+    now: datetime,
+    *,
+    at: datetime,
+    source: str,
+    proof: Mapping[str, Any] | None = None,
+) -> bool:
+    """Keep a refusal that was made at `at`; answers whether it changed what holds. Unless the member has agreed again since, what waits
+    under it is skipped.
+    """
+    named = {"touchpoint": str(about.touchpoint_id)} if about.touchpoint_id else {}
+    changed = consent.record(
         connection,
         about.shop_id,
         about.member_id,
         channel=about.channel,
         topic=about.topic,
         state=ConsentState.WITHDRAWN,
-        at=now,
+        at=at,
         source=source,
-        proof={"touchpoint": str(about.touchpoint_id)} if about.touchpoint_id else None,
+        proof={**named, **(proof or {})},
         recorded_at=now,
     )
-    skip_waiting(connection, about, now)
-    return True
+    if _state(connection, about) is ConsentState.WITHDRAWN:
+        skip_waiting(connection, about, now)
+    return changed
+
+
+def _state(connection: Connection, about: Unsubscribe) -> ConsentState | None:
+    return consent.state_of(connection, about.shop_id, about.member_id, about.channel, about.topic)
 
 
 def resubscribe(connection: Connection, told: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
@@ -84,17 +109,20 @@ def resubscribe(connection: Connection, told: Unsubscribe, now: datetime, *, sou
 
 
 def skip_waiting(connection: Connection, about: Unsubscribe, now: datetime) -> int:
-    """Skip the member's waiting marketing messages on that channel; answers how many."""
+    """Skip the member's waiting marketing messages that were under that consent; answers how many."""
     marketing = select(journeys.c.journey_key).where(
-        journeys.c.shop_id == about.shop_id, journeys.c.kind == "marketing", journeys.c.topic == about.topic
+        journeys.c.shop_id == about.shop_id, journeys.c.kind == "marketing"
     )
+    if about.topic != MARKETING:
+        marketing = marketing.where(journeys.c.topic == about.topic)
+    channels = [channel for channel, under in CONSENT_CHANNEL.items() if under == about.channel]
     columns = touchpoints.c
     done = connection.execute(
         update(touchpoints)
         .where(
             columns.shop_id == about.shop_id,
             columns.member_id == about.member_id,
-            columns.channel == about.channel,
+            columns.channel.in_(channels),
             columns.state.in_([state.value for state in WAITING]),
             columns.journey_key.in_(marketing),
         )
