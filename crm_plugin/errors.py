@@ -93,6 +93,12 @@ class RenderError(CrmError):
         self.variable = variable
 
 
+class NoTemplate(RenderError):
+    """There is no text at all for a channel that a journey uses."""
+
+    code = "no_template"
+
+
 class AdapterError(CrmError):
     """A platform or provider did not do what was asked. `excerpt` is redacted and cut before it comes here."""
 

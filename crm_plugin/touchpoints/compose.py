@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from crm_plugin.errors import RenderError
+from crm_plugin.errors import NoTemplate
 from crm_plugin.records import Message
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
@@ -37,13 +37,13 @@ def key_of(row: Row[Any]) -> str:
 def compose(
     row: Row[Any], batch: Batch, shop: Shop, policy: Policy, box: SecretBox, public_url: str
 ) -> tuple[Message, Rendered]:
-    """The message of a touchpoint that the gate let through. Raises: RenderError."""
+    """The message of a touchpoint that the gate let through. Raises: RenderError, NoTemplate."""
     journey = batch.journeys[row.journey_key]
     member = batch.members[row.member_id]
     texts = batch.texts.get((journey.template_key, row.channel), {})
     locale = choose_locale(member.locale, texts, shop.locale)
     if not locale:
-        raise RenderError(
+        raise NoTemplate(
             f"There is no {row.channel} text for {journey.key}.",
             template=journey.template_key,
             hint="Write one under Journeys.",

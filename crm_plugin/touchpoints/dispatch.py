@@ -195,7 +195,7 @@ class _Round:
         try:
             message, made = compose(row, known, self._shop, self._policy, self._box, self._public_url)
         except RenderError as error:
-            self._settle(row, State.FAILED, Reason.RENDER, str(error))
+            self._settle(row, State.FAILED, Reason(error.code), str(error))
             return None
         try:
             channel = self._open(row.adapter)

@@ -20,6 +20,7 @@ from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.policy import save_settings
 from crm_plugin.touchpoints.recover import recover_shop
 from tests.factories import make_shop, member, write
 
@@ -276,3 +277,23 @@ def test_interrupt_in_mid_call_leaves_that_one_to_recovery(
     assert _send(db, shop) == {"accepted": 2}
     assert recover_shop(db, shop, DUE + timedelta(hours=1)) == {"unconfirmed": 1}
     assert len(sink.messages) == 3
+
+
+def test_text_that_is_missing_or_fails_is_told_apart(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    with db.write() as connection:
+        connection.execute(update(templates).values(body_text="{{ order.number }}"))
+    assert _send(db, shop, limit=1) == {"failed": 1}
+    with db.write() as connection:
+        connection.execute(templates.delete())
+    assert _send(db, shop) == {"failed": 2}
+    assert sorted(reason for _, reason in _states(db).values()) == ["no_template", "no_template", "render"]
+    assert sink.messages == []
+
+
+def test_sender_name_of_the_shop_goes_before_the_senders(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    with db.write() as connection:
+        named = save_settings(connection, shop, {"sender_name": "Lantern"}, START)
+    plan_shop(db, named, DUE)
+    assert _send(db, named) == {"accepted": 3}
+    assert b"From: Lantern <shop@x.test>" in sink.messages[0].data
