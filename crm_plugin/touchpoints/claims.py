@@ -41,11 +41,13 @@ def claim(db: Database, shop_id: int, now: datetime, count: int, *, resting: Col
         .order_by(t.next_try_at, t.touchpoint_id)
         .limit(count)
         .with_for_update(skip_locked=True)
+        # Named, so that it is looked up once: PostgreSQL may ask a plain subquery again for each row, and then takes more than `count`.
+        .cte("due")
     )
     with db.write() as connection:
         claimed = (
             update(touchpoints)
-            .where(t.shop_id == shop_id, t.touchpoint_id.in_(due))
+            .where(t.shop_id == shop_id, t.touchpoint_id.in_(select(due.c.touchpoint_id)))
             .where(t.state.in_(_WAITING))
             .values(state=State.IN_FLIGHT.value, claimed_until=now + LEASE, fence=t.fence + 1, updated_at=now)
             .returning(*touchpoints.columns)
