@@ -227,8 +227,9 @@ _OPEN = (
     f'Content-Type: multipart/alternative; boundary="{_BOUNDARY}"\r\n\r\n'.encode(),
     f"--{_BOUNDARY}\r\n".encode(),
 )
-_NEXT = f"--{_BOUNDARY}\r\n".encode()
-_END = f"--{_BOUNDARY}--\r\n".encode()
+# The line break before a boundary belongs to it, not to the part (RFC 2046, 5.1.1): without one of its own the text would lose its last.
+_NEXT = f"\r\n--{_BOUNDARY}\r\n".encode()
+_END = f"\r\n--{_BOUNDARY}--\r\n".encode()
 _QUOTED_PRINTABLE = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
 _BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
 

@@ -113,8 +113,8 @@ def test_mail_arrives_whole(channel: SmtpChannel, script: Script) -> None:
     assert read["List-Unsubscribe"] == "<https://crm.example/u/token>"
     assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     plain, html = read.iter_parts()
-    assert plain.get_content() == "Dear Anna,\r\n.\r\n.. a line that begins with dots"
-    assert html.get_content() == "<p>Dear Anna</p>"
+    assert plain.get_content() == "Dear Anna,\r\n.\r\n.. a line that begins with dots\r\n"
+    assert html.get_content() == "<p>Dear Anna</p>\r\n"
 
 
 def test_connection_is_reused(channel: SmtpChannel, script: Script) -> None:
