@@ -28,6 +28,7 @@ ENVIRONMENT = (
         "CRM_SECRET_KEY", "Fernet key (several, comma separated, to rotate); a key file when unset.", True
     ),
     EnvironmentSetting("CRM_PUBLIC_URL", "Address under which customers reach this server: unsubscribe links, in-app."),
+    EnvironmentSetting("CRM_LOG_LEVEL", "How much is told on stderr: DEBUG, INFO, WARNING (when unset) or ERROR."),
 )
 
 

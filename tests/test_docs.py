@@ -1,0 +1,156 @@
+"""What can be set, written or seen is in the documentation, and what the documentation shows works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from jinja2.filters import FILTERS
+
+import crm_plugin
+from crm_plugin.adapters.base import Adapter
+from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class, storefront_names
+from crm_plugin.config import ENVIRONMENT
+from crm_plugin.rules.fields import FIELDS
+from crm_plugin.rules.operators import OPERATORS
+from crm_plugin.rules.triggers import DAYS
+from crm_plugin.store.session import Database
+from crm_plugin.touchpoints import documents
+from crm_plugin.touchpoints.journeys import CHANNELS, KINDS
+from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
+from crm_plugin.touchpoints.program import SECTIONS, load
+from crm_plugin.touchpoints.recipes import recipes
+from crm_plugin.touchpoints.render import VARIABLES, LineView, MemberView, OrderView, Sandbox, ShopView
+from crm_plugin.touchpoints.states import TRANSITIONS, Reason, State
+from tests.factories import NOON, make_shop
+
+PACKAGE = Path(crm_plugin.__file__).parent
+PROJECT = PACKAGE.parent
+TOUCHPOINTS = (PACKAGE / "touchpoints" / "README.md").read_text(encoding="utf-8")
+RULES = (PACKAGE / "rules" / "README.md").read_text(encoding="utf-8")
+MESSAGES = (PACKAGE / "templates" / "messages" / "README.md").read_text(encoding="utf-8")
+
+
+def _documents() -> list[Path]:
+    folders = (PACKAGE, PROJECT / "migrations", PROJECT / "benchmarks", PROJECT / "requirements")
+    return [PROJECT / "README.md", *(file for folder in folders for file in sorted(folder.rglob("README.md")))]
+
+
+def _table(text: str, heading: str) -> list[list[str]]:
+    """The rows of the first table under a heading, without its head."""
+    section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def _codes(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def test_every_environment_setting_is_described() -> None:
+    known = {setting.name for setting in ENVIRONMENT}
+    # What the code reads beside it, such as an option of a command.
+    code = "\n".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py"))
+    read = set(re.findall(r"\bCRM_[A-Z_]+[A-Z]\b", code))
+    files = (*_documents(), PROJECT / "plugin.yaml")
+    described = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert known <= read
+    assert sorted(name for name in read if name not in described) == []
+
+
+def test_states_and_their_steps_are_the_table() -> None:
+    told = {_codes(row[0])[0]: (row[1], set(_codes(row[2]))) for row in _table(TOUCHPOINTS, "States")}
+    assert {state: steps for state, (_, steps) in told.items()} == {
+        state.value: {to.value for to in TRANSITIONS[state]} for state in State
+    }
+    assert all(meaning for meaning, _ in told.values())
+
+
+def test_reasons_are_described_with_their_states() -> None:
+    rows = _table(TOUCHPOINTS, "Reasons")
+    assert [_codes(row[0])[0] for row in rows] == [reason.value for reason in Reason]
+    states = {state.value for state in State}
+    for row in rows:
+        assert set(row[1].split(", ")) <= states
+        assert row[2]
+
+
+def test_triggers_and_their_occasions_are_described() -> None:
+    assert [_codes(row[0])[0] for row in _table(TOUCHPOINTS, "Keys")] == list(DAYS)
+
+
+def test_files_of_the_package_are_named() -> None:
+    told = set(_codes(TOUCHPOINTS.split("\n## Files\n")[1]))
+    assert told == {file.stem for file in (PACKAGE / "touchpoints").glob("*.py")} - {"__init__"}
+
+
+def test_programme_of_the_readme_can_be_loaded(db: Database) -> None:
+    document = documents.read(TOUCHPOINTS.split("```yaml\n", 1)[1].split("```", 1)[0], "README.md")
+    assert tuple(document) == SECTIONS
+    with db.write() as connection:
+        report = load(connection, make_shop(connection, currency="GBP"), document, NOON)
+    assert report.switched_on == ("birthday", "week_after")
+    assert report.rates_changed
+
+
+def test_words_of_a_programme_are_described() -> None:
+    for word in (
+        *(setting.key for setting in (*ROW_SETTINGS, *SETTINGS)),
+        *SECTIONS,
+        *CHANNELS,
+        *KINDS,
+        *(recipe.key for recipe in recipes()),
+    ):
+        assert re.search(rf"\b{word}\b", TOUCHPOINTS), word
+
+
+def test_fields_and_operators_are_the_tables() -> None:
+    tables = RULES.split("| field |")[1]
+    fields, operators = tables.split("| operator |")[0], tables.split("| operator |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `([^`]+)` \|", fields, re.MULTILINE) == list(FIELDS)
+    assert re.findall(r"^\| `([^`]+)` \|", operators, re.MULTILINE) == [*OPERATORS, "in", "not in"]
+    for spec in FIELDS.values():
+        for parameter in spec.parameters:
+            assert parameter.positional or re.search(rf"`{spec.key}\([^`]*{parameter.key}=", fields), (
+                spec.key,
+                parameter.key,
+            )
+
+
+def test_variables_of_a_text_are_the_table() -> None:
+    rows = {_codes(row[0])[0]: row[1] for row in _table(MESSAGES, "What a text may use") if row[0] != "filters"}
+    assert set(rows) == set(VARIABLES)
+    for name, view in (("member", MemberView), ("shop", ShopView), ("order", OrderView), ("order", LineView)):
+        public = {word for word in dir(view) if not word.startswith("_")}
+        assert sorted(word for word in public if f"`{word}`" not in rows[name]) == []
+    filters = next(row[1] for row in _table(MESSAGES, "What a text may use") if row[0] == "filters")
+    assert set(Sandbox(autoescape=False).filters) - set(FILTERS) <= set(_codes(filters))
+
+
+ADAPTERS: list[type[Adapter]] = [
+    *(storefront_class(name) for name in storefront_names()),
+    *(channel_class(name) for name in channel_names()),
+]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_adapter_has_a_readme_with_its_settings(adapter: type[Adapter]) -> None:
+    folder = PACKAGE.joinpath(*adapter.__module__.split(".")[1:-1])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert [setting.key for setting in adapter.settings if f"`{setting.key}`" not in text] == []
+
+
+def test_links_and_paths_in_documents_exist() -> None:
+    """A file that is named with its folder is there."""
+    missing = []
+    for file in _documents():
+        for told in _codes(file.read_text(encoding="utf-8")):
+            if re.fullmatch(
+                r"(?:crm_plugin|tests|benchmarks|migrations|requirements)/[\w/.-]+\.(?:py|md|yaml|html|txt)", told
+            ):
+                missing += [] if (PROJECT / told).exists() else [f"{file.name}: {told}"]
+            if re.fullmatch(r"\.\./[\w/.-]+", told):
+                missing += [] if (file.parent / told).exists() else [f"{file}: {told}"]
+    assert missing == []
