@@ -38,9 +38,7 @@ def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) ->
     if page.stream is Stream.MEMBERS:
         return write_members(connection, shop, page.records, now)  # type: ignore[arg-type]
     if page.stream is Stream.ORDERS:
-        written = _Orders(connection, shop, now).write(page.records)  # type: ignore[arg-type]
-        _count_rows_once(connection)
-        return written
+        return _Orders(connection, shop, now).write(page.records)  # type: ignore[arg-type]
     if page.stream is Stream.REFUNDS:
         return Refunds(connection, shop, now).write(page.records)  # type: ignore[arg-type]
     return write_products(connection, shop, page.records)  # type: ignore[arg-type]
@@ -49,23 +47,7 @@ def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) ->
 def lock(connection: Connection, shop_id: int) -> None:
     """One writer of a shop's members and orders at a time, until the end of the transaction. SQLite has but one writer anyway."""
     if connection.dialect.name == "postgresql":
-        # Writers find rows by key alone; a plan made while a table is small would read all of it for ever after (see below).
-        bulk.execute(
-            connection, "SELECT pg_advisory_xact_lock(?), set_config('enable_seqscan', 'off', true)", (shop_id,)
-        )
-
-
-def _count_rows_once(connection: Connection) -> None:
-    """Tell PostgreSQL how large the tables are after the very first page of orders.
-
-    It plans its foreign key checks once a session. Without figures all indexes that begin with the shop look alike to it, and it may
-    read every order of the shop for each line written: a first load then grows with the square of its length.
-    """
-    if connection.dialect.name != "postgresql":
-        return
-    known = bulk.execute(connection, "SELECT reltuples FROM pg_class WHERE oid = 'orders'::regclass").scalar_one()
-    if known <= 0:
-        bulk.execute(connection, "ANALYZE members, identities, orders, order_lines, refunds, member_facts")
+        bulk.execute(connection, "SELECT pg_advisory_xact_lock(?)", (shop_id,))
 
 
 def write_members(connection: Connection, shop: Shop, records: Sequence[MemberRecord], now: datetime) -> Written:
