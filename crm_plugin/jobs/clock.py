@@ -7,15 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy import Connection
 
+from crm_plugin.jobs import runs
 from crm_plugin.jobs.queue import Enqueues
 from crm_plugin.jobs.tasks import JOBS, Job
 from crm_plugin.runtime import Runtime
-from crm_plugin.store.tenants import all_shops
+from crm_plugin.store.tenants import Shop, all_shops
 
 _log = logging.getLogger(__name__)
 # The first round comes soon after the start, when the pages are up.
 _FIRST = timedelta(seconds=2)
+# The state of a shop whose store has refused us; `sync.pull` sets it.
+STUCK = "action_required"
 
 
 class Clock:
@@ -49,7 +53,16 @@ class Clock:
     def ask(self, job: Job) -> int:
         """Ask for a job of every shop it is for; answers how many were taken."""
         with self._runtime.db.read() as connection:
-            wanted = [shop.shop_id for shop in all_shops(connection) if job.wanted(shop)]
+            shops = [shop for shop in all_shops(connection) if job.wanted(shop)]
+            wanted = [shop.shop_id for shop in shops if not self._rests(connection, job, shop)]
         taken = sum(self._queue.enqueue(job.name, shop_id) for shop_id in wanted)
         _log.debug("%s: asked for %s shops, %s taken", job.name, len(wanted), taken)
         return taken
+
+    def _rests(self, connection: Connection, job: Job, shop: Shop) -> bool:
+        """Whether a store that refuses us is left in peace for a while: nothing changes there before the merchant acts."""
+        if not job.when_stuck_seconds or shop.status != STUCK:
+            return False
+        before = runs.last(connection, shop.shop_id, job.name)
+        pause = timedelta(seconds=job.when_stuck_seconds)
+        return before is not None and self._runtime.clock.now() < before.finished_at + pause

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_plugin.errors import CrmError
 from crm_plugin.jobs import runs
 from crm_plugin.jobs.runs import Run
-from crm_plugin.jobs.tasks import JOBS, Job
+from crm_plugin.jobs.tasks import JOBS, Job, Stopped
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.sync.pull import Progress
@@ -44,7 +44,7 @@ class Running:
     started: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call:
     job: Job
     shop_id: int
@@ -98,7 +98,7 @@ class Queue:
             return self._changed.wait_for(lambda: not self._known, seconds)
 
     def close(self, wait: bool = True) -> None:
-        """Take nothing more; what waits is left, what runs ends. Safe to call twice."""
+        """Take nothing more; what waits is left, what runs ends, at its next halt where it can go on later. Safe to call twice."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -118,17 +118,25 @@ class Queue:
                     self._changed.notify_all()
 
     def _next(self) -> _Call | None:
-        """The first call of the shop whose turn it is; the shop then goes to the end of the row."""
+        """The first call, that may run now, of the shop whose turn it is; the shop then goes to the end of the row."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._waiting))
-            if self._closed:
+            self._changed.wait_for(lambda: self._closed or self._first() is not None)
+            call = self._first()
+            if self._closed or call is None:
                 return None
-            shop_id, calls = self._waiting.popitem(last=False)
-            call = calls.popleft()
+            calls = self._waiting.pop(call.shop_id)
+            calls.remove(call)
             if calls:
-                self._waiting[shop_id] = calls
+                self._waiting[call.shop_id] = calls
             call.started = True
             return call
+
+    def _first(self) -> _Call | None:
+        """Long jobs leave one worker free, so that no backfill keeps messages waiting."""
+        under_way = sum(call.started and call.job.is_long for call in self._known.values())
+        may_be_long = under_way < max(1, len(self._threads) - 1)
+        waiting = (call for calls in self._waiting.values() for call in calls)
+        return next((call for call in waiting if may_be_long or not call.job.is_long), None)
 
     def _run(self, call: _Call) -> None:
         clock, error, result = self._runtime.clock, "", {}
@@ -136,11 +144,17 @@ class Queue:
 
         def note(progress: Progress) -> None:
             call.progress = progress
+            if self._closed and call.job.can_stop:
+                raise Stopped
 
         try:
             with self._runtime.db.read() as connection:
                 shop = shop_by_id(connection, call.shop_id)
             result = call.job.run(self._runtime, shop, now=began, progress=note, **call.arguments)
+            error = "; ".join(f"{step}: {told}" for step, told in result.get("errors", {}).items())
+        except Stopped:
+            # No end that anybody has to know of: it goes on with the next process.
+            return
         except CrmError as failure:
             # A person has to know; the log of a store that is away for an hour need not hold a trace a minute.
             error = str(failure)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.clock import local_day
-from crm_plugin.errors import InvalidInput
+from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs import runs
 from crm_plugin.jobs.runs import Run
 from crm_plugin.rules import tiers
@@ -25,6 +29,12 @@ from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import recover_shop
 
 _log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """Raised by a progress callback between two steps of a job: the process is ending, what is written is kept."""
+
+
 Progress = Callable[[pull.Progress], None]
 TIERS = "tiers"
 
@@ -39,20 +49,28 @@ class Job:
     run: Callable[..., dict[str, Any]]
     # Whether the clock asks for it for this shop.
     wanted: Callable[[Shop], bool] = lambda _shop: True
+    # How often the clock asks while the store waits for the merchant, such as for new keys; 0 makes no difference.
+    when_stuck_seconds: int = 0
+    # It may take hours, so that it must not keep every worker from the short ones.
+    is_long: bool = False
+    # It goes on where it stopped, so a process that ends need not wait for it.
+    can_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
     """What one round did.
 
-    `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already.
+    `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already. `errors` holds
+    what went wrong by step; the steps after it were taken all the same.
     """
 
     at: datetime
-    recovered: dict[str, int]
-    tiers: dict[str, Any] | None
-    plan: dict[str, Any]
-    dispatch: dict[str, Any]
+    recovered: dict[str, int] = field(default_factory=dict)
+    tiers: dict[str, Any] | None = None
+    plan: dict[str, Any] = field(default_factory=dict)
+    dispatch: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "at": self.at.isoformat()}
@@ -137,13 +155,50 @@ def load_program(runtime: Runtime, shop: Shop, document: Mapping[str, Any], *, a
     return report.as_dict()
 
 
-def tick(runtime: Runtime, shop: Shop, at: datetime) -> TickReport:
-    """One round: settle what a crash left, levels once a local day, plan what has fallen due, send what may leave."""
-    recovered = {**recover_shop(runtime.db, shop, at), **match_early(runtime.db, shop, at)}
-    moved = daily_tiers(runtime, shop, at)
-    planned = plan_shop(runtime.db, shop, at)
-    sent = dispatch_shop(runtime.db, runtime.box, shop, at, public_url=runtime.config.public_url)
-    return TickReport(at, recovered, moved, planned.as_dict(), sent.as_dict())
+def tick(
+    runtime: Runtime, shop: Shop, at: datetime, *, live: bool = False, progress: Progress | None = None
+) -> TickReport:
+    """One round: settle what a crash left, levels once a local day, plan what has fallen due, send what may leave.
+
+    A step that goes wrong is told in the report and does not keep the others from theirs. `live` lets time go on while messages are sent;
+    else the round stays at `at`. Raises: SQLAlchemyError when the database is away, for then no step can do anything.
+    """
+    report = TickReport(at)
+    db, errors = runtime.db, report.errors
+    with _step(shop, "recover", errors):
+        report.recovered.update(recover_shop(db, shop, at))
+    with _step(shop, "events", errors):
+        report.recovered.update(Counter(report.recovered) + Counter(match_early(db, shop, at)))
+    with _step(shop, "tiers", errors):
+        report = replace(report, tiers=daily_tiers(runtime, shop, at))
+    with _step(shop, "plan", errors):
+        report.plan.update(plan_shop(db, shop, at).as_dict())
+    with _step(shop, "dispatch", errors):
+        sent = dispatch_shop(
+            db,
+            runtime.box,
+            shop,
+            at,
+            public_url=runtime.config.public_url,
+            clock=runtime.clock.now if live else None,
+            progress=None if progress is None else lambda done: progress(pull.Progress("messages", done, None)),
+        )
+        report.dispatch.update(sent.as_dict())
+    return report
+
+
+@contextmanager
+def _step(shop: Shop, name: str, errors: dict[str, str]) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, Stopped):
+        raise
+    except CrmError as error:
+        _log.warning("%s of %s: %s", name, shop.name, error)
+        errors[name] = str(error)
+    except Exception as error:
+        _log.exception("%s of %s", name, shop.name)
+        errors[name] = f"{type(error).__name__}: {error}"[:500]
 
 
 def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | None:
@@ -160,14 +215,29 @@ def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | 
 
 
 def _tick(runtime: Runtime, shop: Shop, *, now: datetime, progress: Progress | None = None) -> dict[str, Any]:
-    return tick(runtime, shop, now).as_dict()
+    return tick(runtime, shop, now, live=True, progress=progress).as_dict()
 
 
 JOBS: tuple[Job, ...] = (
-    Job("sync", "Pull members, orders, refunds and products from the store.", 300, sync, can_be_pulled),
-    Job("tick", "Recover, assign tiers once a day, plan what has fallen due, send what may leave.", 60, _tick),
-    Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file),
-    Job("retry_problems", "Read again the records that could not be read.", 0, retry_problems),
+    Job(
+        "sync",
+        "Pull members, orders, refunds and products from the store.",
+        300,
+        sync,
+        can_be_pulled,
+        when_stuck_seconds=3600,
+        is_long=True,
+        can_stop=True,
+    ),
+    Job(
+        "tick",
+        "Recover, assign tiers once a day, plan what has fallen due, send what may leave.",
+        60,
+        _tick,
+        can_stop=True,
+    ),
+    Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file, is_long=True),
+    Job("retry_problems", "Read again the records that could not be read.", 0, retry_problems, is_long=True),
 )
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
-from crm_plugin.clock import SystemClock
+from crm_plugin.clock import FixedClock, SystemClock
 from crm_plugin.config import Config
 from crm_plugin.jobs import clock as clocks
+from crm_plugin.jobs import runs
 from crm_plugin.jobs.clock import Clock
+from crm_plugin.jobs.runs import Run
 from crm_plugin.jobs.tasks import JOBS, job_named
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.secrets import SecretBox
@@ -64,3 +67,23 @@ def test_clock_ticks_by_itself(runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 def test_jobs_have_names_of_their_own() -> None:
     assert len({job.name for job in JOBS}) == len(JOBS)
     assert all(job.help for job in JOBS)
+
+
+def test_store_that_refuses_us_is_asked_once_an_hour(sqlite_db: Database, tmp_path: Path) -> None:
+    with sqlite_db.write() as connection:
+        make_shop(connection, 1, platform="woocommerce", status="action_required")
+        make_shop(connection, 2, platform="woocommerce")
+    now = FixedClock(datetime(2026, 6, 1, 12, tzinfo=UTC))
+    clock = Clock(Runtime(Config("", tmp_path), sqlite_db, SecretBox(Fernet.generate_key()), now), _Asked())
+    assert clock.ask(job_named("sync")) == 2
+    with sqlite_db.write() as connection:
+        for shop_id in (1, 2):
+            runs.keep(connection, shop_id, Run("sync", now.now(), now.now(), {}, "The key was revoked."))
+    for minutes, shops in ((59, {("sync", 2), ("tick", 1), ("tick", 2)}), (1, {("sync", 1), ("sync", 2)})):
+        now.move(minutes=minutes)
+        asked = _Asked()
+        again = Clock(Runtime(Config("", tmp_path), sqlite_db, SecretBox(Fernet.generate_key()), now), asked)
+        again.ask(job_named("sync"))
+        if minutes == 59:
+            again.ask(job_named("tick"))
+        assert asked.calls == shops

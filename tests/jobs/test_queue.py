@@ -133,3 +133,67 @@ def test_closing_leaves_what_waits(queue: Queue, gate: _Gate) -> None:
     queue.close()
     assert gate.ran == [1]
     assert queue.enqueue("sync", 3) is False
+
+
+def test_long_jobs_leave_a_worker_free(runtime: Runtime, gate: _Gate) -> None:
+    queue = Queue(runtime, workers=2)
+    try:
+        for shop_id in (1, 2):
+            queue.enqueue("sync", shop_id)
+        gate.began.acquire()
+        queue.enqueue("tick", 3)
+        gate.began.acquire()
+        assert gate.ran == [1, 3]
+    finally:
+        gate.open.set()
+    assert queue.wait()
+    assert gate.ran == [1, 3, 2]
+    queue.close()
+
+
+class _Endless:
+    """A job that goes on page by page until it is stopped, or for a while."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.closing = threading.Event()
+        self.pages = 0
+
+    def run(self, _runtime: Runtime, _shop: Any, *, now: Any, progress: Any) -> dict[str, Any]:
+        self.began.set()
+        assert self.closing.wait(10)
+        for page in range(1, 4):
+            self.pages = page
+            progress(Progress("orders", page, None))
+        return {"rows": self.pages}
+
+
+@pytest.mark.parametrize(("job", "pages"), [("sync", 1), ("tick", 1), ("import_file", 3)])
+def test_closing_stops_what_can_go_on_later(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, job: str, pages: int
+) -> None:
+    found = _Endless()
+    monkeypatch.setattr(queues, "_JOBS", {one.name: replace(one, run=found.run) for one in JOBS})
+    queue = Queue(runtime)
+    queue.enqueue(job, 1)
+    assert found.began.wait(10)
+    queue.close(wait=False)
+    found.closing.set()
+    queue.close()
+    assert found.pages == pages
+    # What goes on later has not ended, so nothing is told of an end.
+    assert (queue.last(1, job) is None) == (pages == 1)
+
+
+def test_steps_that_went_wrong_are_kept(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> dict[str, Any]:
+        return {"plan": {}, "errors": {"plan": "KeyError: 'x'", "tiers": "No such field."}}
+
+    monkeypatch.setattr(queues, "_JOBS", {"tick": Job("tick", "", 60, run)})
+    queue = Queue(runtime)
+    queue.enqueue("tick", 1)
+    assert queue.wait()
+    queue.close()
+    last = queue.last(1, "tick")
+    assert last is not None
+    assert (last.error, last.result["plan"]) == ("plan: KeyError: 'x'; tiers: No such field.", {})
