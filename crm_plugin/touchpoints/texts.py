@@ -13,7 +13,7 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.store import templates
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.render import ShopView, Text, check, sample_scenes
+from crm_plugin.touchpoints.render import PARTS, ShopView, Text, check, sample_scenes
 
 _PARTS = ("subject", "body_text", "body_html", "url")
 
@@ -43,13 +43,14 @@ def get_text(connection: Connection, shop_id: int, key: str, channel: str, local
 
 
 def tidied(text: Text) -> Text:
-    """The text with one kind of line end and nothing around it, so that a form sent back unchanged changes nothing."""
+    """The text with the parts its channel has, one kind of line end and nothing around: a form sent back unchanged changes nothing."""
+    had = PARTS.get(text.channel, _PARTS)
     return replace(
         text,
-        subject=text.subject.strip(),
+        subject=text.subject.strip() if "subject" in had else "",
         body_text=_lines(text.body_text).strip("\n"),
-        body_html=_lines(text.body_html).strip("\n"),
-        url=text.url.strip(),
+        body_html=_lines(text.body_html).strip("\n") if "body_html" in had else "",
+        url=text.url.strip() if "url" in had else "",
     )
 
 

@@ -65,6 +65,11 @@ def test_recipes_render_for_anyone(recipe: str, channel: str, locale: str) -> No
         assert "\n" not in full.subject
 
 
+def test_address_keeps_its_lines() -> None:
+    made = render(_text(body_html="<p>Hi</p>"), _scenes()[0], POLICY.brand)
+    assert "Lantern &amp; Leaf<br>1 Mill Lane<br>York</p>" in made.html
+
+
 def test_names_are_escaped_in_html_alone() -> None:
     scene = _scenes()[0]
     made = render(_text(body_text="{{ shop.title }}", body_html="<p>{{ shop.title }}</p>"), scene, POLICY.brand)

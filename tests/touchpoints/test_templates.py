@@ -51,6 +51,12 @@ def test_version_moves_only_with_a_change(db: Database, shop: Shop) -> None:
     assert _save(db, shop, _text(subject="Hi")).version == 2
     _save(db, shop, _text(locale="zh_CN"))
     _save(db, shop, _text(key="other"))
+    # A text message has neither subject nor HTML: what a form sent of them is not kept.
+    sms = _save(db, shop, _text(channel="sms", key="short", subject="S", body_html="<p>", url="/x"))
+    assert (sms.subject, sms.body_html, sms.url) == ("", "", "")
+    assert _save(db, shop, _text(channel="sms", key="short", subject="T")).version == 1
+    with db.write() as connection:
+        remove_text(connection, shop, "short", "sms", "en")
     assert _stored(db) == [("greet", "email", "en", 2), ("greet", "email", "zh-CN", 1), ("other", "email", "en", 1)]
     assert _stored(db, "other") == [("other", "email", "en", 1)]
     with db.read() as connection:
