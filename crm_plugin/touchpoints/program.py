@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from crm_plugin.errors import InvalidInput, RuleError
 from crm_plugin.rules import compile_rule, segments, tiers
 from crm_plugin.rules.triggers import POST_PURCHASE
 from crm_plugin.store import audit, shops
@@ -152,22 +153,31 @@ def _check_rules(program: Program, before: _State) -> None:
     """Hold every rule against the tiers there will be: those of the file, and those the file leaves."""
     levels = [level.key for level in (before.levels if program.tiers is None else program.tiers)]
     for draft in program.segments or ():
-        with within("segments", draft.key, "rule"):
+        with within("segments", draft.key):
             compile_rule(draft.rule, levels)
     for journey in program.journeys or ():
         if journey.audience_text:
-            with within("journeys", journey.key, "audience"):
+            with within("journeys", journey.key):
                 compile_rule(journey.audience_text, levels)
     if program.tiers is None:
         return
     for segment in before.segments if program.segments is None else ():
-        with within("tiers", f"the segment {segment.key} is left with a rule that no longer holds"):
-            compile_rule(segment.rule, levels)
+        _still_holds(f"segment {segment.key}", segment.rule, levels)
     named = {draft.key for draft in program.journeys or ()}
     for kept in before.journeys.values():
         if kept.audience_text and kept.key not in named:
-            with within("tiers", f"the journey {kept.key} is left with an audience that no longer holds"):
-                compile_rule(kept.audience_text, levels)
+            _still_holds(f"journey {kept.key}", kept.audience_text, levels)
+
+
+def _still_holds(what: str, rule: str, levels: list[str]) -> None:
+    try:
+        compile_rule(rule, levels)
+    except RuleError as error:
+        raise InvalidInput(
+            f"tiers: The {what} is not in the file and keeps its rule: {rule}. {error.message}",
+            field="tiers",
+            hint="Keep the level, or name the segment or journey in the file with another rule.",
+        ) from error
 
 
 def _wanted_texts(program: Program, before: _State) -> dict[_Place, Text]:

@@ -101,7 +101,8 @@ def within(*place: str) -> Iterator[None]:
     try:
         yield
     except RuleError as error:
-        message = f"{where}: {error.message}"
+        # Line and column count from the beginning of the rule, not of the file.
+        message = f"In the rule of {where}: {error.message}"
         raise type(error)(message, line=error.line, column=error.column, path=error.path, hint=error.hint) from error
     except CrmError as error:
         inner = getattr(error, "field", "")

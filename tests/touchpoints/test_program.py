@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from crm_plugin.errors import CrmError, InvalidInput, RuleError, UnknownField
+from crm_plugin.errors import CrmError, InvalidInput, UnknownField
 from crm_plugin.rules import segments
 from crm_plugin.rules import tiers as tier_rules
 from crm_plugin.store import audit_log, journeys
@@ -185,17 +185,26 @@ def _rows(db: Database) -> list[tuple[Any, ...]]:
         (_with("gold", "tiers", 0, "key"), "tiers, gold: This key is there twice"),
         (_with({"en": 5}, "tiers", 0, "title"), "tiers, silver: 5 is not a text"),
         (_with({True: "x"}, "tiers", 0, "title"), "tiers, silver: True is not a language"),
-        (_with("spend() >= 1", "tiers", 0, "rule"), "line 1, column 1: tiers, silver: There is no field 'spend'"),
-        (_with('tier == "gold"', "tiers", 0, "rule"), "tiers, silver: A level cannot depend on the level held"),
-        (_with("orders() >= 1\nand orders() > x", "tiers", 1, "rule"), "line 2, column 16: tiers, gold"),
+        (
+            _with("spend() >= 1", "tiers", 0, "rule"),
+            "line 1, column 1: In the rule of tiers, silver: There is no field 'spend'",
+        ),
+        (
+            _with('tier == "gold"', "tiers", 0, "rule"),
+            "In the rule of tiers, silver: A level cannot depend on the level held",
+        ),
+        (_with("orders() >= 1\nand orders() > x", "tiers", 1, "rule"), "line 2, column 16: In the rule of tiers, gold"),
         (_with("x", "tiers", 0, "perks"), "tiers, silver: A level has no 'perks'"),
-        (_with('tier == "glod"', "segments", 0, "rule"), "segments, best, rule: There is no tier 'glod'"),
-        (_without("segments", 1, "rule"), "segments, quiet, rule: The rule is empty"),
+        (_with('tier == "glod"', "segments", 0, "rule"), "In the rule of segments, best: There is no tier 'glod'"),
+        (_without("segments", 1, "rule"), "In the rule of segments, quiet: The rule is empty"),
         (_with(1, "segments", 0, "title"), "segments, best: 1 is not a text"),
         (_with(1, "segments", 0, "size"), "segments, best: A segment has no 'size'"),
         (_without("journeys", 0, "trigger"), "journeys, thanks: The journey thanks has no trigger"),
-        (_with("orders( >= 1", "journeys", 0, "audience"), "journeys, thanks: "),
-        (_with('tier == "iron"', "journeys", 0, "audience"), "journeys, thanks, audience: There is no tier 'iron'"),
+        (_with("orders( >= 1", "journeys", 0, "audience"), "In the rule of journeys, thanks: "),
+        (
+            _with('tier == "iron"', "journeys", 0, "audience"),
+            "In the rule of journeys, thanks: There is no tier 'iron'",
+        ),
         (_with("yes", "journeys", 0, "enabled"), "journeys, thanks: `enabled` is 'yes'"),
         (_with("brithday", "journeys", 0, "recipe"), "journeys, thanks: There is no recipe 'brithday'"),
         (_with("Thanks!", "journeys", 0, "template"), "journeys, thanks: 'Thanks!' cannot be"),
@@ -278,7 +287,7 @@ def test_level_still_asked_for_cannot_go(db: Database, shop: Shop) -> None:
     before = _rows(db)
     for sections in (("tiers",), ("tiers", "segments")):
         document: dict[str, Any] = {"tiers": FULL["tiers"][:1], "segments": []}
-        with pytest.raises(RuleError, match="segment best" if sections == ("tiers",) else "journey thanks"):
+        with pytest.raises(InvalidInput, match="segment best" if sections == ("tiers",) else "journey thanks"):
             _load(db, shop, {name: document[name] for name in sections})
     assert _rows(db) == before
     document["journeys"] = [{**FULL["journeys"][0], "audience": ""}]
