@@ -1,0 +1,61 @@
+"""Reads for the page of tiers: the last runs and who caused them, and the names of the members a preview points at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from crm_plugin.rules.tiers import APPLIED, SAVED, Move
+from crm_plugin.store import audit_log, members
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One line of the history: levels were saved (then there are no moves), or members were brought to theirs."""
+
+    at: datetime
+    actor: str
+    saved: bool
+    moves: tuple[Move, ...]
+
+    @property
+    def changed(self) -> int:
+        """How many members moved."""
+        return sum(move.members for move in self.moves)
+
+
+def history(connection: Connection, shop_id: int, limit: int = 10) -> list[Act]:
+    """The last acts, newest first."""
+    columns = audit_log.c
+    query = (
+        select(columns.at, columns.actor, columns.action, columns.detail)
+        .where(columns.shop_id == shop_id, columns.action.in_((APPLIED, SAVED)))
+        .order_by(columns.audit_id.desc())
+        .limit(limit)
+    )
+    return [
+        Act(
+            row.at,
+            row.actor,
+            row.action == SAVED,
+            tuple(Move(**move) for move in row.detail.get("moves", ())),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def names(connection: Connection, shop_id: int, ids: Iterable[int]) -> dict[int, str]:
+    """What to call these members: by name, else address, else the store's id."""
+    m = members.c
+    query = select(m.member_id, m.first_name, m.last_name, m.email, m.phone, m.external_id)
+    rows = connection.execute(query.where(m.shop_id == shop_id, m.member_id.in_(sorted(set(ids)))))
+    return {
+        row.member_id: f"{row.first_name} {row.last_name}".strip()
+        or row.email
+        or row.phone
+        or f"#{row.external_id or row.member_id}"
+        for row in rows
+    }

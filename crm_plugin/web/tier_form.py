@@ -1,0 +1,107 @@
+"""The ladder as a form: one block of fields a level, the highest on top; rows are moved, added and taken out before anything is saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from flask import request
+from flask_babel import gettext as _
+
+from crm_plugin.errors import InvalidInput, RuleError
+from crm_plugin.rules.tiers import Level, check_level
+from crm_plugin.web.forms import Form
+from crm_plugin.web.rule_help import rule_error
+from crm_plugin.web.titles import CHINESE, ENGLISH, chinese, in_language, key_for, retitled
+
+# More levels than any programme has.
+MOST = 30
+FIELDS = ("was", "key", "en", "zh", "rule")
+
+
+def filled(levels: Sequence[Level], *, saved: bool = True) -> Form:
+    """The form of these levels (lowest first, as everywhere but on the page)."""
+    rows = [
+        {
+            "was": level.key if saved else "",
+            "key": level.key,
+            "en": in_language(level.title, ENGLISH),
+            "zh": in_language(level.title, CHINESE),
+            "rule": level.rule,
+        }
+        for level in reversed(levels)
+    ]
+    return _form(rows)
+
+
+def posted() -> Form:
+    """The form as it was sent."""
+    rows: list[dict[str, str]] = []
+    while len(rows) < MOST and f"rule-{len(rows)}" in request.form:
+        told = {name: request.form.get(f"{name}-{len(rows)}", "") for name in FIELDS}
+        rows.append({name: value.replace("\r\n", "\n").strip() for name, value in told.items()})
+    return _form(rows)
+
+
+def changed(form: Form, act: str) -> Form:
+    """The form after one of its own buttons: `up-1`, `down-0`, `remove-2`, `add`."""
+    rows = _rows(form)
+    what, _sep, told = act.partition("-")
+    place = int(told) if told.isdecimal() else -1
+    if what == "add":
+        rows.insert(0, dict.fromkeys(FIELDS, ""))
+    elif 0 <= place < len(rows):
+        row = rows.pop(place)
+        if what in ("up", "down"):
+            rows.insert(max(place - 1, 0) if what == "up" else place + 1, row)
+    return _form(rows[:MOST])
+
+
+def read(form: Form, saved: Sequence[Level]) -> list[Level]:
+    """The levels it describes, lowest first; what is wrong stands in the form then. Names in other languages are kept."""
+    titles = {level.key: level.title for level in saved}
+    taken: set[str] = {row["key"] for row in _rows(form) if row["key"]}
+    seen: set[str] = set()
+    found: list[Level] = []
+    for number, row in enumerate(_rows(form)):
+        if not (row["en"] or row["zh"]):
+            form.errors[f"zh-{number}" if chinese() else f"en-{number}"] = _("Give the level a name.")
+        if not row["key"]:
+            row["key"] = key_for(row["en"], taken, "level")
+            taken.add(row["key"])
+        if row["key"] in seen:
+            form.errors[f"key-{number}"] = _("Another level has this key. Give each a key of its own.")
+        seen.add(row["key"])
+        level = Level(row["key"], row["rule"], retitled(titles.get(row["was"], {}), row["en"], row["zh"]))
+        _check(form, number, level)
+        found.append(level)
+    return found[::-1]
+
+
+def _check(form: Form, number: int, level: Level) -> None:
+    try:
+        check_level(level)
+    except InvalidInput:
+        form.errors.setdefault(
+            f"key-{number}", _("Use small letters, digits, - and _, beginning with a letter or digit.")
+        )
+    except RuleError as error:
+        form.errors[f"rule-{number}"] = rule_error(error) if level.rule else _("Write who belongs to this level.")
+
+
+def mark(levels: Sequence[Level]) -> str:
+    """A mark of exactly these levels: what is saved is what was looked at."""
+    told = json.dumps([level.as_dict() for level in levels], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
+
+def _rows(form: Form) -> list[dict[str, str]]:
+    return [{name: form.text(f"{name}-{number}") for name in FIELDS} for number in range(form.values["rows"])]
+
+
+def _form(rows: Sequence[dict[str, str]]) -> Form:
+    values: dict[str, object] = {"rows": len(rows)}
+    for number, row in enumerate(rows):
+        values |= {f"{name}-{number}": value for name, value in row.items()}
+    return Form(values)

@@ -1,0 +1,154 @@
+"""What a ladder would come to, as the page says it: who moves from where to where, who stays, and some of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from flask_babel import gettext as _
+from sqlalchemy import Connection
+
+from crm_plugin.analytics import tiers as reads
+from crm_plugin.rules import compile_rule
+from crm_plugin.rules.tiers import Level, Move, Preview, preview
+from crm_plugin.store.tenants import Shop
+from crm_plugin.web.tier_form import mark
+from crm_plugin.web.titles import named
+from crm_plugin.web.why import sentence
+
+KINDS = ("up", "in", "down", "out")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Members who go the same way; `kind` is up, down, in (none before) or out (none after)."""
+
+    kind: str
+    before: str
+    after: str
+    count: int
+    examples: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of the matrix; `kind` is stay on its diagonal."""
+
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One level of the matrix's left side, and what becomes of its members."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One level: its rule as a sentence, and how many members hold it now, or would."""
+
+    key: str
+    name: str
+    sentence: str
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All of it. `seen` marks what was looked at, `unchanged` says that these levels are already saved."""
+
+    rungs: tuple[Rung, ...]
+    steps: tuple[Step, ...]
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    moved: int
+    seen: str
+    unchanged: bool
+
+    def total(self, kind: str) -> int:
+        """How many go this way."""
+        return sum(step.count for step in self.steps if step.kind == kind)
+
+
+def look(connection: Connection, shop: Shop, wanted: Sequence[Level], saved: Sequence[Level], as_of: date) -> Look:
+    """Who would move by these levels; nothing is written."""
+    found = preview(connection, shop, wanted, as_of)
+    names = names_of(wanted, saved)
+    people = reads.names(connection, shop.shop_id, [one for ids in found.examples.values() for one in ids])
+    steps = [_step(move, found, names, people, _ranks(wanted, saved)) for move in found.moves]
+    order = [level.key for level in reversed(wanted)] + [""]
+    gone = [key for key in dict.fromkeys(move.from_level for move in found.moves) if key not in order]
+    lines = (_line(key, order, found, names, _ranks(wanted, saved)) for key in (*order[:-1], *gone, ""))
+    return Look(
+        rungs=tuple(rung(level, found.levels[level.key]) for level in reversed(wanted)),
+        steps=tuple(sorted(steps, key=lambda step: (KINDS.index(step.kind), -step.count))),
+        columns=tuple(_name(names, key) for key in order),
+        lines=tuple(line for line in lines if any(cell.count for cell in line.cells)),
+        moved=found.moved,
+        seen=f"{mark(wanted)}.{found.moved}",
+        unchanged=list(wanted) == list(saved),
+    )
+
+
+def rung(level: Level, members: int) -> Rung:
+    """A level that can be read, with so many members."""
+    return Rung(level.key, named(level.title, level.key), sentence(compile_rule(level.rule).node), members)
+
+
+def names_of(wanted: Sequence[Level], saved: Sequence[Level]) -> dict[str, str]:
+    """What each level is called, those taken out too."""
+    return {level.key: named(level.title, level.key) for level in (*saved, *wanted)}
+
+
+def kind_of(before: str, after: str, ranks: Mapping[str, float]) -> str:
+    """Which way a step goes."""
+    if not before:
+        return "in"
+    if not after:
+        return "out"
+    return "up" if ranks.get(after, 0) > ranks.get(before, 0) else "down"
+
+
+def _ranks(wanted: Sequence[Level], saved: Sequence[Level]) -> dict[str, float]:
+    """Where each level stands; one that was taken out stands just above its neighbour below that is still there."""
+    ranks: dict[str, float] = {level.key: float(place) for place, level in enumerate(wanted)}
+    below = -1.0
+    for level in saved:
+        if level.key in ranks:
+            below = ranks[level.key]
+        else:
+            ranks[level.key] = below + 0.5
+    return ranks
+
+
+def _step(
+    move: Move, found: Preview, names: Mapping[str, str], people: Mapping[int, str], ranks: Mapping[str, float]
+) -> Step:
+    examples = found.examples.get((move.from_level, move.to_level), ())
+    return Step(
+        kind_of(move.from_level, move.to_level, ranks),
+        _name(names, move.from_level),
+        _name(names, move.to_level),
+        move.members,
+        tuple((one, people[one]) for one in examples if one in people),
+    )
+
+
+def _line(key: str, order: Sequence[str], found: Preview, names: Mapping[str, str], ranks: Mapping[str, float]) -> Line:
+    moves = {(move.from_level, move.to_level): move.members for move in found.moves}
+    arrived = sum(count for (_before, after), count in moves.items() if after == key)
+    cells = tuple(
+        Cell("stay", found.levels[key] - arrived)
+        if after == key
+        else Cell(kind_of(key, after, ranks), moves.get((key, after), 0))
+        for after in order
+    )
+    return Line(_name(names, key), cells)
+
+
+def _name(names: Mapping[str, str], key: str) -> str:
+    return names.get(key, key) if key else str(_("No level"))
