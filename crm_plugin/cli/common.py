@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,68 +19,42 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from crm_plugin import __version__
+from crm_plugin.cli.root import Commands, stderr
 from crm_plugin.clock import local_day, zone
-from crm_plugin.errors import ConfigError, CrmError, InvalidInput
+from crm_plugin.errors import ConfigError, InvalidInput
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
 from crm_plugin.store.tenants import Shop, shop_named
 from crm_plugin.sync import pull
 
-stderr = Console(stderr=True)
 ACTOR = "cli"
-
-
-class Commands(click.Group):
-    """Turns errors into words (or JSON) and exit code 1, and Ctrl-C into exit code 130."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except CrmError as error:
-            fail(error)
-        except SQLAlchemyError as error:
-            told = getattr(error, "orig", None) or error
-            fail(ConfigError(f"The database does not answer: {_one_line(told)}.", hint=_database_hint(str(told))))
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                # Whoever read our answer has read enough.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise SystemExit(0) from error
-            fail(ConfigError(f"{error.filename or 'A file'}: {error.strerror or error}."))
-        except KeyboardInterrupt:
-            stderr.print("Stopped. What was written is kept; the same command goes on from there.")
-            raise SystemExit(130) from None
-
-
-def fail(error: CrmError) -> None:
-    """Say what is wrong and end."""
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
-    else:
-        stderr.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-    raise SystemExit(1)
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def _database_hint(told: str) -> str:
-    if "locked" in told:
-        return "Another command is writing to it: wait for it to end, then try again."
-    return "Check CRM_DATABASE_URL."
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @click.group(cls=Commands)
 @click.version_option(__version__, prog_name="crm-plugin")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """The CRM plugin for online stores."""
-    logging.basicConfig(
-        level=os.environ.get("CRM_LOG_LEVEL", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    told = os.environ.get("CRM_LOG_LEVEL", "WARNING").upper()
+    if told not in _LEVELS:
+        raise ConfigError(f"CRM_LOG_LEVEL is {told!r}.", hint=f"Use one of: {', '.join(_LEVELS)}.")
+    # A server's log is read by whoever mends it; a person at a terminal is told in a line.
+    traced = told == "DEBUG" or ctx.invoked_subcommand == "serve"
+    handler = logging.StreamHandler()
+    handler.setFormatter((logging.Formatter if traced else _Untraced)("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=told, handlers=[handler])
+
+
+class _Untraced(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        record = copy(record)
+        record.exc_info = record.exc_text = record.stack_info = None
+        line = super().format(record)
+        return line if error is None else f"{line}: {type(error).__name__}: {error}"
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from crm_plugin.cli.common import answer, as_json_option, main, opened, stderr
+from crm_plugin.cli.common import answer, as_json_option, main, opened
+from crm_plugin.cli.root import stderr
 from crm_plugin.config import load_config
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.store import migrate
