@@ -163,20 +163,21 @@ class MemberBook(MemberRows):
     def _guest_for(self, record: MemberRecord) -> Member | None:
         email = email_key(record.email)
         if email:
-            guests = [m for m in self._claims["email"].get(email, {}) if not self._members[m].is_account]
-            return self._members[min(guests)] if guests else None
+            return next(iter(self._guests_at(email)), None)
         holder = self._only_holder(phone_key(record.phone, record.country))
-        return holder if holder is not None and not holder.is_account else None
+        return holder if holder is not None and self._is_free(holder) else None
+
+    def _guests_at(self, email: str) -> list[Member]:
+        """Guests who hold this e-mail, the one known longest first; one already given to an account is no longer to be had."""
+        held = (self._members[member_id] for member_id in sorted(self._claims["email"].get(email, {})))
+        return [member for member in held if self._is_free(member)]
+
+    def _is_free(self, member: Member) -> bool:
+        return not member.is_account and member.member_id not in self._merges
 
     def _take_over_guests(self, member: Member, record: MemberRecord) -> None:
-        for guest_id in sorted(self._claims["email"].get(email_key(record.email), {})):
-            guest = self._members[guest_id]
-            if (
-                guest_id != member.member_id
-                and not guest.is_account
-                and (guest_id, member.member_id) not in self._merges
-            ):
-                self._merges.append((guest_id, member.member_id))
+        for guest in self._guests_at(email_key(record.email)):
+            self._merges[guest.member_id] = member.member_id
 
     def _remove(self, record: MemberRecord, member: Member | None, mark: str) -> Member:
         if member is None:

@@ -101,7 +101,8 @@ class MemberRows:
         self._new_claims: dict[tuple[str, str, int], int] = {}
         self._tags: dict[int, tuple[str, ...]] = {}
         self._statements: list[consent.Statement] = []
-        self._merges: list[tuple[int, int]] = []
+        # Guests that become one with an account, once all is written.
+        self._merges: dict[int, int] = {}
 
     # Reading.
 
@@ -197,7 +198,7 @@ class MemberRows:
         self._write_tags()
         consent.record_all(connection, shop_id, self._statements, self._now)
         self._statements.clear()
-        for guest, account in self._merges:
+        for guest, account in self._merges.items():
             merge(connection, shop_id, guest, account, self._now)
         self._merges.clear()
 

@@ -57,6 +57,16 @@ def test_two_guest_orders_are_one_member(db: Database, shop: Shop) -> None:
     assert _count(db) == 1
 
 
+def test_guest_goes_to_one_of_two_accounts_alone(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1")])
+    write(db, shop, [order("o1", contact=_guest(email="g@x.test"))])
+    write(db, shop, [member("1", email="g@x.test"), member("2", email="g@x.test")])
+    assert _owners(db) == {"o1": "1"}
+    assert _count(db) == 2
+    with db.read() as connection:
+        assert facts.recount(connection, shop.shop_id) == []
+
+
 def test_new_account_takes_over_the_guest(db: Database, shop: Shop) -> None:
     write(db, shop, [order("o1", 500, contact=_guest(email="g@x.test", birth_month=3, birth_day=9))])
     write(db, shop, [member("1", email="g@x.test", first_name="Gül")])
