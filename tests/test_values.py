@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from crm_plugin import clock, http_client, ids, money
 from crm_plugin.errors import ConfigError
 from crm_plugin.store.base import from_micros, to_micros
+from crm_plugin.store.members import full_name
 from crm_plugin.store.secrets import SecretBox, key_file_box
 
 
@@ -135,3 +136,18 @@ def test_retry_after_reads_seconds_and_dates(value: str, seconds: float | None) 
     response = requests.Response()
     response.headers["Retry-After"] = value
     assert http_client.retry_after(response, datetime(2026, 6, 1, 12, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "shown"),
+    [
+        ("一诺", "周", "周一诺"),
+        ("", "周", "周"),
+        ("Ada", "Lovelace", "Ada Lovelace"),
+        (" Ada  Maria ", "", "Ada Maria"),
+        ("John", "Smith", "John Smith"),
+        ("", "", ""),
+    ],
+)
+def test_names_stand_as_they_are_written(first: str, last: str, shown: str) -> None:
+    assert full_name(first, last) == shown

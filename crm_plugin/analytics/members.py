@@ -14,6 +14,7 @@ from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.rules import compile_for
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, select_members
 from crm_plugin.store import identities, member_facts, member_tiers, members, tier_levels
+from crm_plugin.store.members import full_name
 from crm_plugin.store.tenants import Shop
 
 __all__ = ["NO_TIER", "MemberRow", "Profile", "count", "find", "profile", "search"]
@@ -93,7 +94,7 @@ def search(
         MemberRow(
             member_id=row.member_id,
             external_id=row.external_id or "",
-            name=f"{row.first_name} {row.last_name}".strip(),
+            name=full_name(row.first_name, row.last_name),
             email=row.email,
             phone=row.phone,
             country=row.country,
@@ -232,5 +233,5 @@ def _addresses(told: str) -> list[tuple[str, str]]:
 
 
 def _called(row: Any) -> str:
-    name = f"{row.first_name} {row.last_name}".strip()
+    name = full_name(row.first_name, row.last_name)
     return " ".join(part for part in (str(row.member_id), name, f"<{row.email}>" if row.email else "") if part)

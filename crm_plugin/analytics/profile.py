@@ -25,6 +25,7 @@ from crm_plugin.store import (
     suppressions,
     tier_levels,
 )
+from crm_plugin.store.members import full_name
 from crm_plugin.store.tenants import Shop
 
 # So many statements of consent are shown; the log itself keeps all.
@@ -151,7 +152,7 @@ class Profile:
 
     @property
     def name(self) -> str:
-        return f"{self.first_name} {self.last_name}".strip()
+        return full_name(self.first_name, self.last_name)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: ids as text, for JavaScript rounds such long numbers."""

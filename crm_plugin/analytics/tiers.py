@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from crm_plugin.rules.tiers import APPLIED, SAVED, Move
 from crm_plugin.store import audit_log, members
+from crm_plugin.store.members import full_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def names(connection: Connection, shop_id: int, ids: Iterable[int]) -> dict[int,
     query = select(m.member_id, m.first_name, m.last_name, m.email, m.phone, m.external_id)
     rows = connection.execute(query.where(m.shop_id == shop_id, m.member_id.in_(sorted(set(ids)))))
     return {
-        row.member_id: f"{row.first_name} {row.last_name}".strip()
+        row.member_id: full_name(row.first_name, row.last_name)
         or row.email
         or row.phone
         or f"#{row.external_id or row.member_id}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, select, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
@@ -145,6 +147,16 @@ suppressions = Table(
     Column("source", Text, nullable=False, default=""),
     belongs_to("shops"),
 )
+
+# Han characters: names written in them stand without a space, the family name first.
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+
+
+def full_name(first: str, last: str) -> str:
+    """A member's name as their own writing has it; empty when it is not known."""
+    if _HAN.search(last or first):
+        return f"{last}{first}".replace(" ", "")
+    return " ".join(f"{first} {last}".split())
 
 
 def present_id(connection: Connection, shop_id: int, member_id: int) -> int | None:

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from crm_plugin.errors import NoTemplate
 from crm_plugin.records import Message
+from crm_plugin.store.members import full_name
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import tokens
@@ -60,7 +61,7 @@ def compose(
         text=made.text,
         subject=made.subject,
         html=made.html,
-        to_name=" ".join(f"{member.first_name} {member.last_name}".split()),
+        to_name=full_name(member.first_name, member.last_name),
         locale=locale,
         sender_name=policy.sender_name,
         unsubscribe_url=link if row.channel == "email" else "",

@@ -18,6 +18,7 @@ from crm_plugin.store import (
     touchpoint_contents,
     touchpoints,
 )
+from crm_plugin.store.members import full_name
 from crm_plugin.touchpoints.acts import ACTS, cancel, not_found, send_again, settle
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -224,7 +225,7 @@ def _entry(row: Row[Any]) -> Entry:
         journey_key=row.journey_key,
         journey_title=row.title or {},
         member_id=row.member_id,
-        member_name=f"{row.first_name} {row.last_name}".strip(),
+        member_name=full_name(row.first_name, row.last_name),
         member_email=row.email,
         member_external_id=row.external_id or "",
         channel=row.channel,

@@ -34,6 +34,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from crm_plugin.errors import InvalidInput, RenderError
 from crm_plugin.money import to_major
+from crm_plugin.store.members import full_name
 from crm_plugin.touchpoints.policy import Brand, Policy
 
 # A text longer than this is no message; an HTML mail past 102 KB is cut by the largest mail host.
@@ -59,7 +60,6 @@ PARTS = {
     "note": ("body_text",),
 }
 _NAMES = {"en": "there", "zh": "顾客"}
-_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
@@ -108,9 +108,7 @@ class MemberView:
     @property
     def name(self) -> str:
         """How to address them: the family name stands first where it is written in Chinese; without a name a friendly word."""
-        if _CHINESE.search(self.last_name or self.first_name):
-            return f"{self.last_name}{self.first_name}"
-        return f"{self.first_name} {self.last_name}".strip() or _NAMES["zh" if self._locale.startswith("zh") else "en"]
+        return full_name(self.first_name, self.last_name) or _NAMES["zh" if self._locale.startswith("zh") else "en"]
 
     @property
     def spent(self) -> str:
