@@ -26,8 +26,8 @@ def words(node: Node, lang: str) -> str:
     return f"members {said}"
 
 
-def leaf_words(leaf: Leaf, lang: str) -> str:
-    """One condition alone, as `words` says it inside its sentence."""
+def leaf_words(leaf: Leaf | Not, lang: str) -> str:
+    """One condition alone, or its opposite, as `words` says it inside its sentence."""
     return _say(leaf, lang.lower().startswith("zh"), negated=False)
 
 
