@@ -1,0 +1,95 @@
+"""What is known of a member, in words: birthday, country, language, their own time, and the story of what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_skeleton, get_month_names
+from flask_babel import get_locale
+from flask_babel import gettext as _
+
+from crm_plugin.analytics.timeline import Event, TierChanged
+from crm_plugin.clock import local_day, zone
+from crm_plugin.web import why
+from crm_plugin.web.formats import day
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One line of the story; for a change of tier its title and the sentences that say why."""
+
+    event: Event
+    title: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+def story(events: Iterable[Event], tier_names: Mapping[str, str], currency: str) -> list[Told]:
+    """The timeline with its tier changes put in words."""
+    return [
+        Told(event, _moved(event, tier_names), tuple(why.change_reason(event.reason, currency)))
+        if isinstance(event, TierChanged)
+        else Told(event)
+        for event in events
+    ]
+
+
+def their_time(at: datetime, own: str, shops: str) -> str:
+    """The wall clock where the member is; empty where it shows the same as the shop's."""
+    theirs, ours = at.astimezone(zone(own)), at.astimezone(zone(shops))
+    if theirs.replace(tzinfo=None) == ours.replace(tzinfo=None):
+        return ""
+    clock = f"{theirs:%H:%M}"
+    return clock if theirs.date() == ours.date() else f"{day(local_day(at, own))} {clock}"
+
+
+def birthday(year: int | None, month_day: int | None) -> str:
+    """A birthday as far as it is known: the day, the day without the year, or the month alone."""
+    if not month_day:
+        return ""
+    month, of_month = divmod(month_day, 100)
+    locale = get_locale()
+    if not of_month:
+        return str(get_month_names("wide", context="stand-alone", locale=locale)[month])
+    if year is not None:
+        return str(format_date(date(year, month, of_month), "long", locale=locale))
+    # A leap year, in which every birthday has its day.
+    return str(format_skeleton("MMMMd", datetime(2024, month, of_month), locale=locale))  # noqa: DTZ001
+
+
+def country(code: str) -> str:
+    """A country's name."""
+    return str(get_locale().territories.get(code, code))
+
+
+def language(tag: str) -> str:
+    """A language's name, such as Chinese (China)."""
+    if not tag:
+        return ""
+    try:
+        return Locale.parse(tag, sep="-").get_display_name(get_locale()) or tag
+    except (UnknownLocaleError, ValueError):
+        return tag
+
+
+def address_kind(kind: str) -> str:
+    """What an identity is."""
+    told: dict[str, Any] = {
+        "email": _("E-mail"),
+        "phone": _("Phone"),
+        "account": _("Account in your store"),
+        "guest": _("Guest"),
+    }
+    return str(told.get(kind, kind))
+
+
+def _moved(event: TierChanged, names: Mapping[str, str]) -> str:
+    before, after = (names.get(key, key) for key in (event.from_level, event.to_level))
+    if not before:
+        return str(_("Came into the tier %(tier)s", tier=after))
+    if not after:
+        return str(_("Left the tier %(tier)s", tier=before))
+    return str(_("Moved from tier %(before)s to %(after)s", before=before, after=after))

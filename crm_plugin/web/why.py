@@ -1,0 +1,179 @@
+"""Why a member holds a level, condition by condition, and what is missing for another: in the page's language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from babel.dates import get_month_names
+from babel.numbers import format_currency
+from flask_babel import get_locale, ngettext
+from flask_babel import gettext as _
+
+from crm_plugin.analytics.profile import LevelView, TierView
+from crm_plugin.errors import RuleError
+from crm_plugin.rules.fields import FIELDS, Kind, Unit
+from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Node, Not, Or
+from crm_plugin.rules.operators import OPERATORS
+from crm_plugin.rules.parse import parse
+from crm_plugin.rules.words import leaf_words, words
+from crm_plugin.web.formats import number
+from crm_plugin.web.titles import chinese
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition as a reader sees it. `truth` None is unknown; `missing` is what would make it true, where that is a number."""
+
+    text: str
+    value: str
+    truth: bool | None
+    missing: str = ""
+
+
+def lang() -> str:
+    """The language of rules' sentences on this page."""
+    return "zh" if chinese() else "en"
+
+
+def sentence(node: Node) -> str:
+    """A rule as a sentence that begins with a capital letter."""
+    told = words(node, lang())
+    return told[:1].upper() + told[1:]
+
+
+def sentence_of(text: str) -> str:
+    """The sentence of a rule that was kept as text; the text itself where it can no longer be read."""
+    try:
+        return words(parse(text), lang())
+    except RuleError:
+        return text
+
+
+def conditions(level: LevelView, currency: str) -> list[Condition]:
+    """Every condition of a level's rule, said so that ✓ helps the member towards it."""
+    explained = {leaf.node: leaf for leaf in level.explanation.leaves}
+    found = []
+    for leaf, negated in dict.fromkeys(_parts(level.node, False)):
+        known = explained[leaf]
+        truth = None if known.truth is None else known.truth != negated
+        value = "" if isinstance(leaf, Everyone) else value_words(leaf.field, known.value, currency)
+        missing = "" if truth else _missing(leaf, negated, known.value, currency)
+        found.append(Condition(_condition(leaf, negated), value, truth, missing))
+    return found
+
+
+def alternatives(node: Node, negated: bool = False) -> bool:
+    """Whether a part of the conditions is enough."""
+    if isinstance(node, Not):
+        return alternatives(node.item, not negated)
+    if isinstance(node, And | Or):
+        either = isinstance(node, Or) != negated and len(node.items) > 1
+        return either or any(alternatives(item, negated) for item in node.items)
+    return False
+
+
+def earned(tier: TierView) -> LevelView | None:
+    """The highest level whose rule holds now: what the next daily run gives."""
+    return next((level for level in reversed(tier.levels) if level.explanation.matches), None)
+
+
+def value_words(field: Field, value: Any, currency: str) -> str:
+    """A field's value as people read it."""
+    spec = FIELDS[field.key]
+    if value is None:
+        return str(_("not known"))
+    if spec.kind is Kind.FLAG:
+        return str(_("yes") if value else _("no"))
+    if spec.kind is Kind.TEXT:
+        return str(value) or str(_("none"))
+    if spec.unit is Unit.MONEY:
+        return str(format_currency(Decimal(str(value)), currency, locale=get_locale()))
+    if spec.unit is Unit.DAYS:
+        return str(ngettext("%(num)s day", "%(num)s days", int(value)))
+    if spec.unit is Unit.MONTH:
+        return str(get_month_names("wide", context="stand-alone", locale=get_locale())[int(value)])
+    return number(value)
+
+
+def change_reason(reason: Mapping[str, Any], currency: str) -> list[str]:
+    """Why a level changed, in sentences: the cause, then the figures that decided."""
+    cause = reason.get("cause", "rule")
+    told = []
+    if cause == "level_removed":
+        told.append(_("The level was taken away."))
+    elif cause != "rule":
+        told.append(_("The member was deleted in your store."))
+    if reason.get("rule"):
+        told.append(_("It is for %(rule)s.", rule=sentence_of(str(reason["rule"]))))
+    elif cause == "rule" and reason.get("lost_rule"):
+        told.append(_("No longer one of the %(rule)s.", rule=sentence_of(str(reason["lost_rule"]))))
+    figures = [_figure(text, value, currency) for text, value in (reason.get("values") or {}).items()]
+    if figures:
+        told.append(_("On that day: %(figures)s.", figures=_(", ").join(figures)))
+    return [str(one) for one in told]
+
+
+def _parts(node: Node, negated: bool) -> Iterator[tuple[Leaf, bool]]:
+    if isinstance(node, And | Or):
+        for item in node.items:
+            yield from _parts(item, negated)
+    elif isinstance(node, Not):
+        yield from _parts(node.item, not negated)
+    else:
+        yield node, negated
+
+
+def _condition(leaf: Leaf, negated: bool) -> str:
+    told = leaf_words(Not(leaf) if negated else leaf, lang())
+    # In a list the sentence's joints are in the way.
+    told = told.removeprefix("whose ").removeprefix("who ")
+    return told[:1].upper() + told[1:]
+
+
+def _missing(leaf: Leaf, negated: bool, value: Any, currency: str) -> str:
+    """How much more would do, for what can be counted up."""
+    if not isinstance(leaf, Compare) or not isinstance(value, int | Decimal) or isinstance(leaf.value, str):
+        return ""
+    op = OPERATORS[leaf.op].negated if negated else leaf.op
+    gap = leaf.value - value
+    if op not in (">=", ">") or gap < 0:
+        return ""
+    unit = FIELDS[leaf.field.key].unit
+    if unit is Unit.MONEY:
+        amount = value_words(leaf.field, gap, currency)
+        return str(_("%(amount)s more", amount=amount) if op == ">=" else _("over %(amount)s more", amount=amount))
+    whole = int(gap) + (op == ">")
+    if unit is Unit.DAYS:
+        return str(ngettext("in %(num)s day", "in %(num)s days", whole))
+    return str(_("%(count)s more", count=number(whole)))
+
+
+def _figure(text: str, value: Any, currency: str) -> str:
+    field = _field(text)
+    if field is None:
+        return f"{text}: {value}"
+    if FIELDS[field.key].kind is Kind.FLAG:
+        return _condition(Holds(field), not value)
+    label, days = FIELDS[field.key].label.in_language(lang()), field.arg("days")
+    if days is not None:
+        label = str(_("%(what)s in the last %(days)s days", what=label, days=days))
+    try:
+        told = value_words(field, value, currency)
+    except (InvalidOperation, ValueError, TypeError):
+        told = str(value)
+    return str(_("%(what)s: %(value)s", what=label, value=told))
+
+
+def _field(text: str) -> Field | None:
+    """The field of a text such as spent(days=365); None where it is no longer one."""
+    for rule in (text, f"{text} == 0"):
+        try:
+            node = parse(rule)
+        except RuleError:
+            continue
+        if isinstance(node, Holds | Compare):
+            return node.field
+    return None
