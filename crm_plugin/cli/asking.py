@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from crm_plugin import rules
 from crm_plugin.analytics import members
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, as_of_option, day_of, main, opened_shop
+from crm_plugin.cli.common import (
+    ACTOR,
+    answer,
+    as_json_option,
+    as_of_option,
+    day_of,
+    limit_option,
+    main,
+    opened_shop,
+)
+from crm_plugin.cli.profile import lines
 from crm_plugin.rules import tiers
 
 
@@ -34,13 +42,14 @@ def rule_count(name: str, expression: str, as_of: str | None, as_json: bool) -> 
 @click.argument("name")
 @click.argument("expression")
 @as_of_option
-@click.option("--limit", default=20, show_default=True)
+@limit_option(20)
 @as_json_option
 def rule_list(name: str, expression: str, as_of: str | None, limit: int, as_json: bool) -> None:
     """Which members."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         rows = rules.sample(connection, found, expression, day_of(found, runtime, as_of), limit)
-        told = [dict(row._mapping) for row in rows]
+        # Ids as text, for JavaScript rounds such long numbers.
+        told = [{**row._mapping, "member_id": str(row.member_id)} for row in rows]
     answer(told, as_json)
 
 
@@ -70,20 +79,9 @@ def member(name: str, who: str, as_of: str | None, as_json: bool) -> None:
     """Everything about one member, by our id, the store's id, an e-mail address or a phone number."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         member_id = members.find(connection, found, who)
-        told = members.profile(connection, found, member_id, day_of(found, runtime, as_of)).as_dict()
+        told = members.profile(connection, found, member_id, day_of(found, runtime, as_of))
     if as_json:
-        answer(told, True)
+        answer(told.as_dict(), True)
         return
-    for key, value in told.items():
-        _section(key, value)
-
-
-def _section(key: str, value: Any) -> None:
-    """One part of a profile: lists below their name, one line an entry."""
-    if not isinstance(value, (list, tuple)):
-        answer({key: value}, False)
-        return
-    click.echo(f"{key}:")
-    for entry in value:
-        line = " · ".join(f"{name} {told}" for name, told in entry.items() if told not in (None, "", [], {}, ()))
-        click.echo(f"  {line}" if isinstance(entry, dict) else f"  {entry}")
+    for line in lines(told):
+        click.echo(line)

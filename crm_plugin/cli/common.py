@@ -6,14 +6,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -30,6 +30,7 @@ from crm_plugin.store.tenants import Shop, shop_named
 from crm_plugin.sync import pull
 
 ACTOR = "cli"
+_F = TypeVar("_F", bound=Callable[..., Any])
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -58,6 +59,13 @@ class _Untraced(logging.Formatter):
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+
+
+def limit_option(usual: int) -> Callable[[_F], _F]:
+    """At most so many rows."""
+    return click.option("--limit", type=click.IntRange(min=1), default=usual, show_default=True)
+
+
 as_of_option = click.option("--as-of", help="A day in the shop's zone; today when left out.")
 
 

@@ -1,4 +1,4 @@
-"""Commands about what goes out: program, journey, sender, tick, outbox."""
+"""Commands about what is to go out: program, journey, sender."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import click
 
 from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import channel_class
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, instant_of, main, opened, opened_shop
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened_shop
 from crm_plugin.cli.stores import pair
+from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
-from crm_plugin.store.tenants import all_shops, shop_named
-from crm_plugin.touchpoints import journeys, outbox, program, senders, testing
+from crm_plugin.touchpoints import journeys, program, senders, testing
 
 
 @main.group("program")
@@ -43,7 +43,11 @@ def program_dump(name: str, output: Path | None, as_json: bool) -> None:
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         document = program.dump(connection, found)
     if output is not None:
-        output.write_text(program.to_yaml(document), encoding="utf-8")
+        try:
+            output.write_text(program.to_yaml(document), encoding="utf-8")
+        except OSError as error:
+            hint = "Name another place with -o."
+            raise InvalidInput(f"{output} cannot be written: {error.strerror}.", field="output", hint=hint) from error
     elif as_json:
         answer(document, True)
     else:
@@ -128,20 +132,35 @@ def sender_list(name: str, as_json: bool) -> None:
 @click.argument("settings", nargs=-1, metavar="KEY=VALUE...")
 @as_json_option
 def sender_set(name: str, adapter: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Set a sender up after it has answered. A secret may come as CRM_<ADAPTER>_<KEY>, else it is asked for."""
+    """Set a sender up after it has answered, or change what is told and leave the rest.
+
+    A secret may come as CRM_<ADAPTER>_<KEY> in the environment, so that no list of processes shows it; else it is asked for.
+    """
     told: dict[str, Any] = dict(map(pair, settings))
+    _check_keys(adapter, told)
     with opened_shop(name) as (runtime, found):
-        told |= _secrets(
-            adapter, told, ask=not as_json and not senders.shown_settings(runtime.db, runtime.box, found, adapter)
-        )
+        present = senders.shown_settings(runtime.db, runtime.box, found, adapter)
+        told = {**present, **told, **_secrets(adapter, told, ask=not as_json and not present)}
         now = runtime.clock.now()
-        warnings = senders.save_connection(runtime.db, runtime.box, found, adapter, told, now)
+        try:
+            warnings = senders.save_connection(runtime.db, runtime.box, found, adapter, told, now)
+        except InvalidInput as error:
+            # A form shows the field beside the message; here it has to be named.
+            hint = f"{error.hint} Give it as {error.field}=VALUE." if error.field else error.hint
+            raise InvalidInput(error.message, hint=hint.strip(), field=error.field) from error
         with runtime.db.write() as connection:
             audit.note(connection, found.shop_id, ACTOR, "sender.saved", {"sender": adapter}, now)
     answer(
         {"sender": adapter, "status": "ok", "warnings": [f"{one.message} {one.hint}".strip() for one in warnings]},
         as_json,
     )
+
+
+def _check_keys(adapter: str, told: dict[str, Any]) -> None:
+    known = [setting.key for setting in channel_class(adapter).settings]
+    for key in told:
+        if key not in known:
+            raise InvalidInput(f"{adapter} has no setting {key!r}.", field=key, hint=f"It has: {', '.join(known)}.")
 
 
 def _secrets(adapter: str, told: dict[str, Any], *, ask: bool) -> dict[str, str]:
@@ -180,53 +199,3 @@ def sender_test(name: str, adapter: str, to: str, as_json: bool) -> None:
             runtime.db, runtime.box, found, adapter, to, runtime.clock.now(), runtime.config.public_url
         )
     answer({"sender": adapter, "to": to, "provider_message_id": result.provider_message_id}, as_json)
-
-
-@main.command()
-@click.argument("name", required=False)
-@click.option("--at", help="An instant, in the shop's zone unless it names an offset; now when left out.")
-@click.option("--sync", "pull", is_flag=True, help="Pull the store first.")
-@as_json_option
-def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
-    """One round by hand, of one shop or of all: recover, tiers once a day, plan, send.
-
-    It is a real round: messages leave, and what was due up to that instant counts as planned.
-    """
-    with opened() as runtime:
-        with runtime.db.read() as connection:
-            chosen = [shop_named(connection, name)] if name else all_shops(connection)
-        told = {}
-        for one in chosen:
-            instant = instant_of(one, runtime, at)
-            pulled = tasks.sync(runtime, one, now=instant) if pull and tasks.can_be_pulled(one) else None
-            told[one.name] = {**({"sync": pulled} if pulled else {}), **tasks.tick(runtime, one, instant).as_dict()}
-    answer(told[name] if name else told, as_json)
-
-
-@main.command("outbox")
-@click.argument("name")
-@click.option("--state", default="", help="planned, accepted, skipped, unconfirmed ...")
-@click.option("--reason", default="", help="no_consent, quiet_hours ...")
-@click.option("--journey", default="", help="A journey's key.")
-@click.option("--limit", default=50, show_default=True)
-@as_json_option
-def outbox_(name: str, state: str, reason: str, journey: str, limit: int, as_json: bool) -> None:
-    """What went, waits, was held back, failed, and why; newest first."""
-    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        rows = outbox.entries(connection, found.shop_id, state=state, reason=reason, journey=journey, limit=limit)
-    if as_json:
-        answer([row.as_dict() for row in rows], True)
-        return
-    told = [
-        {
-            "due": f"{row.due_at:%Y-%m-%d %H:%M}Z",
-            "member": row.member_name or row.member_email or row.member_id,
-            "journey": row.journey_key,
-            "channel": row.channel,
-            "state": row.state,
-            "reason": row.reason,
-            "subject": row.subject,
-        }
-        for row in rows
-    ]
-    answer(told, False)

@@ -63,7 +63,12 @@ def parse_mapping(written: bytes | str, name: str = "The mapping") -> dict[str, 
     try:
         document = yaml.safe_load(written)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{name} is not valid YAML: {error}", field="mapping") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        told = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise InvalidInput(
+            f"{name} is not valid YAML{where}: {told}.", field="mapping", hint="Write one `key: column` on each line."
+        ) from error
     if not isinstance(document, dict):
         raise InvalidInput(f"{name} holds no mapping.", field="mapping", hint="Begin with `kind: orders`.")
     return document

@@ -25,7 +25,7 @@ KINDS = ("marketing", "transactional")
 # The topic that stands for all promotional messages.
 MARKETING = "marketing"
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_LONGEST_VALIDITY = 60
+LONGEST_VALIDITY = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +130,9 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
     if kind not in KINDS:
         raise InvalidInput(f"`kind` is {kind!r}.", field="kind", hint=f"Use one of: {', '.join(KINDS)}.")
     validity = told.get("validity_days", 3)
-    if isinstance(validity, bool) or not isinstance(validity, int) or not 1 <= validity <= _LONGEST_VALIDITY:
+    if isinstance(validity, bool) or not isinstance(validity, int) or not 1 <= validity <= LONGEST_VALIDITY:
         raise InvalidInput(
-            f"`validity_days` must be a whole number from 1 to {_LONGEST_VALIDITY}.", field="validity_days"
+            f"`validity_days` must be a whole number from 1 to {LONGEST_VALIDITY}.", field="validity_days"
         )
     topic = str(told.get("topic", MARKETING))
     if not _KEY.fullmatch(topic):
@@ -170,10 +170,12 @@ def all_journeys(connection: Connection, shop_id: int) -> list[Journey]:
 
 
 def get(connection: Connection, shop_id: int, key: str) -> Journey:
-    """One journey. Raises: NotFound."""
+    """One journey. Raises: NotFound listing those there are."""
     row = connection.execute(select(journeys).where(_mine(shop_id, key))).first()
     if row is None:
-        raise NotFound(f"There is no journey {key!r}.")
+        keys = select(journeys.c.journey_key).where(journeys.c.shop_id == shop_id).order_by(journeys.c.journey_key)
+        known = ", ".join(connection.execute(keys).scalars())
+        raise NotFound(f"There is no journey {key!r}.", hint=f"There are: {known}." if known else "")
     return _journey(row)
 
 

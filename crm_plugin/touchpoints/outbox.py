@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
-from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.errors import InvalidInput
 from crm_plugin.store import (
     attempts,
     delivery_events,
@@ -19,6 +19,7 @@ from crm_plugin.store import (
     touchpoints,
 )
 from crm_plugin.store.members import full_name
+from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.acts import ACTS, cancel, not_found, send_again, settle
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -152,8 +153,7 @@ def entries(
         # Said twice for the planner: only so does it know that the index of those with a reason will do.
         query = query.where(t.reason == _known(reason, Reason, "reason"), t.reason != "")
     if journey:
-        _check_journey(connection, shop_id, journey)
-        query = query.where(t.journey_key == journey)
+        query = query.where(t.journey_key == journey_store.get(connection, shop_id, journey).key)
     if member_id is not None:
         query = query.where(t.member_id == member_id)
     if before is not None:
@@ -255,13 +255,3 @@ def _known(told: str, words: type[State] | type[Reason], field: str) -> str:
             f"There is no {field} {told!r}.", field=field, hint=f"There are: {', '.join(word.value for word in words)}."
         )
     return told
-
-
-def _check_journey(connection: Connection, shop_id: int, key: str) -> None:
-    keys = connection.execute(
-        select(journeys.c.journey_key).where(journeys.c.shop_id == shop_id).order_by(journeys.c.journey_key)
-    ).scalars()
-    known = list(keys)
-    if key not in known:
-        hint = f"There are: {', '.join(known)}." if known else "Load a programme, or add the recipes."
-        raise NotFound(f"There is no journey {key!r}.", hint=hint)

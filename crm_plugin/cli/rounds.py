@@ -1,0 +1,117 @@
+"""Commands about what goes out now and what became of it: tick, outbox."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from crm_plugin.cli.common import answer, as_json_option, instant_of, limit_option, main, opened, opened_shop, progress
+from crm_plugin.cli.root import stderr
+from crm_plugin.errors import CrmError
+from crm_plugin.jobs import tasks
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.tenants import Shop, all_shops, shop_named
+from crm_plugin.touchpoints import outbox
+from crm_plugin.touchpoints.states import State
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--at", help="An instant, in the shop's zone unless it names an offset; now when left out.")
+@click.option("--sync", "pull", is_flag=True, help="Pull the store first, where it can be pulled.")
+@as_json_option
+def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
+    """One round by hand, of one shop or of all: recover, tiers once a day, plan, send.
+
+    It is a real round: messages leave, and what was due up to that instant counts as planned. What goes wrong in one shop, or in one
+    step, is told at the end with exit code 1; everything else is done all the same.
+    """
+    with opened() as runtime, progress() as note:
+        with runtime.db.read() as connection:
+            chosen = [shop_named(connection, name)] if name else all_shops(connection)
+        instants = {one.name: instant_of(one, runtime, at) for one in chosen}
+        told = {one.name: _round(runtime, one, instants[one.name], at is None, pull, note) for one in chosen}
+    if as_json:
+        answer(told[name] if name else told, True)
+    else:
+        for shop_name, one in told.items():
+            click.echo(f"{shop_name}: {_in_words(one)}")
+    for shop_name, one in told.items():
+        for step, error in one["errors"].items() if not as_json else ():
+            stderr.print(f"{shop_name}, {step}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if any(one["errors"] for one in told.values()):
+        raise SystemExit(1)
+
+
+def _round(runtime: Runtime, shop: Shop, at: datetime, live: bool, pull: bool, note: tasks.Progress) -> dict[str, Any]:
+    """One shop's round as a report; a store that cannot be pulled keeps no message waiting."""
+    pulled: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    if pull and tasks.can_be_pulled(shop):
+        try:
+            pulled = {"sync": tasks.sync(runtime, shop, now=at, progress=note)}
+        except CrmError as error:
+            errors = {"sync": str(error)}
+    report = tasks.tick(runtime, shop, at, live=live, progress=note).as_dict()
+    return {**pulled, **report, "errors": {**errors, **report["errors"]}}
+
+
+def _in_words(report: dict[str, Any]) -> str:
+    parts = []
+    if "sync" in report:
+        parts.append(f"{report['sync']['rows']} rows synced")
+    if report["recovered"]:
+        parts.append(f"recovered {_counted(report['recovered'])}")
+    if report["tiers"]:
+        parts.append(f"{report['tiers']['changed']} changed tier")
+    planned = {state: report["plan"].get(state, 0) for state in (State.PLANNED, State.SKIPPED, State.MISSED)}
+    parts.append(_counted({state.value: count for state, count in planned.items() if count}) or "nothing to plan")
+    sent, why = report["dispatch"].get("states", {}), report["dispatch"].get("reasons", {})
+    waits = {"waiting" if state == State.PLANNED else state: count for state, count in sent.items()}
+    parts.append((_counted(waits) or "nothing to send") + (f" ({_counted(why)})" if why else ""))
+    return "; ".join(parts)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+@main.command("outbox")
+@click.argument("name")
+@click.option("--state", default="", help="planned, accepted, skipped, unconfirmed ...")
+@click.option("--reason", default="", help="no_consent, quiet_hours ...")
+@click.option("--journey", default="", help="A journey's key.")
+@click.option("--before", type=int, help="The id of the last message of the page before.")
+@click.option("--count", "only_counts", is_flag=True, help="How many in each state and for each reason, over all.")
+@limit_option(50)
+@as_json_option
+def outbox_(name: str, only_counts: bool, as_json: bool, **asked: Any) -> None:
+    """What went, waits, was held back, failed, and why; newest first."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        if only_counts:
+            counts = {
+                "states": outbox.counts(connection, found.shop_id),
+                "reasons": outbox.reasons(connection, found.shop_id),
+            }
+            answer(counts, as_json)
+            return
+        rows = outbox.entries(connection, found.shop_id, **asked)
+    if as_json:
+        answer([row.as_dict() for row in rows], True)
+        return
+    told = [
+        {
+            "id": row.touchpoint_id,
+            "due": f"{row.due_at:%Y-%m-%d %H:%M}Z",
+            "member": row.member_name or row.member_email or row.member_id,
+            "journey": row.journey_key,
+            "channel": row.channel,
+            "state": row.state,
+            "reason": row.reason,
+            "subject": row.subject,
+        }
+        for row in rows
+    ]
+    answer(told, False)
