@@ -20,7 +20,7 @@ from crm_plugin.sync.batch import groups, write_group
 from crm_plugin.sync.pull import Progress
 
 # A file's pages are at hand, so more of them are written at once than of a store's.
-PAGES = 20
+PAGES = 50
 
 
 @dataclass(slots=True)
