@@ -1,0 +1,113 @@
+"""Local sign-in: a link that works once and for a quarter of an hour, printed where the server was started.
+
+A used link leaves a marker in the data directory, so that it stays used over restarts and in every process on the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from flask import Blueprint, Flask, g, redirect, render_template, request, session, url_for
+from flask_babel import gettext as _
+from itsdangerous import BadData, URLSafeTimedSerializer
+from werkzeug.wrappers import Response
+
+from crm_plugin.runtime import Runtime
+from crm_plugin.web.site import site
+
+LINK_SECONDS = 15 * 60
+_SALT = "crm-plugin sign-in link"
+bp = Blueprint("auth", __name__)
+
+
+def sign_in_path(runtime: Runtime) -> str:
+    """The path of a fresh link."""
+    return f"/enter/{_serializer(runtime).dumps(secrets.token_urlsafe(12))}"
+
+
+def _serializer(runtime: Runtime) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(runtime.box.signing_key, salt=_SALT)
+
+
+def _use(runtime: Runtime, token: str) -> bool:
+    """Whether the link is good, which it is once."""
+    try:
+        nonce = str(_serializer(runtime).loads(token, max_age=LINK_SECONDS))
+    except BadData:
+        return False
+    folder = runtime.config.data_dir / "used-links"
+    folder.mkdir(parents=True, exist_ok=True)
+    _forget_old(folder)
+    try:
+        os.close(os.open(folder / nonce, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _forget_old(folder: Path) -> None:
+    oldest = time.time() - 2 * LINK_SECONDS
+    for marker in folder.iterdir():
+        if marker.stat().st_mtime < oldest:
+            marker.unlink(missing_ok=True)
+
+
+@bp.get("/enter/<token>")
+def enter(token: str) -> Response | tuple[str, int]:
+    """Open the pages to this browser."""
+    if not _use(site().runtime, token):
+        return render_template(
+            "message.html",
+            title=_("This link has been used or has run out"),
+            text=_("Each sign-in link works once, for 15 minutes. Ask for a new one where the server runs:"),
+            code="crm-plugin link",
+        ), 403
+    chosen = session.get("lang")
+    session.clear()
+    if chosen:
+        session["lang"] = chosen
+    session["who"] = "owner"
+    session.permanent = True
+    return redirect(url_for("pages.home"), 303)
+
+
+@bp.post("/leave")
+def leave() -> Response:
+    """Close the pages to this browser."""
+    session.pop("who", None)
+    return redirect(url_for("pages.home"), 303)
+
+
+def require_sign_in() -> tuple[str, int] | None:
+    """Before each of the merchant's pages: nothing is shown to who has not signed in."""
+    if session.get("who"):
+        g.actor = f"page:{session['who']}"
+        return None
+    if request.headers.get("HX-Request"):
+        return "", 401
+    return render_template(
+        "message.html",
+        title=_("Sign in"),
+        text=_(
+            "Open the link that was printed when the server started. For a new one, run this where the server runs:"
+        ),
+        code="crm-plugin link",
+    ), 401
+
+
+def install(app: Flask, runtime: Runtime) -> None:
+    """Sign sessions with a key of this installation; the cookie is out of reach of scripts and of other sites."""
+    secure = runtime.config.public_url.startswith("https://")
+    app.config.update(
+        SECRET_KEY=runtime.box.signing_key,
+        SESSION_COOKIE_NAME="crm_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=secure,
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+    )
+    app.register_blueprint(bp)

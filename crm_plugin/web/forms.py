@@ -1,0 +1,66 @@
+"""Forms: what was typed, what is wrong with it, field by field, so that nobody types anything twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import request
+
+from crm_plugin.errors import CrmError, InvalidInput, RuleError
+
+
+@dataclass(slots=True)
+class Form:
+    """Values by field name, and errors by field name; the error of "" concerns the whole form."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def posted(cls, *lists: str, defaults: Mapping[str, Any] | None = None) -> Form:
+        """What was sent, stripped; the fields in `lists` may be sent several times and become lists."""
+        values: dict[str, Any] = dict(defaults or {})
+        for name in request.form:
+            values[name] = request.form[name].strip() if name not in lists else request.form.getlist(name)
+        for name in lists:
+            values.setdefault(name, [])
+        return cls(values)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.errors)
+
+    def text(self, name: str) -> str:
+        """A field as text; empty when it was not sent."""
+        return str(self.values.get(name, "") or "")
+
+    def whole(self, name: str) -> int:
+        """A field as a whole number. Raises: InvalidInput naming the field."""
+        try:
+            return int(self.text(name))
+        except ValueError as error:
+            raise InvalidInput("Write a whole number.", field=name) from error
+
+    def refuse(self, error: CrmError, otherwise: str = "") -> None:
+        """Put an error at its field, or at `otherwise` when it names none that this form has."""
+        named = getattr(error, "field", "")
+        place = named if named in self.values else otherwise
+        where = f"{_where(error)}{error.message} {error.hint}".strip()
+        self.errors[place] = f"{self.errors[place]} {where}" if place in self.errors else where
+
+    @contextmanager
+    def catching(self, otherwise: str = "") -> Iterator[None]:
+        """Turn the product's errors in the block into errors of this form."""
+        try:
+            yield
+        except CrmError as error:
+            self.refuse(error, otherwise)
+
+
+def _where(error: CrmError) -> str:
+    if isinstance(error, RuleError) and error.line:
+        return f"{error.line}:{error.column} "
+    return ""

@@ -1,0 +1,91 @@
+"""The merchant's pages: one module a page, all behind the sign-in, all under `/s/<shop>/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask_babel import get_locale
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response
+
+from crm_plugin.web import auth, security
+from crm_plugin.web.site import load_shop, shops, site
+
+bp = Blueprint("pages", __name__)
+
+
+@bp.before_request
+def guard() -> tuple[str, int] | None:
+    """Signed in, from a page of ours, and for a shop that exists."""
+    refused = auth.require_sign_in()
+    if refused is not None:
+        return refused
+    security.refuse_foreign_writes()
+    if request.view_args and "shop" in request.view_args:
+        load_shop(request.view_args.pop("shop"))
+    return None
+
+
+@bp.app_context_processor
+def for_templates() -> dict[str, Any]:
+    """What every page may use."""
+    return {"ui_lang": str(get_locale()).replace("_", "-").replace("zh-Hans-CN", "zh-CN")}
+
+
+@bp.context_processor
+def for_pages() -> dict[str, Any]:
+    """What the frame of the merchant's pages needs."""
+    return {
+        "shop": g.get("shop"),
+        "navigation": navigation,
+        "here": (request.endpoint or "").partition(".")[2].partition("_")[0],
+        "several_shops": len(shops()) > 1,
+    }
+
+
+def navigation() -> list[tuple[str, str]]:
+    """The pages in their order: endpoint and name. An endpoint of a page begins with the page's own: `members`, `members_one`."""
+    return [
+        ("today", _("Today")),
+        ("members", _("Members")),
+        ("tiers", _("Tiers")),
+        ("journeys", _("Journeys")),
+        ("outbox", _("Outbox")),
+        ("connections", _("Connections")),
+        *site().links(),
+    ]
+
+
+def is_fragment() -> bool:
+    """Whether the script asks for a part of the page, not the whole."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def go(endpoint: str, **values: Any) -> Response:
+    """To another page of the present shop, after a change was made."""
+    return redirect(url_for(f"pages.{endpoint}", shop=g.shop.name, **values), 303)
+
+
+@bp.get("/")
+def home() -> Response | str:
+    """To the only shop; else the list of them, or connecting the first."""
+    there = shops()
+    if not there:
+        return redirect(url_for("pages.connect"), 303)
+    if len(there) == 1 and not request.args.get("all"):
+        return redirect(url_for("pages.today", shop=there[0].name), 303)
+    return render_template("shops.html", shops=there)
+
+
+# They register themselves.
+from crm_plugin.web.pages import (  # noqa: E402
+    connect,  # noqa: F401
+    connections,  # noqa: F401
+    journeys,  # noqa: F401
+    members,  # noqa: F401
+    outbox,  # noqa: F401
+    senders,  # noqa: F401
+    tiers,  # noqa: F401
+    today,  # noqa: F401
+)

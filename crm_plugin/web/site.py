@@ -1,0 +1,66 @@
+"""What every request finds: the runtime, the queue, and the shop that the address names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import cast
+
+from flask import current_app, g
+
+from crm_plugin.clock import local_day
+from crm_plugin.errors import NotFound
+from crm_plugin.jobs.queue import Queue
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.tenants import Shop, all_shops, shop_named
+
+_KEY = "crm_plugin"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One application's world. `links` adds entries to the end of the navigation, such as the demo's."""
+
+    runtime: Runtime
+    queue: Queue
+    links: Callable[[], list[tuple[str, str]]] = field(default=list)
+
+    @property
+    def public_url(self) -> str:
+        return self.runtime.config.public_url
+
+
+def install(app: object, site: Site) -> None:
+    """Hang the site on an application."""
+    app.extensions[_KEY] = site  # type: ignore[attr-defined]
+
+
+def site() -> Site:
+    """The present application's site."""
+    return cast(Site, current_app.extensions[_KEY])
+
+
+def the_shop() -> Shop:
+    """The shop that the address names, read once a request. Raises: NotFound."""
+    if "shop" not in g:
+        raise NotFound("No shop is named in this address.", hint="Begin at the first page.")
+    return cast(Shop, g.shop)
+
+
+def load_shop(name: str) -> Shop:
+    """Read the shop for this request. Raises: NotFound listing those there are."""
+    with site().runtime.db.read() as connection:
+        g.shop = shop_named(connection, name)
+    return cast(Shop, g.shop)
+
+
+def shops() -> list[Shop]:
+    """All shops of this installation, by name."""
+    with site().runtime.db.read() as connection:
+        return all_shops(connection)
+
+
+def today(shop: Shop) -> date:
+    """The present day in the shop's zone."""
+    return local_day(site().runtime.clock.now(), shop.timezone)

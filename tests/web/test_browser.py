@@ -1,0 +1,145 @@
+"""The pages in a real browser: nothing leaves for elsewhere, nothing is refused by our own policy, nothing runs over on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from crm_plugin.demo.check import PAGES
+from crm_plugin.demo.run import Demo, run
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with run(tmp_path_factory.mktemp("demo"), members=120, on=date(2026, 5, 4), port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, demo: Demo) -> Any:
+    """The cookies of a merchant who opened the link."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(demo.link)
+    assert page.url == f"{demo.url}/s/{demo.shop.name}/today"
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+class _Watched:
+    """A page with everything it complains of."""
+
+    def __init__(self, browser: Browser, state: Any, origin: str, **options: Any) -> None:
+        self.complaints: list[str] = []
+        self.foreign: list[str] = []
+        self._origin = origin
+        self.context = browser.new_context(storage_state=state, reduced_motion="reduce", **options)
+        self.page: Page = self.context.new_page()
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._asked)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((self._origin, "data:", "about:")):
+            self.foreign.append(request.url)
+
+
+def _paths(demo: Demo) -> list[str]:
+    with demo.runtime.db.read() as connection:
+        touchpoint, member = connection.exec_driver_sql(
+            "SELECT touchpoint_id, member_id FROM touchpoints WHERE channel = 'email' AND state = 'accepted' LIMIT 1"
+        ).one()
+    return [*PAGES, f"members/{member}", f"outbox/{touchpoint}"]
+
+
+@pytest.mark.parametrize("size", list(_SIZES))
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_pages_fit_and_keep_to_themselves(browser: Browser, demo: Demo, signed_in: Any, size: str, language: str) -> None:
+    width, height = _SIZES[size]
+    watched = _Watched(browser, signed_in, demo.url, viewport={"width": width, "height": height})
+    for path in _paths(demo):
+        watched.page.goto(f"{demo.url}/s/{demo.shop.name}/{path}?lang={language}")
+        wide = watched.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{path} is {wide} pixels wide"
+        assert watched.page.evaluate("document.documentElement.lang") == ("zh-CN" if language == "zh" else "en")
+        assert watched.page.locator("h1").count() == 1, path
+    watched.context.close()
+    assert (watched.complaints, watched.foreign) == ([], [])
+
+
+def test_every_control_has_a_name(browser: Browser, demo: Demo, signed_in: Any) -> None:
+    watched = _Watched(browser, signed_in, demo.url)
+    nameless = """() => [...document.querySelectorAll('input:not([type=hidden]), select, textarea, button, a, iframe, progress')].filter(
+        e => !(e.labels?.length || e.ariaLabel || e.getAttribute('aria-labelledby') || e.textContent.trim() || e.title)).map(e => e.outerHTML)"""
+    for path in _paths(demo):
+        watched.page.goto(f"{demo.url}/s/{demo.shop.name}/{path}")
+        assert watched.page.evaluate(nameless) == [], path
+    watched.context.close()
+
+
+def test_keyboard_reaches_the_content_first(browser: Browser, demo: Demo, signed_in: Any) -> None:
+    watched = _Watched(browser, signed_in, demo.url)
+    watched.page.goto(f"{demo.url}/s/{demo.shop.name}/members")
+    watched.page.keyboard.press("Tab")
+    watched.page.keyboard.press("Enter")
+    assert watched.page.evaluate("document.activeElement.id") == "main"
+    watched.context.close()
+
+
+def test_pages_work_without_scripts(browser: Browser, demo: Demo, signed_in: Any) -> None:
+    watched = _Watched(browser, signed_in, demo.url, java_script_enabled=False)
+    for path in _paths(demo):
+        answer = watched.page.goto(f"{demo.url}/s/{demo.shop.name}/{path}")
+        assert answer is not None
+        assert answer.status == 200
+    watched.context.close()
+
+
+def test_customer_unsubscribes_by_hand(browser: Browser, demo: Demo, tmp_path: Path) -> None:
+    from email import message_from_bytes
+
+    mail = message_from_bytes(demo.mails.messages[-1].data)
+    link = str(mail["List-Unsubscribe"]).strip("<> ").replace("\n", "").replace(" ", "")
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(link)
+    assert page.locator("form button").count() == 1
+    page.locator("form button").click()
+    page.wait_for_load_state()
+    assert page.locator("input[name=again]").count() == 1
+    with demo.runtime.db.read() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT count(*) FROM consents WHERE state = 'withdrawn' AND source = 'link'"
+        ).scalar_one()
+    assert rows == 1
+    context.close()
