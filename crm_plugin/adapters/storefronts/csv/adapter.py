@@ -40,6 +40,8 @@ from crm_plugin.records import (
 )
 
 PAGE = 100
+# A first line that is longer names no columns: somebody chose a picture or an archive.
+_LONGEST_LINE = 1_000_000
 _DELIMITERS = (",", ";", "\t", "|")
 Row = dict[str, str]
 
@@ -205,7 +207,7 @@ class CsvStorefront(FileStorefront):
                 raw = gzip.GzipFile(fileobj=raw)
             text = io.TextIOWrapper(raw, encoding=mapping.encoding or "utf-8-sig", newline="")
             try:
-                first = text.readline()
+                first = text.readline(_LONGEST_LINE)
             except UnicodeDecodeError as error:
                 raise InvalidInput(
                     f"The first line is not in the encoding {error.encoding}.",
@@ -214,6 +216,10 @@ class CsvStorefront(FileStorefront):
                 ) from error
             except (EOFError, OSError) as error:
                 raise InvalidInput("The file is not a whole gzip file.", field="file", hint="Copy it again.") from error
+            if len(first) == _LONGEST_LINE:
+                raise InvalidInput(
+                    "The file's first line does not end.", field="file", hint="Choose a CSV file; this is none."
+                )
             if not first.strip():
                 raise InvalidInput("The file is empty.", field="file", hint="Its first line must name the columns.")
             delimiter = mapping.delimiter or max(_DELIMITERS, key=first.count)

@@ -28,6 +28,7 @@ from crm_plugin.records import Page, Record, RecordProblem, ShopInfo, Stream
 
 # Clocks of two servers and caches of a store lag: what changed this long before the end of the last sync is asked again.
 OVERLAP = timedelta(minutes=5)
+_PROBES = 2
 SWEEP_SECONDS = 24 * 3600.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 Cursor = dict[str, Any]
@@ -75,12 +76,15 @@ class WooCommerceStorefront(StorefrontAdapter):
         self.client.close()
 
     def check(self) -> list[Problem]:
-        """Ask for the store's name and one order."""
+        """Ask for the store's name and one order. Somebody waits for the answer, so what passes by itself is tried once more only."""
+        attempts, self.client.attempts = self.client.attempts, _PROBES
         try:
             self.shop_info()
             self.client.get("orders", {"per_page": "1", "_fields": "id"})
         except AdapterError as error:
             return [Problem(error.code, error.message, error.hint)]
+        finally:
+            self.client.attempts = attempts
         parts = urlsplit(store_address(self.values["url"]))
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             return [

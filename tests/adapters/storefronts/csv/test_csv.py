@@ -189,6 +189,7 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n", {}, "The file has no column InvoiceNo (for order_id)"),
         ("", {}, "The file is empty."),
+        ("x" * 1_000_001, {}, "The file's first line does not end."),
         (HEADER.encode() + b"1,S1,Caf\xe9,6,2010-12-01 08:26:00,2.55,1,UK\n", {}, "not in the encoding utf-8"),
         (gzip.compress(HEADER.encode() * 5000)[:-9], {}, "The file"),
         (HEADER, {"encoding": "klingon"}, "There is no encoding 'klingon'."),
