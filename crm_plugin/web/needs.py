@@ -1,0 +1,142 @@
+"""What waits for the merchant: each need in words, with what to do and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flask import url_for
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from sqlalchemy import Connection
+
+from crm_plugin.adapters.registry import channel_class
+from crm_plugin.analytics import today as figures
+from crm_plugin.jobs import runs
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import problems
+from crm_plugin.touchpoints import journeys, senders
+from crm_plugin.web.labels import channel_name
+from crm_plugin.web.reading import IMPORT, SYNC, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing for the merchant to do; `tone` is bad when something stands still because of it, else warn."""
+
+    tone: str
+    title: str
+    text: str
+    href: str
+    action: str
+
+
+def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str) -> list[Need]:
+    """Everything that waits for the merchant, what stands still first."""
+    running = [journey for journey in journeys.all_journeys(connection, shop.shop_id) if journey.enabled]
+    found = [
+        *_store(shop, reading),
+        *_jobs(connection, shop, reading),
+        *_senders(connection, shop),
+        *_channels(connection, shop, running),
+        *_public_address(shop, running, public_url),
+        *_unconfirmed(connection, shop),
+        *_records(connection, shop),
+    ]
+    return sorted(found, key=lambda need: need.tone != "bad")
+
+
+def _store(shop: Shop, reading: Reading) -> Iterator[Need]:
+    stopped = reading.stopped
+    if shop.status != "connected":
+        yield Need(
+            "bad",
+            _("Your store lets us in no more"),
+            shop.status_detail,
+            url_for("pages.connections_store", shop=shop.name),
+            _("Enter new keys"),
+        )
+    elif stopped is not None and not reading.live:
+        yield Need(
+            "warn",
+            _("Reading your store stopped at: %(list)s", list=stopped.name),
+            f"{stopped.detail} {_('Nothing is lost: it goes on there the next time.')}",
+            url_for("pages.connections", shop=shop.name),
+            _("Read it now"),
+        )
+
+
+def _jobs(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Need]:
+    """What ended with an error that stands nowhere else."""
+    here = url_for("pages.connections", shop=shop.name)
+    seen = shop.status != "connected" or reading.stopped is not None
+    for job, title, href in (
+        (SYNC, _("Your store could not be read"), here),
+        (IMPORT, _("The last file was not loaded"), f"{here}#files"),
+        ("tick", _("The last round of messages broke off"), url_for("pages.outbox", shop=shop.name)),
+    ):
+        run = runs.last(connection, shop.shop_id, job)
+        if run is not None and run.error and not (job == SYNC and seen):
+            yield Need("bad", title, run.error, href, _("Look at it"))
+
+
+def _senders(connection: Connection, shop: Shop) -> Iterator[Need]:
+    for adapter, detail in senders.paused(connection, shop.shop_id).items():
+        yield Need(
+            "bad",
+            _("%(sender)s is paused", sender=channel_class(adapter).label),
+            detail,
+            url_for("pages.connections_sender", shop=shop.name, adapter=adapter),
+            _("Mend it"),
+        )
+
+
+def _channels(connection: Connection, shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:
+    there = senders.available(connection, shop)
+    used = {channel for journey in running for channel in journey.channels}
+    silent = any(not set(journey.channels) & set(there) for journey in running)
+    for channel in sorted(used - set(there)):
+        yield Need(
+            "bad" if silent else "warn",
+            _("Nothing goes out by %(channel)s", channel=channel_name(channel)),
+            _("A journey that is on uses it, and there is no sender for it."),
+            f"{url_for('pages.connections', shop=shop.name)}#senders",
+            _("Set up a sender"),
+        )
+
+
+def _public_address(shop: Shop, running: list[journeys.Journey], public_url: str) -> Iterator[Need]:
+    if not public_url and any(journey.kind == "marketing" and "email" in journey.channels for journey in running):
+        yield Need(
+            "bad",
+            _("Customers cannot reach this server"),
+            _(
+                "Promotional e-mail must carry a link to unsubscribe, so it is held back until there is a public address."
+            ),
+            f"{url_for('pages.connections', shop=shop.name)}#public",
+            _("How to set it"),
+        )
+
+
+def _unconfirmed(connection: Connection, shop: Shop) -> Iterator[Need]:
+    count = figures.count_unconfirmed(connection, shop.shop_id)
+    if count:
+        yield Need(
+            "warn",
+            ngettext("%(num)s message may have gone out or not", "%(num)s messages may have gone out or not", count),
+            _("The provider gave no answer. Look at them and say which did: none is sent twice by itself."),
+            url_for("pages.outbox", shop=shop.name, state="unconfirmed"),
+            _("Look at them"),
+        )
+
+
+def _records(connection: Connection, shop: Shop) -> Iterator[Need]:
+    count = problems.count_open(connection, shop.shop_id)
+    if count:
+        yield Need(
+            "warn",
+            ngettext("%(num)s record could not be read", "%(num)s records could not be read", count),
+            _("They are set aside with the reason; everything else was read."),
+            f"{url_for('pages.connections', shop=shop.name)}#problems",
+            _("See why"),
+        )

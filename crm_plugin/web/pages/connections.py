@@ -1,0 +1,250 @@
+"""Connections: are the store and the senders connected and well, and what to do if not; how messages look and when they go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import flash, g, render_template, request
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from sqlalchemy import Connection
+from werkzeug.wrappers import Response
+
+from crm_plugin.adapters.base import SettingType
+from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
+from crm_plugin.errors import ConfigError, CrmError
+from crm_plugin.store import audit
+from crm_plugin.sync import connect, problems
+from crm_plugin.touchpoints import policy, senders, settings
+from crm_plugin.web import file_import, formats, languages, settings_form
+from crm_plugin.web.forms import Form
+from crm_plugin.web.labels import channel_name
+from crm_plugin.web.pages import bp, go
+from crm_plugin.web.reading import RETRY, SYNC, Reading, in_words, name_of, read, takes_files
+from crm_plugin.web.sender_states import state_of
+from crm_plugin.web.site import site, the_shop
+
+_SHOWN_PROBLEMS = 50
+
+
+@bp.get("/s/<shop>/connections")
+def connections() -> str:
+    """The page."""
+    return page()
+
+
+def page(**forms: Form) -> str:
+    """The page with the forms that were refused, if any."""
+    here, shop = site(), the_shop()
+    with here.runtime.db.read() as connection:
+        broken = problems.open_problems(connection, shop.shop_id, limit=_SHOWN_PROBLEMS)
+        broken_count = problems.count_open(connection, shop.shop_id)
+        rows = _senders(connection)
+    state = _state()
+    return render_template(
+        "connections.html",
+        **state,
+        lede=_lede(state["reading"], rows),
+        label=_(storefront_class(shop.platform).label),
+        senders=rows,
+        broken=broken,
+        broken_count=broken_count,
+        rereading=any(one.job == RETRY for one in here.queue.running(shop.shop_id)),
+        public_url=here.public_url,
+        message_form=forms.get("message_form") or _message_form(),
+        import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),
+        kinds=file_import.KINDS,
+        name_of=name_of,
+        channel_name=channel_name,
+        languages=languages.choices(shop.locale),
+    )
+
+
+@bp.get("/s/<shop>/connections/store/state")
+def connections_store_state() -> str:
+    """The part of the page that changes while the store is being read."""
+    return render_template("_connections_store_state.html", **_state())
+
+
+@bp.get("/s/<shop>/connections/import/state")
+def connections_import_state() -> str:
+    """The part of the page that changes while a file is being loaded."""
+    return render_template("_connections_import_state.html", **_state())
+
+
+def _state() -> dict[str, Any]:
+    here, shop = site(), the_shop()
+    with here.runtime.db.read() as connection:
+        reading = read(connection, here.queue, shop, here.runtime.clock.now())
+    files = takes_files(shop)
+    return {
+        "reading": reading,
+        "pace": in_words(reading),
+        "files": files,
+        "last_import": file_import.last(here.queue, shop) if files else None,
+    }
+
+
+def _lede(reading: Reading, rows: list[dict[str, Any]]) -> str:
+    shop = the_shop()
+    parts = []
+    if shop.status != "connected":
+        parts.append(_("Your store lets us in no more: it needs new keys."))
+    elif takes_files(shop):
+        parts.append(_("Your store hands in files.") if reading.complete else _("Your store waits for its first file."))
+    elif reading.live:
+        parts.append(_("Your store is being read."))
+    elif reading.last_at is not None:
+        parts.append(_("Your store is connected; it was read last at %(when)s.", when=formats.moment(reading.last_at)))
+    paused = [row for row in rows if row["state"].tone == "bad"]
+    if paused:
+        parts.append(ngettext("%(num)s sender is paused.", "%(num)s senders are paused.", len(paused)))
+    elif not any(row["sender"] and row["sender"].enabled and row["cls"].channel in ("email", "sms") for row in rows):
+        parts.append(_("Nobody sends e-mail or text messages for you yet."))
+    return " ".join(parts)
+
+
+def _senders(connection: Connection) -> list[dict[str, Any]]:
+    """Every sender that this shop can have, those that are there first."""
+    shop = the_shop()
+    there = {one.adapter: one for one in senders.senders(connection, shop)}
+    found = []
+    for name in channel_names():
+        cls = channel_class(name)
+        if cls.uses_storefront in ("", shop.platform):
+            found.append({"adapter": name, "cls": cls, "sender": there.get(name), "state": state_of(there.get(name))})
+    return sorted(found, key=lambda one: one["sender"] is None)
+
+
+@bp.post("/s/<shop>/connections/sync")
+def connections_sync() -> Response:
+    """Read the store now: what changed, or everything again."""
+    full = bool(request.form.get("full"))
+    if site().queue.enqueue(SYNC, the_shop().shop_id, full=full):
+        flash(_("Your store is being read. You need not wait here."), "good")
+    else:
+        flash(_("Your store is being read already."), "info")
+    return go("connections")
+
+
+@bp.get("/s/<shop>/connections/store")
+def connections_store() -> str:
+    """The form for new keys."""
+    shop = the_shop()
+    cls = storefront_class(shop.platform)
+    return _store_page(settings_form.filled(cls.settings, _open_credentials()))
+
+
+@bp.post("/s/<shop>/connections/store")
+def connections_store_save() -> Response | tuple[str, int]:
+    """Give the store new keys or another address, once it has answered to them."""
+    runtime, shop = site().runtime, the_shop()
+    asked = storefront_class(shop.platform).settings
+    form = settings_form.posted(asked)
+    try:
+        connect.change_credentials(runtime.db, runtime.box, shop, settings_form.told(form, asked))
+    except CrmError as error:
+        form.refuse(error, settings_form.place(error, asked))
+        return _store_page(form), 422
+    with runtime.db.write() as connection:
+        detail = {"url": form.text("url")}
+        audit.note(connection, shop.shop_id, g.actor, "shop.credentials", detail, runtime.clock.now())
+    site().queue.enqueue(SYNC, shop.shop_id)
+    flash(_("Your store answers. It is being read now."), "good")
+    return go("connections")
+
+
+def _store_page(form: Form) -> str:
+    cls = storefront_class(the_shop().platform)
+    return render_template(
+        "connections_store.html",
+        form=form,
+        fields=settings_form.fields(cls.settings, kept=True),
+        label=cls.label,
+        platform=the_shop().platform,
+    )
+
+
+def _open_credentials() -> Mapping[str, Any]:
+    """What the store is reached with, without secrets; nothing when the key that sealed it is gone."""
+    runtime, shop = site().runtime, the_shop()
+    secret = {one.key for one in storefront_class(shop.platform).settings if one.type is SettingType.SECRET}
+    try:
+        kept = connect.credentials_of(runtime.db, runtime.box, shop)
+    except ConfigError as error:
+        flash(f"{error.message} {error.hint}", "bad")
+        return {"url": shop.url}
+    return {key: value for key, value in kept.items() if key not in secret}
+
+
+@bp.post("/s/<shop>/connections/import")
+def connections_import() -> Response | tuple[str, int]:
+    """Take a file in and have it loaded."""
+    form = file_import.receive(the_shop())
+    if form.failed:
+        return page(import_form=form), 422
+    flash(_("The file is here and is being loaded. You need not wait."), "good")
+    return go("connections", _anchor="files")
+
+
+@bp.post("/s/<shop>/connections/problems")
+def connections_problems_retry() -> Response:
+    """Read every record again that could not be read."""
+    site().queue.enqueue(RETRY, the_shop().shop_id)
+    flash(_("They are being read again. What still cannot be read stays in the list."), "good")
+    return go("connections", _anchor="problems")
+
+
+@bp.post("/s/<shop>/connections/problems/<int:problem>")
+def connections_problems_dismiss(problem: int) -> Response:
+    """Let one be."""
+    runtime, shop = site().runtime, the_shop()
+    with runtime.db.write() as connection:
+        problems.dismiss(connection, shop.shop_id, problem)
+        now = runtime.clock.now()
+        audit.note(connection, shop.shop_id, g.actor, "problem.dismiss", {"problem": str(problem)}, now)
+    flash(_("It is left out."), "good")
+    return go("connections", _anchor="problems")
+
+
+@bp.post("/s/<shop>/connections/messages")
+def connections_messages() -> Response | tuple[str, int]:
+    """How messages look and when they go."""
+    runtime, shop = site().runtime, the_shop()
+    form = Form.posted(defaults=_message_form().values)
+    try:
+        with runtime.db.write() as connection:
+            settings.save_settings(connection, shop, _told(form), runtime.clock.now(), actor=g.actor)
+    except CrmError as error:
+        form.refuse(error)
+        return page(message_form=form), 422
+    flash(_("Saved. It holds for every message from now on."), "good")
+    return go("connections", _anchor="messages")
+
+
+def _message_form() -> Form:
+    shop = the_shop()
+    decided = policy.policy_of(shop)
+    return Form(
+        {
+            "title": shop.title,
+            "locale": shop.locale,
+            "sender_name": decided.sender_name,
+            "address": decided.address,
+            "cta_url": str(shop.settings.get("cta_url") or ""),
+            "brand.color": decided.brand.color,
+            "brand.logo_url": decided.brand.logo_url,
+            "quiet_hours": decided.quiet.start.strftime("%H:%M"),
+            "quiet_to": decided.quiet.end.strftime("%H:%M"),
+        }
+    )
+
+
+def _told(form: Form) -> dict[str, Any]:
+    """The form as settings tell it."""
+    return {
+        **{name: form.text(name) for name in ("title", "locale", "sender_name", "address", "cta_url")},
+        "brand": {"color": form.text("brand.color"), "logo_url": form.text("brand.logo_url")},
+        "quiet_hours": {"from": form.text("quiet_hours"), "to": form.text("quiet_to")},
+    }

@@ -1,0 +1,108 @@
+"""What tests of pages need: an application on a database of its own, one shop, and a browser that is signed in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from crm_plugin.app import create_app
+from crm_plugin.clock import FixedClock
+from crm_plugin.config import Config
+from crm_plugin.jobs.queue import Queue
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from tests.factories import make_shop
+
+PUBLIC_URL = "https://crm.example"
+Post = Callable[..., TestResponse]
+Page = Callable[..., str]
+
+
+@pytest.fixture
+def runtime(sqlite_db: Database, clock: FixedClock, tmp_path: Path) -> Runtime:
+    """A runtime of its own at noon UTC on 1 June 2026, with a public address."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    config = Config(str(sqlite_db.engine.url), data_dir, public_url=PUBLIC_URL)
+    return Runtime(config=config, db=sqlite_db, box=SecretBox(Fernet.generate_key()), clock=clock)
+
+
+@pytest.fixture
+def queue(runtime: Runtime) -> Iterator[Queue]:
+    """A queue with one worker, stopped at the end of the test."""
+    jobs = Queue(runtime, workers=1)
+    yield jobs
+    jobs.close(wait=True)
+
+
+@pytest.fixture
+def app(runtime: Runtime, queue: Queue) -> Flask:
+    """The application; it has no shop unless a test asks for `shop`."""
+    return create_app(runtime, queue)
+
+
+@pytest.fixture
+def shop(runtime: Runtime) -> Shop:
+    """The one shop: shop-1, in Berlin, in euros, fed by files."""
+    with runtime.db.write() as connection:
+        return make_shop(connection)
+
+
+@pytest.fixture
+def stranger(app: Flask) -> FlaskClient:
+    """A browser that has not signed in."""
+    return app.test_client()
+
+
+@pytest.fixture
+def client(app: Flask, shop: Shop) -> FlaskClient:
+    """A browser that has signed in; there is one shop."""
+    return sign_in(app)
+
+
+@pytest.fixture
+def page(client: FlaskClient, shop: Shop) -> Page:
+    """`page("outbox")` is the HTML of that page of the shop; `status=` expects another answer than 200."""
+
+    def read(path: str, status: int = 200, **options: Any) -> str:
+        answer = client.get(f"/s/{shop.name}/{path.lstrip('/')}", **options)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    return read
+
+
+@pytest.fixture
+def post(client: FlaskClient, shop: Shop) -> Post:
+    """`post("tiers", {…})` sends a form to that page of the shop, as a browser on our own page does."""
+
+    def send(path: str, data: Any = None, **options: Any) -> TestResponse:
+        headers = {"Sec-Fetch-Site": "same-origin", **options.pop("headers", {})}
+        return client.post(f"/s/{shop.name}/{path.lstrip('/')}", data=data, headers=headers, **options)
+
+    return send
+
+
+def sign_in(app: Flask) -> FlaskClient:
+    """A browser that has signed in."""
+    browser = app.test_client()
+    with browser.session_transaction() as session:
+        session["who"] = "owner"
+    return browser
+
+
+def words(html: str) -> str:
+    """What a reader sees of a page: its text without tags, spaces run together."""
+    body = re.sub(r"<(script|style|head)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())

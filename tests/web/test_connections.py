@@ -1,0 +1,555 @@
+"""Connecting a store, seeing that store and senders are well, mending them, handing in files, and how messages look."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from crm_plugin.demo import server
+from crm_plugin.demo import shop as demo
+from crm_plugin.demo.server import ServedShop
+from crm_plugin.jobs.queue import Queue
+from crm_plugin.records import RecordProblem, Stream
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import audit_log, connections, inapp_messages, journeys, members, orders, problems
+from crm_plugin.store.tenants import Shop, all_shops, shop_by_id
+from crm_plugin.sync import problems as broken
+from crm_plugin.touchpoints import senders
+from tests.adapters.channels.smtp_server import Script, SmtpServer
+from tests.factories import NOON, member, write
+from tests.web.conftest import Page, Post, sign_in, words
+
+FILE = "Order,Date,Total,Email\n1,2026-05-01 10:00,12.50,a@x.test\n2,2026-05-02 10:00,7.00,b@x.test\n"
+MAPPING = {"kind": "orders", "order_id": "Order", "placed_at": "Date", "total": "Total", "email": "Email"}
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ServedShop]:
+    """A small store with WooCommerce's REST form, at home on this machine."""
+    made = demo.generate(3, members=20, years=1, until=date(2026, 6, 1))
+    with server.serve(made) as served:
+        yield served
+
+
+@pytest.fixture
+def browser(app: Flask) -> FlaskClient:
+    """A signed-in browser of an installation without a shop."""
+    return sign_in(app)
+
+
+def _shops(runtime: Runtime) -> list[Shop]:
+    with runtime.db.read() as connection:
+        return all_shops(connection)
+
+
+def _acts(runtime: Runtime, shop_id: int) -> list[tuple[str, str]]:
+    columns = audit_log.c
+    with runtime.db.read() as connection:
+        query = select(columns.actor, columns.action).where(columns.shop_id == shop_id).order_by(columns.audit_id)
+        return [(actor, action) for actor, action in connection.execute(query)]
+
+
+def _error(html: str, field: str) -> str:
+    """What stands at a field that was refused."""
+    return words(html.partition(f'id="e-{field}">')[2].partition("</p>")[0])
+
+
+def _woo(store: ServedShop, **more: str) -> dict[str, str]:
+    return {"platform": "woocommerce", "url": store.url, "key": store.key, "secret": store.secret, **more}
+
+
+def test_without_shop_leads_to_connecting(browser: FlaskClient) -> None:
+    assert browser.get("/").headers["Location"] == "/connect"
+    text = words(browser.get("/connect").text)
+    assert "Connect your store" in text
+    assert "WooCommerce > Settings > Advanced > REST API and choose “Add key”" in text
+
+
+def test_connected_store_is_read_at_once(
+    browser: FlaskClient, runtime: Runtime, queue: Queue, store: ServedShop
+) -> None:
+    answer = browser.post("/connect", data=_woo(store, name="lantern", locale="zh-CN"))
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/s/lantern/today")
+    assert queue.wait(60)
+    (shop,) = _shops(runtime)
+    assert (shop.title, shop.currency, shop.timezone, shop.locale) == (
+        "Lantern and Leaf",
+        "GBP",
+        "Europe/London",
+        "zh-CN",
+    )
+    with runtime.db.read() as connection:
+        assert len(connection.execute(select(members.c.member_id)).all()) == 20
+        assert connection.execute(select(journeys.c.enabled)).scalars().all() == [False] * 3
+    assert _acts(runtime, shop.shop_id)[-1] == ("page:owner", "shop.connect")
+    text = words(browser.get("/s/lantern/today").text)
+    assert "Done: Read what is there" in text
+    text = words(browser.get("/s/lantern/connections").text)
+    assert "Connected List Read last Records then State Products Jun 1, 2026 13:00" in text
+    assert text.count("In step") == 4
+
+
+def test_second_shop_gets_another_name(browser: FlaskClient, runtime: Runtime) -> None:
+    for _ in range(2):
+        told = {"platform": "csv", "title": "Corner Shop", "currency": "gbp", "timezone": "Europe/London", "name": ""}
+        assert browser.post("/connect", data=told).status_code == 303
+    assert [(shop.name, shop.currency) for shop in _shops(runtime)] == [
+        ("corner-shop", "GBP"),
+        ("corner-shop-2", "GBP"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "told"),
+    [
+        ({"secret": "cs_wrong"}, "secret", "the secret is wrong"),
+        ({"key": ""}, "key", "Consumer key is missing."),
+        ({"url": ""}, "url", "Store address is missing."),
+        ({"url": "http://127.0.0.1:9"}, "url", "127.0.0.1:9 cannot be reached"),
+        ({"name": "Not A Name"}, "name", "cannot be a shop's name"),
+    ],
+)
+def test_refused_store_is_told_at_its_field(
+    browser: FlaskClient, runtime: Runtime, store: ServedShop, change: dict[str, str], field: str, told: str
+) -> None:
+    answer = browser.post("/connect", data=_woo(store, **change))
+    assert answer.status_code == 422
+    assert told in _error(answer.text, field)
+    assert store.secret not in answer.text
+    assert _shops(runtime) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"), [({"currency": "pounds"}, "currency"), ({"timezone": "London"}, "timezone")]
+)
+def test_refused_files_shop_is_told_at_its_field(
+    browser: FlaskClient, runtime: Runtime, change: dict[str, str], field: str
+) -> None:
+    told = {"platform": "csv", "title": "X", "currency": "GBP", "timezone": "Europe/London", "name": "x", **change}
+    answer = browser.post("/connect", data=told)
+    assert (answer.status_code, f'id="e-{field}"' in answer.text) == (422, True)
+    assert _shops(runtime) == []
+
+
+# A store that is pulled.
+
+
+@pytest.fixture
+def pulled(browser: FlaskClient, runtime: Runtime, queue: Queue, store: ServedShop) -> Shop:
+    """The served store, connected and read."""
+    browser.post("/connect", data=_woo(store, name="lantern"))
+    assert queue.wait(60)
+    return _shops(runtime)[0]
+
+
+def test_keys_are_never_shown_and_kept(browser: FlaskClient, runtime: Runtime, pulled: Shop, store: ServedShop) -> None:
+    html = browser.get("/s/lantern/connections/store").text
+    assert store.key in html
+    assert store.secret not in html
+    answer = browser.post("/s/lantern/connections/store", data={"url": store.url, "key": store.key, "secret": ""})
+    assert answer.status_code == 303
+    assert _acts(runtime, pulled.shop_id)[-1] == ("page:owner", "shop.credentials")
+
+
+def test_wrong_keys_leave_the_old(
+    browser: FlaskClient, runtime: Runtime, queue: Queue, pulled: Shop, store: ServedShop
+) -> None:
+    data = {"url": store.url, "key": store.key, "secret": "cs_other"}
+    answer = browser.post("/s/lantern/connections/store", data=data)
+    assert answer.status_code == 422
+    assert "cs_other" not in answer.text
+    assert "shop.credentials" not in [action for _, action in _acts(runtime, pulled.shop_id)]
+    browser.post("/s/lantern/connections/sync", data={"full": "1"})
+    assert queue.wait(60)
+    run = queue.last(pulled.shop_id, "sync")
+    assert run is not None
+    assert (run.error, run.result["rows"]) == ("", 0)
+
+
+def test_note_sender_cannot_be_tried_without_order(browser: FlaskClient, pulled: Shop) -> None:
+    text = words(browser.get("/s/lantern/connections/senders/woocommerce_note").text)
+    assert "It goes through the connection to your store" in text
+    assert "Send a test message" not in text
+    answer = browser.post("/s/lantern/connections/senders/woocommerce_note/test", data={"to": "7"})
+    assert answer.status_code == 422
+
+
+# Files.
+
+
+def _upload(post: Post, content: bytes, mapping: Any = MAPPING, name: str = "orders.csv", **more: Any) -> Any:
+    text = mapping if isinstance(mapping, str) else yaml.safe_dump(mapping)
+    data = {"file": (io.BytesIO(content), name), "mapping": text, **more}
+    return _send(post, "connections/import", data)
+
+
+def _send(post: Post, path: str, data: Mapping[str, Any]) -> Any:
+    """A form with files as one body: the test client would leave a temporary file open for a large one."""
+    told = {key: FileStorage(*value) if isinstance(value, tuple) else value for key, value in data.items()}
+    boundary, body = encode_multipart(told)
+    return post(path, body, content_type=f'multipart/form-data; boundary="{boundary}"')
+
+
+def _left(runtime: Runtime) -> list[Path]:
+    return list((runtime.config.data_dir / "uploads").iterdir())
+
+
+@pytest.mark.parametrize("content", [FILE.encode(), gzip.compress(FILE.encode())], ids=["plain", "gzip"])
+def test_file_is_loaded_and_removed(
+    page: Page, post: Post, runtime: Runtime, queue: Queue, shop: Shop, content: bytes
+) -> None:
+    assert _upload(post, content).status_code == 303
+    assert queue.wait(60)
+    assert _left(runtime) == []
+    text = words(page("connections"))
+    assert "The file loaded at Jun 1, 2026 14:00 held: orders 2." in text
+    assert "New here: 2, changed: 0." in text
+    with runtime.db.read() as connection:
+        assert connection.execute(select(orders.c.total_minor).order_by(orders.c.external_id)).scalars().all() == [
+            1250,
+            700,
+        ]
+    assert _acts(runtime, shop.shop_id) == [("page:owner", "file.import")]
+
+
+def test_mapping_file_goes_before_the_box(post: Post, runtime: Runtime, queue: Queue, shop: Shop) -> None:
+    mapping = (io.BytesIO(yaml.safe_dump(MAPPING).encode()), "mapping.yaml")
+    assert _upload(post, FILE.encode(), "kind: members", mapping_file=mapping).status_code == 303
+    assert queue.wait(60)
+    assert _left(runtime) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "mapping", "field", "told"),
+    [
+        (
+            FILE,
+            {**MAPPING, "total": "Sum"},
+            "mapping",
+            "The file has no column Sum (for total). Its columns are: Order",
+        ),
+        (FILE, "kind: [", "mapping", "The mapping is not valid YAML"),
+        (FILE, "", "mapping", "The mapping holds no mapping."),
+        (FILE, {**MAPPING, "kind": "lines"}, "mapping", "`kind` is 'lines'."),
+        ("", MAPPING, "file", "The file is empty."),
+        ("Ordér\n".encode("cp1252"), MAPPING, "file", "The first line is not in the encoding utf-8."),
+    ],
+)
+def test_unusable_file_is_told_and_dropped(
+    post: Post, runtime: Runtime, shop: Shop, content: str | bytes, mapping: Any, field: str, told: str
+) -> None:
+    answer = _upload(post, content if isinstance(content, bytes) else content.encode(), mapping)
+    assert answer.status_code == 422
+    assert told in _error(answer.text, field)
+    assert _left(runtime) == []
+    assert _acts(runtime, shop.shop_id) == []
+
+
+def test_no_file_is_told(post: Post, runtime: Runtime) -> None:
+    answer = _send(post, "connections/import", {"file": (io.BytesIO(b""), "")})
+    assert answer.status_code == 422
+    assert "No file was chosen." in words(answer.text)
+    assert _left(runtime) == []
+
+
+def test_large_file_is_not_taken_elsewhere(post: Post, runtime: Runtime, shop: Shop) -> None:
+    data = {"file": (io.BytesIO(b"x" * 5 * 2**20), "big.csv"), "title": "New"}
+    assert _send(post, "connections/messages", data).status_code == 413
+    with runtime.db.read() as connection:
+        assert shop_by_id(connection, shop.shop_id).title == "Shop 1"
+
+
+def test_large_file_goes_through(post: Post, runtime: Runtime, queue: Queue, shop: Shop) -> None:
+    note = "#" * 100_000
+    rows = "".join(f"{number},2026-05-01,1.00,a@x.test,{note}\n" for number in range(50))
+    content = f"Order,Date,Total,Email,Note\n{rows}".encode()
+    assert _upload(post, content).status_code == 303
+    assert queue.wait(60)
+    with runtime.db.read() as connection:
+        assert len(connection.execute(select(orders.c.order_id)).all()) == 50
+
+
+def test_error_while_loading_is_told(page: Page, post: Post, queue: Queue, shop: Shop) -> None:
+    assert _upload(post, gzip.compress(FILE.encode() * 3000)[:-12]).status_code == 303
+    assert queue.wait(60)
+    assert "The last file was not loaded: The file breaks off" in words(page("connections"))
+
+
+def test_example_follows_the_kind(page: Page) -> None:
+    assert "kind: order_lines" in page("connections")
+    html = page("connections?kind=members")
+    assert "kind: members" in html
+    assert "birthday: Birthday" in html
+
+
+# Senders.
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def mail(script: Script) -> Iterator[SmtpServer]:
+    """A mail server on this machine."""
+    with SmtpServer(script) as running:
+        yield running
+
+
+def _connection(runtime: Runtime, adapter: str) -> Any:
+    with runtime.db.read() as connection:
+        return connection.execute(select(connections).where(connections.c.adapter == adapter)).first()
+
+
+def _smtp(mail: SmtpServer, **more: str) -> dict[str, str]:
+    told = {"host": "127.0.0.1", "port": str(mail.port), "security": "none", "from_address": "shop@x.test"}
+    return {**told, "username": "u", "password": "secret-word", **more}
+
+
+SMTP = "connections/senders/smtp"
+
+
+def test_sender_is_tried_kept_and_hidden(
+    page: Page, post: Post, runtime: Runtime, shop: Shop, script: Script, mail: SmtpServer
+) -> None:
+    script.login = ("u", "secret-word")
+    assert "Not set up" in words(page(SMTP))
+    answer = post(SMTP, _smtp(mail))
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/s/shop-1/connections/senders/smtp")
+    html = page(SMTP)
+    assert "SMTP is connected and answers. Now send yourself a test message." in words(html)
+    assert "secret-word" not in html
+    assert 'value="shop@x.test"' in html
+    kept = _connection(runtime, "smtp")
+    assert runtime.box.open(kept.settings)["password"] == "secret-word"
+    assert b"secret-word" not in bytes(kept.settings)
+    # An empty secret keeps the present one.
+    assert post(SMTP, _smtp(mail, password="", from_name="Shop")).status_code == 303
+    kept = runtime.box.open(_connection(runtime, "smtp").settings)
+    assert (kept["password"], kept["from_name"]) == ("secret-word", "Shop")
+    assert _acts(runtime, shop.shop_id) == [("page:owner", "sender.save")] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "told"),
+    [
+        ({"host": ""}, "host", "Mail server is missing. For example smtp.example.com."),
+        ({"port": "many"}, "port", "Port must be a whole number"),
+        ({"from_address": "nobody"}, "from_address", "cannot be used"),
+        ({"security": "rot13"}, "security", "Encryption must be one of starttls, tls, none."),
+    ],
+)
+def test_wrong_setting_is_told_at_its_field(
+    post: Post, runtime: Runtime, shop: Shop, mail: SmtpServer, change: dict[str, str], field: str, told: str
+) -> None:
+    answer = post(SMTP, _smtp(mail, **change))
+    assert answer.status_code == 422
+    assert told in _error(answer.text, field)
+    assert "secret-word" not in answer.text
+    assert _connection(runtime, "smtp") is None
+    assert _acts(runtime, shop.shop_id) == []
+
+
+def test_refusing_server_keeps_nothing(post: Post, runtime: Runtime, script: Script, mail: SmtpServer) -> None:
+    script.login = ("u", "other")
+    answer = post(SMTP, _smtp(mail))
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+    assert _connection(runtime, "smtp") is None
+
+
+def test_test_message_arrives(page: Page, post: Post, script: Script, mail: SmtpServer) -> None:
+    post(SMTP, _smtp(mail, username="", password=""))
+    assert post(f"{SMTP}/test", {"to": "me@x.test"}).status_code == 303
+    (received,) = script.mails
+    assert (received.sender, received.recipient) == ("shop@x.test", "me@x.test")
+    assert b"Test message from Shop 1" in received.data
+    assert "The test message was taken for me@x.test." in words(page(SMTP))
+
+
+def test_test_message_says_why_not(post: Post, script: Script, mail: SmtpServer) -> None:
+    post(SMTP, _smtp(mail, username="", password=""))
+    script.refused = {"me@x.test": "550 5.1.1 no such user"}
+    for to, told in (("nobody", "'nobody' is not an e-mail address."), ("me@x.test", "no such user")):
+        answer = post(f"{SMTP}/test", {"to": to})
+        assert answer.status_code == 422
+        assert told in _error(answer.text, "to")
+    assert script.mails == []
+
+
+def test_switched_off_and_on_again(page: Page, post: Post, runtime: Runtime, shop: Shop, mail: SmtpServer) -> None:
+    post(SMTP, _smtp(mail, username="", password=""))
+    for enabled, state in ((False, "Switched off"), (True, "Works")):
+        assert post(f"{SMTP}/switch").status_code == 303
+        assert bool(_connection(runtime, "smtp").enabled) is enabled
+        assert state in words(page(SMTP))
+    assert [action for _, action in _acts(runtime, shop.shop_id)] == [
+        "sender.save",
+        "sender.off",
+        "sender.on",
+    ]
+
+
+def test_checked_sender_is_no_longer_paused(
+    page: Page, post: Post, runtime: Runtime, shop: Shop, script: Script, mail: SmtpServer
+) -> None:
+    post(SMTP, _smtp(mail, username="", password=""))
+    with runtime.db.write() as connection:
+        senders.pause(connection, shop.shop_id, "smtp", "The server wants another password.", NOON)
+    assert "1 sender is paused." in words(page("connections"))
+    assert "Paused" in words(page(SMTP))
+    script.replies["EHLO"] = "421 too many"
+    script.replies["HELO"] = "421 too many"
+    assert post(f"{SMTP}/check").status_code == 303
+    assert _connection(runtime, "smtp").status == senders.PAUSED
+    script.replies.clear()
+    post(f"{SMTP}/check")
+    assert _connection(runtime, "smtp").status == "ok"
+    assert "SMTP answers: all is well." in words(page(SMTP))
+
+
+def test_built_in_sender_is_ready(page: Page, post: Post, runtime: Runtime, shop: Shop) -> None:
+    assert "In-app · In the store Ready" in words(page("connections"))
+    html = page("connections/senders/inapp")
+    assert "https://crm.example/static/inapp.js" in html
+    write(runtime.db, shop, [member("77")])
+    assert post("connections/senders/inapp/test", {"to": "77"}).status_code == 303
+    with runtime.db.read() as connection:
+        assert connection.execute(select(inapp_messages.c.title)).scalars().all() == ["Test message from Shop 1"]
+    answer = post("connections/senders/inapp/test", {"to": "78"})
+    assert "The member has no account" in _error(answer.text, "to")
+
+
+@pytest.mark.parametrize("adapter", ["fax", "woocommerce_note"])
+def test_sender_of_others_is_not_there(page: Page, post: Post, runtime: Runtime, adapter: str) -> None:
+    assert "This shop has no such sender." in words(page(f"connections/senders/{adapter}", status=404))
+    for act in ("", "/switch", "/check", "/test"):
+        assert post(f"connections/senders/{adapter}{act}", {"to": "x"}).status_code == 404
+    assert _connection(runtime, adapter) is None
+
+
+# Records that could not be read.
+
+
+def _set_aside(runtime: Runtime, shop: Shop) -> None:
+    told = [
+        RecordProblem(Stream.ORDERS, "812", "the total is no number", '{"total": "<b>twelve</b>"}', "$.total"),
+        RecordProblem(Stream.MEMBERS, "7", "the e-mail is no text", "{}"),
+    ]
+    with runtime.db.write() as connection:
+        broken.keep(connection, shop.shop_id, told, NOON)
+
+
+def test_problems_show_reason_and_text(page: Page, runtime: Runtime, shop: Shop) -> None:
+    _set_aside(runtime, shop)
+    html = page("connections")
+    assert "Orders 812 the total is no number $.total" in words(html)
+    assert "&lt;b&gt;twelve&lt;/b&gt;" in html
+    assert "<b>twelve" not in html
+    assert "Read 2 records again" in html
+
+
+def test_problem_let_be_is_gone(page: Page, post: Post, runtime: Runtime, shop: Shop) -> None:
+    _set_aside(runtime, shop)
+    with runtime.db.read() as connection:
+        first = connection.execute(select(problems.c.problem_id).where(problems.c.external_id == "812")).scalar()
+    assert post(f"connections/problems/{first}").status_code == 303
+    assert post(f"connections/problems/{first}").status_code == 404
+    text = words(page("connections"))
+    assert "812" not in text
+    assert "Read 1 record again" in text
+    assert _acts(runtime, shop.shop_id) == [("page:owner", "problem.dismiss")]
+
+
+def test_problems_are_read_again(page: Page, post: Post, runtime: Runtime, queue: Queue, shop: Shop) -> None:
+    mapping = {**MAPPING, "date_format": "%Y"}
+    content = "Order,Date,Total,Email\n1,2026,oops,a@x.test\n"
+    assert _upload(post, content.encode(), mapping).status_code == 303
+    assert queue.wait(60)
+    assert "Read 1 record again" in page("connections")
+    with runtime.db.write() as connection:
+        raw = str(connection.execute(select(problems.c.raw)).scalar()).replace("oops", "5")
+        connection.execute(update(problems).values(raw=raw))
+    assert post("connections/problems").status_code == 303
+    assert queue.wait(60)
+    assert "Everything could be read." in words(page("connections"))
+    with runtime.db.read() as connection:
+        assert connection.execute(select(orders.c.total_minor)).scalars().all() == [500]
+
+
+# How messages look and when they go.
+
+LOOK = {
+    "title": "Lantern",
+    "locale": "zh-CN",
+    "sender_name": "Lena",
+    "address": "1 Mill Lane\nYork",
+    "cta_url": "https://x.test/new",
+    "brand.color": "#123456",
+    "brand.logo_url": "https://x.test/logo.png",
+    "quiet_hours": "22:00",
+    "quiet_to": "07:30",
+}
+
+
+def test_messages_settings_are_kept_and_shown(page: Page, post: Post, runtime: Runtime, shop: Shop) -> None:
+    assert post("connections/messages", LOOK).status_code == 303
+    with runtime.db.read() as connection:
+        kept = shop_by_id(connection, shop.shop_id)
+    assert (kept.title, kept.locale) == ("Lantern", "zh-CN")
+    assert kept.settings == {
+        "quiet_hours": {"from": "22:00", "to": "07:30"},
+        "brand": {"color": "#123456", "logo_url": "https://x.test/logo.png"},
+        "address": "1 Mill Lane\nYork",
+        "cta_url": "https://x.test/new",
+        "sender_name": "Lena",
+    }
+    html = page("connections")
+    for value in ("Lantern", "#123456", "22:00", "07:30", "https://x.test/new"):
+        assert f'value="{value}"' in html
+    assert _acts(runtime, shop.shop_id) == [("page:owner", "settings.saved")]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "told"),
+    [
+        ({"title": ""}, "title", "cannot be empty"),
+        ({"cta_url": "my shop"}, "cta_url", "is not a web address"),
+        ({"brand.color": "green"}, "brand.color", "is not a colour"),
+        ({"brand.logo_url": "http://x.test/l.png"}, "brand.logo_url", "must begin with https://"),
+        ({"quiet_hours": "late"}, "quiet_hours", ""),
+        ({"locale": "klingon"}, "locale", "is not a language"),
+    ],
+)
+def test_wrong_messages_setting_is_told(
+    post: Post, runtime: Runtime, shop: Shop, change: dict[str, str], field: str, told: str
+) -> None:
+    answer = post("connections/messages", {**LOOK, **change})
+    assert answer.status_code == 422
+    assert f'id="e-{field}"' in answer.text
+    assert told in _error(answer.text, field)
+    assert 'value="Lena"' in answer.text
+    with runtime.db.read() as connection:
+        assert shop_by_id(connection, shop.shop_id) == shop
+    assert _acts(runtime, shop.shop_id) == []
+
+
+def test_sync_asked_again_says_so(
+    browser: FlaskClient, pulled: Shop, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "enqueue", lambda *_, **__: False)
+    assert browser.post("/s/lantern/connections/sync").status_code == 303
+    assert "Your store is being read already." in words(browser.get("/s/lantern/connections").text)
