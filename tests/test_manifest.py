@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 import crm_plugin
 from crm_plugin.adapters.base import Capability, Setting
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class, storefront_names
 from crm_plugin.adapters.storefronts.base import FileStorefront
-from crm_plugin.config import ENVIRONMENT
+from crm_plugin.app import create_app
+from crm_plugin.clock import FixedClock
+from crm_plugin.config import ENVIRONMENT, Config
 from crm_plugin.errors import ConfigError, InvalidInput
+from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import JOBS
 from crm_plugin.manifest import AdapterEntry, Manifest, load_manifest, read_manifest
 from crm_plugin.resources import manifest_path
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
 from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
+from crm_plugin.web.pages import navigation
+from tests.factories import NOON
 
 PROJECT = Path(crm_plugin.__file__).parent.parent
 
@@ -24,6 +35,15 @@ PROJECT = Path(crm_plugin.__file__).parent.parent
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
     return load_manifest()
+
+
+@pytest.fixture
+def app(sqlite_db: Database, tmp_path: Path) -> Iterator[Flask]:
+    config = Config(database_url="", data_dir=tmp_path, public_url="https://crm.example")
+    runtime = Runtime(config=config, db=sqlite_db, box=SecretBox("A" * 43 + "="), clock=FixedClock(NOON))
+    queue = Queue(runtime)
+    yield create_app(runtime, queue)
+    queue.close()
 
 
 def test_identity_is_the_packages(manifest: Manifest) -> None:
@@ -110,6 +130,26 @@ def test_adapter_settings_are_the_forms(manifest: Manifest) -> None:
 def test_jobs_are_the_clocks(manifest: Manifest) -> None:
     told = [(one.name, one.every_seconds, one.help) for one in manifest.jobs]
     assert told == [(job.name, job.every_seconds, job.help) for job in JOBS]
+
+
+def test_pages_are_the_navigation(manifest: Manifest, app: Flask) -> None:
+    for language, field in (("en", "en"), ("zh", "zh_cn")):
+        with app.test_request_context(f"/healthz?lang={language}"):
+            app.preprocess_request()
+            shown = [(key, str(title)) for key, title in navigation()]
+        assert [(page.key, getattr(page.title, field)) for page in manifest.pages] == shown
+
+
+def test_addresses_are_the_routes(manifest: Manifest, app: Flask) -> None:
+    """All that outside parties call; what is left are the merchant's own pages and the way in to them."""
+    merchants = re.compile(r"/$|/s/|/connect$|/enter/|/leave$")
+    routes: dict[str, set[str]] = {}
+    for rule in app.url_map.iter_rules():
+        if not merchants.match(rule.rule):
+            routes.setdefault(rule.rule, set()).update(rule.methods or ())
+    # Flask answers OPTIONS by itself; only what pages of other sites ask for is meant to.
+    kept = {path: methods - {"HEAD", *(() if "inapp" in path else ("OPTIONS",))} for path, methods in routes.items()}
+    assert {one.path: set(one.methods) for one in manifest.addresses} == kept
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,10 @@ def test_everything_is_inside(unpacked: Path) -> None:
         "templates/messages/layout.html",
         "templates/messages/birthday/recipe.yaml",
         "templates/messages/birthday/email.zh-CN.html",
+        "templates/web/base.html",
+        "web/static/app.css",
+        "web/static/inapp.js",
+        "translations/zh/LC_MESSAGES/messages.po",
         "_migrations/env.py",
         "_migrations/versions/0001_first_tables.py",
     ):
@@ -109,3 +113,17 @@ def test_unpacked_wheel_finds_its_own_files(unpacked: Path, tmp_path: Path) -> N
     assert Path(file).is_relative_to(unpacked)
     assert version == crm_plugin.__version__
     assert told == [["birthday", 6], ["lapse", 6], ["post_purchase", 8]]
+
+
+def test_unpacked_wheel_serves_its_pages(unpacked: Path, tmp_path: Path) -> None:
+    _run(unpacked, tmp_path, "-m", "crm_plugin", "db", "upgrade")
+    code = (
+        "import json; from crm_plugin.app import create_app; from crm_plugin.jobs.queue import Queue; "
+        "from crm_plugin.runtime import Runtime; runtime = Runtime.open(); queue = Queue(runtime); "
+        "client = create_app(runtime, queue).test_client(); "
+        "answers = [client.get(path) for path in ('/healthz', '/static/app.css', '/u/no-such-token?lang=zh')]; "
+        "print(json.dumps([[one.status_code, len(one.data)] for one in answers])); queue.close(); runtime.close()"
+    )
+    answers = json.loads(_run(unpacked, tmp_path, "-c", code))
+    assert [status for status, _ in answers] == [200, 200, 404]
+    assert all(size for _, size in answers)
