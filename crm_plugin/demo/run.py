@@ -33,8 +33,8 @@ from crm_plugin.jobs import tasks
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
-from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import outbox, program, senders
+from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.touchpoints import outbox, senders
 from crm_plugin.web.auth import sign_in_path
 from crm_plugin.web.server import HOST, listening
 
@@ -109,7 +109,8 @@ def run(
         say("Syncing it through WooCommerce's REST API ...")
         shop = _connect(runtime, served, mails, texts, report)
         say("Playing its day, hour by hour ...")
-        evening = _play(runtime, shop, on)
+        shop = _decide(runtime, shop)
+        evening = _play(runtime, shop, at_local(on, time(0), TIMEZONE), report)
         _count(runtime, shop, report, mails, texts, served)
         runtime = replace(runtime, clock=MovedClock(evening))
         queue = Queue(runtime)
@@ -144,7 +145,7 @@ def _open(folder: Path, public_url: str, clock: Clock) -> Runtime:
 
 
 def _connect(runtime: Runtime, served: ServedShop, mails: MailSink, texts: SmsSink, report: Report) -> Shop:
-    """Connect the store and its senders, load what the merchant decided, and sync."""
+    """Connect the store and its senders, and sync it twice: the second time has to find nothing new."""
     credentials = {"url": served.url, "key": served.key, "secret": served.secret}
     shop = tasks.add_shop(runtime, name=NAME, platform="woocommerce", credentials=credentials)
     _add_senders(runtime, shop, mails, texts)
@@ -173,17 +174,21 @@ def _add_senders(runtime: Runtime, shop: Shop, mails: MailSink, texts: SmsSink) 
     return told + senders.save_connection(runtime.db, runtime.box, shop, "twilio", twilio, now)
 
 
-def _play(runtime: Runtime, shop: Shop, on: date) -> datetime:
-    """Switch the journeys on at midnight and let the clock go round until the evening; answers the last instant."""
-    midnight = at_local(on, time(0), TIMEZONE)
+def _decide(runtime: Runtime, shop: Shop) -> Shop:
+    """Load what the merchant decided, at midnight, so that the journeys speak from then on; answers the shop as it is now."""
     document = yaml.safe_load((files("crm_plugin.demo") / "program.yaml").read_text(encoding="utf-8"))
-    with runtime.db.write() as connection:
-        program.load(connection, shop, document, midnight)
-    at = midnight
-    for hour in range(_LAST_HOUR + 1):
-        at = midnight + timedelta(hours=hour)
-        tasks.tick(runtime, shop, at)
-    return at
+    tasks.load_program(runtime, shop, document, actor="demo")
+    with runtime.db.read() as connection:
+        return shop_by_id(connection, shop.shop_id)
+
+
+def _play(runtime: Runtime, shop: Shop, midnight: datetime, report: Report) -> datetime:
+    """Let the clock go round until the evening; answers the last instant."""
+    instants = [midnight + timedelta(hours=hour) for hour in range(_LAST_HOUR + 1)]
+    for at in instants:
+        errors = tasks.tick(runtime, shop, at).errors
+        report.wrong += [f"{step} at {at.isoformat()}: {error}" for step, error in errors.items()]
+    return instants[-1]
 
 
 def _count(runtime: Runtime, shop: Shop, report: Report, mails: MailSink, texts: SmsSink, served: ServedShop) -> None:
