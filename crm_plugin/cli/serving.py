@@ -43,7 +43,9 @@ def serve(port: int, host: str, workers: int) -> None:
         clock.start()
         click.echo(f"Open {runtime.config.public_url or url}{sign_in_path(runtime)}")
         stderr.print(
-            "The link works once, for 15 minutes; `crm-plugin link` gives another. Ctrl-C ends.", highlight=False
+            "The link works once, for 15 minutes; `crm-plugin link` gives another. Ctrl-C ends.",
+            highlight=False,
+            soft_wrap=True,
         )
         wait_for_the_end()
         stderr.print("Ending: what runs is finished first.")
