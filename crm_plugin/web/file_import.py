@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from flask import g, request
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_gettext
 from werkzeug.datastructures import FileStorage
 from werkzeug.formparser import FormDataParser
 
@@ -34,12 +34,12 @@ _LONGEST_MAPPING = 256 * 1024
 
 # What an import counts, in the words of the page.
 COUNTED = {
-    "members": _l("members"),
-    "orders": _l("orders"),
-    "refunds": _l("refunds"),
-    "lines": _l("order lines"),
-    "skipped": _l("left out"),
-    "problems": _l("not readable"),
+    "members": lazy_gettext("members"),
+    "orders": lazy_gettext("orders"),
+    "refunds": lazy_gettext("refunds"),
+    "lines": lazy_gettext("order lines"),
+    "skipped": lazy_gettext("left out"),
+    "problems": lazy_gettext("not readable"),
 }
 
 

@@ -51,7 +51,7 @@ def _store(shop: Shop, reading: Reading) -> Iterator[Need]:
     if shop.status != "connected":
         yield Need(
             "bad",
-            _("Your store lets us in no more"),
+            _("Your store no longer lets us in"),
             shop.status_detail,
             url_for("pages.connections_store", shop=shop.name),
             _("Enter new keys"),
@@ -60,7 +60,7 @@ def _store(shop: Shop, reading: Reading) -> Iterator[Need]:
         yield Need(
             "warn",
             _("Reading your store stopped at: %(list)s", list=stopped.name),
-            f"{stopped.detail} {_('Nothing is lost: it goes on there the next time.')}",
+            f"{stopped.detail} {_('Nothing is lost: it continues there next time.')}",
             url_for("pages.connections", shop=shop.name),
             _("Read it now"),
         )
@@ -73,7 +73,7 @@ def _jobs(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Need
     for job, title, href in (
         (SYNC, _("Your store could not be read"), here),
         (IMPORT, _("The last file was not loaded"), f"{here}#files"),
-        ("tick", _("The last round of messages broke off"), url_for("pages.outbox", shop=shop.name)),
+        ("tick", _("The last round of messages ended with an error"), url_for("pages.outbox", shop=shop.name)),
     ):
         run = runs.last(connection, shop.shop_id, job)
         if run is not None and run.error and not (job == SYNC and seen):
@@ -87,7 +87,7 @@ def _senders(connection: Connection, shop: Shop) -> Iterator[Need]:
             _("%(sender)s is paused", sender=channel_class(adapter).label),
             detail,
             url_for("pages.connections_sender", shop=shop.name, adapter=adapter),
-            _("Mend it"),
+            _("Fix it"),
         )
 
 
@@ -99,7 +99,7 @@ def _channels(connection: Connection, shop: Shop, running: list[journeys.Journey
         yield Need(
             "bad" if silent else "warn",
             _("Nothing goes out by %(channel)s", channel=channel_name(channel)),
-            _("A journey that is on uses it, and there is no sender for it."),
+            _("A journey that is on uses it, but no sender is set up for it."),
             f"{url_for('pages.connections', shop=shop.name)}#senders",
             _("Set up a sender"),
         )

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
-from flask_babel import ngettext
+from flask_babel import lazy_gettext, ngettext
 from sqlalchemy import Connection
 
 from crm_plugin.adapters.registry import storefront_class
@@ -17,11 +16,11 @@ from crm_plugin.store.tenants import Shop
 
 # What the pages call the lists of a store and the kinds of a file.
 NAMES = {
-    "products": _l("Products"),
-    "members": _l("Members"),
-    "orders": _l("Orders"),
-    "refunds": _l("Refunds"),
-    "order_lines": _l("Order lines"),
+    "products": lazy_gettext("Products"),
+    "members": lazy_gettext("Members"),
+    "orders": lazy_gettext("Orders"),
+    "refunds": lazy_gettext("Refunds"),
+    "order_lines": lazy_gettext("Order lines"),
 }
 # The jobs that pages ask for.
 SYNC, IMPORT, RETRY = "sync", "import_file", "retry_problems"

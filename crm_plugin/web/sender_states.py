@@ -21,10 +21,10 @@ class SenderState:
 
 _NOT_SET_UP = SenderState("", _("Not set up"), _("Nothing is sent this way."))
 _OFF = SenderState("", _("Switched off"), _("It is set up, and nothing new is planned for it."))
-_WELL = SenderState("good", _("Works"), _("It answered when it was asked last."))
+_WELL = SenderState("good", _("Works"), _("It answered the last check."))
 _READY = SenderState("good", _("Ready"), _("There is nothing to set up."))
 _UNCHECKED = SenderState("info", _("Not checked yet"), _("Check it, or send a test message."))
-_NEEDS_YOU = SenderState("bad", _("Paused"), _("Messages wait until it is mended, as long as they are worth reading."))
+_NEEDS_YOU = SenderState("bad", _("Paused"), _("Messages wait until it is fixed, as long as they are still worth sending."))
 
 
 def state_of(sender: Sender | None) -> SenderState:

@@ -1,6 +1,6 @@
 """Which strings of the pages need a translation; `python -m tests.web.catalogue` brings the catalogue in step with them.
 
-Strings are marked with `_()` in code and templates. Labels and help of adapters' settings are translated from where they stand.
+Strings are marked with `_()` in code and templates. Names of adapters and their settings are translated from where they stand.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crm_plugin.adapters.registry import channel_class, channel_names, storefron
 
 PACKAGE = Path(__file__).resolve().parent.parent.parent / "crm_plugin"
 PO = PACKAGE / "translations" / "zh" / "LC_MESSAGES" / "messages.po"
-_KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "N_": None}
+_KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "_l": None, "N_": None}
 _CODE = ("web", "app.py", "analytics")
 
 Message = str | tuple[str, str]
@@ -57,9 +57,9 @@ def _settings() -> list[str]:
     classes = [storefront_class(name) for name in storefront_names()] + [
         channel_class(name) for name in channel_names()
     ]
-    return sorted(
-        {text for cls in classes for setting in cls.settings for text in (setting.label, setting.help) if text}
-    )
+    settings = [setting for cls in classes for setting in cls.settings]
+    told = {text for one in settings for text in (one.label, one.help, *one.choices) if text}
+    return sorted(told | {cls.label for cls in classes})
 
 
 def bring_in_step(*more: Path) -> list[Message]:

@@ -95,10 +95,10 @@ def test_connected_store_is_read_at_once(
         assert connection.execute(select(journeys.c.enabled)).scalars().all() == [False] * 3
     assert _acts(runtime, shop.shop_id)[-1] == ("page:owner", "shop.connect")
     text = words(browser.get("/s/lantern/today").text)
-    assert "Done: Read what is there" in text
+    assert "Done: Read your store" in text
     text = words(browser.get("/s/lantern/connections").text)
-    assert "Connected List Read last Records then State Products Jun 1, 2026 13:00" in text
-    assert text.count("In step") == 4
+    assert "Connected List Read last Records read State Products Jun 1, 2026 13:00" in text
+    assert text.count("Up to date") == 4
 
 
 def test_second_shop_gets_another_name(browser: FlaskClient, runtime: Runtime) -> None:
@@ -330,7 +330,7 @@ def test_sender_is_tried_kept_and_hidden(
     answer = post(SMTP, _smtp(mail))
     assert (answer.status_code, answer.headers["Location"]) == (303, "/s/shop-1/connections/senders/smtp")
     html = page(SMTP)
-    assert "SMTP is connected and answers. Now send yourself a test message." in words(html)
+    assert "SMTP is connected. Now send yourself a test message." in words(html)
     assert "secret-word" not in html
     assert 'value="shop@x.test"' in html
     kept = _connection(runtime, "smtp")
@@ -377,7 +377,7 @@ def test_test_message_arrives(page: Page, post: Post, script: Script, mail: Smtp
     (received,) = script.mails
     assert (received.sender, received.recipient) == ("shop@x.test", "me@x.test")
     assert b"Test message from Shop 1" in received.data
-    assert "The test message was taken for me@x.test." in words(page(SMTP))
+    assert "The test message to me@x.test was handed over." in words(page(SMTP))
 
 
 def test_test_message_says_why_not(post: Post, script: Script, mail: SmtpServer) -> None:

@@ -87,12 +87,12 @@ def test_new_shop_sees_what_is_to_do(page: Page) -> None:
 
 def test_steps_tick_themselves_off(page: Page, runtime: Runtime, shop: Shop) -> None:
     write(runtime.db, shop, [member("1")])
-    assert "Done: Hand in your first file" in words(page("today"))
+    assert "Done: Upload your first file" in words(page("today"))
     _sender(runtime, shop)
-    assert "Done: Say who sends" in words(page("today"))
+    assert "Done: Set up who sends your messages" in words(page("today"))
     with runtime.db.write() as connection:
         save_levels(connection, shop, [Level("gold", "spent() >= 100")], NOON)
-    assert "Done: Give your members levels" in words(page("today"))
+    assert "Done: Set up levels for your members" in words(page("today"))
     _switch_on(runtime, shop, _key(runtime, shop, "birthday"))
     text = words(page("today"))
     # The fixture's server has a public address, so nothing is left.
@@ -126,7 +126,7 @@ def test_needs_stand_still_first(page: Page, runtime: Runtime, shop: Shop) -> No
     html = page("today")
     text = words(html)
     assert "3 things need you." in text
-    first = text.index("SMTP is paused The password is wrong. Enter it anew. Mend it")
+    first = text.index("SMTP is paused The password is wrong. Enter it anew. Fix it")
     assert first < text.index("1 message may have gone out or not") < text.index("1 record could not be read")
     assert 'href="/s/shop-1/outbox?state=unconfirmed"' in html
     assert 'href="/s/shop-1/connections/senders/smtp"' in html
@@ -144,7 +144,7 @@ def test_store_that_refuses_is_told(page: Page, runtime: Runtime, shop: Shop) ->
         told = {"status": "action_required", "status_detail": "The store does not know this key. Make a new one."}
         connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(**told))
     text = words(page("today"))
-    assert "Your store lets us in no more The store does not know this key. Make a new one. Enter new keys" in text
+    assert "Your store no longer lets us in The store does not know this key. Make a new one. Enter new keys" in text
 
 
 def test_failed_import_is_told(page: Page, runtime: Runtime, shop: Shop) -> None:
@@ -199,7 +199,7 @@ def test_first_reading_shows_how_far(client: FlaskClient, runtime: Runtime) -> N
     text = words(client.get(f"/s/{shop.name}/today").text)
     assert "Products 76 ✓ Members stopped Orders waits Refunds waits" in text
     assert "Reading your store stopped at: Members" in text
-    assert "Done: Read what is there" not in text
+    assert "Done: Read your store" not in text
 
 
 def test_progress_asks_again_only_while_reading(client: FlaskClient, runtime: Runtime) -> None:

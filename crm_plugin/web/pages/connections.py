@@ -90,9 +90,13 @@ def _lede(reading: Reading, rows: list[dict[str, Any]]) -> str:
     shop = the_shop()
     parts = []
     if shop.status != "connected":
-        parts.append(_("Your store lets us in no more: it needs new keys."))
+        parts.append(_("Your store no longer lets us in. It may need new keys."))
     elif takes_files(shop):
-        parts.append(_("Your store hands in files.") if reading.complete else _("Your store waits for its first file."))
+        parts.append(
+            _("Your members and orders come from files.")
+            if reading.complete
+            else _("Your shop waits for its first file.")
+        )
     elif reading.live:
         parts.append(_("Your store is being read."))
     elif reading.last_at is not None:
@@ -122,7 +126,7 @@ def connections_sync() -> Response:
     """Read the store now: what changed, or everything again."""
     full = bool(request.form.get("full"))
     if site().queue.enqueue(SYNC, the_shop().shop_id, full=full):
-        flash(_("Your store is being read. You need not wait here."), "good")
+        flash(_("Your store is being read. You do not have to wait here."), "good")
     else:
         flash(_("Your store is being read already."), "info")
     return go("connections")
@@ -184,7 +188,7 @@ def connections_import() -> Response | tuple[str, int]:
     form = file_import.receive(the_shop())
     if form.failed:
         return page(import_form=form), 422
-    flash(_("The file is here and is being loaded. You need not wait."), "good")
+    flash(_("The file has arrived and is being loaded. You do not have to wait."), "good")
     return go("connections", _anchor="files")
 
 
@@ -204,7 +208,7 @@ def connections_problems_dismiss(problem: int) -> Response:
         problems.dismiss(connection, shop.shop_id, problem)
         now = runtime.clock.now()
         audit.note(connection, shop.shop_id, g.actor, "problem.dismiss", {"problem": str(problem)}, now)
-    flash(_("It is left out."), "good")
+    flash(_("It stays left out."), "good")
     return go("connections", _anchor="problems")
 
 
@@ -219,7 +223,7 @@ def connections_messages() -> Response | tuple[str, int]:
     except CrmError as error:
         form.refuse(error)
         return page(message_form=form), 422
-    flash(_("Saved. It holds for every message from now on."), "good")
+    flash(_("Saved. It applies to every message from now on."), "good")
     return go("connections", _anchor="messages")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import flash, g, render_template
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response
 
 from crm_plugin.adapters.base import Problem
@@ -22,9 +22,12 @@ from crm_plugin.web.site import site, the_shop
 
 # What a test message is sent to, by channel.
 _TO = {
-    "email": (_l("E-mail address"), _l("Your own, for example.")),
-    "sms": (_l("Phone number"), _l("With the country's code, such as +447700900123.")),
-    "inapp": (_l("Account id"), _l("The id of an account in your store; the message shows when it signs in.")),
+    "email": (lazy_gettext("E-mail address"), lazy_gettext("Your own, for example.")),
+    "sms": (lazy_gettext("Phone number"), lazy_gettext("With the country's code, such as +447700900123.")),
+    "inapp": (
+        lazy_gettext("Account id"),
+        lazy_gettext("The id of an account in your store; the message shows when it signs in."),
+    ),
 }
 _HERE = "/s/<shop>/connections/senders/<adapter>"
 
@@ -49,7 +52,7 @@ def connections_sender_save(adapter: str) -> Response | tuple[str, int]:
         form.refuse(error, settings_form.place(error, cls.settings))
         return _page(adapter, form, Form({"to": ""})), 422
     _note(adapter, "sender.save")
-    flash(_("%(sender)s is connected and answers. Now send yourself a test message.", sender=cls.label), "good")
+    flash(_("%(sender)s is connected. Now send yourself a test message.", sender=cls.label), "good")
     _warn(warnings)
     return go("connections_sender", adapter=adapter)
 
@@ -93,7 +96,7 @@ def connections_sender_test(adapter: str) -> Response | tuple[str, int]:
     except CrmError as error:
         form.refuse(error, "to")
         return _page(adapter, None, form), 422
-    flash(_("The test message was taken for %(to)s. Look whether it arrives.", to=form.text("to")), "good")
+    flash(_("The test message to %(to)s was handed over. Check that it arrives.", to=form.text("to")), "good")
     return go("connections_sender", adapter=adapter)
 
 

@@ -144,17 +144,17 @@ def _steps(connection: Connection, shop: Shop, reading: Reading) -> list[Step]:
         Step(
             "reading",
             reading.complete,
-            _("Hand in your first file") if files else _("Read what is there"),
+            _("Upload your first file") if files else _("Read your store"),
             _("Orders or customers, as CSV.")
             if files
-            else _("All customers, orders and refunds there are. It takes a while and goes on by itself."),
+            else _("All customers, orders and refunds there are. It takes a while and continues by itself."),
             f"{connections}#files" if files else connections,
-            _("Hand in a file") if files else _("See your store"),
+            _("Upload a file") if files else _("See your store"),
         ),
         Step(
             "senders",
             bool(set_up),
-            _("Say who sends"),
+            _("Set up who sends your messages"),
             _("A mail server for e-mail, Twilio for text messages: at least one of them."),
             f"{connections}#senders",
             _("Set up a sender"),
@@ -162,7 +162,7 @@ def _steps(connection: Connection, shop: Shop, reading: Reading) -> list[Step]:
         Step(
             "tiers",
             bool(tiers.levels(connection, shop.shop_id)),
-            _("Give your members levels"),
+            _("Set up levels for your members"),
             _("Such as silver and gold, by what they spent."),
             url_for("pages.tiers", shop=shop.name),
             _("Make levels"),
