@@ -114,6 +114,8 @@ class RefundRows:
         listed = [refund.external_id for record, *_ in told for refund in record.refunds or ()]
         elsewhere = {refund.external_id: refund for refund in self._read("external_id", listed)}
         for record, order_id, member, counts in told:
+            if not record.refunds and record.external_id not in by_order:
+                continue
             member_id = None if member is None else member.member_id
             kept = {}
             for refund in by_order.get(record.external_id, ()):

@@ -29,7 +29,7 @@ from crm_plugin.sync.member_rows import Member
 from crm_plugin.sync.products import write_products
 from crm_plugin.sync.refunds import RefundRows, Refunds
 from crm_plugin.sync.values import Days, Money, fingerprint, micros, share
-from crm_plugin.sync.written import Written, latest
+from crm_plugin.sync.written import Written, is_older, latest
 
 
 def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) -> Written:
@@ -106,6 +106,8 @@ _STORED = (
     "cost_minor, placed_at, placed_on, currency, total_minor FROM orders WHERE shop_id = ? AND external_id IN ({marks})"
 )
 
+_STATES = {status: (status.value, status.counts) for status in OrderStatus}
+
 
 class _Orders:
     """One page of orders."""
@@ -125,29 +127,7 @@ class _Orders:
 
     def write(self, records: Sequence[OrderRecord]) -> Written:
         written = Written()
-        shop_id = self._shop.shop_id
-        newest = latest(records)
-        stored = {
-            row[0]: row
-            for row in bulk.select_in(self._connection, _STORED, (shop_id,), (record.external_id for record in newest))
-        }
-        wanted: list[tuple[OrderRecord, str, Any]] = []
-        for record in newest:
-            mark = fingerprint(record)
-            row = stored.get(record.external_id)
-            if row is not None and row[1] == mark:
-                written.same += 1
-            elif (
-                row is not None
-                and record.updated_at
-                and row[2] is not None
-                and (micros(record.updated_at) or 0) < row[2]
-            ):
-                written.stale += 1
-            elif record.deleted and row is None:
-                written.same += 1
-            else:
-                wanted.append((record, mark, row))
+        wanted = self._wanted(latest(records), written)
         if not wanted:
             return written
         book = MemberBook(self._connection, self._shop, self._now)
@@ -161,54 +141,60 @@ class _Orders:
             order_id = next(ids) if row is None else row[3]
             counts = self._take(record, mark, row, order_id, member)
             placed.append((record, order_id, member, counts))
-            written.removed += record.deleted
-            if not record.deleted:
-                written.new += row is None
-                written.changed += row is not None
+            if record.deleted:
+                written.removed += 1
+            elif row is None:
+                written.new += 1
+            else:
+                written.changed += 1
         book.write()
-        changed_ids = [row[3] for _, _, row in wanted if row is not None]
-        self._write_rows(changed_ids)
+        self._write_rows([row[3] for _, _, row in wanted if row is not None])
         written.lines = len(self._lines)
         written.refunds = self._refunds.of_orders(placed)
-        self._delta.write(self._connection, shop_id, self._now)
+        self._delta.write(self._connection, self._shop.shop_id, self._now)
         return written
 
+    def _wanted(self, records: Sequence[OrderRecord], written: Written) -> list[tuple[OrderRecord, str, Any]]:
+        """The records that change something, with their fingerprint and the row as stored; the others are counted."""
+        names = (record.external_id for record in records)
+        stored = {row[0]: row for row in bulk.select_in(self._connection, _STORED, (self._shop.shop_id,), names)}
+        wanted: list[tuple[OrderRecord, str, Any]] = []
+        for record in records:
+            mark = fingerprint(record)
+            row = stored.get(record.external_id)
+            if row is None:
+                if record.deleted:
+                    written.same += 1
+                    continue
+            elif row[1] == mark:
+                written.same += 1
+                continue
+            elif is_older(record.updated_at, row[2]):
+                written.stale += 1
+                continue
+            wanted.append((record, mark, row))
+        return wanted
+
     def _take(self, record: OrderRecord, mark: str, row: Any, order_id: int, member: Member | None) -> bool:
-        status = OrderStatus.TRASH if record.deleted else record.status
+        """Note what is to be written of an order; answers whether it counts."""
+        status, counts = _STATES[OrderStatus.TRASH if record.deleted else record.status]
         member_id = None if member is None else member.member_id
+        total, currency, discount, cost = record.total_minor, record.currency, record.discount_minor, _cost(record)
         placed_at, placed_on = micros(record.placed_at), self._days.of(record.placed_at)
-        base = self._money.base(record.total_minor, record.currency)
-        home = record.currency == self._shop.currency
-        cost = _cost(record)
-        items = 0
-        shop_id = self._shop.shop_id
-        for number, line in enumerate(record.lines):
-            items += round(line.quantity * 1000)
-            self._lines.append(
-                (
-                    shop_id,
-                    order_id,
-                    number,
-                    line.sku,
-                    line.product_external_id,
-                    line.title,
-                    line.quantity,
-                    line.total_minor,
-                    line.cost_minor,
-                )
-            )
+        base = self._money.base(total, currency)
+        items = self._add_lines(record, order_id)
         values = (
             record.number,
             member_id,
-            status.value,
+            status,
             record.platform_status,
-            status.counts,
-            record.currency,
-            record.total_minor,
+            counts,
+            currency,
+            total,
             base,
             record.tax_minor,
             record.shipping_minor,
-            record.discount_minor,
+            discount,
             cost,
             items,
             placed_at,
@@ -220,25 +206,50 @@ class _Orders:
             to_json(record.coupon_codes) if record.coupon_codes else "[]",
             to_json(record.attributes) if record.attributes else "{}",
         )
+        shop_id = self._shop.shop_id
         if row is None:
             self._new.append((shop_id, order_id, record.external_id, *values, self._at, mark))
         else:
             self._changed.append((*values, mark, shop_id, order_id))
-        new = OrderPart(
-            member_id,
-            status.counts,
-            base,
-            items,
-            share(record.discount_minor, base, record.total_minor, home),
-            share(cost or 0, base, record.total_minor, home),
-            placed_at or 0,
-            placed_on,
-        )
-        self._delta.replace_order(None if row is None else self._part_of(row), new)
-        return status.counts
+        new = self._part(member_id, counts, base, items, discount, cost, placed_at or 0, placed_on, currency, total)
+        self._delta.replace_order(None if row is None else self._part(*row[4:]), new)
+        return counts
 
-    def _part_of(self, row: Any) -> OrderPart:
-        _, _, _, _, member_id, counts, base, items, discount, cost, placed_at, placed_on, currency, total = row
+    def _add_lines(self, record: OrderRecord, order_id: int) -> int:
+        """Note the order's lines; answers how many thousandths of a piece they are."""
+        shop_id, lines, items = self._shop.shop_id, self._lines, 0
+        for number, line in enumerate(record.lines):
+            quantity = line.quantity
+            items += round(quantity * 1000)
+            lines.append(
+                (
+                    shop_id,
+                    order_id,
+                    number,
+                    line.sku,
+                    line.product_external_id,
+                    line.title,
+                    quantity,
+                    line.total_minor,
+                    line.cost_minor,
+                )
+            )
+        return items
+
+    def _part(
+        self,
+        member_id: int | None,
+        counts: bool,
+        base: int | None,
+        items: int,
+        discount: int,
+        cost: int | None,
+        placed_at: int,
+        placed_on: int,
+        currency: str,
+        total: int,
+    ) -> OrderPart:
+        """What an order, new or as stored, adds to its member."""
         home = currency == self._shop.currency
         return OrderPart(
             member_id,
