@@ -130,7 +130,7 @@ REASONS: dict[Reason, Label] = {
     Reason.PERMANENT: Label(
         "bad",
         _("Sender refused it"),
-        _("The sender will not take this message as it is. What it said stands beside it."),
+        _("The sender will not take this message as it is. What it said stands with the message."),
     ),
     Reason.RENDER: Label(
         "bad",

@@ -159,7 +159,7 @@ def test_pages_hold_each_once(page: Page, runtime: Runtime, ada: int, monkeypatc
 def test_sent_mail_is_shown_as_it_was(client: FlaskClient, page: Page, runtime: Runtime, ada: int) -> None:
     _put(runtime, ada, 10, "accepted", accepted_at=NOON)
     html = page("outbox/10")
-    assert "Birthday greeting for Ada" in words(html)
+    assert "Birthday greeting: Ada" in words(html)
     assert "Kept text" in words(html)
     assert "Kept <script>" not in html
     frame = re.search(r"<iframe[^>]*>", html)
