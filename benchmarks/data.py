@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import atexit
 import random
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 
 from sqlalchemy import Connection, insert
 
-from crm_plugin.records import MemberRecord, OrderLineRecord, OrderRecord, OrderStatus, Page, Stream
-from crm_plugin.store import shops
+from crm_plugin.records import (
+    ConsentRecord,
+    ConsentState,
+    MemberRecord,
+    OrderLineRecord,
+    OrderRecord,
+    OrderStatus,
+    Page,
+    Stream,
+)
+from crm_plugin.store import metadata, shops
+from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.sync.batch import groups, write_group
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 PAGE = 100
+ORDERS_A_MEMBER = 5
+# No birthday of `member_pages` is after the 28th: on this one only those of `celebrants` are.
+PARTY = (10, 30)
 _SKUS = 400
+_YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=END - timedelta(days=900)),)
+_NO = (ConsentRecord(channel="email", state=ConsentState.WITHDRAWN, at=END - timedelta(days=9)),)
 
 
 def make_shop(connection: Connection, shop_id: int = 1) -> Shop:
@@ -33,7 +55,7 @@ def make_shop(connection: Connection, shop_id: int = 1) -> Shop:
 
 
 def member_pages(count: int) -> Iterator[Page]:
-    """Accounts with an address, half of them with a birthday, a tenth without consent."""
+    """Accounts with an address, half of them with a birthday, nine of ten with consent to e-mail."""
     zones = ("Europe/Paris", "Europe/London", "America/New_York", "Asia/Shanghai")
     for start in range(0, count, PAGE):
         records = tuple(
@@ -48,6 +70,7 @@ def member_pages(count: int) -> Iterator[Page]:
                 birth_day=number % 28 + 1 if number % 2 else None,
                 joined_at=END - timedelta(days=1000 - number % 900),
                 updated_at=END - timedelta(days=number % 30),
+                consents=_NO if number % 10 == 0 else _YES,
             )
             for number in range(start, min(start + PAGE, count))
         )
@@ -89,3 +112,60 @@ def order_pages(count: int, members: int, seed: int, first: int = 0, page: int =
                 )
             )
         yield Page(stream=Stream.ORDERS, records=tuple(records), next_cursor=str(start + page), total=count)
+
+
+def celebrants(count: int, first: int) -> Iterator[Page]:
+    """Members with consent whose birthday is the 30th of October, all in one zone."""
+    for start in range(0, count, PAGE):
+        records = tuple(
+            MemberRecord(
+                external_id=str(first + number),
+                email=f"member{first + number}@example.test",
+                first_name=f"First{number}",
+                timezone="Europe/Paris",
+                birth_month=PARTY[0],
+                birth_day=PARTY[1],
+                consents=_YES,
+            )
+            for number in range(start, min(start + PAGE, count))
+        )
+        yield Page(stream=Stream.MEMBERS, records=records, next_cursor=str(start + PAGE), total=count)
+
+
+def load(database: Database, shop: Shop, pages: Iterable[Page], size: int = 50) -> None:
+    """Write pages as an import does."""
+    for group in groups(pages, size):
+        with database.write() as connection:
+            write_group(connection, shop, group, END)
+
+
+@contextmanager
+def stocked(members: int, seed: int) -> Iterator[tuple[Database, Shop]]:
+    """A shop of so many members with five orders each, in a SQLite file of its own; made once a run, then copied."""
+    with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
+        path = Path(folder) / "stocked.sqlite3"
+        shutil.copyfile(_stock(members, seed), path)
+        database = Database.at(f"sqlite:///{path}")
+        with database.read() as connection:
+            shop = shop_by_id(connection, 1)
+        try:
+            yield database, shop
+        finally:
+            database.dispose()
+
+
+@cache
+def _stock(members: int, seed: int) -> Path:
+    folder = tempfile.mkdtemp(prefix="crm-bench-stock-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / f"{members}.sqlite3"
+    database = Database.at(f"sqlite:///{path}")
+    metadata.create_all(database.engine)
+    with database.write() as connection:
+        shop = make_shop(connection)
+    load(database, shop, member_pages(members))
+    load(database, shop, order_pages(ORDERS_A_MEMBER * members, members, seed))
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    database.dispose()
+    return path

@@ -12,8 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine, text
+
 from crm_plugin.store import metadata
 from crm_plugin.store.session import Database
+from tests.postgres import PostgresServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +99,18 @@ def sqlite_database() -> Iterator[Database]:
             yield database
         finally:
             database.dispose()
+
+
+@contextmanager
+def postgres_database(server: PostgresServer, name: str) -> Iterator[Database]:
+    """A fresh database with all tables on that server."""
+    admin = create_engine(server.admin_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    database = Database.at(server.url(name))
+    metadata.create_all(database.engine)
+    try:
+        yield database
+    finally:
+        database.dispose()
