@@ -185,7 +185,7 @@ def test_cards_are_shown_and_marked_read(
     page = visit.open()
     cards = page.get_by_role("list", name="Messages").get_by_role("listitem")
     expect(cards).to_have_count(2)
-    assert cards.nth(0).inner_text().split("\n")[0] == "New Newer <b>one</b>"
+    assert cards.nth(0).inner_text().split("\n")[0] == "New · Newer <b>one</b>"
     assert "Line of Newer <b>one</b>" in cards.nth(0).inner_text()
     assert "Until March 14, 2099" in cards.nth(0).inner_text()
     assert cards.nth(0).locator("img").get_attribute("src") == "/picture.png"
@@ -293,6 +293,18 @@ def test_what_runs_out_goes_by_itself(runtime: Runtime, ada: int, token: str, fr
     expect(page.locator("crm-inbox li")).to_have_count(1)
     page.clock.fast_forward("06:00")
     expect(page.locator("crm-inbox")).to_be_hidden()
+
+
+def test_customers_wrong_clock_hides_nothing(
+    runtime: Runtime, ada: int, token: str, front: Storefront, visit: Visit
+) -> None:
+    _keep(runtime, ada, 1, "Wish", expires_at=NOON + timedelta(days=1))
+    _html(front, token)
+    visit.page.clock.install(time=NOON + timedelta(days=400))
+    page = visit.open()
+    expect(page.locator("crm-inbox li")).to_have_count(1)
+    page.clock.fast_forward(5000)
+    expect(page.locator("crm-inbox li")).to_be_visible()
 
 
 def test_nothing_for_a_bad_token_or_nobody(runtime: Runtime, ada: int, front: Storefront, visit: Visit) -> None:

@@ -1,4 +1,4 @@
-// Messages in the storefront: crm_plugin/adapters/channels/inapp/README.md. Kept under 6 KB.
+// See crm_plugin/adapters/channels/inapp/README.md; kept under 6 KB.
 (() => {
 if (customElements.get("crm-inbox") || !("adoptedStyleSheets" in document)) return;
 const { src, dataset } = document.currentScript;
@@ -35,7 +35,7 @@ const stored = (work) => {
   try {
     work(localStorage);
   } catch {
-    // Closed until the next page, then.
+    // Then until the next page.
   }
 };
 stored((store) => (closed = JSON.parse(store.crmInboxClosed ?? "[]")));
@@ -62,7 +62,7 @@ function show(host, token, messages) {
   const mark = (one, what) => {
     if (what === "read" && one.read) return;
     one.read = true;
-    // The token in the body needs no preflight, which leaving the page would cut off.
+    // A token in the body needs no preflight, which leaving would cut off.
     const body = new URLSearchParams({ token });
     fetch(`${home}/${one.id}/${what}`, { method: "POST", body, keepalive: true }).catch(() => {});
     changed();
@@ -72,7 +72,7 @@ function show(host, token, messages) {
     messages = messages.filter((other) => other !== one);
     changed();
   };
-  // Read is what stood half in view for a second.
+  // Read: half in view for a second.
   const look = ({ target, isIntersecting }) => {
     clearTimeout(target.timer);
     if (isIntersecting) target.timer = setTimeout(() => document.hidden || mark(target.one, "read"), 1000);
@@ -82,7 +82,7 @@ function show(host, token, messages) {
     const card = make("li", one.read ? "card" : "card unread", "", { one });
     const inner = make("div", "content");
     const title = make("h3", "title");
-    if (!one.read) title.append(make("b", "badge", word("new") + " "));
+    if (!one.read) title.append(make("b", "badge", `${word("new")} · `));
     title.append(one.title);
     inner.append(title, make("p", "body", one.body));
     const onclick = () => mark(one, "click");
@@ -90,7 +90,9 @@ function show(host, token, messages) {
     if (one.expires_at) {
       const end = new Date(one.expires_at);
       inner.append(make("small", "expiry", `${word("until")} ${end.toLocaleDateString(lang, { dateStyle: "long" })}`));
-      if (end - Date.now() < 2 ** 31) setTimeout(drop, end - Date.now(), one, card);
+      const left = end - Date.now();
+      // This clock may be wrong; what the server gave is valid.
+      if (left > 0 && left < 2 ** 31) setTimeout(drop, left, one, card);
     }
     const close = make("button", "close", "×", { ariaLabel: `${word("close")}: ${one.title}` });
     close.onclick = () => {
@@ -126,7 +128,7 @@ const start = () => {
   const { token } = dataset;
   if (!token) return;
   let inbox = document.querySelector("crm-inbox");
-  if (!inbox) document.body.append((inbox = make("crm-inbox", "inbox", "", { className: "floating" })));
+  if (!inbox) document.body.append((inbox = make("crm-inbox", "", "", { className: "floating" })));
   inbox.setAttribute("token", token);
 };
 document.readyState === "loading" ? addEventListener("DOMContentLoaded", start) : start();
