@@ -35,7 +35,7 @@ const stored = (work) => {
   try {
     work(localStorage);
   } catch {
-    // Then until the next page.
+    // Until the next page.
   }
 };
 stored((store) => (closed = JSON.parse(store.crmInboxClosed ?? "[]")));
@@ -91,7 +91,7 @@ function show(host, token, messages) {
       const end = new Date(one.expires_at);
       inner.append(make("small", "expiry", `${word("until")} ${end.toLocaleDateString(lang, { dateStyle: "long" })}`));
       const left = end - Date.now();
-      // This clock may be wrong; what the server gave is valid.
+      // This clock may be wrong, the server was not.
       if (left > 0 && left < 2 ** 31) setTimeout(drop, left, one, card);
     }
     const close = make("button", "close", "×", { ariaLabel: `${word("close")}: ${one.title}` });
