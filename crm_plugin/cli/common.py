@@ -34,7 +34,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-@click.group(cls=Commands)
+@click.group("crm-plugin", cls=Commands)
 @click.version_option(__version__, prog_name="crm-plugin")
 @click.pass_context
 def main(ctx: click.Context) -> None:
@@ -45,11 +45,13 @@ def main(ctx: click.Context) -> None:
     # A server's log is read by whoever mends it; a person at a terminal is told in a line.
     traced = told == "DEBUG" or ctx.invoked_subcommand == "serve"
     handler = logging.StreamHandler()
-    handler.setFormatter((logging.Formatter if traced else _Untraced)("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter((logging.Formatter if traced else Untraced)("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=told, handlers=[handler])
 
 
-class _Untraced(logging.Formatter):
+class Untraced(logging.Formatter):
+    """An error is told in its line, without where in the code it came from."""
+
     def format(self, record: logging.LogRecord) -> str:
         error = record.exc_info[1] if record.exc_info else None
         record = copy(record)

@@ -64,7 +64,7 @@ def _in_words(report: dict[str, Any]) -> str:
         parts.append(f"{report['sync']['rows']} rows synced")
     if report["recovered"]:
         parts.append(f"recovered {_counted(report['recovered'])}")
-    if report["tiers"]:
+    if report["tiers"] and report["tiers"]["changed"]:
         parts.append(f"{report['tiers']['changed']} changed tier")
     planned = {state: report["plan"].get(state, 0) for state in (State.PLANNED, State.SKIPPED, State.MISSED)}
     parts.append(_counted({state.value: count for state, count in planned.items() if count}) or "nothing to plan")

@@ -7,28 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from crm_plugin import cli
 from crm_plugin.store import migrate
 from tests.adapters.storefronts.csv.test_csv import HEADER, LINES, ROWS
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a command with a data directory of its own; `--json` is added and its answer read."""
-    monkeypatch.setenv("CRM_DATA_DIR", str(tmp_path / "data"))
-    for name in ("CRM_DATABASE_URL", "CRM_SECRET_KEY", "CRM_PUBLIC_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-    def command(*words: str) -> tuple[int, Any]:
-        monkeypatch.setattr("sys.argv", ["crm-plugin", *words, "--json"])
-        result: Result = CliRunner().invoke(cli.main, [*words, "--json"])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, json.loads(result.stdout)
-
-    return command
 
 
 @pytest.fixture

@@ -1,0 +1,243 @@
+"""Whatever is typed wrong or missing ends in one sentence that says what to do, exit code 1, and no trace of our code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from crm_plugin.cli import asking, common
+from crm_plugin.store import session
+from crm_plugin.store.shops import shops
+from tests.cli.conftest import Run, Spoken
+
+ADD = ("shop", "add", "uci", "--platform", "csv", "--currency", "GBP", "--timezone", "Europe/London")
+
+
+@pytest.fixture
+def shop(run: Run) -> Run:
+    assert run(*ADD)[0] == 0
+    return run
+
+
+def _refused(said: Spoken, *parts: str) -> None:
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    for part in parts:
+        assert part in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("tick", "--bogus"), ("No such option", "crm-plugin tick --help")),
+        (("import",), ("Missing argument", "crm-plugin import --help")),
+        (("nonsense",), ("No such command", "crm-plugin --help")),
+        (("outbox", "uci", "--limit", "0"), ("--limit", "x>=1")),
+        (("outbox", "uci", "--limit", "many"), ("not a valid integer", "--help")),
+        (("tick", "none"), ("no shop named 'none'", "There are: uci.")),
+        (("tick", "uci", "--at", "noon"), ("'noon' is not an instant", "2026-11-24T10:00")),
+        (("tick", "--at", "2026-02-30T10:00"), ("is not an instant",)),
+        (("outbox", "uci", "--state", "sent"), ("no state 'sent'", "accepted, delivered")),
+        (("outbox", "uci", "--reason", "x"), ("no reason 'x'", "no_consent")),
+        (("outbox", "uci", "--journey", "x"), ("no journey 'x'", "birthday")),
+        (("journey", "on", "uci", "x"), ("no journey 'x'", "birthday")),
+        (("member", "uci", "x"), ("no member 'x'", "e-mail address")),
+        (("program", "load", "uci", "/nowhere.yaml"), ("/nowhere.yaml cannot be read", "No such file")),
+        (("program", "load", "uci", "/"), ("cannot be read",)),
+        (("program", "dump", "uci", "-o", "/nowhere/x"), ("/nowhere/x cannot be written", "-o")),
+        (("sender", "set", "uci", "pigeon"), ("no sender 'pigeon'", "smtp, twilio")),
+        (("sender", "set", "uci", "smtp", "hots=x"), ("no setting 'hots'", "host, port")),
+        (("sender", "set", "uci", "smtp", "host"), ("no KEY=VALUE", "key=value")),
+        (("sender", "set", "uci", "smtp"), ("missing", "host=VALUE")),
+        (("sender", "test", "uci", "smtp", "me@x.test"), ("not set up",)),
+        (("shop", "set", "uci", "color=red"), ("no setting 'color'", "brand")),
+        (("shop", "set", "uci", "brand={a: ["), ("not valid YAML", "quotes")),
+        (("import", "uci", "/nowhere.csv", "--mapping", "/nowhere.yaml"), ("/nowhere.yaml cannot be read",)),
+        (("rule", "count", "uci", "spent( > 3"), ("line 1, column 6",)),
+        (("rule", "count", "uci", "spent() > 3", "--as-of", "x"), ("'x' is not a day", "2026-11-24")),
+    ],
+)
+def test_typing_error_is_one_sentence(
+    shop: Run, say: Callable[..., Spoken], words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    _refused(say(*words), *parts)
+    code, told = shop(*words)
+    assert (code, list(told)) == (1, ["error"])
+    assert told["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("written", "part"), [(b"a: [1,\n b", "line 2"), (b"\xff\xfe\x00", "UTF-8"), (b"- a\n- b\n", "")]
+)
+def test_broken_file_is_named_with_its_place(
+    shop: Run, say: Callable[..., Spoken], tmp_path: Path, written: bytes, part: str
+) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_bytes(written)
+    before = say("program", "dump", "uci").out
+    _refused(say("program", "load", "uci", str(file)), part)
+    said = say("import", "uci", str(file), "--mapping", str(file))
+    _refused(said, str(file))
+    assert say("program", "dump", "uci").out == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        ("CRM_DATABASE_URL", "nonsense", ("no address of a database", "sqlite:////")),
+        ("CRM_DATABASE_URL", "mysql://u:geheim@h/d", ("mysql is no database", "postgresql://")),
+        ("CRM_DATABASE_URL", "postgresql+nodriver://u:geheim@h/d", ("CRM_DATABASE_URL", "postgresql://")),
+        ("CRM_DATABASE_URL", "postgresql://u:geheim@127.0.0.1:1/d", ("The database does not answer", "Is it running?")),
+        ("CRM_DATABASE_URL", "postgresql://u:geheim@h:port/d", ("no address of a database",)),
+        ("CRM_DATABASE_URL", "sqlite:////nowhere/crm.sqlite3", ("unable to open", "folder of the database")),
+        ("CRM_SECRET_KEY", "short", ("not a Fernet key", "32 bytes")),
+        ("CRM_DATA_DIR", "/dev/null/data", ("/dev/null/data cannot be made", "CRM_DATA_DIR")),
+        ("CRM_LOG_LEVEL", "loud", ("CRM_LOG_LEVEL", "WARNING")),
+    ],
+)
+def test_wrong_setting_of_the_machine_is_named(
+    data_dir: Path,
+    say: Callable[..., Spoken],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    parts: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv(name, value)
+    said = say("shop", "list")
+    _refused(said, *parts)
+    assert "geheim" not in said.err
+
+
+def test_file_that_is_no_database_is_left_alone(
+    data_dir: Path, say: Callable[..., Spoken], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "letter.txt").write_text("Dear customers, " * 99)
+    monkeypatch.setenv("CRM_DATABASE_URL", f"sqlite:///{tmp_path / 'letter.txt'}")
+    _refused(say("shop", "list"), "not a database", "CRM_DATABASE_URL")
+    assert (tmp_path / "letter.txt").read_text().startswith("Dear customers")
+
+
+def test_locked_database_asks_for_patience(
+    shop: Run, say: Callable[..., Spoken], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_BUSY_MS", 50)
+    writer = sqlite3.connect(data_dir / "crm.sqlite3", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        _refused(say("tick", "uci"), "locked", "wait for it to end")
+    finally:
+        writer.rollback()
+        writer.close()
+    assert say("tick", "uci").code == 0
+
+
+def test_read_only_database_asks_for_rights(
+    shop: Run, say: Callable[..., Spoken], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRM_DATABASE_URL", f"sqlite:///file:{data_dir / 'crm.sqlite3'}?mode=ro&uri=true")
+    _refused(say("journey", "on", "uci", "birthday"), "readonly", "right to write")
+
+
+@pytest.mark.parametrize("held", [b"", b"not a key"])
+def test_spoilt_key_file_is_named_and_kept(shop: Run, say: Callable[..., Spoken], data_dir: Path, held: bytes) -> None:
+    (data_dir / "secret.key").write_bytes(held)
+    _refused(say("shop", "list"), "secret.key", "backup")
+    assert (data_dir / "secret.key").read_bytes() == held
+
+
+def test_other_key_is_told_by_doctor(shop: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_SECRET_KEY", Fernet.generate_key().decode())
+    code, told = shop("doctor")
+    assert (code, told["problems"][0]["problem"]) == (0, "Stored credentials cannot be read with the present key.")
+    assert shop("tick", "uci")[0] == 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError("oh\nno"), KeyError("x")])
+def test_fault_of_ours_shows_no_trace(
+    shop: Run, say: Callable[..., Spoken], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(asking.rules, "count", broken)
+    _refused(say("rule", "count", "uci", "spent() > 3"), "Something went wrong", type(error).__name__, "CRM_LOG_LEVEL")
+    assert shop("rule", "count", "uci", "spent() > 3")[1]["error"]["code"] == "internal"
+
+
+def test_wrong_statement_is_not_blamed_on_the_database(
+    shop: Run, say: Callable[..., Spoken], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(connection: Any, *_: Any) -> None:
+        row = dict(connection.execute(shops.select()).first()._mapping)
+        connection.execute(shops.insert().values(**row))
+
+    monkeypatch.setattr(asking.rules, "count", twice)
+    _refused(say("rule", "count", "uci", "spent() > 3"), "Something went wrong: IntegrityError")
+
+
+def test_logged_fault_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(common.Untraced("%(levelname)s %(message)s"))
+    try:
+        raise ValueError("oh")
+    except ValueError as error:
+        handler.handle(logging.LogRecord("x", logging.ERROR, "f", 1, "plan of x", None, (ValueError, error, None)))
+    assert capsys.readouterr().err == "ERROR plan of x: ValueError: oh\n"
+
+
+def test_interrupt_ends_cleanly(shop: Run, say: Callable[..., Spoken], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asking.rules, "count", interrupted)
+    said = say("rule", "count", "uci", "spent() > 3")
+    assert (said.code, said.err.strip()) == (
+        130,
+        "Stopped. What was written is kept; the same command goes on from there.",
+    )
+
+
+@pytest.mark.slow
+def test_real_interrupt_leaves_no_trace(shop: Run, data_dir: Path) -> None:
+    """A real Ctrl-C while the command waits for the database."""
+    writer = sqlite3.connect(data_dir / "crm.sqlite3", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        words = [sys.executable, "-m", "crm_plugin", "journey", "on", "uci", "birthday"]
+        process = subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        # SQLite's own wait cannot be interrupted; it ends when the other writer does.
+        writer.rollback()
+        out, err = process.communicate(timeout=60)
+    finally:
+        writer.close()
+    assert process.returncode in (0, 130), err
+    assert "Traceback" not in err + out
+
+
+def test_reader_that_has_read_enough_is_no_error(shop: Run, tmp_path: Path) -> None:
+    words = f"{sys.executable} -m crm_plugin program dump uci | head -c 10"
+    done = subprocess.run(words, shell=True, env=os.environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_names_every_command(say: Callable[..., Spoken]) -> None:
+    said = say("--help")
+    assert said.code == 0
+    ours = {"db", "shop", "sync", "import", "program", "rule", "tiers", "tick", "outbox", "member", "problems"}
+    for name in ours | {"doctor", "serve", "demo", "journey", "sender", "link"}:
+        assert f"\n  {name} " in said.out
