@@ -48,7 +48,8 @@ def _unsubscribe_page(token: str) -> tuple[str, int]:
         told = tokens.read_unsubscribe(runtime.box, token)
         with runtime.db.read() as connection:
             shop: Shop = shop_by_id(connection, told.shop_id)
-            about = unsubscribe.who_now(connection, told) or told
+            present = unsubscribe.who_now(connection, told)
+            about = present or told
             state = consent.state_of(connection, about.shop_id, about.member_id, about.channel, about.topic)
             locale = connection.execute(
                 select(members.c.locale).where(
@@ -64,7 +65,9 @@ def _unsubscribe_page(token: str) -> tuple[str, int]:
             shop=shop,
             brand=policy_of(shop).brand,
             channel=about.channel,
-            stopped=state is ConsentState.WITHDRAWN,
+            # Nobody is left to write to: that is what they asked for.
+            stopped=present is None or state is ConsentState.WITHDRAWN,
+            gone=present is None,
             lang=lang,
         )
     return page, 200

@@ -22,6 +22,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import imports
 from crm_plugin.web import formats
 from crm_plugin.web.forms import Form
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.reading import IMPORT
 from crm_plugin.web.site import site
 
@@ -136,12 +137,10 @@ def last(queue: Queue, shop: Shop) -> Outcome | None:
     told = {key: int(run.result.get(key, 0)) for key in COUNTED}
     when = formats.moment(run.finished_at)
     counts = ", ".join(f"{COUNTED[key]} {formats.number(count)}" for key, count in told.items() if count)
-    text = _("The file loaded at %(when)s held: %(counts)s.", when=when, counts=counts or _("nothing"))
+    held = _("The file loaded at %(when)s held: %(counts)s.", when=when, counts=counts or _("nothing"))
     new, changed = int(run.result.get("new", 0)), int(run.result.get("changed", 0))
-    text += " " + _(
-        "New here: %(new)s, changed: %(changed)s.", new=formats.number(new), changed=formats.number(changed)
-    )
-    return Outcome("warn" if told["problems"] else "good", text)
+    came = _("New here: %(new)s, changed: %(changed)s.", new=formats.number(new), changed=formats.number(changed))
+    return Outcome("warn" if told["problems"] else "good", sentences((held, came)))
 
 
 def _queue(shop: Shop, told: Form, files: Any) -> Path:

@@ -1,9 +1,13 @@
-"""The languages a merchant can choose for messages, by the names readers know them under."""
+"""The languages a merchant can choose for messages, and how sentences are put together in the reader's own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from babel import Locale, UnknownLocaleError
 from flask_babel import get_locale
+
+from crm_plugin.web.titles import chinese
 
 _COMMON = ("en", "zh-CN", "zh-TW", "de", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "sv")
 
@@ -21,3 +25,8 @@ def name(tag: str) -> str:
     except (UnknownLocaleError, ValueError):
         return tag
     return f"{told} ({tag})" if told else tag
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """Whole sentences one after the other; Chinese has no space between them."""
+    return ("" if chinese() else " ").join(part for part in parts if part)

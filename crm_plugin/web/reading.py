@@ -13,6 +13,7 @@ from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics import today as figures
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.store.tenants import Shop
+from crm_plugin.web.languages import sentences
 
 # What the pages call the lists of a store and the kinds of a file.
 NAMES = {
@@ -119,8 +120,8 @@ def in_words(reading: Reading) -> str:
     if left is None:
         return str(told)
     if left < 60:
-        return f"{told} {_('Less than a minute left for these.')}"
+        return sentences((told, _("Less than a minute left for these.")))
     minutes = ngettext(
         "About %(num)s minute left for these.", "About %(num)s minutes left for these.", round(left / 60)
     )
-    return f"{told} {minutes}"
+    return sentences((told, minutes))

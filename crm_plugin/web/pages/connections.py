@@ -106,7 +106,7 @@ def _lede(reading: Reading, rows: list[dict[str, Any]]) -> str:
         parts.append(ngettext("%(num)s sender is paused.", "%(num)s senders are paused.", len(paused)))
     elif not any(row["sender"] and row["sender"].enabled and row["cls"].channel in ("email", "sms") for row in rows):
         parts.append(_("Nobody sends e-mail or text messages for you yet."))
-    return " ".join(parts)
+    return languages.sentences(parts)
 
 
 def _senders(connection: Connection) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from crm_plugin.rules import tiers
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, plan, senders
 from crm_plugin.web.labels import reason
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.needs import Need, needs
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.reading import Reading, in_words, read, takes_files
@@ -131,7 +132,7 @@ def _lede(outlook: Outlook, sent: int, waiting: Sequence[Need]) -> str:
     parts.append(
         ngettext("%(num)s thing needs you.", "%(num)s things need you.", count) if count else _("Nothing needs you.")
     )
-    return " ".join(parts)
+    return sentences(parts)
 
 
 def _steps(connection: Connection, shop: Shop, reading: Reading) -> list[Step]:
