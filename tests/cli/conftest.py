@@ -16,11 +16,13 @@ from crm_plugin import cli
 from crm_plugin.demo import mail_sink
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.runtime import Runtime
+from crm_plugin.store import journeys
 from crm_plugin.store.tenants import shop_named
 from tests.factories import member, write
 
 Run = Callable[..., tuple[int, Any]]
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+_BEFORE = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -88,13 +90,11 @@ def greet(run: Run, sink: mail_sink.MailSink, name: str = "shop", members: int =
     with runtime.db.write() as connection:
         shop = shop_named(connection, name)
         # The journey is on since before the day that the tests play, whenever they are run.
-        connection.exec_driver_sql(
-            "UPDATE journeys SET enabled_at = ?, planned_through = ?, trigger_params = '{\"days\":0}' "
-            "WHERE journey_key = 'birthday'",
-            (0, _BEFORE),
+        own = (journeys.c.shop_id == shop.shop_id) & (journeys.c.journey_key == "birthday")
+        connection.execute(
+            journeys.update()
+            .where(own)
+            .values(enabled_at=LONG_AGO, planned_through=_BEFORE, trigger_params={"days": 0})
         )
     write(runtime.db, shop, people, LONG_AGO)
     runtime.close()
-
-
-_BEFORE = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp()) * 1_000_000

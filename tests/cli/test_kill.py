@@ -1,0 +1,156 @@
+"""A real `crm-plugin tick` killed with -9 in the middle of sending: nobody gets a message twice, and nothing is forgotten."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm_plugin.demo import mail_sink
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.tenants import shop_named
+from crm_plugin.touchpoints import outbox
+from tests.cli.conftest import Run, greet
+
+MEMBERS = 30
+AT, AFTER_THE_LEASE = "2026-06-02T12:00", "2026-06-02T12:11"
+
+pytestmark = pytest.mark.slow
+
+
+class _Stall:
+    """Makes the sink fall silent at one place of its talk, for good; `reached` tells when."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.over = threading.Event()
+        self.at: tuple[str, int] = ("", 0)
+        self._seen: Counter[str] = Counter()
+
+    def before(self, kind: str) -> None:
+        self._seen[kind] += 1
+        if (kind, self._seen[kind]) == self.at and not self.over.is_set():
+            self.reached.set()
+            self.over.wait(60)
+
+
+# The reply to a mail that was kept begins so; so does the one that asks for its text.
+KEPT, ASKED = "250 2.0.0 Kept", "354"
+
+
+@pytest.fixture
+def stall(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Stall]:
+    made = _Stall()
+    say = mail_sink._Session._say
+
+    def slowly(session: Any, *lines: str) -> None:
+        if lines[-1].startswith((KEPT, ASKED)):
+            made.before("kept" if lines[-1].startswith(KEPT) else "asked")
+        say(session, *lines)
+
+    monkeypatch.setattr(mail_sink._Session, "_say", slowly)
+    yield made
+    made.over.set()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A database of its own, empty, named by the environment."""
+    monkeypatch.setenv("CRM_PUBLIC_URL", "https://crm.example")
+    if request.param == "sqlite":
+        yield
+        return
+    with request.getfixturevalue("postgres").database(with_tables=False) as url:
+        monkeypatch.setenv("CRM_DATABASE_URL", url)
+        yield
+
+
+def _tick(at: str) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "crm_plugin", "tick", "shop", "--at", at, "--json"]
+    return subprocess.Popen(words, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _states() -> dict[str, int]:
+    runtime = Runtime.open()
+    with runtime.db.read() as connection:
+        found = outbox.counts(connection, shop_named(connection, "shop").shop_id)
+    runtime.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "arrived"),
+    [("kept", 1, 1), ("kept", 17, 17), ("kept", MEMBERS, MEMBERS), ("asked", 17, 16)],
+    ids=["first kept", "seventeenth kept", "last kept", "seventeenth asked for"],
+)
+def test_killed_round_doubles_nothing(
+    database: None,
+    run: Run,
+    sink: mail_sink.MailSink,
+    stall: _Stall,
+    place: str,
+    number: int,
+    arrived: int,
+) -> None:
+    greet(run, sink, members=MEMBERS)
+    stall.at = (place, number)
+    process = _tick(AT)
+    assert stall.reached.wait(60)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL
+    stall.over.set()
+    assert len(sink.messages) == arrived
+    # Within the lease nothing of it is touched.
+    assert run("tick", "shop", "--at", AT)[1]["dispatch"]["states"] == {}
+    assert len(sink.messages) == arrived
+    code, told = run("tick", "shop", "--at", AFTER_THE_LEASE)
+    waiting = MEMBERS - number
+    assert (code, told["recovered"].get("unconfirmed"), told["recovered"].get("planned", 0)) == (0, 1, waiting)
+    assert run("tick", "shop", "--at", AFTER_THE_LEASE)[1]["dispatch"]["states"] == {}
+    sent = Counter(mail.recipients[0] for mail in sink.messages)
+    assert set(sent.values()) <= {1}
+    # The one in the air is not sent again by itself, whether it had arrived or not: it is shown.
+    assert len(sent) == arrived + waiting
+    assert _states() == {"accepted": MEMBERS - 1, "unconfirmed": 1}
+    ids = Counter(line for mail in sink.messages for line in mail.data.split(b"\r\n") if line[:11] == b"Message-ID:")
+    assert (len(ids), set(ids.values())) == (len(sent), {1})
+
+
+def test_merchant_sends_the_one_in_the_air_again(
+    database: None, run: Run, sink: mail_sink.MailSink, stall: _Stall
+) -> None:
+    greet(run, sink, members=3)
+    stall.at = ("asked", 2)
+    process = _tick(AT)
+    assert stall.reached.wait(60)
+    process.kill()
+    process.wait(30)
+    stall.over.set()
+    run("tick", "shop", "--at", AFTER_THE_LEASE)
+    [lost] = run("outbox", "shop", "--state", "unconfirmed")[1]
+    runtime = Runtime.open()
+    with runtime.db.write() as connection:
+        shop = shop_named(connection, "shop")
+        outbox.send_again(connection, shop, int(lost["touchpoint_id"]), runtime.clock.now(), "page:me")
+        connection.exec_driver_sql("UPDATE touchpoints SET next_try_at = 0 WHERE state = 'planned'")
+    runtime.close()
+    run("tick", "shop", "--at", AFTER_THE_LEASE)
+    assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
+    assert _states() == {"accepted": 3}
+
+
+def test_two_rounds_at_once_send_once(database: None, run: Run, sink: mail_sink.MailSink) -> None:
+    greet(run, sink, members=MEMBERS)
+    processes = [_tick(AT) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    sent = Counter(mail.recipients[0] for mail in sink.messages)
+    assert (len(sent), set(sent.values())) == (MEMBERS, {1})
+    assert _states() == {"accepted": MEMBERS}
