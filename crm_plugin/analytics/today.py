@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, case, func, literal, select
+from sqlalchemy import ColumnElement, Connection, case, func, literal, select, text
 
 from crm_plugin.records import Stream
 from crm_plugin.store import members, orders, sync_state, touchpoints
@@ -15,6 +15,9 @@ from crm_plugin.store.tenants import Shop
 _SENT = ("accepted", "delivered", "bounced", "complained")
 _HELD_BACK = ("skipped", "missed", "failed")
 _WAITING = ("planned", "retry_wait")
+# Written out as the indexes have them, or no index could be used for them.
+_IS_WAITING = text("touchpoints.state IN ('planned', 'retry_wait')")
+_IS_GONE = text("members.state <> 'active'")
 _READING = ("backfill", "running")
 # A speed taken over less than this is a guess.
 FIRST_SECONDS = 2.0
@@ -137,7 +140,7 @@ def waiting(connection: Connection, shop_id: int, ends: Sequence[datetime]) -> l
     place = case(*((columns.next_try_at < end, literal(number)) for number, end in enumerate(ends)))
     found = (
         select(columns.journey_key, place.label("span"))
-        .where(columns.shop_id == shop_id, columns.state.in_(_WAITING), columns.next_try_at < ends[-1])
+        .where(columns.shop_id == shop_id, _IS_WAITING, columns.next_try_at < ends[-1])
         .subquery()
     )
     query = select(found.c.journey_key, found.c.span, func.count()).group_by(found.c.journey_key, found.c.span)
@@ -152,10 +155,10 @@ def count_unconfirmed(connection: Connection, shop_id: int) -> int:
 
 
 def count_members(connection: Connection, shop_id: int) -> int:
-    """The shop's active members."""
-    columns = members.c
-    query = select(func.count()).where(columns.shop_id == shop_id, columns.state == "active")
-    return int(connection.execute(query).scalar_one())
+    """The shop's active members: all but those who are gone, for both are counted in an index and the active ones are not."""
+    everybody = select(func.count()).where(members.c.shop_id == shop_id).scalar_subquery()
+    gone = select(func.count()).where(members.c.shop_id == shop_id, _IS_GONE).scalar_subquery()
+    return int(connection.execute(select(everybody - gone)).scalar_one())
 
 
 def has_orders(connection: Connection, shop_id: int) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Te
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
 _HAS_BIRTHDAY = text("birth_md IS NOT NULL")
+_GONE = text("state <> 'active'")
 
 # One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, country, phone, else the shop's) and
 # never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or month*100 when only the month is known.
@@ -44,6 +45,7 @@ members = Table(
     ),
     Index("ix_members_changed", "shop_id", "changed_at"),
     Index("ix_members_joined", "shop_id", "joined_on"),
+    Index("ix_members_gone", "shop_id", "member_id", sqlite_where=_GONE, postgresql_where=_GONE),
 )
 
 # The kind of identity that holds our id of a guest who became one with an account.

@@ -49,6 +49,7 @@ touchpoints = Table(
     Index("ix_touchpoints_lease", "shop_id", "claimed_until", sqlite_where=_IN_FLIGHT, postgresql_where=_IN_FLIGHT),
     Index("ix_touchpoints_member", "shop_id", "member_id", "due_at"),
     Index("ix_touchpoints_state", "shop_id", "state", "touchpoint_id"),
+    Index("ix_touchpoints_due_at", "shop_id", "due_at"),
     Index(
         "ix_touchpoints_reason",
         "shop_id",
