@@ -15,7 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 import requests
 
-from crm_plugin.adapters.raw import split_rows
 from crm_plugin.adapters.storefronts.woocommerce import errors
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way, oauth_params, query_string, ways_for
 from crm_plugin.adapters.storefronts.woocommerce.errors import ADAPTER, Answer
@@ -80,6 +79,7 @@ class WooCommerceClient:
         self._way: Way | None = None
         self._home: str | None = None
         self._session = make_session()
+        self._environment: Any = None
 
     def close(self) -> None:
         """Give back the connections."""
@@ -127,13 +127,11 @@ class WooCommerceClient:
                 if not smaller:
                     raise slow.error from slow
                 self.per_page = smaller[0]
-        try:
-            rows = split_rows(answer.body)
-        except msgspec.DecodeError as error:
-            raise errors.for_body(answer, path) from error
+        if answer.rows is None:
+            raise errors.for_body(answer, path)
         total, pages = _number(answer, "X-WP-Total"), _number(answer, "X-WP-TotalPages")
-        more = bool(rows) if pages is None else page < pages
-        return Listing(rows, total, more, page * self.per_page)
+        more = bool(answer.rows) if pages is None else page < pages
+        return Listing(answer.rows, total, more, page * self.per_page)
 
     def post(self, path: str, payload: Mapping[str, Any]) -> Any:
         """Create something. Sent once: no answer means OutcomeUnknown, for it may have been done."""
@@ -269,16 +267,14 @@ class WooCommerceClient:
         headers = {"Accept": "application/json"}
         if body:
             headers["Content-Type"] = "application/json"
-        with self._session.request(
-            method,
-            f"{url}?{query_string(params.items())}" if params else url,
-            headers=headers,
-            data=body or None,
-            # Without an auth of ours requests would look into the user's netrc file.
-            auth=auth or _no_auth,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
+        address = f"{url}?{query_string(params.items())}" if params else url
+        # Without an auth of ours requests would look into the user's netrc file.
+        request = requests.Request(method, address, headers=headers, data=body or None, auth=auth or _no_auth)
+        if self._environment is None:
+            # Proxies and certificates of the environment: it is one store, so they are looked up once.
+            self._environment = self._session.merge_environment_settings(address, {}, True, None, None)
+        prepared = self._session.prepare_request(request)
+        with self._session.send(prepared, allow_redirects=False, **self._environment) as response:
             return errors.answer_of(response, read_body(response))
 
 

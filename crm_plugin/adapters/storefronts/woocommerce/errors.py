@@ -10,7 +10,7 @@ import msgspec
 import requests
 import urllib3
 
-from crm_plugin.adapters.raw import any_json, json_part
+from crm_plugin.adapters.raw import any_json, json_part, split_rows
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
 from crm_plugin.http_client import excerpt, redact
@@ -32,12 +32,13 @@ NEW_KEYS = "In WooCommerce open Settings > Advanced > REST API, create a key for
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. Where `is_json`, the body is a whole JSON list or object, freed of what stood before it."""
+    """What came back. Where `is_json`, the body is a whole JSON list or object, freed of what stood before it; `rows` are a list's."""
 
     status: int
     headers: requests.structures.CaseInsensitiveDict[str]
     body: bytes
     is_json: bool
+    rows: list[msgspec.Raw] | None = None
 
     @property
     def is_html(self) -> bool:
@@ -55,8 +56,19 @@ class Answer:
 
 def answer_of(response: requests.Response, body: bytes) -> Answer:
     """The answer as we keep it."""
+    status, headers = response.status_code, response.headers
+    rows = _rows(body)
+    if rows is not None:
+        return Answer(status, headers, body, True, rows)
     found = json_part(body)
-    return Answer(response.status_code, response.headers, body if found is None else found, found is not None)
+    return Answer(status, headers, body if found is None else found, found is not None, _rows(found or b""))
+
+
+def _rows(body: bytes) -> list[msgspec.Raw] | None:
+    try:
+        return split_rows(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def for_answer(answer: Answer, operation: str, store: str) -> AdapterError:

@@ -188,7 +188,8 @@ def _lines(rows: Any, currency: str) -> tuple[OrderLineRecord, ...]:
     for row in rows:
         at = f"$.line_items[{len(lines)}].total"
         cost = row.cost_of_goods_sold
-        cost_value = cost.value if isinstance(cost, Cost) else None
+        # The schema says `total_value`; the store sends `value`.
+        cost_value = (cost.value if cost.value is not None else cost.total_value) if isinstance(cost, Cost) else None
         lines.append(
             OrderLineRecord(
                 sku=text(row.sku),

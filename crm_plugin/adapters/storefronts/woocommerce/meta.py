@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -143,7 +143,8 @@ def _subtag(part: str) -> str:
 def _first_birthday(entries: Iterable[tuple[int, str, msgspec.Raw]]) -> tuple[Birthday | None, str]:
     unread = ""
     for _, _, raw in sorted(entries, key=lambda entry: entry[0]):
-        text = _text(any_json(raw))
+        value = _only(any_json(raw))
+        text = _date_text(value) if isinstance(value, dict) else _text(value)
         if birthday := read_birthday(text):
             return birthday, ""
         unread = unread or text[:40]
@@ -152,7 +153,7 @@ def _first_birthday(entries: Iterable[tuple[int, str, msgspec.Raw]]) -> tuple[Bi
 
 def _first_consent(entries: Iterable[tuple[int, str, msgspec.Raw]]) -> tuple[ConsentState | None, str]:
     for _, key, raw in sorted(entries, key=lambda entry: entry[0]):
-        state = read_consent(any_json(raw))
+        state = read_consent(_only(any_json(raw)))
         if state is not None:
             return state, key
     return None, ""
@@ -160,7 +161,7 @@ def _first_consent(entries: Iterable[tuple[int, str, msgspec.Raw]]) -> tuple[Con
 
 def _first_locale(entries: Iterable[tuple[int, str, msgspec.Raw]]) -> str:
     for _, _, raw in sorted(entries, key=lambda entry: entry[0]):
-        if locale := read_locale(_text(any_json(raw))):
+        if locale := read_locale(_text(_only(any_json(raw)))):
             return locale
     return ""
 
@@ -173,6 +174,19 @@ def _placed(year: int, month: int, day: int) -> Birthday | None:
         return None
     known = 1900 <= year <= datetime.now(UTC).year
     return Birthday(year if known else None, month, day)
+
+
+def _only(value: Any) -> Any:
+    """What a list of one holds: check boxes and repeatable fields come as such."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _date_text(value: Mapping[str, Any]) -> str:
+    """Year, month and day kept apart, as text; empty when there is no month or no day."""
+    year, month, day = (_text(value.get(name)) for name in ("year", "month", "day"))
+    if not (month.isdigit() and day.isdigit()):
+        return ""
+    return f"{year}-{month:0>2}-{day:0>2}" if year.isdigit() and len(year) == 4 else f"{month}-{day}"
 
 
 def _text(value: Any) -> str:

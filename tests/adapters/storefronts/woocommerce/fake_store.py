@@ -22,6 +22,7 @@ class FakeStore:
         self.faults: list[Answer | Exception] = []
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.raw: dict[str, str] = {}
+        self.root: dict[str, Any] = {"name": "Fake", "timezone_string": "Europe/Paris", "home": URL}
 
     def mount(self, mock: responses.RequestsMock) -> None:
         """Answer every GET to the store."""
@@ -38,7 +39,7 @@ class FakeStore:
                 raise fault
             return fault
         if not path:
-            return self._json({"name": "Fake", "timezone_string": "Europe/Paris", "home": URL})
+            return self._json(self.root)
         if path == "system_status":
             return self._json({"settings": {"currency": "EUR"}, "environment": {"version": "11.0.1"}})
         if path not in self.lists:
@@ -53,7 +54,7 @@ class FakeStore:
 
     def _list(self, path: str, query: dict[str, str]) -> Answer:
         rows = self.lists[path]
-        if path == "orders" and "include" not in query:
+        if path == "orders":
             trash = query.get("status") == "trash"
             rows = [row for row in rows if (row["status"] == "trash") is trash]
         if include := query.get("include"):

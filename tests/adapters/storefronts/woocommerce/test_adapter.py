@@ -17,6 +17,7 @@ from crm_plugin.records import MemberRecord, OrderRecord, ProductRecord, RefundR
 from crm_plugin.store import orders, refunds
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
+from crm_plugin.sync import facts
 from crm_plugin.sync.connect import add_shop
 from crm_plugin.sync.pull import sync_shop
 from tests.adapters.storefronts.woocommerce.fake_store import URL, FakeStore, customer, order
@@ -240,3 +241,93 @@ def test_refused_keys_write_no_shop(store: FakeStore, sqlite_db: Database) -> No
         add_shop(sqlite_db, SecretBox("A" * 43 + "="), name="fake", platform="woocommerce", credentials=KEYS, now=NOON)
     with sqlite_db.read() as connection:
         assert connection.execute(select(orders.c.order_id)).all() == []
+
+
+def test_deleted_refund_is_noticed_within_a_day(
+    store: FakeStore, storefront: WooCommerceStorefront, waits: Waits, sqlite_db: Database
+) -> None:
+    store.lists["orders"] = [
+        order(n, f"2026-01-0{n}T00:00:00", refunds=[{"id": 90 + n, "total": "-1.00"}] if n < 3 else [])
+        for n in range(1, 6)
+    ]
+    store.lists["refunds"] = [
+        {"id": 90 + n, "parent_id": n, "amount": "1.00", "date_created_gmt": "2026-01-09T10:00:00"} for n in (1, 2)
+    ]
+    shop = add_shop(
+        sqlite_db, SecretBox("A" * 43 + "="), name="fake", platform="woocommerce", credentials=KEYS, now=NOON
+    )
+    sync_shop(sqlite_db, shop, storefront, now=NOON)
+    # The store leaves the order's time of change as it was.
+    store.lists["orders"][0]["refunds"] = []
+    store.lists["refunds"].pop(0)
+    store.lists["orders"].append(order(6, "2026-01-06T00:00:00"))
+    sync_shop(sqlite_db, shop, storefront, now=NOON)
+    with sqlite_db.read() as connection:
+        assert len(connection.execute(select(refunds)).all()) == 2
+    waits.at += 24 * 3600
+    store.calls.clear()
+    sync_shop(sqlite_db, shop, storefront, now=NOON)
+    with sqlite_db.read() as connection:
+        assert connection.execute(select(refunds.c.external_id)).scalars().all() == ["92"]
+        assert facts.recount(connection, shop.shop_id) == []
+    assert [
+        query["include"]
+        for path, query in store.calls
+        if path == "orders" and "orderby" in query and "include" in query
+    ] == ["1,2"]
+    store.calls.clear()
+    assert sync_shop(sqlite_db, shop, storefront, now=NOON).rows == 0
+    assert not any("include" in query and query.get("orderby") for _, query in store.calls)
+
+
+def test_looking_again_is_resumed(store: FakeStore, storefront: WooCommerceStorefront, waits: Waits) -> None:
+    store.lists["orders"] = [order(n, refunds=[{"id": 900 + n, "total": "-1.00"}]) for n in range(1, 251)]
+    _, cursor = _ids(storefront, Stream.ORDERS)
+    waits.at += 24 * 3600
+    seen, last = [], False
+    while not last:
+        page = next(storefront.pages(Stream.ORDERS, cursor))
+        seen.append({record.external_id for record in page.records})
+        cursor, last = page.next_cursor, page.last
+        if len(seen) > 9:
+            break
+    assert last
+    assert {str(n) for n in range(1, 251)} == set().union(*seen)
+
+
+def test_trashed_orders_refund_keeps_its_currency(store: FakeStore, storefront: WooCommerceStorefront) -> None:
+    store.lists["orders"] = [order(5, currency="USD", status="trash")]
+    store.lists["refunds"] = [{"id": 6, "parent_id": 5, "amount": "53.81"}, {"id": 7, "parent_id": 404, "amount": "1"}]
+    found = [record for page in storefront.pages(Stream.REFUNDS, "") for record in page.records]
+    assert [(record.currency, record.amount_minor) for record in found if isinstance(record, RefundRecord)] == [
+        ("USD", 5381),
+        ("EUR", 100),
+    ]
+
+
+def test_shop_managers_key_is_told(store: FakeStore, storefront: WooCommerceStorefront) -> None:
+    store.lists["customers"] = [customer(1)]
+    assert storefront.check() == []
+    del store.lists["customers"][0]["meta_data"]
+    (problem,) = storefront.check()
+    assert (problem.code, problem.severity) == ("no_meta_data", Severity.WARNING)
+    assert "administrator" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("told", "zone"),
+    [
+        ({"timezone_string": "Asia/Shanghai"}, "Asia/Shanghai"),
+        ({"timezone_string": "", "gmt_offset": "5.5"}, "Asia/Kolkata"),
+        ({"timezone_string": "", "gmt_offset": -3}, "Etc/GMT+3"),
+        ({"timezone_string": "", "gmt_offset": "0"}, "UTC"),
+        ({"timezone_string": "+02:00", "gmt_offset": 2}, "Etc/GMT-2"),
+    ],
+)
+def test_store_without_a_city_stands_at_its_offset(
+    store: FakeStore, storefront: WooCommerceStorefront, told: dict[str, object], zone: str
+) -> None:
+    store.root |= told
+    info = storefront.shop_info()
+    assert info.timezone == zone
+    assert bool(info.notes) is (told["timezone_string"] != "Asia/Shanghai")

@@ -1,0 +1,175 @@
+"""Lists that are walked by their time of change: orders, products, variations.
+
+One second is read again at every step, for a step taken by page number would leave rows out when others change meanwhile. The cursor holds
+each part's place under its name, and in `done` the parts that this walk has behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from crm_plugin.adapters.storefronts.woocommerce.client import Listing, WooCommerceClient
+from crm_plugin.adapters.storefronts.woocommerce.mapping import utc
+from crm_plugin.adapters.storefronts.woocommerce.rows import DAY_SECONDS, Cursor, Reader, head, page_of, read_rows
+from crm_plugin.errors import AdapterError
+from crm_plugin.records import OrderRecord, Page, Record, RecordProblem, Stream
+
+# Clocks of two servers and caches of a store lag: what changed this long before the end of the last sync is asked again.
+OVERLAP = timedelta(minutes=5)
+# How many orders with refunds are looked at again once a day, the newest first.
+MOST_REFUNDED = 500
+LONGEST_INCLUDE = 100
+Place = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One list of a walk: its name in the cursor, its path and parameters. An `optional` one may be missing from older stores."""
+
+    name: str
+    path: str
+    params: dict[str, str] = field(default_factory=dict)
+    optional: bool = False
+
+
+class ChangeWalk:
+    """The parts one after the other, each from its own place on."""
+
+    def __init__(self, client: WooCommerceClient, stream: Stream, read: Reader, parts: tuple[Part, ...]) -> None:
+        self._client = client
+        self._stream = stream
+        self._read = read
+        self._parts = parts
+
+    def pages(self, state: Cursor) -> Iterator[Page]:
+        """The pages from the cursor on. `state` is the cursor's own dict and moves along."""
+        todo = [part for part in self._parts if part.name not in state.get("done", [])]
+        again = self._looks_again(state)
+        for part in todo:
+            yield from self._part(state, part, final=part is todo[-1] and not again)
+        if again:
+            yield from self._again(state)
+
+    def _part(self, state: Cursor, part: Part, *, final: bool) -> Iterator[Page]:
+        place: Place = state.setdefault(part.name, {})
+        begin_again(place)
+        more = True
+        while more:
+            listing = self._listing(part, {**part.params, **window(place)}, place.get("offset", 0))
+            found = read_rows(self._stream, listing.rows, self._read)
+            self._note(state, found[0])
+            before = place.get("seen", 0)
+            advance(place, _times(listing.rows, *found), listing)
+            more = listing.more
+            if not more:
+                place["ended"], place["offset"] = True, 0
+                state["done"] = [] if final else [*state.get("done", []), part.name]
+            total = None if listing.total is None else before + listing.total
+            yield page_of(self._stream, found, state, total=total, last=final and not more)
+
+    def _listing(self, part: Part, params: dict[str, str], offset: int) -> Listing:
+        try:
+            return self._client.list(part.path, params, offset)
+        except AdapterError as error:
+            if error.status == 404 and part.optional:
+                return Listing([], 0, False, 0)
+            raise
+
+    def _note(self, state: Cursor, records: Sequence[Record]) -> None:
+        """What the cursor keeps of the records that a walk passes; nothing here."""
+
+    def _looks_again(self, state: Cursor) -> bool:
+        """Whether something is asked again after the parts; not here."""
+        return False
+
+    def _again(self, state: Cursor) -> Iterator[Page]:
+        """What is asked again; the last page ends the walk."""
+        yield from ()
+
+
+class OrderWalk(ChangeWalk):
+    """Orders, and once a day those with refunds again: a refund that is deleted leaves its order's time of change as it was."""
+
+    def _note(self, state: Cursor, records: Sequence[Record]) -> None:
+        state.setdefault("looked_again_at", self._client.clock())
+        known = dict.fromkeys(state.get("refunded", []))
+        for record in records:
+            if isinstance(record, OrderRecord):
+                known.pop(record.external_id, None)
+                if record.refunds:
+                    known[record.external_id] = None
+        state["refunded"] = list(known)[-MOST_REFUNDED:]
+
+    def _looks_again(self, state: Cursor) -> bool:
+        since = self._client.clock() - state.get("looked_again_at", self._client.clock())
+        return bool(state.get("again")) or (since >= DAY_SECONDS and bool(state.get("refunded")))
+
+    def _again(self, state: Cursor) -> Iterator[Page]:
+        left: list[str] = state.setdefault("again", list(state.get("refunded", [])))
+        while left:
+            params = {"include": ",".join(left[:LONGEST_INCLUDE]), "orderby": "id", "order": "asc"}
+            offset, more = 0, True
+            while more:
+                listing = self._client.list("orders", params, offset)
+                offset, more = listing.next_offset, listing.more
+                found = read_rows(self._stream, listing.rows, self._read)
+                self._note(state, found[0])
+                if not more:
+                    left = state["again"] = left[LONGEST_INCLUDE:]
+                last = not more and not left
+                if last:
+                    del state["again"]
+                    state["looked_again_at"], state["done"] = self._client.clock(), []
+                yield page_of(self._stream, found, state, total=None, last=last)
+
+
+def window(place: Place) -> dict[str, str]:
+    """The parameters that ask for what comes next."""
+    params = {"orderby": "modified", "order": "asc", "dates_are_gmt": "true"}
+    if place.get("after"):
+        params["modified_after"] = place["after"]
+    return params
+
+
+def begin_again(place: Place) -> None:
+    """A walk that had ended goes on from a little before its end."""
+    if place.pop("ended", False):
+        place["after"] = _earlier(place.get("after", ""), OVERLAP)
+        place["offset"] = place["seen"] = 0
+
+
+def advance(place: Place, times: Sequence[datetime], listing: Listing) -> None:
+    """Move the window's start to just before the last second seen; a page that lies within one second is walked by number.
+
+    Args: times: when the page's records changed, aware, as far as they tell.
+    """
+    moved = _earlier(_plain(max(times)), timedelta(seconds=1)) if times else ""
+    if moved and moved > place.get("after", ""):
+        limit = datetime.fromisoformat(moved).replace(tzinfo=UTC)
+        place["seen"] = place.get("seen", 0) + sum(at <= limit for at in times)
+        place["after"], place["offset"] = moved, 0
+    else:
+        place["offset"] = listing.next_offset
+
+
+def _times(rows: list[msgspec.Raw], records: Sequence[Record], problems: Sequence[RecordProblem]) -> list[datetime]:
+    """When the rows changed; those that could not be read are asked for this alone."""
+    times = [at for record in records if (at := record.updated_at) is not None]
+    if problems:
+        unread = {problem.external_id for problem in problems}
+        heads = (found for found in map(head, rows) if str(found.id) in unread)
+        times += [at for found in heads if (at := utc(found.date_modified_gmt)) is not None]
+    return times
+
+
+def _plain(at: datetime) -> str:
+    return at.replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _earlier(after: str, by: timedelta) -> str:
+    return (datetime.fromisoformat(after) - by).isoformat(timespec="seconds") if after else ""
