@@ -68,9 +68,12 @@ def search(
     Raises: RuleError, InvalidInput for a tier that does not exist.
     """
     m, f, t = members.c, member_facts.c, member_tiers.c
+    wanted = _wanted(connection, shop, text, rule, tier, as_of).where(m.member_id > after)
+    # The page is chosen first, in the order of the key, so that it ends as soon as it is full.
+    chosen = wanted.order_by(m.member_id).limit(limit).subquery("chosen")
     query = (
-        _wanted(connection, shop, text, rule, tier, as_of)
-        .add_columns(
+        select(
+            m.member_id,
             m.external_id,
             m.first_name,
             m.last_name,
@@ -84,11 +87,12 @@ def search(
             func.coalesce(f.spent_minor, 0).label("spent_minor"),
             f.last_order_on,
         )
+        .select_from(members)
+        .join(chosen, m.member_id == chosen.c.member_id)
         .outerjoin(member_facts, and_(f.shop_id == m.shop_id, f.member_id == m.member_id))
         .outerjoin(member_tiers, and_(t.shop_id == m.shop_id, t.program_key == PROGRAM_KEY, t.member_id == m.member_id))
-        .where(m.member_id > after)
+        .where(m.shop_id == shop.shop_id)
         .order_by(m.member_id)
-        .limit(limit)
     )
     return [
         MemberRow(
@@ -147,14 +151,14 @@ def find(connection: Connection, shop: Shop, told: str) -> int:
 def _wanted(connection: Connection, shop: Shop, text: str, rule: str, tier: str, as_of: date | None) -> Select[Any]:
     """One row: an active member that passes every filter, with `member_id`."""
     m = members.c
-    query = select(m.member_id).select_from(members).where(m.shop_id == shop.shop_id, m.state == ACTIVE)
-    if text.strip():
-        query = query.where(_matches(connection, shop, text.strip()))
     if rule.strip():
         if as_of is None:
             raise ValueError("a rule needs the day it is asked for")
-        node = compile_for(connection, shop, rule).node
-        query = query.where(m.member_id.in_(select_members(shop, node, as_of)))
+        query = select_members(shop, compile_for(connection, shop, rule).node, as_of)
+    else:
+        query = select(m.member_id).select_from(members).where(m.shop_id == shop.shop_id, m.state == ACTIVE)
+    if text.strip():
+        query = query.where(_matches(connection, shop, text.strip()))
     if tier:
         query = query.where(_holds_tier(connection, shop, tier))
     return query
@@ -162,7 +166,8 @@ def _wanted(connection: Connection, shop: Shop, text: str, rule: str, tier: str,
 
 def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[bool]:
     t, level = member_tiers.c, tier_levels.c
-    held = select(t.member_id).where(t.shop_id == shop.shop_id, t.program_key == PROGRAM_KEY)
+    # A rule may have joined the tiers already: these stand for themselves.
+    held = select(t.member_id).where(t.shop_id == shop.shop_id, t.program_key == PROGRAM_KEY).correlate(None)
     if tier == NO_TIER:
         return members.c.member_id.not_in(held)
     keys = connection.execute(

@@ -12,7 +12,7 @@ from crm_plugin.money import to_major
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 
-PAGE = 1000
+PAGE = 5000
 COLUMNS = (
     "store_id",
     "name",

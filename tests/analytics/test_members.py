@@ -99,6 +99,8 @@ def test_filters_narrow_together(db: Database, shop: Shop) -> None:
     assert _found(db, shop, tier="gold") == ["1001"]
     assert _found(db, shop, tier=lists.NO_TIER) == ["1002", "1003"]
     assert _found(db, shop, tier="gold", rule="spent() < 1") == []
+    assert _found(db, shop, tier="gold", rule='tier == "gold" and orders(days=30) >= 1') == ["1001"]
+    assert _found(db, shop, tier="-", rule='tier == ""', text="1003") == ["1003"]
 
 
 def test_wrong_filter_is_named(db: Database, shop: Shop) -> None:
