@@ -12,7 +12,7 @@ from requests.adapters import HTTPAdapter
 
 from crm_plugin import __version__
 
-USER_AGENT = f"crm-plugin/{__version__} (+https://github.com/crm-plugin/crm-plugin)"
+USER_AGENT = f"crm-plugin/{__version__}"
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 MAX_BODY = 64 * 1024 * 1024

@@ -16,6 +16,7 @@ from crm_plugin.jobs import runs
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys, senders
+from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.reading import IMPORT, SYNC, Reading
 
@@ -40,6 +41,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
         *_senders(connection, shop),
         *_channels(connection, shop, running),
         *_public_address(shop, running, public_url),
+        *_postal_address(shop, running),
         *_unconfirmed(connection, shop),
         *_records(connection, shop),
     ]
@@ -115,6 +117,18 @@ def _public_address(shop: Shop, running: list[journeys.Journey], public_url: str
             ),
             f"{url_for('pages.connections', shop=shop.name)}#public",
             _("How to set it"),
+        )
+
+
+def _postal_address(shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:
+    mails = any(journey.kind == "marketing" and {"email", "note"} & set(journey.channels) for journey in running)
+    if mails and not policy_of(shop).address:
+        yield Need(
+            "warn",
+            _("Your postal address is missing"),
+            _("Many countries demand it at the foot of every promotional e-mail."),
+            f"{url_for('pages.connections', shop=shop.name)}#messages",
+            _("Enter it"),
         )
 
 

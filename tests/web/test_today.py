@@ -20,6 +20,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys as journey_acts
 from crm_plugin.touchpoints import recipes, senders
+from crm_plugin.touchpoints.settings import save_settings
 from tests.factories import NOON, make_shop, member, order, write
 from tests.web.conftest import Page, words
 
@@ -137,6 +138,16 @@ def test_missing_sender_of_a_journey_is_told(page: Page, runtime: Runtime, shop:
     assert "Nothing goes out by E-mail" in words(page("today"))
     _sender(runtime, shop)
     assert "Nothing goes out by E-mail" not in words(page("today"))
+
+
+def test_missing_postal_address_is_told(page: Page, runtime: Runtime, shop: Shop) -> None:
+    _sender(runtime, shop)
+    assert "Your postal address is missing" not in words(page("today"))
+    _switch_on(runtime, shop, "birthday")
+    assert "Your postal address is missing" in words(page("today"))
+    with runtime.db.write() as connection:
+        save_settings(connection, shop, {"address": "1 Road, Town"}, NOON)
+    assert "Your postal address is missing" not in words(page("today"))
 
 
 def test_store_that_refuses_is_told(page: Page, runtime: Runtime, shop: Shop) -> None:
