@@ -399,8 +399,10 @@ def _calendar(is_sqlite: bool, due: Iterable[Slot]) -> Any:
     document = json.dumps([slot.row() for slot in due], separators=(",", ":"))
     names: list[Any] = [column(name) for name, _ in SLOT_COLUMNS]
     if is_sqlite:
+        # Without a type the columns fit no automatic index, and every member would be held against every slot.
         picked = ", ".join(
-            f"json_extract(value, '$[{place}]') AS {name}" for place, (name, _) in enumerate(SLOT_COLUMNS)
+            f"CAST(json_extract(value, '$[{place}]') AS {kind}) AS {name}"
+            for place, (name, kind) in enumerate(SLOT_COLUMNS)
         )
         source = f"SELECT {picked} FROM json_each(:calendar)"  # noqa: S608
     else:
