@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select, true
 
 from crm_plugin.rules import sql as rules_sql
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE
 from crm_plugin.store import member_facts, members, orders, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import Journey
@@ -82,12 +82,12 @@ def outlook(connection: Connection, shop: Shop, journey: Journey, since: datetim
     days: Counter[tuple[date, str, str]] = Counter()
     for due_at, channel, reason, count in connection.execute(query):
         days[day_of(shop, due_at), channel, reason] += count
+    found = Outlook(tuple(Coming(*key, count) for key, count in sorted(days.items())), 0, missing)
+    if journey.trigger.type != POST_PURCHASE:
+        # Nobody has two birthdays or two last orders in so short a time.
+        return replace(found, members=found.planned)
     reached = select(func.count(func.distinct(columns.member_id))).where(columns.state == State.PLANNED.value)
-    return Outlook(
-        tuple(Coming(*key, count) for key, count in sorted(days.items())),
-        connection.execute(reached).scalar_one(),
-        missing,
-    )
+    return replace(found, members=connection.execute(reached).scalar_one())
 
 
 def recent(connection: Connection, shop_id: int, since: datetime) -> dict[str, dict[str, int]]:

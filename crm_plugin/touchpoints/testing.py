@@ -1,4 +1,4 @@
-"""A test message: does this sender reach me? It says that it is a test, and belongs to no journey and to no member."""
+"""Messages to the merchant: does this sender reach me, and how does this text arrive? They belong to no journey and to no member."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.render import Rendered
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _PHONE = re.compile(r"\+[1-9]\d{6,14}")
@@ -32,20 +33,41 @@ def send_test(
 
     Raises: InvalidInput for an address that cannot be one, NotFound for a sender that is not set up, and what the sender raises.
     """
-    address = _address(adapter_name, to)
     language = "zh" if shop.locale.lower().startswith("zh") else "en"
     name = shop.title or shop.name
+    made = Rendered(
+        locale="zh-CN" if language == "zh" else "en",
+        subject=_SUBJECTS[language].format(shop=name),
+        text=_TEXTS[language].format(shop=name),
+    )
+    return send_text(db, box, shop, adapter_name, to, made, now, public_url)
+
+
+def send_text(
+    db: Database,
+    box: SecretBox,
+    shop: Shop,
+    adapter_name: str,
+    to: str,
+    made: Rendered,
+    now: datetime,
+    public_url: str = "",
+) -> SendResult:
+    """Send a rendered text to an address of the merchant, as it is. Raises: as `send_test`."""
+    address = _address(adapter_name, to)
     channel = senders.open_channel(db, box, shop, adapter_name, now, public_url=public_url)
     key = f"test:{new_id()}"
+    in_app = channel.channel == "inapp"
     message = Message(
         channel=channel.channel,
         to=address,
         touchpoint_key=key,
-        subject=_SUBJECTS[language].format(shop=name),
-        text=_TEXTS[language].format(shop=name),
-        locale="zh-CN" if language == "zh" else "en",
-        url=policy_of(shop).cta_url if channel.channel == "inapp" else "",
-        member_external_id=address if channel.channel == "inapp" else "",
+        subject=made.subject,
+        text=made.text,
+        html=made.html,
+        locale=made.locale,
+        url=made.url or (policy_of(shop).cta_url if in_app else ""),
+        member_external_id=address if in_app else "",
         marketing=False,
     )
     try:

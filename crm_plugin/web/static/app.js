@@ -1,5 +1,6 @@
 // Makes pages livelier; every page works without it. What it does is asked for by attributes:
 //   data-live="#target" on a form: as it is typed in, the form's `data-live-url` is asked and its answer put into the target
+//   data-frame="name" on a form: as it is typed in, the form is sent to its `data-frame-url` and the answer shown in the iframe of that name
 //   data-poll="2" with data-poll-url: the element is asked for again every so many seconds, until an answer comes without the attribute
 //   data-guard on a form: leaving with unsaved changes is asked about
 //   data-once on a form: its buttons rest while it is being sent
@@ -25,6 +26,25 @@ function live(form) {
   form.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(refresh, 350);
+  });
+}
+
+function frame(form) {
+  let timer;
+  const show = () => {
+    const old = document.querySelector(`iframe[name="${form.dataset.frame}"]`);
+    const fresh = old.cloneNode(false);
+    // A frame that is new has no history: going back still leaves the page.
+    fresh.removeAttribute("src");
+    old.replaceWith(fresh);
+    const { action, target } = form;
+    Object.assign(form, { action: form.dataset.frameUrl, target: fresh.name });
+    form.submit();
+    Object.assign(form, { action, target });
+  };
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(show, 700);
   });
 }
 
@@ -66,6 +86,7 @@ function once(form) {
 }
 
 document.querySelectorAll("form[data-live]").forEach(live);
+document.querySelectorAll("form[data-frame]").forEach(frame);
 document.querySelectorAll("[data-poll]").forEach(poll);
 document.querySelectorAll("form[data-guard]").forEach(guard);
 document.querySelectorAll("form[data-once]").forEach(once);

@@ -1,0 +1,145 @@
+"""A journey as a form: days before or after instead of signs, channels by preference, the audience as a rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from flask_babel import gettext as _
+from sqlalchemy import Connection
+
+from crm_plugin.errors import CrmError, InvalidInput, RuleError
+from crm_plugin.rules import compile_for
+from crm_plugin.rules.parse import from_json
+from crm_plugin.rules.triggers import BIRTHDAY, DAYS, POST_PURCHASE, read_time
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.journeys import CHANNELS, KINDS, LONGEST_VALIDITY, Draft, Journey, read_draft
+from crm_plugin.web.forms import Form
+from crm_plugin.web.labels import channel_name
+from crm_plugin.web.rule_help import rule_error
+from crm_plugin.web.titles import CHINESE, ENGLISH, chinese, in_language, retitled
+
+BEFORE, AFTER = "before", "after"
+
+
+def filled(journey: Journey) -> Form:
+    """The form of a journey."""
+    values: dict[str, Any] = {
+        "en": in_language(journey.title, ENGLISH),
+        "zh": in_language(journey.title, CHINESE),
+        "days": str(abs(journey.trigger.days)),
+        "side": BEFORE if journey.trigger.days < 0 else AFTER,
+        "send_at": journey.send_at.strftime("%H:%M"),
+        "validity_days": str(journey.validity_days),
+        "audience": journey.audience_text,
+        "kind": journey.kind,
+    }
+    places = [*journey.channels, *[""] * len(CHANNELS)]
+    values |= {name: places[place] for place, name in enumerate(places_of(journey))}
+    return Form(values)
+
+
+def usable(journey: Journey) -> list[str]:
+    """The channels this journey could use: a note hangs on an order."""
+    return [name for name in CHANNELS if name != "note" or journey.trigger.type == POST_PURCHASE]
+
+
+def places_of(journey: Journey) -> list[str]:
+    """The names of the fields for channels, first choice first."""
+    return [f"channel-{place}" for place in range(1, len(usable(journey)) + 1)]
+
+
+def channel_options(journey: Journey, first: bool) -> list[tuple[str, Any]]:
+    """What a field for a channel offers."""
+    names = [(name, channel_name(name)) for name in usable(journey)]
+    return names if first else [("", _("no other")), *names]
+
+
+def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Draft | None:
+    """What the form asks for; None when something is wrong with it, which then stands at its field."""
+    told = {
+        **journey.as_dict(),
+        "title": retitled(journey.title, form.text("en"), form.text("zh")),
+        "trigger": {"type": journey.trigger.type, "days": _days(form, journey)},
+        "channels": _channels(form, journey),
+        "audience": _audience(connection, shop, form),
+        "kind": form.text("kind"),
+        "send_at": _send_at(form),
+        "validity_days": _number(form, "validity_days", 1, LONGEST_VALIDITY),
+        "enabled": None,
+    }
+    if not (form.text("en") or form.text("zh")):
+        form.errors["zh" if chinese() else "en"] = _("Give the journey a name.")
+    if form.text("kind") not in KINDS:
+        form.errors["kind"] = _("Choose one of the two.")
+    if form.failed:
+        return None
+    try:
+        return read_draft(told)
+    except CrmError as error:
+        refuse(form, error)
+        return None
+
+
+def refuse(form: Form, error: CrmError) -> None:
+    """Put an error of the product at its field."""
+    if isinstance(error, InvalidInput) and error.field == "channels":
+        form.errors["channel-1"] = f"{error.message} {error.hint}".strip()
+    else:
+        form.refuse(error)
+
+
+def as_journey(journey: Journey, draft: Draft) -> Journey:
+    """The journey as it would be."""
+    return replace(
+        journey,
+        title=draft.title,
+        trigger=draft.trigger,
+        audience_text=draft.audience_text,
+        audience=None if draft.audience is None else from_json(draft.audience),
+        channels=draft.channels,
+        kind=draft.kind,
+        send_at=read_time(draft.send_at),
+        validity_days=draft.validity_days,
+    )
+
+
+def _days(form: Form, journey: Journey) -> int:
+    low, high, _usual = DAYS[journey.trigger.type]
+    days = _number(form, "days", max(low, 0), high)
+    return -days if journey.trigger.type == BIRTHDAY and form.text("side") == BEFORE else days
+
+
+def _number(form: Form, name: str, low: int, high: int) -> int:
+    told = form.text(name)
+    if told.isascii() and told.isdecimal() and low <= int(told) <= high:
+        return int(told)
+    form.errors[name] = _("Write a whole number from %(low)s to %(high)s.", low=low, high=high)
+    return low
+
+
+def _channels(form: Form, journey: Journey) -> list[str]:
+    chosen = list(dict.fromkeys(form.text(name) for name in places_of(journey) if form.text(name)))
+    if not chosen or any(name not in usable(journey) for name in chosen):
+        form.errors["channel-1"] = _("Choose at least one channel.")
+    return chosen
+
+
+def _audience(connection: Connection, shop: Shop, form: Form) -> str:
+    told = form.text("audience").replace("\r\n", "\n")
+    if told:
+        try:
+            compile_for(connection, shop, told)
+        except RuleError as error:
+            form.errors["audience"] = rule_error(error)
+    return told
+
+
+def _send_at(form: Form) -> str:
+    # A browser may add seconds.
+    told = form.text("send_at")[:5]
+    try:
+        read_time(told)
+    except InvalidInput:
+        form.errors["send_at"] = _("Write a time of day, such as 09:30.")
+    return told

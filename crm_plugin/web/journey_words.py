@@ -1,0 +1,111 @@
+"""A journey as one sentence in the reader's language, and what its numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import time
+from typing import Any
+
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_babel import ngettext
+
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, Trigger
+from crm_plugin.rules.words import words
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.policy import Policy
+from crm_plugin.touchpoints.states import State
+from crm_plugin.web.titles import chinese
+
+# How channels are called inside a sentence.
+_BY: dict[str, Any] = {
+    "email": _l("e-mail"),
+    "sms": _l("text message"),
+    "inapp": _l("a card in the store"),
+    "note": _l("a note on the order"),
+}
+# What a merchant counts together, out of the states of touchpoints.
+_SENT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED, State.COMPLAINED)
+_WAITING = (State.PLANNED, State.RETRY_WAIT, State.IN_FLIGHT)
+_HELD_BACK = (State.SKIPPED, State.MISSED)
+_WRONG = (State.FAILED, State.UNCONFIRMED)
+
+
+def sentence(journey: Journey) -> str:
+    """When, to whom, through what, and until when."""
+    return str(
+        _(
+            "%(when)s, at %(time)s in their own time, to %(whom)s, by %(channels)s; %(validity)s.",
+            when=when(journey.trigger),
+            time=clock(journey.send_at),
+            whom=whom(journey),
+            channels=by(journey.channels),
+            validity=validity(journey.validity_days),
+        )
+    )
+
+
+def when(trigger: Trigger) -> str:
+    """What starts it, as the beginning of a sentence."""
+    days = abs(trigger.days)
+    if trigger.type == BIRTHDAY and days == 0:
+        return str(_("On a member's birthday"))
+    if trigger.type == BIRTHDAY and trigger.days < 0:
+        return str(ngettext("%(num)s day before a member's birthday", "%(num)s days before a member's birthday", days))
+    if trigger.type == BIRTHDAY:
+        return str(ngettext("%(num)s day after a member's birthday", "%(num)s days after a member's birthday", days))
+    if trigger.type == LAPSE:
+        return str(
+            ngettext("%(num)s day after a member's last order", "%(num)s days after a member's last order", days)
+        )
+    if days == 0:
+        return str(_("On the day of an order"))
+    return str(ngettext("%(num)s day after an order", "%(num)s days after an order", days))
+
+
+def whom(journey: Journey) -> str:
+    """Who gets it: the audience, and that marketing needs a yes."""
+    if journey.audience is None:
+        return str(_("all members who agreed") if journey.kind == "marketing" else _("all members"))
+    audience = words(journey.audience, "zh" if chinese() else "en")
+    if journey.kind == "marketing":
+        return str(_("%(audience)s, if they agreed", audience=audience))
+    return audience
+
+
+def by(channels: Iterable[str]) -> str:
+    """The channels in the order they are tried."""
+    return str(_(", else ")).join(str(_BY[channel]) for channel in channels)
+
+
+def validity(days: int) -> str:
+    """Until when it is still sent."""
+    return str(
+        ngettext(
+            "left out if it cannot go out within %(num)s day", "left out if it cannot go out within %(num)s days", days
+        )
+    )
+
+
+def clock(at: time) -> str:
+    """A time of day."""
+    return f"{at:%H:%M}"
+
+
+def night(journey: Journey, policy: Policy) -> str:
+    """What the shop's quiet hours do to the time of sending; empty when nothing."""
+    if not policy.quiet.covers(journey.send_at):
+        return ""
+    return str(
+        _(
+            "%(time)s lies in your quiet hours, so it goes out at %(end)s, when they end.",
+            time=clock(journey.send_at),
+            end=clock(policy.quiet.end),
+        )
+    )
+
+
+def became(states: dict[str, int]) -> dict[str, int]:
+    """Counts by state as the few that a merchant asks about: sent, waiting, held_back, wrong."""
+    groups = {"sent": _SENT, "waiting": _WAITING, "held_back": _HELD_BACK, "wrong": _WRONG}
+    return {name: sum(states.get(state.value, 0) for state in wanted) for name, wanted in groups.items()}

@@ -1,0 +1,309 @@
+"""Journeys: what runs, what it will do, and switching it on or off; the editor of one journey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from babel.dates import format_skeleton
+from flask import flash, g, render_template, request
+from flask_babel import get_locale, ngettext
+from flask_babel import gettext as _
+from sqlalchemy import Connection
+from werkzeug.wrappers import Response
+
+from crm_plugin.analytics.members import count as count_members
+from crm_plugin.clock import local_day
+from crm_plugin.errors import CrmError
+from crm_plugin.rules import count as count_rule
+from crm_plugin.rules.triggers import BIRTHDAY, POST_PURCHASE
+from crm_plugin.store import audit
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys as store
+from crm_plugin.touchpoints import texts
+from crm_plugin.touchpoints.journeys import Draft, Journey
+from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
+from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.recipes import Recipe, install, recipes
+from crm_plugin.web import formats, journey_form, journey_words, labels
+from crm_plugin.web.forms import Form
+from crm_plugin.web.pages import bp, go
+from crm_plugin.web.rule_help import field_help
+from crm_plugin.web.site import site, the_shop
+from crm_plugin.web.text_list import channels_of
+from crm_plugin.web.titles import named
+
+AHEAD = timedelta(days=7)
+LATELY = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One journey as the list shows it: a sentence, what it did lately, what it will do."""
+
+    journey: Journey
+    name: str
+    sentence: str
+    did: dict[str, int]
+    coming: Outlook
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One of the days ahead."""
+
+    name: str
+    messages: int
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a journey would do, saved or not: the sentence, the audience, the days ahead."""
+
+    sentence: str
+    audience: int
+    everyone: bool
+    coming: Outlook
+    days: tuple[Day, ...]
+    night: str
+    unreachable: bool
+
+
+@bp.get("/s/<shop>/journeys")
+def journeys() -> str:
+    """The list."""
+    shop, now = the_shop(), _now()
+    with site().runtime.db.read() as connection:
+        did = recent(connection, shop.shop_id, now - LATELY)
+        there = store.all_journeys(connection, shop.shop_id)
+        cards = [_card(connection, shop, journey, did.get(journey.key, {}), now) for journey in there]
+    missing = [recipe for recipe in recipes() if recipe.key not in {journey.key for journey in there}]
+    return render_template(
+        "journeys.html",
+        labels=labels,
+        cards=sorted(cards, key=lambda card: not card.journey.enabled),
+        lede=_lede(cards),
+        recipes=missing,
+        recipe_words=_recipe_words,
+    )
+
+
+@bp.post("/s/<shop>/journeys/add")
+def journeys_add() -> Response:
+    """Add the recipes that are not there yet, switched off."""
+    runtime, shop = site().runtime, the_shop()
+    with runtime.db.write() as connection:
+        added = install(connection, shop, runtime.clock.now())
+        for key in added:
+            audit.note(connection, shop.shop_id, g.actor, "journey.added", {"journey": key}, runtime.clock.now())
+    told = ngettext(
+        "%(num)s journey was added, switched off.", "%(num)s journeys were added, switched off.", len(added)
+    )
+    flash(told, "good")
+    return go("journeys")
+
+
+@bp.get("/s/<shop>/journeys/<key>")
+def journeys_one(key: str) -> str:
+    """One journey: its editor, its texts, what it will do."""
+    with site().runtime.db.read() as connection:
+        journey = store.get(connection, the_shop().shop_id, key)
+        return _one(connection, journey, journey_form.filled(journey))
+
+
+@bp.post("/s/<shop>/journeys/<key>")
+def journeys_save(key: str) -> Response | tuple[str, int] | str:
+    """Look at a changed journey, or save it."""
+    runtime, shop, form = site().runtime, the_shop(), Form.posted()
+    with runtime.db.read() as connection:
+        journey = store.get(connection, shop.shop_id, key)
+        draft = journey_form.read(connection, shop, form, journey)
+        if draft is not None and request.form.get("do") == "preview":
+            return _one(connection, journey, form)
+    if draft is not None:
+        try:
+            _save(shop, journey, draft)
+        except CrmError as error:
+            journey_form.refuse(form, error)
+    if form.failed or draft is None:
+        with runtime.db.read() as connection:
+            return _one(connection, journey, form), 422
+    flash(_("Saved."), "good")
+    return go("journeys_one", key=key)
+
+
+@bp.post("/s/<shop>/journeys/<key>/preview")
+def journeys_preview(key: str) -> str | tuple[str, int]:
+    """What the journey would do, while the form is being filled in."""
+    shop, form = the_shop(), Form.posted()
+    with site().runtime.db.read() as connection:
+        journey = store.get(connection, shop.shop_id, key)
+        draft = journey_form.read(connection, shop, form, journey)
+        if draft is None:
+            return render_template(
+                "_journeys_preview.html", labels=labels, seen=None, wrong=list(form.errors.values())
+            ), 422
+        seen = _rehearsal(connection, shop, journey_form.as_journey(journey, draft))
+    return render_template("_journeys_preview.html", labels=labels, seen=seen, wrong=[], journey=journey)
+
+
+@bp.get("/s/<shop>/journeys/<key>/switch")
+def journeys_switch(key: str) -> str:
+    """What switching would do."""
+    with site().runtime.db.read() as connection:
+        return _switch_page(connection, store.get(connection, the_shop().shop_id, key), "")
+
+
+@bp.post("/s/<shop>/journeys/<key>/switch")
+def journeys_switched(key: str) -> Response | tuple[str, int]:
+    """Switch on or off."""
+    runtime, shop, now = site().runtime, the_shop(), _now()
+    on = request.form.get("on") == "1"
+    try:
+        with runtime.db.write() as connection:
+            before = store.get(connection, shop.shop_id, key)
+            lost = 0 if on else waiting(connection, shop.shop_id, key)
+            store.switch(connection, shop, key, on, now)
+            if before.enabled != on:
+                detail = {"journey": key} if on else {"journey": key, "cancelled": lost}
+                audit.note(connection, shop.shop_id, g.actor, "journey.on" if on else "journey.off", detail, now)
+    except CrmError as error:
+        with runtime.db.read() as connection:
+            journey = store.get(connection, shop.shop_id, key)
+            return _switch_page(connection, journey, f"{error.message} {error.hint}".strip()), 422
+    name = named(before.title, key)
+    if on:
+        flash(_("“%(journey)s” is on.", journey=name), "good")
+    else:
+        told = ngettext(
+            "%(count)s waiting message was cancelled.",
+            "%(count)s waiting messages were cancelled.",
+            lost,
+            count=formats.number(lost),
+        )
+        flash(f"{_('“%(journey)s” is off.', journey=name)} {told if lost else ''}".strip(), "good")
+    return go("journeys")
+
+
+def _save(shop: Shop, journey: Journey, draft: Draft) -> None:
+    runtime, now = site().runtime, _now()
+    with runtime.db.write() as connection:
+        saved = store.save(connection, shop, draft, now)
+        before, after = journey.as_dict(), saved.as_dict()
+        changed = {name: after[name] for name in after if after[name] != before[name]}
+        if changed:
+            detail = {"journey": journey.key, "changed": changed}
+            audit.note(connection, shop.shop_id, g.actor, "journey.saved", detail, now)
+
+
+def _one(connection: Connection, journey: Journey, form: Form) -> str:
+    """The page around a form, which may differ from what is saved."""
+    shop = the_shop()
+    trial = Form(dict(form.values))
+    draft = journey_form.read(connection, shop, trial, journey)
+    shown = journey if draft is None else journey_form.as_journey(journey, draft)
+    places = journey_form.places_of(journey)
+    options = {name: journey_form.channel_options(journey, name == "channel-1") for name in places}
+    did = recent(connection, shop.shop_id, _now() - LATELY).get(journey.key, {})
+    return render_template(
+        "journeys_one.html",
+        labels=labels,
+        journey=journey,
+        name=named(journey.title, journey.key),
+        form=form,
+        options=options,
+        birthday=journey.trigger.type == BIRTHDAY,
+        seen=None if draft is None else _rehearsal(connection, shop, shown),
+        wrong=list(trial.errors.values()),
+        did=journey_words.became(did),
+        fields=field_help(),
+        texts=channels_of(connection, shop, journey, _now()),
+    )
+
+
+def _switch_page(connection: Connection, journey: Journey, refused: str) -> str:
+    shop = the_shop()
+    if not refused and not journey.enabled:
+        refused = _lacks(connection, shop, journey)
+    return render_template(
+        "journeys_switch.html",
+        labels=labels,
+        journey=journey,
+        name=named(journey.title, journey.key),
+        seen=_rehearsal(connection, shop, journey),
+        today=_today(shop),
+        waiting=waiting(connection, shop.shop_id, journey.key),
+        refused=refused,
+    )
+
+
+def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
+    """What the journey's texts lack; empty when it can be switched on."""
+    written = texts.texts(connection, shop.shop_id, journey.template_key)
+    try:
+        texts.require(shop, journey.channels, written, with_order=journey.trigger.type == POST_PURCHASE)
+    except CrmError as error:
+        return f"{error.message} {error.hint}".strip()
+    return ""
+
+
+def _card(connection: Connection, shop: Shop, journey: Journey, states: dict[str, int], now: datetime) -> Card:
+    return Card(
+        journey,
+        named(journey.title, journey.key),
+        journey_words.sentence(journey),
+        journey_words.became(states),
+        outlook(connection, shop, journey, now, now + AHEAD),
+    )
+
+
+def _rehearsal(connection: Connection, shop: Shop, journey: Journey) -> Rehearsal:
+    now, today = _now(), _today(shop)
+    coming = outlook(connection, shop, journey, now, now + AHEAD)
+    days = [today + timedelta(days=ahead) for ahead in range(AHEAD.days + 1)]
+    fullest = max((coming.on(day) for day in days), default=0) or 1
+    rule = journey.audience_text
+    return Rehearsal(
+        sentence=journey_words.sentence(journey),
+        audience=count_rule(connection, shop, rule, today) if rule else count_members(connection, shop),
+        everyone=not rule,
+        coming=coming,
+        days=tuple(Day(_day_name(day), coming.on(day), round(100 * coming.on(day) / fullest)) for day in days),
+        night=journey_words.night(journey, policy_of(shop)),
+        unreachable=not site().public_url and journey.kind == "marketing" and "email" in journey.channels,
+    )
+
+
+def _lede(cards: Iterable[Card]) -> str:
+    """What runs, and what it brings."""
+    running = [card for card in cards if card.journey.enabled]
+    if not running:
+        return str(_("No journey is on, so nothing goes out by itself."))
+    count = sum(card.coming.planned for card in running)
+    on = ngettext("%(num)s journey is on.", "%(num)s journeys are on.", len(running))
+    ahead = ngettext(
+        "%(count)s message goes out in the next 7 days.",
+        "%(count)s messages go out in the next 7 days.",
+        count,
+        count=formats.number(count),
+    )
+    return f"{on} {ahead if count else _('Nothing goes out in the next 7 days.')}"
+
+
+def _recipe_words(recipe: Recipe) -> dict[str, Any]:
+    return {"name": named(recipe.title, recipe.key), "description": named(recipe.description)}
+
+
+def _day_name(day: date) -> str:
+    return str(format_skeleton("MMMEd", day, locale=get_locale()))
+
+
+def _now() -> datetime:
+    return site().runtime.clock.now()
+
+
+def _today(shop: Shop) -> date:
+    return local_day(_now(), shop.timezone)

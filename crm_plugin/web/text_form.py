@@ -1,0 +1,156 @@
+"""A text as a form, what is wrong with it at its field, and for whom it is shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from flask import request
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from sqlalchemy import Connection
+
+from crm_plugin.analytics.members import MemberRow, search
+from crm_plugin.analytics.tiers import names
+from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.rules.triggers import POST_PURCHASE
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import templates
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.outlook import newest_match
+from crm_plugin.touchpoints.render import PARTS, VARIABLES, Rendered, Text
+from crm_plugin.touchpoints.templates import SmsSize, sms_size
+from crm_plugin.web.forms import Form
+
+# As many are offered when several members fit what was typed.
+OFFERED = 6
+_UNKNOWN = re.compile(r"there is no variable '(\w+)'")
+# The product names the text before what is wrong with it; on its own page that says nothing new.
+_WHERE = re.compile(r"^(?:The text )?\S+ \([^)]*\)(?:, line \d+)?:? ")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The member a text is shown for; None is a made-up one. `others` fit what was typed too."""
+
+    member_id: int | None
+    name: str
+    problem: str = ""
+    others: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A text as its reader will see it, or why it cannot be shown."""
+
+    made: Rendered | None
+    problem: str = ""
+    size: SmsSize | None = None
+
+
+def filled(text: Text) -> Form:
+    """The form of a text."""
+    return Form({**text.parts(), "member": "", "who": "", "to": ""})
+
+
+def read(form: Form, key: str, channel: str, locale: str) -> Text:
+    """The text that the form holds; only the parts its channel has."""
+    parts: dict[str, Any] = {name: form.text(name) for name in PARTS[channel]}
+    return replace(Text(key, channel, locale), **parts)
+
+
+def posted() -> Form:
+    """The form as it was sent; a member who was picked out of several counts more than the one shown before."""
+    form = Form.posted(defaults={"member": "", "who": "", "to": ""})
+    if request.form.get("pick"):
+        form.values |= {"member": request.form["pick"], "who": ""}
+    return form
+
+
+def refuse(form: Form, error: CrmError) -> None:
+    """Put what is wrong with a text at its field, with the line."""
+    field = getattr(error, "field", "")
+    form.errors[field if field in form.values else ""] = said(error)
+
+
+def said(error: CrmError) -> str:
+    """What is wrong with a text, in as few words as it takes."""
+    unknown = _UNKNOWN.search(error.message)
+    if unknown is not None:
+        told = _("There is no variable %(name)s. There are: %(known)s.", name=unknown[1], known=", ".join(VARIABLES))
+    else:
+        bare = _WHERE.sub("", error.message)
+        told = f"{bare[:1].upper()}{bare[1:]} {error.hint}".strip()
+    line = error.line if isinstance(error, InvalidInput) else 0
+    return str(_("Line %(line)s: %(what)s", line=line, what=told) if line else told)
+
+
+def reader_of(connection: Connection, shop: Shop, journey: Journey, form: Form, as_of: date) -> Reader:
+    """Whom to show the text for: who was looked for, who was shown before, else the newest member it would go to."""
+    told = form.text("who")
+    if told:
+        found = search(connection, shop, text=told, limit=OFFERED)
+        if not found:
+            return Reader(None, "", _("Nobody is found by “%(text)s”.", text=told))
+        return Reader(
+            found[0].member_id, _called(found[0]), others=tuple((row.member_id, _called(row)) for row in found[1:])
+        )
+    chosen = form.text("member")
+    member_id = int(chosen) if chosen.isascii() and chosen.isdecimal() and int(chosen) < 2**63 else None
+    if member_id is None:
+        member_id = newest_match(connection, shop, journey, as_of)
+    if member_id is None:
+        return Reader(None, "")
+    known = names(connection, shop.shop_id, [member_id])
+    return Reader(member_id, known[member_id]) if member_id in known else Reader(None, "")
+
+
+def show(connection: Connection, shop: Shop, text: Text, reader: Reader, now: datetime) -> Shown:
+    """The text as the reader will see it."""
+    try:
+        made = templates.preview(connection, shop, text, reader.member_id, now)
+    except CrmError as error:
+        return Shown(None, said(error))
+    return Shown(made, "", sms_size(made.text) if text.channel == "sms" else None)
+
+
+def _called(row: MemberRow) -> str:
+    name = row.name or row.email or row.phone or f"#{row.external_id or row.member_id}"
+    return f"{name} ({row.email})" if row.name and row.email else name
+
+
+_HELP: tuple[tuple[str, Any], ...] = (
+    ("member.first_name", _l("First name; empty when it is not known")),
+    ("member.last_name", _l("Last name; empty when it is not known")),
+    ("member.name", _l("Whole name, or a friendly word when it is not known")),
+    ("member.email", _l("E-mail address")),
+    ("member.tier_title", _l("Name of the level held; empty without one")),
+    ("member.orders", _l("Number of orders")),
+    ("member.spent", _l("All that was spent, as money")),
+    ("shop.title", _l("Your shop's name")),
+    ("shop.url", _l("Your shop's address on the web")),
+    ("shop.address", _l("Your postal address")),
+    ("shop.currency", _l("Your currency, such as EUR")),
+    ('occasion | date("day")', _l("The day it is about: the birthday, the last order, the order")),
+    ("days", _l("The number of days of this journey; below zero before a birthday")),
+    ("order.number", _l("Number of the order")),
+    ("order.placed_on | date", _l("Day of the order")),
+    ("order.total", _l("Amount of the order, as money")),
+    (
+        "order.lines",
+        _l("What was ordered: {% for line in order.lines %}{{ line.quantity }} × {{ line.title }}{% endfor %}"),
+    ),
+    ("cta_url", _l("Where a button leads; empty when there is nowhere to lead")),
+    ("marketing", _l("Whether it is marketing, which must say how to stop it")),
+    ("unsubscribe_url", _l("The member's own link to stop; empty when there is none")),
+    ("locale", _l("The language of this text")),
+    ("journey.key", _l("Key of the journey")),
+)
+
+
+def variables(journey: Journey) -> list[tuple[str, Any]]:
+    """What this journey's texts may use, each with what it holds."""
+    follows = journey.trigger.type == POST_PURCHASE
+    return [(name, told) for name, told in _HELP if follows or not name.startswith("order.")]
