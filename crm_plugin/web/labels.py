@@ -92,7 +92,9 @@ REASONS: dict[Reason, Label] = {
         _("The journey was switched off while it waited. Switching it on again begins anew from then."),
     ),
     Reason.QUIET_HOURS: Label(
-        "info", _("Quiet hours"), _("Messages rest at this hour where the member is. It goes out when the quiet hours end.")
+        "info",
+        _("Quiet hours"),
+        _("Messages rest at this hour where the member is. It goes out when the quiet hours end."),
     ),
     Reason.WINDOW_OVER: Label(
         "",

@@ -135,7 +135,9 @@ def test_one_members_messages(page: Page, runtime: Runtime, shop: Shop, ada: int
         bo = connection.execute(select(members.c.member_id).where(members.c.first_name == "Bo")).scalar_one()
     _put(runtime, ada, 10, "accepted", accepted_at=NOON)
     _put(runtime, bo, 11, "accepted", accepted_at=NOON)
-    assert re.findall(r"/outbox/(\d+)\"", page(f"outbox?member={bo}")) == ["11"]
+    html = page(f"outbox?member={bo}")
+    assert re.findall(r"/outbox/(\d+)\"", html) == ["11"]
+    assert "Only messages for Bo." in words(html)
 
 
 def test_unknown_filter_says_what_there_is(page: Page, ada: int) -> None:
