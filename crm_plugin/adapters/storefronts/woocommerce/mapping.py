@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -157,18 +158,17 @@ class Mapper:
         )
         told_of = {"created_via": row.created_via, "payment_method": row.payment_method, "utm_source": told.source}
         attributes: dict[str, Any] = {name: value for name, value in told_of.items() if value}
+        total, tax, shipping, shipping_tax, discount, discount_tax = _amounts(row, currency)
         return OrderRecord(
             external_id=order_id,
             number=text(row.number) or order_id,
             status=STATUSES.get(status, OrderStatus.UNKNOWN),
             platform_status=status,
             currency=currency,
-            total_minor=minor(row.total, currency, "$.total"),
-            tax_minor=minor(row.total_tax, currency, "$.total_tax"),
-            shipping_minor=minor(row.shipping_total, currency, "$.shipping_total")
-            + minor(row.shipping_tax, currency, "$.shipping_tax"),
-            discount_minor=minor(row.discount_total, currency, "$.discount_total")
-            + minor(row.discount_tax, currency, "$.discount_tax"),
+            total_minor=total,
+            tax_minor=tax,
+            shipping_minor=shipping + shipping_tax,
+            discount_minor=discount + discount_tax,
             cost_minor=minor(cost.total_value, currency, "$.cost_of_goods_sold") if known_cost else None,  # type: ignore[union-attr]
             member_external_id=member,
             contact=_contact(row.billing, member, told, placed),
@@ -183,21 +183,38 @@ class Mapper:
         )
 
 
+_AMOUNTS = ("total", "total_tax", "shipping_total", "shipping_tax", "discount_total", "discount_tax")
+_amounts_of = attrgetter(*_AMOUNTS)
+
+
+def _amounts(row: payloads.Order, currency: str) -> list[int]:
+    told = _amounts_of(row)
+    try:
+        return [_minor(amount, currency) for amount in told]
+    except ValueError:
+        # Only now it matters which one it was.
+        return [minor(amount, currency, f"$.{name}") for name, amount in zip(_AMOUNTS, told, strict=True)]
+
+
 def _lines(rows: Any, currency: str) -> tuple[OrderLineRecord, ...]:
     lines: list[OrderLineRecord] = []
     for row in rows:
-        at = f"$.line_items[{len(lines)}].total"
         cost = row.cost_of_goods_sold
         # The schema says `total_value`; the store sends `value`.
         cost_value = (cost.value if cost.value is not None else cost.total_value) if isinstance(cost, Cost) else None
+        told = (row.total, row.total_tax, cost_value)
+        try:
+            total, tax, piece = (_minor(amount, currency) for amount in told)
+        except ValueError:
+            total, tax, piece = (minor(amount, currency, f"$.line_items[{len(lines)}].total") for amount in told)
         lines.append(
             OrderLineRecord(
                 sku=text(row.sku),
                 product_external_id=str(row.variation_id or row.product_id or ""),
                 title=text(row.name),
                 quantity=row.quantity,
-                total_minor=minor(row.total, currency, at) + minor(row.total_tax, currency, at),
-                cost_minor=None if cost_value is None else minor(cost_value, currency, at),
+                total_minor=total + tax,
+                cost_minor=None if cost_value is None else piece,
             )
         )
     return tuple(lines)
@@ -259,17 +276,15 @@ def _piece_cost(cost: Cost | list[Any] | None, currency: str) -> int | None:
     return value if value or defined else None
 
 
+# Prices repeat, and reading a decimal is the dearest step of mapping an order.
 @lru_cache(maxsize=65536)
-def _minor(amount: Amount, currency: str) -> int:
-    return parse_minor(str(amount), currency)
+def _minor(amount: Amount | None, currency: str) -> int:
+    return 0 if amount is None or amount == "" else parse_minor(str(amount), currency)
 
 
 def minor(amount: Amount | None, currency: str, path: str) -> int:
     """The amount in minor units; an empty one is zero. Raises: FieldError naming the path."""
-    if amount is None or amount == "":
-        return 0
     try:
-        # Prices repeat, and reading a decimal is the dearest step of mapping an order.
         return _minor(amount, currency)
     except ValueError as error:
         raise FieldError(f"{amount!r} is not an amount", path) from error
