@@ -14,6 +14,7 @@ from crm_plugin.errors import NotFound
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
+from crm_plugin.web.kept import Kept
 
 _KEY = "crm_plugin"
 
@@ -25,6 +26,7 @@ class Site:
     runtime: Runtime
     queue: Queue
     links: Callable[[], list[tuple[str, str]]] = field(default=list)
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def public_url(self) -> str:

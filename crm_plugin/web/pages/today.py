@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -85,7 +85,8 @@ def today() -> str:
         reading = read(connection, here.queue, shop, now)
         steps = _steps(connection, shop, reading)
         waiting = needs(connection, shop, reading, here.public_url)
-        outlook = _outlook(connection, shop, now)
+        stamp = _stamp(connection, shop, now)
+        outlook = here.kept.get(("outlook", shop.shop_id), stamp, lambda: _outlook(connection, shop, now))
         sent_today = figures.became(connection, shop.shop_id, start, now).sent
         week = timedelta(days=7)
         told = {
@@ -185,6 +186,17 @@ def _steps(connection: Connection, shop: Shop, reading: Reading) -> list[Step]:
             _("How to set it"),
         ),
     ]
+
+
+def _stamp(connection: Connection, shop: Shop, now: datetime) -> Hashable:
+    """What the outlook hangs on besides the members: a change of it shows at once, also where the outlook is kept for a while."""
+    running = [one for one in journeys.all_journeys(connection, shop.shop_id) if one.enabled]
+    return (
+        local_day(now, shop.timezone),
+        str(shop.settings),
+        tuple(senders.available(connection, shop).items()),
+        tuple((one.key, one.version, one.enabled_at) for one in running),
+    )
 
 
 def _outlook(connection: Connection, shop: Shop, now: datetime) -> Outlook:
