@@ -10,12 +10,13 @@ import click
 
 from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import channel_class
+from crm_plugin.analytics import members
 from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened_shop
 from crm_plugin.cli.stores import pair
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
-from crm_plugin.touchpoints import journeys, program, senders, testing
+from crm_plugin.touchpoints import journeys, program, senders, testing, tokens
 
 
 @main.group("program")
@@ -199,3 +200,15 @@ def sender_test(name: str, adapter: str, to: str, as_json: bool) -> None:
             runtime.db, runtime.box, found, adapter, to, runtime.clock.now(), runtime.config.public_url
         )
     answer({"sender": adapter, "to": to, "provider_message_id": result.provider_message_id}, as_json)
+
+
+@main.command("inapp-token")
+@click.argument("name")
+@click.argument("who", metavar="ID")
+@as_json_option
+def inapp_token(name: str, who: str, as_json: bool) -> None:
+    """A token by which the storefront shows one member's in-app messages, good for 30 days; ID as in `member`."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        member_id = members.find(connection, found, who)
+        token = tokens.member(runtime.box, found.shop_id, member_id)
+    answer({"member_id": str(member_id), "token": token} if as_json else token, as_json)

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
+from crm_plugin.store.tenants import shop_named
+from crm_plugin.touchpoints import tokens
 from tests.adapters.storefronts.csv.test_csv import HEADER, LINES, ROWS
 
 
@@ -83,3 +86,14 @@ def test_upgrade_and_doctor(run: Any) -> None:
     assert run("db", "upgrade") == (0, {"from": None, "to": migrate.head()})
     code, answer = run("doctor")
     assert (code, answer["database"], answer["shops"]) == (0, "sqlite", [])
+
+
+def test_token_shows_that_members_messages(imported: Any) -> None:
+    code, answer = imported("inapp-token", "uci", "17850")
+    runtime = Runtime.open()
+    shop_id, member_id = tokens.read_member(runtime.box, answer["token"])
+    with runtime.db.read() as connection:
+        assert shop_named(connection, "uci").shop_id == shop_id
+    runtime.close()
+    assert (code, answer["member_id"]) == (0, str(member_id))
+    assert imported("inapp-token", "uci", "nobody")[1]["error"]["code"] == "not_found"
