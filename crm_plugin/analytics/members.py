@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, union
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union
+from sqlalchemy import text as text_
 
 from crm_plugin.analytics.profile import Profile, profile
 from crm_plugin.errors import InvalidInput, NotFound
@@ -25,6 +27,7 @@ _PHONE_MARKS = re.compile(r"[\s().\-/]")
 _PHONE = re.compile(r"\+?[0-9]{3,15}")
 # As many are named when several members fit.
 _NAMED = 5
+_LONGEST_NAME = 60
 # No character comes after it.
 _LAST = chr(0x10FFFF)
 
@@ -68,7 +71,9 @@ def search(
     Raises: RuleError, InvalidInput for a tier that does not exist.
     """
     m, f, t = members.c, member_facts.c, member_tiers.c
-    wanted = _wanted(connection, shop, text, rule, tier, as_of).where(m.member_id > after)
+    # Beside a text the place is no range of the key: SQLite would walk all keys after it instead of looking up who was found.
+    place = m.member_id + 0 if text.strip() else m.member_id
+    wanted = _wanted(connection, shop, text, rule, tier, as_of).where(place > after)
     # The page is chosen first, in the order of the key, so that it ends as soon as it is full.
     chosen = wanted.order_by(m.member_id).limit(limit).subquery("chosen")
     query = (
@@ -183,39 +188,54 @@ def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[
 
 
 def _matches(connection: Connection, shop: Shop, text: str) -> ColumnElement[bool]:
-    """Addresses and ids are looked up by their index; only what can be a name is looked for in the members themselves."""
+    """Every way a text can be meant is one look into an index, so that it costs who is found and not who there is."""
+    ways = [_own_id(shop, text)]
     addresses = _addresses(text)
-    maybe_name = all(kind == "email" for kind, _ in addresses) and "@" not in text
-    begins = [_held(shop, kind, _begins(connection, value)) for kind, value in addresses]
-    listed = members.c.member_id.in_(union(_own_id(shop, text), *begins).scalar_subquery())
-    return or_(listed, *_named(text)) if maybe_name else listed
+    for kind, value in addresses:
+        ways.append(_held(shop, kind, _begins(connection, identities.c.value, value)))
+    if "@" not in text and all(kind == "email" for kind, _ in addresses):
+        ways += _named(connection, shop, text)
+    return members.c.member_id.in_(union(*ways).scalar_subquery())
 
 
-def _named(text: str) -> list[ColumnElement[bool]]:
-    first, last = members.c.first_name, members.c.last_name
-    fits = [_starts(first, text), _starts(last, text)]
-    one, _, other = text.partition(" ")
-    if other.strip():
-        pairs = ((first, last), (last, first))
-        fits += [and_(_starts(a, one), _starts(b, other.strip())) for a, b in pairs]
-    elif not text.isascii():
-        # Names that are written without a space between, the family name first.
-        fits.append(_starts(last + first, text))
-    return fits
+def _named(connection: Connection, shop: Shop, text: str) -> list[Select[Any]]:
+    """Those whose first or last name begins so, or both in either order."""
+    n = members.alias("named")
+    first, last = func.lower(n.c.first_name), func.lower(n.c.last_name)
+    # The indexes hold only those who have a name, and are used only where that is said in so many words.
+    has_first, has_last = text_("named.first_name <> ''"), text_("named.last_name <> ''")
+    fits: list[ColumnElement[bool]] = []
+    for told in _spellings(text):
+        fits += [and_(has_first, _begins(connection, first, told)), and_(has_last, _begins(connection, last, told))]
+        for place in (place for place, mark in enumerate(told) if mark == " "):
+            one, other = told[:place], told[place + 1 :]
+            fits += [
+                and_(has_last, _begins(connection, first, one), _begins(connection, last, other)),
+                and_(has_last, _begins(connection, last, one), _begins(connection, first, other)),
+            ]
+        if not told.isascii() and " " not in told:
+            # Names that are written without a space between, the family name first.
+            cuts = range(1, len(told))
+            fits += [and_(has_last, last == told[:cut], _begins(connection, first, told[cut:])) for cut in cuts]
+    found = select(n.c.member_id).where(n.c.shop_id == shop.shop_id)
+    return [found.where(fit).correlate(None) for fit in fits]
 
 
-def _starts(column: Any, text: str) -> ColumnElement[bool]:
-    # SQLite folds the case of ASCII alone, so other letters are asked for in each case they are likely to stand in.
-    spellings = {text} if text.isascii() else {text, text.lower(), text.upper(), text.title()}
-    return or_(*(column.istartswith(spelling, autoescape=True) for spelling in sorted(spellings)))
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
 
-def _begins(connection: Connection, prefix: str) -> ColumnElement[bool]:
-    """The addresses that begin so. SQLite's index answers a range of code points; PostgreSQL orders by the database's language."""
-    value = identities.c.value
+def _spellings(text: str) -> list[str]:
+    """The text as it stands in the index. SQLite folds the case of ASCII alone, so other letters are asked for in each case."""
+    told = " ".join(text.split())[:_LONGEST_NAME]
+    variants = {told.lower(), *(one.translate(_ASCII_LOWER) for one in (told, told.upper(), told.title()))}
+    return sorted(variants)
+
+
+def _begins(connection: Connection, column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
+    """What begins so. SQLite's index answers a range of code points; PostgreSQL orders by the database's language."""
     if connection.dialect.name == "sqlite":
-        return and_(value >= prefix, value < prefix + _LAST)
-    return value.startswith(prefix, autoescape=True)
+        return and_(column >= prefix, column < prefix + _LAST)
+    return column.startswith(prefix, autoescape=True)
 
 
 def _own_id(shop: Shop, told: str) -> Select[Any]:

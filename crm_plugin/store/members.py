@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, select, text
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, func, select, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
@@ -47,6 +47,18 @@ members = Table(
     Index("ix_members_joined", "shop_id", "joined_on"),
     Index("ix_members_gone", "shop_id", "member_id", sqlite_where=_GONE, postgresql_where=_GONE),
 )
+
+# By these a list finds who is called so, whatever the case; PostgreSQL needs the operator class to look for a beginning in any language.
+# Whoever has no name is left out, which also keeps SQLite from walking all members of a shop in the order of their names.
+for _name in ("first_name", "last_name"):
+    Index(
+        f"ix_members_{_name}",
+        members.c.shop_id,
+        func.lower(members.c[_name]).label(f"{_name}_key"),
+        postgresql_ops={f"{_name}_key": "text_pattern_ops"},
+        sqlite_where=text(f"{_name} <> ''"),
+        postgresql_where=text(f"{_name} <> ''"),
+    )
 
 # The kind of identity that holds our id of a guest who became one with an account.
 FORMER = "former"

@@ -158,7 +158,9 @@ def entries(
         query = query.where(t.member_id == member_id)
     if before is not None:
         query = query.where(t.touchpoint_id < before)
-    rows = connection.execute(query.order_by(t.touchpoint_id.desc()).limit(limit))
+    # Of one member there are few: they are found by the member and then sorted, never by a walk over all messages.
+    newest = t.touchpoint_id if member_id is None else t.touchpoint_id + 0
+    rows = connection.execute(query.order_by(newest.desc()).limit(limit))
     return [_entry(row) for row in rows]
 
 
