@@ -13,6 +13,7 @@ from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics import today as figures
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.store.tenants import Shop
+from crm_plugin.web import formats
 from crm_plugin.web.languages import sentences
 
 # What the pages call the lists of a store and the kinds of a file.
@@ -113,8 +114,9 @@ def in_words(reading: Reading) -> str:
     """The speed and the time that is left, as far as anybody can tell."""
     if reading.per_second is None:
         return ""
+    rate = max(1, round(reading.per_second))
     told = ngettext(
-        "About %(num)s record a second.", "About %(num)s records a second.", max(1, round(reading.per_second))
+        "About %(count)s record a second.", "About %(count)s records a second.", rate, count=formats.number(rate)
     )
     left = reading.seconds_left
     if left is None:

@@ -21,6 +21,7 @@ from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys as journey_acts
 from crm_plugin.touchpoints import recipes, senders
 from crm_plugin.touchpoints.settings import save_settings
+from crm_plugin.web import kept
 from tests.factories import NOON, make_shop, member, order, write
 from tests.web.conftest import Page, words
 
@@ -118,6 +119,17 @@ def test_outlook_counts_waiting_and_coming(page: Page, runtime: Runtime, shop: S
     assert 'width="100" height="10"' in html
 
 
+def test_kept_outlook_follows_the_language(
+    page: Page, runtime: Runtime, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "SLOW_SECONDS", 0.0)
+    _sender(runtime, shop)
+    write(runtime.db, shop, [_birthday("1", 3)])
+    _switch_on(runtime, shop, _key(runtime, shop, "birthday"))
+    assert "Wed, Jun 3" in words(page("today"))
+    assert "6月3日周三" in words(page("today?lang=zh"))
+
+
 def test_needs_stand_still_first(page: Page, runtime: Runtime, shop: Shop) -> None:
     write(runtime.db, shop, [member("1")])
     _put(runtime, shop, "unconfirmed", "crashed")
@@ -183,7 +195,7 @@ def test_last_days_name_main_reasons(page: Page, runtime: Runtime, shop: Shop) -
     assert "Messages sent 2 1 in the 7 days before" in text
     assert "Held back 3 0 in the 7 days before" in text
     assert "Members 1 1 new in 7 days" in text
-    assert "Held back most often: No permission (2), Text has a mistake (1)." in text
+    assert "Held back most often: No permission (2) · Text has a mistake (1)" in text
     assert 'href="/s/shop-1/outbox?reason=no_consent"' in html
 
 

@@ -19,6 +19,7 @@ from crm_plugin.clock import at_local, local_day
 from crm_plugin.rules import tiers
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, plan, senders
+from crm_plugin.web import formats
 from crm_plugin.web.labels import reason
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.needs import Need, needs
@@ -46,7 +47,7 @@ class Step:
 class Day:
     """What goes out on one day, by journey; `share` is the part of the fullest day's, in per cent."""
 
-    name: str
+    on: date
     total: int
     share: int
     by_journey: dict[str, int]
@@ -106,6 +107,7 @@ def today() -> str:
         needs=waiting,
         outlook=outlook,
         named=named,
+        day_name=day_name,
         reason=reason,
         **told,
     )
@@ -123,10 +125,16 @@ def today_reading() -> str:
 def _lede(outlook: Outlook, sent: int, waiting: Sequence[Need]) -> str:
     parts = []
     if sent:
-        parts.append(ngettext("%(num)s message went out today.", "%(num)s messages went out today.", sent))
+        told = formats.number(sent)
+        parts.append(
+            ngettext("%(count)s message went out today.", "%(count)s messages went out today.", sent, count=told)
+        )
     still = outlook.today
     if still:
-        parts.append(ngettext("%(num)s message will go out today.", "%(num)s messages will go out today.", still))
+        told = formats.number(still)
+        parts.append(
+            ngettext("%(count)s message will go out today.", "%(count)s messages will go out today.", still, count=told)
+        )
     elif not sent:
         parts.append(_("Nothing goes out today."))
     count = len(waiting)
@@ -215,15 +223,12 @@ def _outlook(connection: Connection, shop: Shop, now: datetime) -> Outlook:
     there = {key for of in counts.values() for key, count in of.items() if count}
     titles = {one.key: one.title for one in journeys.all_journeys(connection, shop.shop_id) if one.key in there}
     return Outlook(
-        tuple(
-            Day(_named(day), sum(of.values()), round(100 * sum(of.values()) / most), dict(of))
-            for day, of in counts.items()
-        ),
+        tuple(Day(day, sum(of.values()), round(100 * sum(of.values()) / most), dict(of)) for day, of in counts.items()),
         titles,
         held_back,
     )
 
 
-def _named(day: date) -> str:
+def day_name(day: date) -> str:
     """A day with its weekday, in the reader's order of words."""
     return str(format_skeleton("MMMEd", day, locale=get_locale()))
