@@ -53,7 +53,10 @@ def send_text(
     now: datetime,
     public_url: str = "",
 ) -> SendResult:
-    """Send a rendered text to an address of the merchant, as it is. Raises: as `send_test`."""
+    """Send a rendered text to an address of the merchant, as it is; a sender that had paused goes on when that worked.
+
+    Raises: as `send_test`.
+    """
     address = _address(adapter_name, to)
     channel = senders.open_channel(db, box, shop, adapter_name, now, public_url=public_url)
     key = f"test:{new_id()}"
@@ -71,9 +74,12 @@ def send_text(
         marketing=False,
     )
     try:
-        return channel.send(message, idempotency_key=key)
+        result = channel.send(message, idempotency_key=key)
     finally:
         channel.close()
+    with db.write() as connection:
+        senders.resume(connection, shop.shop_id, adapter_name, now)
+    return result
 
 
 def _address(adapter_name: str, to: str) -> str:
