@@ -154,3 +154,30 @@ def test_two_rounds_at_once_send_once(database: None, run: Run, sink: mail_sink.
     sent = Counter(mail.recipients[0] for mail in sink.messages)
     assert (len(sent), set(sent.values())) == (MEMBERS, {1})
     assert _states() == {"accepted": MEMBERS}
+
+
+def test_interrupted_round_gives_back_the_rest_at_once(
+    run: Run, sink: mail_sink.MailSink, stall: _Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRM_PUBLIC_URL", "https://crm.example")
+    greet(run, sink, members=MEMBERS)
+    stall.at = ("kept", 5)
+    words = [sys.executable, "-m", "crm_plugin", "tick", "shop", "--at", AT]
+    process = subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert stall.reached.wait(60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    stall.over.set()
+    assert (process.returncode, out) == (130, "")
+    assert " ".join(err.split()) == "Stopped. What was written is kept; the same command goes on from there."
+    assert _states() == {"accepted": 4, "in_flight": 1, "planned": MEMBERS - 5}
+    assert _tick_here(run, AT) == {"accepted": MEMBERS - 5}
+    assert _tick_here(run, AFTER_THE_LEASE) == {}
+    sent = Counter(mail.recipients[0] for mail in sink.messages)
+    assert (len(sent), set(sent.values())) == (MEMBERS, {1})
+    assert _states() == {"accepted": MEMBERS - 1, "unconfirmed": 1}
+
+
+def _tick_here(run: Run, at: str) -> dict[str, int]:
+    states: dict[str, int] = run("tick", "shop", "--at", at)[1]["dispatch"]["states"]
+    return states

@@ -64,9 +64,13 @@ def test_clock_ticks_by_itself(runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     assert asked.calls == {("tick", 1), ("tick", 2), ("sync", 2)}
 
 
-def test_jobs_have_names_of_their_own() -> None:
+def test_jobs_have_names_of_their_own_and_are_described() -> None:
     assert len({job.name for job in JOBS}) == len(JOBS)
     assert all(job.help for job in JOBS)
+    readme = (Path(clocks.__file__).parent / "README.md").read_text(encoding="utf-8")
+    for job in JOBS:
+        asked = f"every {job.every_seconds} s" if job.every_seconds else "from the page"
+        assert f"| `{job.name}` | {asked} |" in readme
 
 
 def test_store_that_refuses_us_is_asked_once_an_hour(sqlite_db: Database, tmp_path: Path) -> None:
