@@ -16,7 +16,7 @@ from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.rules import compile_for
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, select_members
 from crm_plugin.store import identities, member_facts, member_tiers, members, tier_levels
-from crm_plugin.store.members import full_name
+from crm_plugin.store.members import FORMER, full_name
 from crm_plugin.store.tenants import Shop
 
 __all__ = ["NO_TIER", "MemberRow", "Profile", "count", "find", "profile", "search"]
@@ -136,6 +136,8 @@ def find(connection: Connection, shop: Shop, told: str) -> int:
     meant = [_own_id(shop, told)]
     if told.isascii() and told.isdecimal() and int(told) < 2**63:
         meant.append(select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id == int(told)))
+        # A guest may have become an account since somebody noted the id.
+        meant.append(_held(shop, FORMER, identities.c.value == told))
     meant += [_held(shop, kind, identities.c.value == value) for kind, value in _addresses(told)]
     query = select(m.member_id, m.external_id, m.state, m.first_name, m.last_name, m.email)
     chosen = query.where(m.shop_id == shop.shop_id, m.member_id.in_(union(*meant).scalar_subquery()))

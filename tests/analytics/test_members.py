@@ -139,3 +139,15 @@ def test_shared_address_names_its_holders(db: Database, shop: Shop) -> None:
     write(db, shop, [member("1005", first_name="Ben", phone="+493012345")])
     with db.read() as connection, pytest.raises(InvalidInput, match=r"fits 2 members: .*Anna Schmidt.*Ben"):
         lists.find(connection, shop, "+493012345")
+
+
+def test_guest_is_found_by_the_old_id_too(db: Database, shop: Shop) -> None:
+    guest = member("", email="new@x.test")
+    write(db, shop, [order("g1", contact=guest)])
+    with db.read() as connection:
+        before = lists.find(connection, shop, "new@x.test")
+    write(db, shop, [member("1009", email="new@x.test")])
+    write(db, shop, [order("g1", 2_000, contact=guest, member_external_id="1009")])
+    with db.read() as connection:
+        after = lists.find(connection, shop, "1009")
+        assert lists.find(connection, shop, str(before)) == after
