@@ -75,11 +75,8 @@ def _state(connection: Connection, about: Unsubscribe) -> ConsentState | None:
     return consent.state_of(connection, about.shop_id, about.member_id, about.channel, about.topic)
 
 
-def resubscribe(connection: Connection, told: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
-    """Undo a slip: take back a refusal that was made by such a link, and no other. What was skipped meanwhile stays skipped.
-
-    A mail may be forwarded, so a link must never give a consent that the member did not have before it was pressed.
-    """
+def by_link(connection: Connection, told: Unsubscribe) -> bool:
+    """Whether a refusal stands that such a link made: only that can be taken back by one."""
     about = who_now(connection, told)
     if about is None:
         return False
@@ -93,7 +90,16 @@ def resubscribe(connection: Connection, told: Unsubscribe, now: datetime, *, sou
             held.state == ConsentState.WITHDRAWN.value,
         )
     ).scalar()
-    if standing not in BY_LINK:
+    return standing in BY_LINK
+
+
+def resubscribe(connection: Connection, told: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
+    """Undo a slip: take back a refusal that was made by such a link, and no other. What was skipped meanwhile stays skipped.
+
+    A mail may be forwarded, so a link must never give a consent that the member did not have before it was pressed.
+    """
+    about = who_now(connection, told)
+    if about is None or not by_link(connection, about):
         return False
     return consent.record(
         connection,

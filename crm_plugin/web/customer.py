@@ -50,6 +50,7 @@ def _unsubscribe_page(token: str) -> tuple[str, int]:
             shop: Shop = shop_by_id(connection, told.shop_id)
             present = unsubscribe.who_now(connection, told)
             about = present or told
+            may_undo = unsubscribe.by_link(connection, about)
             state = consent.state_of(connection, about.shop_id, about.member_id, about.channel, about.topic)
             locale = connection.execute(
                 select(members.c.locale).where(
@@ -67,7 +68,7 @@ def _unsubscribe_page(token: str) -> tuple[str, int]:
             channel=about.channel,
             # Nobody is left to write to: that is what they asked for.
             stopped=present is None or state is ConsentState.WITHDRAWN,
-            gone=present is None,
+            may_undo=may_undo,
             lang=lang,
         )
     return page, 200

@@ -84,7 +84,9 @@ def _paths(demo: Demo) -> list[str]:
 
 @pytest.mark.parametrize("size", list(_SIZES))
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_pages_fit_and_keep_to_themselves(browser: Browser, demo: Demo, signed_in: Any, size: str, language: str) -> None:
+def test_pages_fit_and_keep_to_themselves(
+    browser: Browser, demo: Demo, signed_in: Any, size: str, language: str
+) -> None:
     width, height = _SIZES[size]
     watched = _Watched(browser, signed_in, demo.url, viewport={"width": width, "height": height})
     for path in _paths(demo):
@@ -99,8 +101,11 @@ def test_pages_fit_and_keep_to_themselves(browser: Browser, demo: Demo, signed_i
 
 def test_every_control_has_a_name(browser: Browser, demo: Demo, signed_in: Any) -> None:
     watched = _Watched(browser, signed_in, demo.url)
-    nameless = """() => [...document.querySelectorAll('input:not([type=hidden]), select, textarea, button, a, iframe, progress')].filter(
-        e => !(e.labels?.length || e.ariaLabel || e.getAttribute('aria-labelledby') || e.textContent.trim() || e.title)).map(e => e.outerHTML)"""
+    nameless = """() => [...document.querySelectorAll(
+        'input:not([type=hidden]), select, textarea, button, a, iframe, progress'
+    )].filter(e => !(
+        e.labels?.length || e.ariaLabel || e.getAttribute('aria-labelledby') || e.textContent.trim() || e.title
+    )).map(e => e.outerHTML)"""
     for path in _paths(demo):
         watched.page.goto(f"{demo.url}/s/{demo.shop.name}/{path}")
         assert watched.page.evaluate(nameless) == [], path

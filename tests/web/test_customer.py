@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 from crm_plugin.clock import FixedClock
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import consents, inapp_messages, member_consents, members
+from crm_plugin.store import consent, consents, inapp_messages, member_consents, members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import tokens
 from crm_plugin.touchpoints.tokens import Unsubscribe
@@ -105,6 +105,25 @@ def test_member_who_is_gone_is_left_alone(stranger: FlaskClient, runtime: Runtim
     assert "You will get no more of these" in words(text)
     assert "<form" not in text
     assert [state for state, _ in _said(runtime)] == ["granted"]
+
+
+def test_refusal_made_elsewhere_is_not_undone(stranger: FlaskClient, runtime: Runtime, shop: Shop, anna: int) -> None:
+    with runtime.db.write() as connection:
+        consent.record(
+            connection,
+            shop.shop_id,
+            anna,
+            channel="email",
+            topic="marketing",
+            state=ConsentState.WITHDRAWN,
+            at=runtime.clock.now(),
+            source="woocommerce",
+            recorded_at=runtime.clock.now(),
+        )
+    link = _link(runtime, shop, anna)
+    assert "<form" not in stranger.get(link).text
+    stranger.post(link, data={"again": "1"})
+    assert _state(runtime) == ["withdrawn"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
