@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -93,6 +94,14 @@ def test_full_sync_again_changes_nothing(db: Database, shop: Shop) -> None:
     assert seen[-1] == Progress("orders", 5, 5)
     again = sync_shop(db, shop, Paged(), now=NOON, full=True)
     assert (again.rows, again.streams["orders"].written.same) == (0, 5)
+
+
+def test_rows_say_when_they_were_written(db: Database, shop: Shop) -> None:
+    late = NOON + timedelta(hours=7)
+    sync_shop(db, shop, Paged(), now=NOON, clock=lambda: late)
+    with db.read() as connection:
+        assert set(connection.execute(select(orders.c.first_seen_at)).scalars()) == {late}
+        assert connection.execute(select(sync_state.c.started_at)).scalar_one() == NOON
 
 
 def test_refused_key_marks_the_shop(db: Database, shop: Shop) -> None:
