@@ -29,6 +29,7 @@ from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recipes import Recipe, install, recipes
 from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.forms import Form
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
@@ -184,7 +185,7 @@ def journeys_switched(key: str) -> Response | tuple[str, int]:
             lost,
             count=formats.number(lost),
         )
-        flash(f"{_('“%(journey)s” is off.', journey=name)} {told if lost else ''}".strip(), "good")
+        flash(sentences([_("“%(journey)s” is off.", journey=name), told if lost else ""]), "good")
     return go("journeys")
 
 
@@ -290,7 +291,7 @@ def _lede(cards: Iterable[Card]) -> str:
         count,
         count=formats.number(count),
     )
-    return f"{on} {ahead if count else _('Nothing goes out in the next 7 days.')}"
+    return sentences([on, ahead if count else _("Nothing goes out in the next 7 days.")])
 
 
 def _recipe_words(recipe: Recipe) -> dict[str, Any]:

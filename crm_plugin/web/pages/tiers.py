@@ -20,6 +20,7 @@ from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web import formats, tier_form
 from crm_plugin.web.forms import Form
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
@@ -114,7 +115,7 @@ def _do(act: str, wanted: list[Level], *, unchanged: bool) -> None:
         told = ngettext(
             "%(count)s member has moved.", "%(count)s members have moved.", moved, count=formats.number(moved)
         )
-        flash(f"{_('Saved.')} {told}", "good")
+        flash(sentences([_("Saved."), told]), "good")
     else:
         flash(_("Saved. Everybody already held the right level."), "good")
 
