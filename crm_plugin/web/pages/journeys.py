@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from babel.dates import format_skeleton
 from flask import flash, g, render_template, request
-from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from crm_plugin.analytics.members import count as count_members
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError
-from crm_plugin.rules import count as count_rule
 from crm_plugin.rules.triggers import BIRTHDAY, POST_PURCHASE
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
@@ -25,18 +22,17 @@ from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.journeys import Draft, Journey
 from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
-from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recipes import Recipe, install, recipes
 from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.forms import Form
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
+from crm_plugin.web.rehearsal import AHEAD, rehearse
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.text_list import channels_of
 from crm_plugin.web.titles import named
 
-AHEAD = timedelta(days=7)
 LATELY = timedelta(days=30)
 
 
@@ -49,28 +45,6 @@ class Card:
     sentence: str
     did: dict[str, int]
     coming: Outlook
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """One of the days ahead."""
-
-    name: str
-    messages: int
-    share: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What a journey would do, saved or not: the sentence, the audience, the days ahead."""
-
-    sentence: str
-    audience: int
-    everyone: bool
-    coming: Outlook
-    days: tuple[Day, ...]
-    night: str
-    unreachable: bool
 
 
 @bp.get("/s/<shop>/journeys")
@@ -147,7 +121,7 @@ def journeys_preview(key: str) -> str | tuple[str, int]:
             return render_template(
                 "_journeys_preview.html", labels=labels, seen=None, wrong=list(form.errors.values())
             ), 422
-        seen = _rehearsal(connection, shop, journey_form.as_journey(journey, draft))
+        seen = rehearse(connection, shop, journey_form.as_journey(journey, draft), _now(), site().public_url)
     return render_template("_journeys_preview.html", labels=labels, seen=seen, wrong=[], journey=journey)
 
 
@@ -217,7 +191,7 @@ def _one(connection: Connection, journey: Journey, form: Form) -> str:
         form=form,
         options=options,
         birthday=journey.trigger.type == BIRTHDAY,
-        seen=None if draft is None else _rehearsal(connection, shop, shown),
+        seen=None if draft is None else rehearse(connection, shop, shown, _now(), site().public_url),
         wrong=list(trial.errors.values()),
         did=journey_words.became(did),
         fields=field_help(),
@@ -234,7 +208,7 @@ def _switch_page(connection: Connection, journey: Journey, refused: str) -> str:
         labels=labels,
         journey=journey,
         name=named(journey.title, journey.key),
-        seen=_rehearsal(connection, shop, journey),
+        seen=rehearse(connection, shop, journey, _now(), site().public_url),
         today=_today(shop),
         waiting=waiting(connection, shop.shop_id, journey.key),
         refused=refused,
@@ -261,23 +235,6 @@ def _card(connection: Connection, shop: Shop, journey: Journey, states: dict[str
     )
 
 
-def _rehearsal(connection: Connection, shop: Shop, journey: Journey) -> Rehearsal:
-    now, today = _now(), _today(shop)
-    coming = outlook(connection, shop, journey, now, now + AHEAD)
-    days = [today + timedelta(days=ahead) for ahead in range(AHEAD.days + 1)]
-    fullest = max((coming.on(day) for day in days), default=0) or 1
-    rule = journey.audience_text
-    return Rehearsal(
-        sentence=journey_words.sentence(journey),
-        audience=count_rule(connection, shop, rule, today) if rule else count_members(connection, shop),
-        everyone=not rule,
-        coming=coming,
-        days=tuple(Day(_day_name(day), coming.on(day), round(100 * coming.on(day) / fullest)) for day in days),
-        night=journey_words.night(journey, policy_of(shop)),
-        unreachable=not site().public_url and journey.kind == "marketing" and "email" in journey.channels,
-    )
-
-
 def _lede(cards: Iterable[Card]) -> str:
     """What runs, and what it brings."""
     running = [card for card in cards if card.journey.enabled]
@@ -296,10 +253,6 @@ def _lede(cards: Iterable[Card]) -> str:
 
 def _recipe_words(recipe: Recipe) -> dict[str, Any]:
     return {"name": named(recipe.title, recipe.key), "description": named(recipe.description)}
-
-
-def _day_name(day: date) -> str:
-    return str(format_skeleton("MMMEd", day, locale=get_locale()))
 
 
 def _now() -> datetime:

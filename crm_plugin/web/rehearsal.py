@@ -1,0 +1,65 @@
+"""What a journey would do in the days ahead, saved or not: said before anything is switched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from babel.dates import format_skeleton
+from flask_babel import get_locale
+from sqlalchemy import Connection
+
+from crm_plugin.analytics.members import count as count_members
+from crm_plugin.clock import local_day
+from crm_plugin.rules import count as count_rule
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.outlook import Outlook, outlook
+from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.web import journey_words
+
+AHEAD = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One of the days ahead."""
+
+    name: str
+    messages: int
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a journey would do, saved or not: the sentence, the audience, the days ahead."""
+
+    sentence: str
+    audience: int
+    everyone: bool
+    coming: Outlook
+    days: tuple[Day, ...]
+    night: str
+    unreachable: bool
+
+
+def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime, public_url: str) -> Rehearsal:
+    """What the journey would do from now on, on or off; nothing is written."""
+    today = local_day(now, shop.timezone)
+    coming = outlook(connection, shop, journey, now, now + AHEAD)
+    days = [today + timedelta(days=ahead) for ahead in range(AHEAD.days + 1)]
+    fullest = max((coming.on(day) for day in days), default=0) or 1
+    rule = journey.audience_text
+    return Rehearsal(
+        sentence=journey_words.sentence(journey),
+        audience=count_rule(connection, shop, rule, today) if rule else count_members(connection, shop),
+        everyone=not rule,
+        coming=coming,
+        days=tuple(Day(_day_name(day), coming.on(day), round(100 * coming.on(day) / fullest)) for day in days),
+        night=journey_words.night(journey, policy_of(shop)),
+        unreachable=not public_url and journey.kind == "marketing" and "email" in journey.channels,
+    )
+
+
+def _day_name(day: date) -> str:
+    return str(format_skeleton("MMMEd", day, locale=get_locale()))
