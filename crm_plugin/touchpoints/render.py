@@ -192,6 +192,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in ("range", "lipsum", "cycler", "joiner", "namespace"):
             self.globals.pop(name, None)
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Our own views are plain values without methods, so of the sandbox's questions only the underscore is asked of them."""
+        if obj.__class__ in _VIEWS and not attribute.startswith("_"):
+            try:
+                return getattr(obj, attribute)
+            except AttributeError:
+                return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
+
+_VIEWS = frozenset((MemberView, LineView, OrderView, ShopView, JourneyView, Brand))
+
 
 @cache
 def _environment(autoescape: bool) -> Sandbox:
