@@ -278,32 +278,35 @@ def _render_part(text: Text, part: str, source: str, names: Mapping[str, Any]) -
 
 
 def _run(work: Callable[[], str], text: Text, part: str) -> str:
-    where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
     try:
         made = work()
-    except TemplateSyntaxError as error:
-        raise RenderError(
+    except (TemplateError, ArithmeticError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise _told(error, f"{text.template_key} ({text.channel}, {text.locale}, {part})") from error
+    if len(made) > LONGEST_OUTPUT:
+        where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
+        raise RenderError(f"The text {where} comes out longer than {LONGEST_OUTPUT} characters.", template=where)
+    return made
+
+
+def _told(error: Exception, where: str) -> RenderError:
+    """What went wrong in a text, in words that say what to do."""
+    if isinstance(error, TemplateSyntaxError):
+        return RenderError(
             f"The text {where} cannot be read: {error.message} (line {error.lineno}).",
             template=where,
             hint="Mend it under Journeys.",
-        ) from error
-    except UndefinedError as error:
+        )
+    if isinstance(error, UndefinedError):
         name = _undefined_name(str(error))
-        raise RenderError(
+        return RenderError(
             f"The text {where} uses {name or 'something'} that is not there: {error.message}.",
             template=where,
             variable=name,
             hint="Guard it with {% if … %}, or take it out.",
-        ) from error
-    except SecurityError as error:
-        raise RenderError(f"The text {where} does what a text may not: {error}.", template=where) from error
-    except (TemplateError, ArithmeticError, TypeError, ValueError, AttributeError, LookupError) as error:
-        raise RenderError(
-            f"The text {where} fails: {error}.", template=where, hint="Mend it under Journeys."
-        ) from error
-    if len(made) > LONGEST_OUTPUT:
-        raise RenderError(f"The text {where} comes out longer than {LONGEST_OUTPUT} characters.", template=where)
-    return made
+        )
+    if isinstance(error, SecurityError):
+        return RenderError(f"The text {where} does what a text may not: {error}.", template=where)
+    return RenderError(f"The text {where} fails: {error}.", template=where, hint="Mend it under Journeys.")
 
 
 def _undefined_name(message: str) -> str:
