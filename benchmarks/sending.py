@@ -1,0 +1,127 @@
+"""Sending: a round of mails to a server that takes everything, against the bare dialogue; and what claiming and settling take of it.
+
+The budget against django-post-office is not measured here: it would be one more dependency for one figure.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, update
+
+from benchmarks import data
+from benchmarks.harness import Options, Result, benchmark, seconds
+from benchmarks.mail_server import mail_server
+from benchmarks.planning import DAWN
+from crm_plugin.records import SendResult
+from crm_plugin.store import attempts, touchpoints
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import claims, journeys, recipes, senders
+from crm_plugin.touchpoints.dispatch import CLAIM, dispatch_shop
+from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.render import Rendered
+from crm_plugin.touchpoints.settling import end_attempt
+from crm_plugin.touchpoints.states import State
+
+_BOX = SecretBox("A" * 43 + "=")
+# Past the hour at which the recipe greets, on the celebrants' own day.
+_NOON = DAWN + timedelta(hours=13)
+_PUBLIC = "https://crm.example"
+_MADE = Rendered("en", "Happy birthday", "Happy birthday!\n" * 20, "<p>Happy birthday!</p>" * 200)
+
+
+@benchmark("sending")
+def sending(options: Options) -> Iterator[Result]:
+    """Up to 10,000 birthday mails: guards, claim, render, send, settle; the limit is smtplib handing over as many on one connection."""
+    count = max(min(options.members // 10, 10_000), 100)
+    with mail_server() as (host, port), data.stocked(min(options.members, 1_000), options.seed) as (database, shop):
+        data.load(database, shop, data.celebrants(count, 10_000_000))
+        _set_up(database, shop, host, port)
+        plan_shop(database, shop, _NOON)
+        options.say(f"{count:,} mails")
+        ours, handed, settled = [], [], []
+        for _ in range(options.repeats):
+            _plan_again(database)
+            sent: list[int] = []
+            ours.append(seconds(lambda: sent.append(_send(database, shop))))  # noqa: B023
+            assert sent == [count], f"{sent} of {count} mails were taken"
+            handed.append(seconds(lambda: _hand_over(host, port, count)))
+            _plan_again(database)
+            settled.append(seconds(lambda: _claim_and_settle(database, shop)))
+    rate = count / min(ours)
+    yield Result(
+        "sending: a round",
+        rate,
+        count / min(handed),
+        "mails/s",
+        None,
+        True,
+        "smtplib, one kept connection",
+        {"mails": count},
+    )
+    yield Result(
+        "sending: claim and settle",
+        count / min(settled),
+        rate,
+        "mails/s",
+        10,
+        True,
+        "our own delivery",
+        {"mails": count},
+    )
+
+
+def _set_up(database: Database, shop: Shop, host: str, port: int) -> None:
+    values = {"host": host, "port": port, "security": "none", "from_address": "shop@lantern.example"}
+    senders.save_connection(database, _BOX, shop, "smtp", values, DAWN)
+    with database.write() as connection:
+        recipes.install(connection, shop, DAWN)
+        journeys.switch(connection, shop, "birthday", True, DAWN)
+
+
+def _send(database: Database, shop: Shop) -> int:
+    return dispatch_shop(database, _BOX, shop, _NOON, public_url=_PUBLIC).states[State.ACCEPTED.value]
+
+
+def _hand_over(host: str, port: int, count: int) -> None:
+    body = f"Subject: {_MADE.subject}\r\n\r\n{_MADE.text}{_MADE.html}".encode()
+    with smtplib.SMTP(host, port) as server:
+        for number in range(count):
+            server.sendmail("shop@lantern.example", [f"member{number}@example.test"], body)
+
+
+def _plan_again(database: Database) -> None:
+    """All touchpoints as they were before anything was sent."""
+    with database.write() as connection:
+        connection.execute(attempts.delete())
+        connection.execute(
+            update(touchpoints).values(
+                state=State.PLANNED.value, attempts=0, provider_message_id=None, claimed_until=None, reason="",
+                next_try_at=touchpoints.c.due_at, settled_at=None,
+            )
+        )  # fmt: skip
+
+
+def _claim_and_settle(database: Database, shop: Shop) -> None:
+    """What a round writes for each mail, without guards, rendering and sending."""
+    while rows := claims.claim(database, shop.shop_id, _NOON, CLAIM, resting=()):
+        for row in rows:
+            claims.begin(database, row, _MADE, _NOON)
+            _settle(database, row)
+
+
+def _settle(database: Database, row: Row[Any]) -> None:
+    values = {
+        "state": State.ACCEPTED.value,
+        "claimed_until": None,
+        "updated_at": _NOON,
+        "settled_at": _NOON + timedelta(seconds=1),
+    }
+    with database.write() as connection:
+        connection.execute(update(touchpoints).where(claims.mine(row)).values(**values))
+        end_attempt(connection, row, 1, State.ACCEPTED, "", "", SendResult(f"<{row.touchpoint_id}@bench>"), _NOON)
