@@ -125,7 +125,7 @@ def postgres(options: Options) -> Iterator[Result]:
         for run in range(options.repeats):
             with postgres_database(server, f"ours{run}") as database:
                 shop = _with_members(database, people)
-                ours.append(_timed(database, shop, pages, imports.PAGES))
+                ours.append(_timed(database, shop, pages, imports.ROWS))
                 rows, everyone = _rows(database, _WRITTEN), _rows(database, (shops, members))
             with postgres_database(server, f"copy{run}") as raw:
                 _copy(raw, everyone)
@@ -150,8 +150,8 @@ def _with_members(database: Database, count: int) -> Shop:
     return shop
 
 
-def _timed(database: Database, shop: Shop, pages: Sequence[Page], size: int = batch.PAGES) -> float:
-    return seconds(lambda: data.load(database, shop, pages, size))
+def _timed(database: Database, shop: Shop, pages: Sequence[Page], rows: int = batch.ROWS) -> float:
+    return seconds(lambda: data.load(database, shop, pages, rows))
 
 
 def _rows(database: Database, tables: Sequence[Table], where: str = "1 = 1") -> Rows:

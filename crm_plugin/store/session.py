@@ -53,7 +53,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         # A checkpoint waits for the disk: once for as much as the cache holds (64 MB), not for every page of orders.
         "wal_autocheckpoint=16384",
         "temp_store=MEMORY",
-        "mmap_size=268435456",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

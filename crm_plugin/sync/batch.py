@@ -9,28 +9,30 @@ from time import monotonic
 from sqlalchemy import Connection
 
 from crm_plugin.errors import CrmError
-from crm_plugin.records import Page, Record, RecordProblem, Stream
+from crm_plugin.records import OrderRecord, Page, Record, RecordProblem, Stream
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.sync.upsert import write_page
 from crm_plugin.sync.written import Written
 
-PAGES = 10
+# Rows (a record and each of its lines) that are written at once: ten pages of a store's orders, or one page of orders of many lines.
+ROWS = 3_000
 # A slow store's pages are not kept waiting for company: a kill costs no more than this, and the progress shown is not far behind.
 SECONDS = 2.0
 
 
-def groups(pages: Iterable[Page], size: int = PAGES, seconds: float = SECONDS) -> Iterator[list[Page]]:
+def groups(pages: Iterable[Page], rows: int = ROWS, seconds: float = SECONDS) -> Iterator[list[Page]]:
     """Pages in groups as they come. What came before a storefront's error is handed on before the error is."""
     group: list[Page] = []
-    began = 0.0
+    weight, began = 0, 0.0
     try:
         for page in pages:
             began = began if group else monotonic()
             group.append(page)
-            if len(group) >= size or page.last or monotonic() - began >= seconds:
+            weight += sum(1 + len(record.lines) if isinstance(record, OrderRecord) else 1 for record in page.records)
+            if weight >= rows or page.last or monotonic() - began >= seconds:
                 yield group
-                group = []
+                group, weight = [], 0
     except CrmError:
         if group:
             yield group

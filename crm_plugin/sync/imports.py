@@ -19,8 +19,8 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.batch import groups, write_group
 from crm_plugin.sync.pull import Progress
 
-# A file's pages are at hand, so more of them are written at once than of a store's.
-PAGES = 50
+# A file's pages are at hand, so more is written at once than of a store's.
+ROWS = 15_000
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ def import_file(
     report = ImportReport()
     seen: set[str] = set()
 
-    for group in groups(file.file_pages(), PAGES):
+    for group in groups(file.file_pages(), ROWS):
         with db.write() as connection:
             written = write_group(connection, shop, group, now)
         report.new += written.new
