@@ -1,4 +1,4 @@
-"""Encryption of credentials at rest (Fernet): two live keys allow rotation."""
+"""Encryption of credentials at rest (Fernet), and the keys that sign links: two live keys allow rotation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SecretBox:
                 "The encryption key is not a Fernet key.",
                 hint="CRM_SECRET_KEY must be 32 bytes in url-safe base64; leave it unset to use the key file in the data directory.",
             ) from error
-        self._primary = keys[0] if isinstance(keys[0], bytes) else keys[0].encode()
+        self._keys = [key if isinstance(key, bytes) else key.encode() for key in keys]
 
     def seal(self, document: dict[str, Any]) -> bytes:
         """The document, encrypted."""
@@ -42,9 +42,9 @@ class SecretBox:
         return document
 
     @property
-    def signing_key(self) -> bytes:
-        """Key for signed links and tokens (itsdangerous); salted per purpose by the caller."""
-        return self._primary
+    def signing_keys(self) -> list[bytes]:
+        """Keys for signed links and tokens (itsdangerous): the last signs, all are believed; salted per purpose by the caller."""
+        return self._keys[::-1]
 
 
 def key_file_box(path: Path) -> SecretBox:

@@ -1,6 +1,7 @@
 """Signed tokens in links: they say who and what, cannot be made by others, and hold no address.
 
-A token for one purpose is worthless for another (each has its own salt).
+A token for one purpose is worthless for another (each has its own salt). One signed with an older key stays good as long as that key is
+kept.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ class Unsubscribe:
 def unsubscribe(box: SecretBox, about: Unsubscribe) -> str:
     """The token of an unsubscribe link; it never runs out."""
     payload = [about.shop_id, about.member_id, about.channel, about.topic, about.touchpoint_id]
-    token = URLSafeSerializer(box.signing_key, salt=_UNSUBSCRIBE).dumps(payload)
+    token = URLSafeSerializer(box.signing_keys, salt=_UNSUBSCRIBE).dumps(payload)
     return token if isinstance(token, str) else token.decode()
 
 
 def read_unsubscribe(box: SecretBox, token: str) -> Unsubscribe:
     """What the link speaks of. Raises: InvalidInput for a token that is not ours."""
     try:
-        shop_id, member_id, channel, topic, touchpoint_id = URLSafeSerializer(box.signing_key, salt=_UNSUBSCRIBE).loads(
-            token
-        )
+        shop_id, member_id, channel, topic, touchpoint_id = URLSafeSerializer(
+            box.signing_keys, salt=_UNSUBSCRIBE
+        ).loads(token)
         return Unsubscribe(int(shop_id), int(member_id), str(channel), str(topic), int(touchpoint_id))
     except (BadData, ValueError, TypeError) as error:
         raise InvalidInput(
@@ -51,14 +52,14 @@ def read_unsubscribe(box: SecretBox, token: str) -> Unsubscribe:
 
 def member(box: SecretBox, shop_id: int, member_id: int) -> str:
     """The token by which a storefront reads and marks one member's in-app messages; it runs out after 30 days."""
-    token = URLSafeTimedSerializer(box.signing_key, salt=_MEMBER).dumps([shop_id, member_id])
+    token = URLSafeTimedSerializer(box.signing_keys, salt=_MEMBER).dumps([shop_id, member_id])
     return token if isinstance(token, str) else token.decode()
 
 
 def read_member(box: SecretBox, token: str) -> tuple[int, int]:
     """Shop and member of a storefront's token. Raises: InvalidInput for one that is not ours or has run out."""
     try:
-        shop_id, member_id = URLSafeTimedSerializer(box.signing_key, salt=_MEMBER).loads(
+        shop_id, member_id = URLSafeTimedSerializer(box.signing_keys, salt=_MEMBER).loads(
             token, max_age=MEMBER_TOKEN_SECONDS
         )
         return int(shop_id), int(member_id)

@@ -30,7 +30,7 @@ def sign_in_path(runtime: Runtime) -> str:
 
 
 def _serializer(runtime: Runtime) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(runtime.box.signing_key, salt=_SALT)
+    return URLSafeTimedSerializer(runtime.box.signing_keys, salt=_SALT)
 
 
 def _use(runtime: Runtime, token: str) -> bool:
@@ -102,8 +102,10 @@ def require_sign_in() -> tuple[str, int] | None:
 def install(app: Flask, runtime: Runtime) -> None:
     """Sign sessions with a key of this installation; the cookie is out of reach of scripts and of other sites."""
     secure = runtime.config.public_url.startswith("https://")
+    *older, newest = runtime.box.signing_keys
     app.config.update(
-        SECRET_KEY=runtime.box.signing_key,
+        SECRET_KEY=newest,
+        SECRET_KEY_FALLBACKS=older,
         SESSION_COOKIE_NAME="crm_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

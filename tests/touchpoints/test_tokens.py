@@ -31,6 +31,19 @@ def test_unsubscribe_token_is_ours_alone() -> None:
         tokens.read_member(BOX, token)
 
 
+def test_tokens_outlive_a_new_key() -> None:
+    old, new = "A" * 43 + "=", "C" * 43 + "="
+    about = tokens.Unsubscribe(1, 2, "email", "marketing", 3)
+    mailed, inbox = tokens.unsubscribe(SecretBox(old), about), tokens.member(SecretBox(old), 1, 2)
+    rotated = SecretBox(new, old)
+    assert tokens.read_unsubscribe(rotated, mailed) == about
+    assert tokens.read_member(rotated, inbox) == (1, 2)
+    # What is made from now on is signed with the new key, so that the old one can go some day.
+    assert tokens.read_unsubscribe(SecretBox(new), tokens.unsubscribe(rotated, about)) == about
+    with pytest.raises(InvalidInput):
+        tokens.read_unsubscribe(SecretBox(new), mailed)
+
+
 def test_unsubscribing_twice_is_one_statement(db: Database) -> None:
     with db.write() as connection:
         shop = make_shop(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def test_link_of_another_installation_is_worthless(stranger: FlaskClient, runtim
     other = Runtime(runtime.config, runtime.db, SecretBox(Fernet.generate_key()), runtime.clock)
     assert stranger.get(auth.sign_in_path(other)).status_code == 403
     assert stranger.get("/enter/nonsense").status_code == 403
+
+
+def test_sign_in_outlives_a_new_key(runtime: Runtime, queue: Any, shop: Shop) -> None:
+    from crm_plugin.app import create_app
+
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    before = replace(runtime, box=SecretBox(old))
+    browser = create_app(before, queue).test_client()
+    assert browser.get(auth.sign_in_path(before)).status_code == 303
+    browser.application = create_app(replace(runtime, box=SecretBox(new, old)), queue)
+    assert browser.get("/s/shop-1/today").status_code == 200
+    # Each page signs the session anew, so that the old key can go.
+    browser.application = create_app(replace(runtime, box=SecretBox(new)), queue)
+    assert browser.get("/s/shop-1/today").status_code == 200
 
 
 def test_used_link_stays_used_after_restart(app: Flask, runtime: Runtime, queue: Any) -> None:
