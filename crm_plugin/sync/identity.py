@@ -191,9 +191,11 @@ class MemberBook(MemberRows):
     def _describe(self, member: Member, told: MemberRecord, mark: str, at: datetime | None = None) -> None:
         """All that a record tells of its own person. Names, language, country and birthday stay when it tells none."""
         values = member.values
-        email = email_key(told.email)
         country = told.country or values["country"]
-        phone = phone_key(told.phone, country)
+        email, phone = email_key(told.email), phone_key(told.phone, country)
+        if not mark:
+            # What an order leaves open is not taken back: only an account tells that an address is gone.
+            email, phone = email or values["email"], phone or values["phone"]
         if values["email"] and values["email"] != email:
             self._claim("email", values["email"], member, OTHER, weaken=True)
         changes: dict[str, Any] = {

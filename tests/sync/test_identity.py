@@ -57,6 +57,17 @@ def test_two_guest_orders_are_one_member(db: Database, shop: Shop) -> None:
     assert _count(db) == 1
 
 
+def test_order_without_an_email_leaves_the_guests_own(db: Database, shop: Shop) -> None:
+    first = order("o1", contact=_guest(email="g@x.test", phone="030 23125001", country="DE"), updated_at=NOON)
+    write(db, shop, [first])
+    later = NOON + timedelta(days=1)
+    write(db, shop, [order("o2", contact=_guest(phone="+49 30 23125001", first_name="Eva"), updated_at=later)])
+    assert _owners(db) == {"o1": "g@x.test", "o2": "g@x.test"}
+    with db.read() as connection:
+        row = connection.execute(select(members)).one()
+    assert (row.email, row.phone, row.first_name, row.country) == ("g@x.test", "+493023125001", "Eva", "DE")
+
+
 def test_guest_goes_to_one_of_two_accounts_alone(db: Database, shop: Shop) -> None:
     write(db, shop, [member("1")])
     write(db, shop, [order("o1", contact=_guest(email="g@x.test"))])
