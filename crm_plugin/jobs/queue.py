@@ -110,11 +110,14 @@ class Queue:
 
     def _work(self) -> None:
         while (call := self._next()) is not None:
+            again = False
             try:
-                self._run(call)
+                again = self._run(call)
             finally:
                 with self._changed:
                     self._known.pop((call.shop_id, call.job.name), None)
+                    if again:
+                        self.enqueue(call.job.name, call.shop_id, **call.arguments)
                     self._changed.notify_all()
 
     def _next(self) -> _Call | None:
@@ -138,7 +141,8 @@ class Queue:
         waiting = (call for calls in self._waiting.values() for call in calls)
         return next((call for call in waiting if may_be_long or not call.job.is_long), None)
 
-    def _run(self, call: _Call) -> None:
+    def _run(self, call: _Call) -> bool:
+        """Run it and keep how it went; answers whether it asks for another turn."""
         clock, error, result = self._runtime.clock, "", {}
         began = clock.now()
 
@@ -154,7 +158,7 @@ class Queue:
             error = "; ".join(f"{step}: {told}" for step, told in result.get("errors", {}).items())
         except Stopped:
             # No end that anybody has to know of: it goes on with the next process.
-            return
+            return False
         except CrmError as failure:
             # A person has to know; the log of a store that is away for an hour need not hold a trace a minute.
             error = str(failure)
@@ -163,6 +167,7 @@ class Queue:
             error = f"{type(failure).__name__}: {failure}"[:500]
             _log.exception("%s of shop %s", call.job.name, call.shop_id)
         self._keep(call, Run(call.job.name, began, clock.now(), runs.plain(result), error))
+        return bool(result.get("again"))
 
     def _keep(self, call: _Call, run: Run) -> None:
         try:

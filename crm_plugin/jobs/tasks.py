@@ -18,6 +18,7 @@ from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs import runs
 from crm_plugin.jobs.runs import Run
+from crm_plugin.jobs.turns import FEWEST, Turn, TurnOver
 from crm_plugin.rules import tiers
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, shop_by_id
@@ -41,7 +42,10 @@ TIERS = "tiers"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job by name. `every_seconds` is how often the clock asks for it; 0 means only when somebody does."""
+    """A job by name. `every_seconds` is how often the clock asks for it; 0 means only when somebody does.
+
+    A result whose `again` is true asks for the same job once more, when the other shops have had their turn.
+    """
 
     name: str
     help: str
@@ -176,8 +180,15 @@ def tick(
     with _step(shop, "plan", errors):
         report.plan.update(plan_shop(db, shop, at).as_dict())
     with _step(shop, "dispatch", errors):
+        report.dispatch.update(_dispatch(runtime, shop, at, live=live, progress=progress))
+    return report
+
+
+def _dispatch(runtime: Runtime, shop: Shop, at: datetime, *, live: bool, progress: Progress | None) -> dict[str, Any]:
+    """What became of what was due; when the turn ended before that, only how many messages were settled in it."""
+    try:
         sent = dispatch_shop(
-            db,
+            runtime.db,
             runtime.box,
             shop,
             at,
@@ -185,8 +196,9 @@ def tick(
             clock=runtime.clock.now if live else None,
             progress=None if progress is None else lambda done: progress(pull.Progress("messages", done, None)),
         )
-        report.dispatch.update(sent.as_dict())
-    return report
+    except TurnOver as over:
+        return {"settled": over.done, "turn_over": True}
+    return sent.as_dict()
 
 
 @contextmanager
@@ -204,11 +216,15 @@ def _step(shop: Shop, name: str, errors: dict[str, str]) -> Iterator[None]:
 
 
 def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | None:
-    """Bring everybody to the level earned, once for each day in the shop's zone; None when that was done."""
+    """Bring everybody to the level earned, once for each day in the shop's zone; None when that was done.
+
+    A round for a day that is still to come says nothing of the days before it.
+    """
     day = local_day(at, shop.timezone)
+    today = local_day(runtime.clock.now(), shop.timezone)
     with runtime.db.read() as connection:
         before = runs.last(connection, shop.shop_id, TIERS)
-    if before is not None and before.through >= day.isoformat():
+    if before is not None and day.isoformat() <= before.through <= max(day, today).isoformat():
         return None
     report = tiers.apply(runtime.db, shop, as_of=day, now=at).as_dict()
     with runtime.db.write() as connection:
@@ -217,7 +233,9 @@ def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | 
 
 
 def _tick(runtime: Runtime, shop: Shop, *, now: datetime, progress: Progress | None = None) -> dict[str, Any]:
-    return tick(runtime, shop, now, live=True, progress=progress).as_dict()
+    report = tick(runtime, shop, now, live=True, progress=Turn(runtime.clock, progress))
+    again = "turn_over" in report.dispatch and report.dispatch["settled"] >= FEWEST
+    return {**report.as_dict(), "again": again}
 
 
 def _sync(

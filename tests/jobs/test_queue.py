@@ -40,7 +40,10 @@ class _Gate:
         self.began = threading.Semaphore(0)
         self.ran: list[int] = []
 
-    def run(self, _runtime: Runtime, shop: Any, *, now: Any, progress: Any, fail: str = "") -> dict[str, Any]:
+    def run(
+        self, _runtime: Runtime, shop: Any, *, now: Any, progress: Any, fail: str = "", again: bool = False
+    ) -> dict[str, Any]:
+        first = shop.shop_id not in self.ran
         self.ran.append(shop.shop_id)
         progress(Progress("orders", 3, 9))
         self.began.release()
@@ -49,7 +52,7 @@ class _Gate:
             raise ActionRequired("The key was revoked.", hint="Make a new one.")
         if fail:
             raise RuntimeError(fail)
-        return {"rows": 1, "at": now}
+        return {"rows": 1, "at": now} | ({"again": first} if again else {})
 
 
 @pytest.fixture
@@ -86,6 +89,16 @@ def test_shops_take_turns(queue: Queue, gate: _Gate) -> None:
     gate.open.set()
     assert queue.wait()
     assert gate.ran == [1, 1, 2, 3, 1, 2]
+
+
+def test_job_that_asks_again_lets_others_go_first(queue: Queue, gate: _Gate) -> None:
+    queue.enqueue("tick", 1, again=True)
+    gate.began.acquire()
+    for shop_id in (2, 3):
+        queue.enqueue("tick", shop_id)
+    gate.open.set()
+    assert queue.wait()
+    assert gate.ran == [1, 2, 3, 1]
 
 
 def test_progress_is_told_while_it_runs(queue: Queue, gate: _Gate) -> None:

@@ -86,6 +86,12 @@ def test_tiers_are_assigned_once_a_day_of_the_shop(runtime: Runtime, shop: Shop)
     assert last.through == "2026-06-03"
 
 
+def test_tiers_of_a_day_to_come_keep_no_day_from_its_own(runtime: Runtime, shop: Shop) -> None:
+    later = START + timedelta(days=400)
+    for at, ran in ((later, True), (later, False), (START, True), (START, False), (START - timedelta(days=2), False)):
+        assert (tasks.daily_tiers(runtime, shop, at) is not None) is ran
+
+
 def test_tiers_go_on_after_the_mark_is_forgotten(runtime: Runtime, shop: Shop) -> None:
     tasks.daily_tiers(runtime, shop, DUE)
     with runtime.db.write() as connection:
@@ -140,6 +146,28 @@ def test_live_round_follows_the_clock(runtime: Runtime, shop: Shop, sink: mail_s
 
     report = tasks.tick(evening, shop, DUE, live=True, progress=night)
     assert (report.dispatch["states"], told) == ({"accepted": 1, "planned": 1}, [("messages", 0), ("messages", 1)])
+
+
+@pytest.mark.parametrize(("seconds", "sent", "again"), [(7, 3, True), (10, 2, False), (0, 4, False)])
+def test_long_round_gives_its_worker_back(
+    runtime: Runtime, shop: Shop, sink: mail_sink.MailSink, seconds: int, sent: int, again: bool
+) -> None:
+    yes = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=START),)
+    more = [member(str(n), email=f"m{n}@x.test", birth_month=6, birth_day=2, consents=yes) for n in (2, 3)]
+    write(runtime.db, shop, more, START)
+    clock = FixedClock(DUE)
+    run = tasks.job_named("tick").run
+    first = run(
+        replace(runtime, clock=clock),
+        shop,
+        now=DUE,
+        progress=lambda told: clock.move(seconds=seconds if told.done else 0),
+    )
+    assert (first["plan"]["planned"], len(sink.messages), first["again"], first["errors"]) == (4, sent, again, {})
+    # Those of the next turn wait as before, and nobody is written to twice.
+    second = run(replace(runtime, clock=clock), shop, now=clock.now(), progress=lambda _told: None)
+    assert (second["dispatch"]["states"], second["again"]) == ({"accepted": 4 - sent} if sent < 4 else {}, False)
+    assert len({message.recipients for message in sink.messages}) == len(sink.messages) == 4
 
 
 def test_round_that_is_stopped_is_no_error(runtime: Runtime, shop: Shop, sink: mail_sink.MailSink) -> None:
