@@ -32,6 +32,8 @@ def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
         with runtime.db.read() as connection:
             chosen = [shop_named(connection, name)] if name else all_shops(connection)
         instants = {one.name: instant_of(one, runtime, at) for one in chosen}
+        if any(instant > runtime.clock.now() for instant in instants.values()):
+            stderr.print(_AHEAD, markup=False, highlight=False, soft_wrap=True)
         told = {one.name: _round(runtime, one, instants[one.name], at is None, pull, note) for one in chosen}
     if as_json:
         answer(told[name] if name else told, True)
@@ -43,6 +45,12 @@ def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
             stderr.print(f"{shop_name}, {step}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
     if any(one["errors"] for one in told.values()):
         raise SystemExit(1)
+
+
+_AHEAD = (
+    "This instant is still to come, and a rehearsal of it is the real thing: messages leave now, and what counts as sent or missed by then "
+    "is not sent again when the day comes."
+)
 
 
 def _round(runtime: Runtime, shop: Shop, at: datetime, live: bool, pull: bool, note: tasks.Progress) -> dict[str, Any]:

@@ -92,29 +92,33 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
 
 
 def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, int]:
-    since = journey.planned_through or journey.enabled_at or now
-    if now <= since:
+    begun, mark = journey.enabled_at or now, journey.planned_through
+    if now <= begun or mark == now:
         return {}
+    # Nothing from before the journey was switched on, and nothing whose window is over.
+    oldest = max(begun, now - timedelta(days=journey.validity_days))
+    # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.
+    since = oldest if mark is not None and mark > now else mark or begun
     counts: dict[str, int] = {}
     channels = _channels(connection, shop, journey)
     due = _slots(shop, journey, since, now)
     _insert(connection, shop, journey, due, channels, now, counts, late_after=None)
-    # Nothing from before the journey was switched on, and nothing whose window is over.
-    oldest = max(journey.enabled_at or since, now - timedelta(days=journey.validity_days))
     if oldest < since:
-        changed_after = max(since - LATE_OVERLAP, journey.enabled_at or since)
+        changed_after = max(since - LATE_OVERLAP, begun)
         late = _slots(shop, journey, oldest, since)
         _insert(connection, shop, journey, late, channels, now, counts, late_after=changed_after)
-    connection.execute(
-        update(journeys)
-        .where(
-            journeys.c.shop_id == shop.shop_id,
-            journeys.c.journey_key == journey.key,
-            journeys.c.planned_through.is_(None) | (journeys.c.planned_through < now),
-        )
-        .values(planned_through=now)
-    )
+    _move_mark(connection, shop, journey, now)
     return counts
+
+
+def _move_mark(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
+    """Up to `now` all is planned, unless another round came further; a journey edited meanwhile keeps the mark that the edit gave it."""
+    j = journeys.c
+    mine = (j.shop_id == shop.shop_id) & (j.journey_key == journey.key) & (j.version == journey.version)
+    moved = j.planned_through.is_(None) | (j.planned_through < now)
+    if journey.planned_through is not None and journey.planned_through > now:
+        moved |= j.planned_through == journey.planned_through
+    connection.execute(update(journeys).where(mine, moved).values(planned_through=now))
 
 
 def forecast(connection: Connection, shop: Shop, since: datetime, until: datetime) -> list[Forecast]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,12 @@ def test_lost_key_pauses_the_sender_and_planning_goes_on(
 def test_round_is_told_in_words(shop: Run, say: Callable[..., Spoken]) -> None:
     assert say("tick", "shop", "--at", AT).out == "shop: 2 planned; 2 accepted\n"
     assert say("tick", "shop", "--at", AT).out == "shop: nothing to plan; nothing to send\n"
+
+
+def test_round_ahead_of_time_is_warned_of(shop: Run, say: Callable[..., Spoken]) -> None:
+    ahead = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    assert "still to come" in say("tick", "shop", "--at", ahead).err
+    assert say("tick", "shop", "--at", AT).err == ""
 
 
 def test_outbox_is_listed_filtered_and_counted(shop: Run, say: Callable[..., Spoken]) -> None:

@@ -174,3 +174,17 @@ def test_night_is_left_out(db: Database, shop: Shop) -> None:
         row = connection.execute(select(touchpoints.c.due_at, touchpoints.c.next_try_at)).one()
     assert row.due_at == datetime(2026, 2, 28, 21, 30, tzinfo=UTC)
     assert row.next_try_at == datetime(2026, 3, 1, 7, 0, tzinfo=UTC)
+
+
+def test_round_ahead_of_time_keeps_nothing_from_its_day(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1, birth_month=2, birth_day=28)], START)
+    _journey(db, shop)
+    plan_shop(db, shop, START + timedelta(days=370))
+    write(db, shop, [_person(2, birth_month=3, birth_day=2), _person(3, birth_month=3, birth_day=9)], START)
+    now = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+    plan_shop(db, shop, now)
+    assert _planned(db)["m2@x.test"] == ("planned", "", "2026", "03-02 09:00")
+    with db.read() as connection:
+        assert connection.execute(select(journeys.c.planned_through)).scalar_one() == now
+    plan_shop(db, shop, now + timedelta(days=7))
+    assert _planned(db)["m3@x.test"] == ("planned", "", "2026", "03-09 09:00")
