@@ -27,6 +27,11 @@ FIREWALL = (
     "A security plugin or the host's firewall answers in the store's place. "
     "Allow requests to /wp-json/wc/ there, or ask the host to."
 )
+LATER = "Try again in a few minutes; a sync goes on where it stopped."
+NO_TLS = (
+    "Ask the host for a certificate, or enter the address with http:// instead: the keys are then never sent, but members and "
+    "orders travel in clear."
+)
 NEW_KEYS = "In WooCommerce open Settings > Advanced > REST API, create a key for an administrator and enter both parts here again."
 
 
@@ -82,9 +87,16 @@ def for_answer(answer: Answer, operation: str, store: str) -> AdapterError:
     code, message = answer.told()
     if 300 <= answer.status < 400:
         return _redirected(answer, store, context)
+    if answer.status == 429:
+        return TransientError("The store asks for fewer requests at a time (HTTP 429).", hint=LATER, **context)
     if answer.status in TRANSIENT:
-        return TransientError(
-            f"The store is busy or down (HTTP {answer.status}).", hint="It is tried again later.", **context
+        return TransientError(f"The store is busy or down (HTTP {answer.status}).", hint=LATER, **context)
+    if b"to HTTPS port" in answer.body:
+        return ActionRequired(
+            f"{urlsplit(store).netloc} answers only to https.",
+            hint=f"Enter https://{urlsplit(store).netloc} as the store's address.",
+            code="redirected",
+            **context,
         )
     if answer.status == 403 and code:
         return ActionRequired(
@@ -168,15 +180,13 @@ def for_exception(error: Exception, operation: str, store: str) -> AdapterError:
     context: dict[str, Any] = {"adapter": ADAPTER, "operation": operation}
     host = urlsplit(store).netloc
     if isinstance(error, requests.exceptions.SSLError):
-        return ActionRequired(
-            f"The certificate of {host} is not valid.", hint="Ask the host to renew it, then try again.", **context
-        )
+        return _for_certificate(str(error), host, context)
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
         return ActionRequired(
             f"{store} is not an address.", hint="Enter it as in the browser: https://shop.example", **context
         )
     if timed_out(error):
-        return TransientError(f"{host} took too long to answer.", hint="It is tried again later.", **context)
+        return TransientError(f"{host} took too long to answer.", hint=LATER, **context)
     if "NameResolution" in repr(error) or "getaddrinfo" in repr(error):
         return TransientError(
             f"The name {host} is not found.",
@@ -185,10 +195,34 @@ def for_exception(error: Exception, operation: str, store: str) -> AdapterError:
         )
     return TransientError(
         f"{host} cannot be reached, or broke off in the middle.",
-        hint="It is tried again later. Check the store's address if this stays.",
+        hint=f"{LATER} Check the store's address if this stays.",
         excerpt=excerpt(str(error)),
         **context,
     )
+
+
+def _for_certificate(said: str, host: str, context: dict[str, Any]) -> ActionRequired:
+    said = said.lower()
+    if not any(word in said for word in ("certificate", "hostname")):
+        # No certificate was shown at all: what answers there speaks plain http, or a protocol given up long ago.
+        return ActionRequired(f"{host} does not answer to https.", hint=NO_TLS, code="no_https", **context)
+    why = next((words for sign, words in _CERTIFICATE if sign in said), "is not valid")
+    return ActionRequired(
+        f"The certificate of {host} {why}.",
+        hint="Check the store's address, or ask the host to put this right. Keys are not sent before.",
+        code="certificate",
+        **context,
+    )
+
+
+_CERTIFICATE = (
+    ("expired", "has expired"),
+    ("hostname mismatch", "is for another name"),
+    ("doesn't match", "is for another name"),
+    ("self-signed", "is self-signed, so nobody vouches for it"),
+    ("self signed", "is self-signed, so nobody vouches for it"),
+    ("unable to get local issuer", "is not signed by anybody this computer knows, or its chain is not complete"),
+)
 
 
 def timed_out(error: Exception) -> bool:
