@@ -9,6 +9,7 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 _WAITING = text("state IN ('planned', 'retry_wait')")
 _IN_FLIGHT = text("state = 'in_flight'")
 _HAS_REASON = text("reason <> ''")
+_OF_AN_ORDER = text("subject_order_id IS NOT NULL")
 _OF_NONE_YET = text("touchpoint_id IS NULL")
 
 # One row: one planned contact of one member in one journey step on one occasion (ISO date of the birthday, order id, "lapse:<order id>").
@@ -57,6 +58,13 @@ touchpoints = Table(
         "touchpoint_id",
         sqlite_where=_HAS_REASON,
         postgresql_where=_HAS_REASON,
+    ),
+    Index(
+        "ix_touchpoints_order",
+        "shop_id",
+        "subject_order_id",
+        sqlite_where=_OF_AN_ORDER,
+        postgresql_where=_OF_AN_ORDER,
     ),
     Index("ix_touchpoints_provider", "shop_id", "adapter", "provider_message_id"),
 )

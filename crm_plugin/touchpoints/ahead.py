@@ -20,7 +20,7 @@ from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.compose import compose
-from crm_plugin.touchpoints.gate import Verdict, address_of, judge
+from crm_plugin.touchpoints.gate import Verdict, address_of, judge, said_before
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.render import Rendered
@@ -98,7 +98,7 @@ def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, 
     ]
     known = batches.load(connection, shop, reachable, now)
     there = senders.available(connection, shop)
-    found = [_judged(one, known, policy, there) for one in fresh if _in_audience(one, known)]
+    found = [_judged(one, known, policy, there) for one in fresh if _is_planned(one, known)]
     return sorted(found, key=lambda one: (one.at, one.journey_key))
 
 
@@ -187,9 +187,12 @@ def _planned(connection: Connection, shop: Shop, journey: Journey, member_id: in
     return set(connection.execute(query).scalars())
 
 
-def _in_audience(one: _Occasion, known: Batch) -> bool:
+def _is_planned(one: _Occasion, known: Batch) -> bool:
+    """Whether the planner makes a touchpoint of it: for the audience, and for what has not been said."""
     wanted = known.in_audience.get(one.journey_key)
-    return wanted is None or one.member_id in wanted
+    if wanted is not None and one.member_id not in wanted:
+        return False
+    return not said_before(one, known.journeys[one.journey_key], known)  # type: ignore[arg-type]
 
 
 def _judged(one: _Occasion, known: Batch, policy: Policy, there: Mapping[str, str]) -> Expected:

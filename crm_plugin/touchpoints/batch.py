@@ -25,6 +25,7 @@ from crm_plugin.store import (
     tier_levels,
 )
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import once
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.texts import text_of
@@ -63,6 +64,9 @@ class Batch:
     journeys: dict[str, Journey] = field(default_factory=dict)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
     in_audience: dict[str, set[int]] = field(default_factory=dict)
+    # What has left already: (journey, member) → the lapses, (journey, order) → to whom.
+    lapses: dict[tuple[str, int], dict[str, datetime]] = field(default_factory=dict)
+    told: dict[tuple[str, int], set[int]] = field(default_factory=dict)
 
 
 def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datetime) -> Batch:
@@ -84,6 +88,7 @@ def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datet
         batch.suppressed[row.channel, row.address] = row.reason
     _load_tiers(connection, shop_id, ids, batch)
     _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
+    batch.lapses = once.lapses(connection, shop_id, ids)
     batch.journeys = {journey.key: journey for journey in all_journeys(connection, shop_id)}
     wanted = {batch.journeys[row.journey_key].template_key for row in rows if row.journey_key in batch.journeys}
     for row in connection.execute(
@@ -128,3 +133,4 @@ def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int],
     query = select(order_lines).where(order_lines.c.shop_id == shop_id, order_lines.c.order_id.in_(wanted))
     for row in connection.execute(query.order_by(order_lines.c.order_id, order_lines.c.line_no)):
         batch.lines[row.order_id].append(row)
+    batch.told = once.orders(connection, shop_id, wanted)

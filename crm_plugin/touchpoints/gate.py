@@ -54,7 +54,7 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     blocked = batch.suppressed.get((CONSENT_CHANNEL[row.channel], row.address))
     if blocked:
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
-    if not still_relevant(row, journey, batch):
+    if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
     if row.channel != "inapp":
         allowed = policy.quiet.after(now, member.zone)
@@ -97,4 +97,14 @@ def still_relevant(row: Row[Any], journey: Journey, batch: Batch) -> bool:
         facts = batch.facts.get(row.member_id)
         return facts is not None and facts.last_order_on == row.occasion_on
     order = batch.orders.get(row.subject_order_id)
-    return order is not None and bool(order.counts) and order.status not in _UNPAID
+    return order is not None and bool(order.counts) and order.member_id == row.member_id and order.status not in _UNPAID
+
+
+def said_before(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    """Whether the journey has said it already: of this pause for another order, or of this order to somebody else."""
+    if journey.trigger.type == LAPSE:
+        facts = batch.facts.get(row.member_id)
+        sent = batch.lapses.get((journey.key, row.member_id), {})
+        since = facts.last_order_at if facts is not None else None
+        return since is not None and any(at > since for which, at in sent.items() if which != row.occasion)
+    return bool(batch.told.get((journey.key, row.subject_order_id or 0), set()) - {row.member_id})

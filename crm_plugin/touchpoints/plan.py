@@ -2,7 +2,8 @@
 
 Two ways lead to a touchpoint. What falls due between the journey's watermark and now is found by the index of its trigger. What arrives
 late (a birthday typed in today, an order synced hours after it was placed) is found by when its row changed, and planned while its window
-is open. Both end in the unique key (journey, member, step, occasion), so planning again, twice at once, or after an outage doubles nothing.
+is open. Both end in the unique key (journey, member, step, occasion), so planning again, twice at once, or after an outage doubles nothing. What one
+person was told for another occasion, or another person for this order, `once.py` keeps from being told again.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import once, senders
 from crm_plugin.touchpoints.journeys import MARKETING, Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason, State
@@ -391,6 +392,8 @@ def _found(
         .where(text(f"m.shop_id = :shop_id AND m.state = 'active' AND {match}").bindparams(shop_id=shop.shop_id))
         .add_cte(calendar)
     )
+    if kind in once.SAID:
+        query = query.where(text(f"NOT {once.SAID[kind]}").bindparams(journey_key=journey.key))
     if late_after is not None:
         span = text(f"{changed} > :late_after AND {changed} <= :late_until")
         query = query.where(span.bindparams(late_after=to_micros(late_after), late_until=to_micros(now)))
