@@ -9,7 +9,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Connection
 
-from crm_plugin.jobs import runs
+from crm_plugin.jobs import runs, uploads
 from crm_plugin.jobs.queue import Enqueues
 from crm_plugin.jobs.tasks import JOBS, Job
 from crm_plugin.runtime import Runtime
@@ -33,7 +33,8 @@ class Clock:
         )
 
     def start(self) -> None:
-        """Begin to tick in a thread of its own."""
+        """Begin to tick in a thread of its own. What was uploaded before the last end comes first."""
+        uploads.resume(self._runtime, self._queue.enqueue)
         for job in JOBS:
             if job.every_seconds:
                 self._scheduler.add_job(

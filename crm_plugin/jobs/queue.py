@@ -1,6 +1,7 @@
 """The queue of one process: jobs wait in memory, run in threads, one of a kind for each shop, and shops take turns.
 
-Losing the queue loses nothing: what a job has not done is still due in the rows, and the clock asks again.
+Losing the queue loses nothing that is due: it stands in the rows, and the clock asks again. An uploaded file is found again by the note
+beside it (`uploads.py`). Only what a person asked for and had not begun, to read a store anew or problems again, has to be asked for again.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, InvalidInput
-from crm_plugin.jobs import runs
+from crm_plugin.jobs import runs, uploads
 from crm_plugin.jobs.runs import Run
 from crm_plugin.jobs.turns import FEWEST, Turn, TurnOver
 from crm_plugin.rules import tiers
@@ -133,7 +133,7 @@ def import_file(
     try:
         return imports.import_file(runtime.db, shop, file, mapping, now=now, progress=progress).as_dict()
     finally:
-        file.unlink(missing_ok=True)
+        uploads.remove(file)
 
 
 def retry_problems(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.formparser import FormDataParser
 
 from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.jobs import uploads
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
@@ -27,8 +26,6 @@ from crm_plugin.web.reading import IMPORT
 from crm_plugin.web.site import site
 
 KINDS = ("order_lines", "orders", "members")
-# What stays of an import that was killed is cleared away when the next file comes.
-_FORGET_SECONDS = 48 * 3600
 # The file of a large shop; what is larger is loaded from the command line.
 LARGEST_FILE = 512 * 2**20
 _LONGEST_MAPPING = 256 * 1024
@@ -107,9 +104,8 @@ def form(kind: str) -> Form:
 
 def receive(shop: Shop) -> Form:
     """Take the posted file in and queue it; what is wrong stands at the form's fields, and nothing is kept then."""
-    folder = site().runtime.config.data_dir / "uploads"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _forget_old(folder)
+    folder = uploads.folder_of(site().runtime)
+    uploads.forget_old(folder)
     written: list[IO[bytes]] = []
     told = Form({"file": "", "mapping_file": "", "mapping": ""})
     queued: Path | None = None
@@ -123,7 +119,7 @@ def receive(shop: Shop) -> Form:
         for file in written:
             file.close()
             if Path(file.name) != queued:
-                Path(file.name).unlink(missing_ok=True)
+                uploads.remove(Path(file.name))
     return told
 
 
@@ -154,16 +150,18 @@ def _queue(shop: Shop, told: Form, files: Any) -> Path:
     file.stream.flush()
     path = Path(str(file.stream.name))
     imports.check_columns(shop, path, mapping)
+    uploads.accept(path, uploads.Upload(shop.shop_id, told.text("mapping"), file.filename))
     runtime = site().runtime
-    if not site().queue.enqueue(IMPORT, shop.shop_id, path=str(path), mapping=mapping):
-        raise InvalidInput(
-            _("Another file is being loaded."),
-            field="file",
-            hint=_("Wait until it is done, then choose this one again."),
-        )
     with runtime.db.write() as connection:
         detail = {"file": file.filename, "kind": str(mapping.get("kind", ""))}
         audit.note(connection, shop.shop_id, g.actor, "file.import", detail, runtime.clock.now())
+        if not site().queue.enqueue(IMPORT, shop.shop_id, path=str(path), mapping=mapping):
+            # The audit must not tell of a file that was not taken, so this is within its transaction.
+            raise InvalidInput(
+                _("Another file is being loaded."),
+                field="file",
+                hint=_("Wait until it is done, then choose this one again."),
+            )
     return path
 
 
@@ -176,7 +174,7 @@ def _streamed(folder: Path, written: list[IO[bytes]]) -> tuple[Any, Any]:
         filename: str | None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        written.append((folder / f"{secrets.token_hex(8)}.part").open("w+b"))
+        written.append(uploads.new_path(folder).open("w+b"))
         return written[-1]
 
     request.max_content_length = LARGEST_FILE
@@ -188,10 +186,3 @@ def _streamed(folder: Path, written: list[IO[bytes]]) -> tuple[Any, Any]:
         request.stream, request.mimetype, request.content_length, request.mimetype_params
     )
     return fields, files
-
-
-def _forget_old(folder: Path) -> None:
-    oldest = time.time() - _FORGET_SECONDS
-    for path in folder.iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)

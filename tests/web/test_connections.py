@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from werkzeug.test import encode_multipart
 from crm_plugin.demo import server
 from crm_plugin.demo import shop as demo
 from crm_plugin.demo.server import ServedShop
+from crm_plugin.jobs import queue as queues
+from crm_plugin.jobs import uploads
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.records import RecordProblem, Stream
 from crm_plugin.runtime import Runtime
@@ -222,6 +226,30 @@ def test_file_is_loaded_and_removed(
             700,
         ]
     assert _acts(runtime, shop.shop_id) == [("page:owner", "file.import")]
+
+
+def test_accepted_file_outlives_the_process(post: Post, runtime: Runtime, queue: Queue, shop: Shop) -> None:
+    gate = threading.Event()
+    busy = replace(queues._JOBS["sync"], run=lambda *_, **__: {"rows": int(gate.wait(10))})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(queues._JOBS, "sync", busy)
+        queue.enqueue("sync", shop.shop_id)
+        assert _upload(post, FILE.encode()).status_code == 303
+        assert sorted(path.suffix for path in _left(runtime)) == [".json", ".part"]
+        # A second one is refused and leaves nothing, also not in the audit.
+        assert "Another file is being loaded." in _error(_upload(post, FILE.encode()).text, "file")
+        assert sorted(path.suffix for path in _left(runtime)) == [".json", ".part"]
+        queue.close(wait=False)
+        gate.set()
+        queue.close()
+    assert _acts(runtime, shop.shop_id) == [("page:owner", "file.import")]
+    following = Queue(runtime, workers=1)
+    assert uploads.resume(runtime, following.enqueue) == 1
+    assert following.wait(60)
+    following.close()
+    with runtime.db.read() as connection:
+        assert len(connection.execute(select(orders.c.order_id)).all()) == 2
+    assert _left(runtime) == []
 
 
 def test_mapping_file_goes_before_the_box(post: Post, runtime: Runtime, queue: Queue, shop: Shop) -> None:
