@@ -12,6 +12,9 @@ _EXPONENTS = {
     **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
 }  # fmt: skip
 
+# No order is larger; thousands of this still add up to what a column of the database holds.
+LARGEST_MINOR = 10**15
+
 
 def exponent(currency: str) -> int:
     """Digits after the point in this ISO 4217 currency: 2 for EUR, 0 for JPY, 3 for KWD."""
@@ -19,14 +22,20 @@ def exponent(currency: str) -> int:
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
-    """The amount in minor units, rounded half up (away from zero at the tie)."""
-    return int(amount.scaleb(exponent(currency)).quantize(Decimal(1), ROUND_HALF_UP))
+    """The amount in minor units, rounded half up (away from zero at the tie). Raises: ValueError past `LARGEST_MINOR`."""
+    try:
+        minor = int(amount.scaleb(exponent(currency)).quantize(Decimal(1), ROUND_HALF_UP))
+    except ArithmeticError as error:
+        raise ValueError(f"too large an amount: {amount}") from error
+    if not -LARGEST_MINOR <= minor <= LARGEST_MINOR:
+        raise ValueError(f"too large an amount: {amount}")
+    return minor
 
 
 def parse_minor(text: str | int, currency: str) -> int:
     """Read a plain decimal such as "298.55" or "-53.81" into minor units.
 
-    Raises: ValueError when the text is not a finite number.
+    Raises: ValueError when the text is not a finite number, or one too large to be kept.
     """
     try:
         value = Decimal(str(text).strip())

@@ -6,6 +6,7 @@ our own ids. None means "the platform does not tell", an empty value means "told
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -196,7 +197,8 @@ class Page:
     """One page of a stream.
 
     `next_cursor` is saved in the transaction that writes the page; handing it back continues after it, also in another
-    process. `total` is the platform's own count, for progress. `last` means the stream is in step for now.
+    process. `total` is the platform's own count, for progress. `last` means the stream is in step for now. `raw_of` gives the raw
+    text of the record at a place, as `parse` reads it, for one that turns out not to be storable.
     """
 
     stream: Stream
@@ -206,6 +208,7 @@ class Page:
     total: int | None = None
     last: bool = False
     skipped: int = 0
+    raw_of: Callable[[int], str] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic
 
 from sqlalchemy import Connection
 
-from crm_plugin.errors import CrmError
 from crm_plugin.records import OrderRecord, Page, Record, RecordProblem, Stream
+from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
+from crm_plugin.sync.odd import is_of_a_record, reason
 from crm_plugin.sync.upsert import write_page
 from crm_plugin.sync.written import Written
 
+_log = logging.getLogger(__name__)
 # Rows (a record and each of its lines) that are written at once: ten pages of a store's orders, or one page of orders of many lines.
 ROWS = 3_000
 # A slow store's pages are not kept waiting for company: a kill costs no more than this, and the progress shown is not far behind.
@@ -33,7 +37,7 @@ def groups(pages: Iterable[Page], rows: int = ROWS, seconds: float = SECONDS) ->
             if weight >= rows or page.last or monotonic() - began >= seconds:
                 yield group
                 group, weight = [], 0
-    except CrmError:
+    except Exception:
         if group:
             yield group
         raise
@@ -51,6 +55,64 @@ def write_group(connection: Connection, shop: Shop, group: Sequence[Page], now: 
         written.add(write_page(connection, shop, Page(stream, tuple(records[stream]), ""), now))
     _note_problems(connection, shop.shop_id, group, now)
     return written
+
+
+def keep_group(
+    db: Database,
+    shop: Shop,
+    group: Sequence[Page],
+    now: datetime,
+    finish: Callable[[Connection, Sequence[Page]], None] | None = None,
+) -> tuple[Written, Sequence[Page]]:
+    """Write the pages in one transaction, `finish` in the same; answers them as they were kept.
+
+    When they cannot be stored they are written one record at a time: what is still refused becomes a problem, all others are kept.
+    """
+    try:
+        with db.write() as connection:
+            written = write_group(connection, shop, group, now)
+            if finish is not None:
+                finish(connection, group)
+            return written, group
+    except Exception as error:
+        if not is_of_a_record(error):
+            raise
+        _log.warning("%s: a record cannot be stored (%s); its page is written record by record", shop.name, error)
+    written = Written()
+    kept = [_keep_page(db, shop, page, now, written) for page in group]
+    with db.write() as connection:
+        _note_problems(connection, shop.shop_id, kept, now)
+        if finish is not None:
+            finish(connection, kept)
+    return written, kept
+
+
+def _keep_page(db: Database, shop: Shop, page: Page, now: datetime, written: Written) -> Page:
+    """The page without the records that cannot be stored, and with a problem for each of them."""
+    if _is_kept(db, shop, page, now, written) is None:
+        return page
+    records, found = [], list(page.problems)
+    for number, record in enumerate(page.records):
+        error = _is_kept(db, shop, Page(page.stream, (record,), ""), now, written)
+        if error is None:
+            records.append(record)
+            continue
+        raw = page.raw_of(number) if page.raw_of is not None else ""
+        found.append(RecordProblem(page.stream, record.external_id, reason(error), raw, "$"))
+    return replace(page, records=tuple(records), problems=tuple(found), raw_of=None)
+
+
+def _is_kept(db: Database, shop: Shop, page: Page, now: datetime, written: Written) -> Exception | None:
+    """Write the page; answers why it could not be stored, if so."""
+    try:
+        with db.write() as connection:
+            done = write_page(connection, shop, page, now)
+    except Exception as error:
+        if not is_of_a_record(error):
+            raise
+        return error
+    written.add(done)
+    return None
 
 
 def _note_problems(connection: Connection, shop_id: int, group: Sequence[Page], now: datetime) -> None:

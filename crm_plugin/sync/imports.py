@@ -16,7 +16,7 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.records import OrderRecord, Page, RefundRecord
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync.batch import groups, write_group
+from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.pull import Progress
 
 # A file's pages are at hand, so more is written at once than of a store's.
@@ -95,12 +95,11 @@ def import_file(
     seen: set[str] = set()
 
     for group in groups(file.file_pages(), ROWS):
-        with db.write() as connection:
-            written = write_group(connection, shop, group, now)
+        written, kept = keep_group(db, shop, group, now)
         report.new += written.new
         report.changed += written.changed
         report.same += written.same
-        for page in group:
+        for page in kept:
             report.take(page)
             seen |= _members_of(page)
         if progress is not None:

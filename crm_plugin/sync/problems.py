@@ -18,6 +18,7 @@ from crm_plugin.store import bulk, problems
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.sync.odd import is_of_a_record, reason
 from crm_plugin.sync.upsert import write_page
 
 _COLUMNS = ("shop_id", "problem_id", "stream", "external_id", "path", "reason", "raw", "state", "first_at", "last_at")
@@ -96,22 +97,28 @@ def retry(db: Database, shop: Shop, storefront: StorefrontAdapter | None, now: d
     resolved = 0
     for row in waiting:
         try:
-            record = _read_again(storefront, row)
+            _write(db, shop, row, _read_again(storefront, row), now)
         except MalformedResponse as error:
             _still(db, row, str(error), error.path)
-            continue
         except CrmError as error:
             _still(db, row, str(error), "")
-            continue
-        with db.write() as connection:
-            write_page(connection, shop, Page(record.stream, (record,), ""), now)
-            connection.execute(
-                update(problems)
-                .where(problems.c.shop_id == row.shop_id, problems.c.problem_id == row.problem_id)
-                .values(state="resolved", last_at=now)
-            )
-        resolved += 1
+        except Exception as error:
+            if not is_of_a_record(error):
+                raise
+            _still(db, row, reason(error), "")
+        else:
+            resolved += 1
     return RetryReport(resolved, len(waiting) - resolved)
+
+
+def _write(db: Database, shop: Shop, row: Row[Any], record: Record, now: datetime) -> None:
+    with db.write() as connection:
+        write_page(connection, shop, Page(record.stream, (record,), ""), now)
+        connection.execute(
+            update(problems)
+            .where(problems.c.shop_id == row.shop_id, problems.c.problem_id == row.problem_id)
+            .values(state="resolved", last_at=now)
+        )
 
 
 def _read_again(storefront: StorefrontAdapter | None, row: Row[Any]) -> Record:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import ActionRequired, CrmError
@@ -17,7 +18,7 @@ from crm_plugin.store import bulk, shops, sync_state
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync.batch import groups, write_group
+from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.upsert import lock
 from crm_plugin.sync.written import Written
 
@@ -89,12 +90,10 @@ def sync_shop(
         cursor = _begin(db, shop, stream, now, full=full)
         try:
             for group in groups(storefront.pages(stream, cursor)):
-                with db.write() as connection:
-                    written = _keep(connection, shop, group, done, clock() if clock else now)
-                done.written.add(written)
+                _keep(db, shop, group, done, clock() if clock else now)
                 if progress is not None:
                     progress(Progress(stream.value, done.records, group[-1].total))
-        except CrmError as error:
+        except BaseException as error:
             _stopped(db, shop, stream, error, now)
             raise
         _ended(db, shop, stream, now)
@@ -102,18 +101,19 @@ def sync_shop(
     return report
 
 
-def _keep(connection: Connection, shop: Shop, group: list[Page], done: StreamReport, now: datetime) -> Written:
-    written = write_group(connection, shop, group, now)
+def _keep(db: Database, shop: Shop, group: list[Page], done: StreamReport, now: datetime) -> None:
+    last, told = group[-1], sum(len(page.records) + len(page.problems) for page in group)
+    place = (last.next_cursor, done.records + told, last.total, to_micros(now), shop.shop_id, last.stream.value)
+
+    def move_on(connection: Connection, _kept: Sequence[Page]) -> None:
+        sql = "UPDATE sync_state SET cursor = ?, done = ?, total = ?, updated_at = ? WHERE shop_id = ? AND stream = ?"
+        bulk.execute(connection, sql, place)
+
+    written, kept = keep_group(db, shop, group, now, move_on)
     done.pages += len(group)
-    done.problems += sum(len(page.problems) for page in group)
-    done.records += sum(len(page.records) + len(page.problems) for page in group)
-    last = group[-1]
-    bulk.execute(
-        connection,
-        "UPDATE sync_state SET cursor = ?, done = ?, total = ?, updated_at = ? WHERE shop_id = ? AND stream = ?",
-        (last.next_cursor, done.records, last.total, to_micros(now), shop.shop_id, last.stream.value),
-    )
-    return written
+    done.problems += sum(len(page.problems) for page in kept)
+    done.records += told
+    done.written.add(written)
 
 
 def _begin(db: Database, shop: Shop, stream: Stream, now: datetime, *, full: bool) -> str:
@@ -142,10 +142,22 @@ def _ended(db: Database, shop: Shop, stream: Stream, now: datetime) -> None:
     _set_phase(db, shop, stream, "idle", "", now)
 
 
-def _stopped(db: Database, shop: Shop, stream: Stream, error: CrmError, now: datetime) -> None:
-    _set_phase(db, shop, stream, "stopped", str(error), now)
-    if isinstance(error, ActionRequired):
-        _set_status(db, shop, "action_required", str(error))
+def _stopped(db: Database, shop: Shop, stream: Stream, error: BaseException, now: datetime) -> None:
+    try:
+        _set_phase(db, shop, stream, "stopped", _why(error), now)
+        if isinstance(error, ActionRequired):
+            _set_status(db, shop, "action_required", str(error))
+    except SQLAlchemyError:
+        # The database went away: what is to be told is the error that came first.
+        _log.warning("%s: the state of %s could not be kept", shop.name, stream.value, exc_info=True)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, CrmError):
+        return str(error)
+    if isinstance(error, Exception):
+        return f"Something went wrong: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return "It was broken off. The next sync goes on from here."
 
 
 def _well(db: Database, shop: Shop) -> None:

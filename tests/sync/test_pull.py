@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 
 from crm_plugin.adapters.base import Problem
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
-from crm_plugin.errors import ActionRequired, AdapterError, InvalidInput, MalformedResponse, TransientError
-from crm_plugin.records import Page, Record, RecordProblem, ShopInfo, Stream
+from crm_plugin.errors import ActionRequired, InvalidInput, MalformedResponse, TransientError
+from crm_plugin.records import OrderLineRecord, Page, Record, RecordProblem, ShopInfo, Stream
 from crm_plugin.store import orders, problems, shops, sync_state
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.sync import facts
 from crm_plugin.sync import problems as kept_problems
 from crm_plugin.sync.connect import add_shop, open_storefront
 from crm_plugin.sync.pull import Progress, sync_shop
@@ -32,7 +35,7 @@ class Paged(StorefrontAdapter):
     label = "Paged"
     streams: ClassVar[tuple[Stream, ...]] = (Stream.ORDERS,)
 
-    def __init__(self, breaks_at: int = 99, error: AdapterError | None = None) -> None:
+    def __init__(self, breaks_at: int = 99, error: BaseException | None = None) -> None:
         super().__init__({})
         self.breaks_at = breaks_at
         self.error = error or TransientError("The store is busy.")
@@ -65,6 +68,21 @@ class Paged(StorefrontAdapter):
         return self.again
 
 
+class Odd(Paged):
+    """The first page also tells three orders that no database takes, past what an adapter lets through."""
+
+    odd = (
+        order("total", total=10**20),
+        order("pieces", lines=(OrderLineRecord(quantity=1e17),)),
+        order("day", placed_at=datetime(9999, 12, 31, 23, 30, tzinfo=UTC)),
+    )
+
+    def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
+        for page in super().pages(stream, cursor):
+            odd = self.odd if page.next_cursor == "1" else ()
+            yield replace(page, records=(*odd, *page.records), raw_of=lambda number: f"raw {number}")
+
+
 @pytest.fixture
 def shop(db: Database) -> Shop:
     with db.write() as connection:
@@ -86,6 +104,55 @@ def test_broken_sync_goes_on_after_the_last_page(db: Database, shop: Shop) -> No
     rest = Paged()
     report = sync_shop(db, shop, rest, now=NOON)
     assert (rest.served, report.streams["orders"].written.new, _orders(db)) == ([3, 4], 2, 5)
+
+
+def test_fault_of_ours_is_told_and_cursor_kept(db: Database, shop: Shop) -> None:
+    storefront = Paged(breaks_at=3, error=RuntimeError("the walk fell over"))
+    with pytest.raises(RuntimeError):
+        sync_shop(db, shop, storefront, now=NOON)
+    with db.read() as connection:
+        row = connection.execute(select(sync_state)).one()
+    assert (row.cursor, row.phase) == ("3", "stopped")
+    assert row.detail == "Something went wrong: RuntimeError: the walk fell over"
+    assert _orders(db) == 3
+
+
+def test_interrupted_sync_says_so(db: Database, shop: Shop) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        sync_shop(db, shop, Paged(breaks_at=1, error=KeyboardInterrupt()), now=NOON)
+    with db.read() as connection:
+        assert connection.execute(select(sync_state.c.phase)).scalar_one() == "stopped"
+
+
+def test_record_that_cannot_be_stored_is_set_aside(db: Database, shop: Shop) -> None:
+    storefront = Odd()
+    report = sync_shop(db, shop, storefront, now=NOON)
+    assert (report.problems, report.streams["orders"].records, report.streams["orders"].written.new) == (3, 8, 5)
+    with db.read() as connection:
+        kept = connection.execute(select(problems).order_by(problems.c.external_id)).all()
+        state = connection.execute(select(sync_state)).one()
+        assert facts.recount(connection, shop.shop_id) == []
+    assert [(row.external_id, row.raw, row.path, row.state) for row in kept] == [
+        ("day", "raw 2", "$", "open"),
+        ("pieces", "raw 1", "$", "open"),
+        ("total", "raw 0", "$", "open"),
+    ]
+    assert all(row.reason.startswith("It cannot be stored: ") for row in kept)
+    assert (state.cursor, state.phase, state.done) == ("5", "idle", 8)
+    assert sync_shop(db, shop, Paged(), now=NOON, full=True).streams["orders"].written.same == 5
+    storefront.again = storefront.odd[0]
+    assert kept_problems.retry(db, shop, storefront, NOON).as_dict() == {"resolved": 0, "open": 3}
+
+
+def test_database_that_is_away_sets_nothing_aside(sqlite_db: Database) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+        connection.execute(text("ALTER TABLE order_lines RENAME TO elsewhere"))
+    with pytest.raises(OperationalError):
+        sync_shop(sqlite_db, shop, Paged(), now=NOON)
+    with sqlite_db.read() as connection:
+        assert connection.execute(select(problems)).all() == []
+        assert connection.execute(select(sync_state.c.phase)).scalar_one() == "stopped"
 
 
 def test_full_sync_again_changes_nothing(db: Database, shop: Shop) -> None:

@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
 from crm_plugin.adapters.raw import FieldError
+from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.adapters.storefronts.csv import values
 from crm_plugin.adapters.storefronts.csv.mapping import FileMapping, Test, read_mapping
 from crm_plugin.errors import InvalidInput, MalformedResponse
-from crm_plugin.money import to_minor
 from crm_plugin.records import (
     ConsentRecord,
     ConsentState,
@@ -319,10 +319,11 @@ class _Rows:
         by_line = self._mapping.kind == "order_lines"
         lines = [self._line(one, currency) for one in rows] if by_line else []
         total = sum((amount for _, amount in lines), Decimal(0)) if by_line else self._number(row, "total")
+        total_path = self.path("line_total" if by_line else "total")
         if self.is_refund(row):
             return RefundRecord(
                 external_id=order_id,
-                amount_minor=abs(to_minor(total, currency)),
+                amount_minor=abs(values.minor(total, currency, total_path)),
                 currency=currency,
                 order_external_id=self.cell(row, "refund_of"),
                 member_external_id=member,
@@ -332,18 +333,17 @@ class _Rows:
         if by_line:
             total += self._number(row, "tax") + self._number(row, "shipping") - self._number(row, "discount")
         word = self.cell(row, "status")
-        cost = self.cell(row, "cost")
         return OrderRecord(
             external_id=order_id,
             number=self.cell(row, "number") or order_id,
             status=self._status(word),
             platform_status=word,
             currency=currency,
-            total_minor=to_minor(total, currency),
-            tax_minor=to_minor(self._number(row, "tax"), currency),
-            shipping_minor=to_minor(self._number(row, "shipping"), currency),
-            discount_minor=to_minor(self._number(row, "discount"), currency),
-            cost_minor=to_minor(values.number(cost, self.path("cost")), currency) if cost else None,
+            total_minor=values.minor(total, currency, total_path),
+            tax_minor=self._minor(row, "tax", currency),
+            shipping_minor=self._minor(row, "shipping", currency),
+            discount_minor=self._minor(row, "discount", currency),
+            cost_minor=self._minor(row, "cost", currency) if self.cell(row, "cost") else None,
             member_external_id=member,
             contact=self._contact(row, member, placed),
             placed_at=placed,
@@ -380,24 +380,29 @@ class _Rows:
 
     def _line(self, row: Row, currency: str) -> tuple[OrderLineRecord, Decimal]:
         quantity = self._number(row, "quantity", Decimal(1))
-        if "line_total" in self._mapping.columns:
-            amount = self._number(row, "line_total")
-        else:
-            amount = quantity * self._number(row, "unit_price")
+        price = "line_total" if "line_total" in self._mapping.columns else "unit_price"
+        amount = self._number(row, price) * (1 if price == "line_total" else quantity)
         cost = self.cell(row, "unit_cost")
         line = OrderLineRecord(
             sku=self.cell(row, "sku"),
             product_external_id=self.cell(row, "product_id"),
             title=self.cell(row, "title"),
-            quantity=float(quantity),
-            total_minor=to_minor(amount, currency),
-            cost_minor=to_minor(quantity * values.number(cost, self.path("unit_cost")), currency) if cost else None,
+            quantity=limits.quantity(float(quantity), self.path("quantity")),
+            total_minor=values.minor(amount, currency, self.path(price)),
+            cost_minor=self._cost(quantity, cost, currency) if cost else None,
         )
         return line, amount
 
     def _number(self, row: Row, key: str, otherwise: Decimal = Decimal(0)) -> Decimal:
         text = self.cell(row, key)
         return values.number(text, self.path(key)) if text else otherwise
+
+    def _minor(self, row: Row, key: str, currency: str) -> int:
+        return values.minor(self._number(row, key), currency, self.path(key))
+
+    def _cost(self, quantity: Decimal, cost: str, currency: str) -> int:
+        path = self.path("unit_cost")
+        return values.minor(quantity * values.number(cost, path), currency, path)
 
     def _time(self, row: Row, key: str) -> datetime | None:
         text = self.cell(row, key)
@@ -419,7 +424,10 @@ class _Pages:
         self._mapping = mapping
         self._stream = Stream.MEMBERS if mapping.kind == "members" else Stream.ORDERS
         self._records: list[Record] = []
+        # Which rows each record is of, and the number of the first.
+        self._sources: list[tuple[list[Row], int]] = []
         self._refunds: list[Record] = []
+        self._refund_sources: list[tuple[list[Row], int]] = []
         self._problems: list[RecordProblem] = []
         self._skipped = 0
         self.refund_lines = 0
@@ -446,12 +454,18 @@ class _Pages:
             return
         if isinstance(record, RefundRecord):
             self._refunds.append(record)
+            self._refund_sources.append((rows, number))
             self.refund_lines += len(rows)
         else:
             self._records.append(record)
+            self._sources.append((rows, number))
 
     def _problem(self, rows: list[Row], number: int, error: FieldError) -> RecordProblem:
         key = "member_id" if self._stream is Stream.MEMBERS else "order_id"
+        name = self._rows.cell(rows[0], key) or f"row {number}"
+        return RecordProblem(self._stream, name, f"Row {number}: {error.reason}.", self._raw(rows, number), error.path)
+
+    def _raw(self, rows: list[Row], number: int) -> str:
         raw = {
             "row": number,
             "mapping": self._mapping.document,
@@ -459,10 +473,10 @@ class _Pages:
             "timezone": self._told["timezone"],
             "rows": rows,
         }
-        name = self._rows.cell(rows[0], key) or f"row {number}"
-        return RecordProblem(
-            self._stream, name, f"Row {number}: {error.reason}.", json.dumps(raw, ensure_ascii=False), error.path
-        )
+        return json.dumps(raw, ensure_ascii=False)
+
+    def _raw_of(self, sources: list[tuple[list[Row], int]]) -> Callable[[int], str]:
+        return lambda at: self._raw(*sources[at])
 
     def full(self, number: int) -> Iterator[Page]:
         if len(self._records) + len(self._problems) >= PAGE or len(self._refunds) >= PAGE:
@@ -471,11 +485,17 @@ class _Pages:
     def rest(self, number: int) -> Iterator[Page]:
         if self._records or self._problems or self._skipped:
             yield Page(
-                self._stream, tuple(self._records), str(number), problems=tuple(self._problems), skipped=self._skipped
+                self._stream,
+                tuple(self._records),
+                str(number),
+                problems=tuple(self._problems),
+                skipped=self._skipped,
+                raw_of=self._raw_of(self._sources),
             )
         if self._refunds:
-            yield Page(Stream.REFUNDS, tuple(self._refunds), str(number))
+            yield Page(Stream.REFUNDS, tuple(self._refunds), str(number), raw_of=self._raw_of(self._refund_sources))
         self._records, self._refunds, self._problems, self._skipped = [], [], [], 0
+        self._sources, self._refund_sources = [], []
 
 
 def _named(header: Sequence[str], cells: Sequence[str]) -> Row:

@@ -5,8 +5,8 @@ Keys are the product's words, values the file's column names; `{value: X}` stand
 
 from __future__ import annotations
 
-import codecs
 import difflib
+import io
 from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,11 +142,17 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
     encoding = str(document.get("encoding", ""))
     if encoding:
         try:
-            codecs.lookup(encoding)
+            # Also refuses what `codecs` knows but no text is written in, such as rot13.
+            io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         except LookupError as error:
             raise InvalidInput(
                 f"There is no encoding {encoding!r}.", field="mapping", hint="Try utf-8 or cp1252."
             ) from error
+    delimiter = str(document.get("delimiter", ""))
+    if delimiter and (len(delimiter) > 1 or delimiter in '\r\n"'):
+        raise InvalidInput(
+            f"{delimiter!r} cannot stand between columns.", field="mapping", hint='Give one character, such as ";".'
+        )
     words = document.get("status_words") or {}
     if not isinstance(words, dict):
         raise InvalidInput("`status_words` must map the file's words to ours.", field="mapping")
@@ -159,7 +165,7 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
         skip_when=_tests(document, "skip_when", known),
         status_words={str(word).lower(): str(ours) for word, ours in words.items()},
         encoding=encoding,
-        delimiter=str(document.get("delimiter", "")),
+        delimiter=delimiter,
         date_format=str(document.get("date_format", "")),
         document=dict(document),
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache, lru_cache
 
 from babel import Locale
 
 from crm_plugin.adapters.raw import FieldError
+from crm_plugin.adapters.storefronts import limits
 from crm_plugin.clock import zone
+from crm_plugin.money import LARGEST_MINOR, to_minor
 
 _YES = frozenset({"yes", "y", "1", "true", "on", "granted", "subscribed", "是"})
 _NO = frozenset({"no", "n", "0", "false", "off", "withdrawn", "unsubscribed", "否"})
@@ -24,6 +26,7 @@ _ALIASES = {
     "czech republic": "CZ",
     "holland": "NL",
 }
+_LARGEST = Decimal(LARGEST_MINOR)
 _MONTH_DAY = re.compile(r"^(?:--)?(\d{1,2})-(\d{1,2})$")
 
 
@@ -38,7 +41,7 @@ def instant(text: str, zone_name: str, date_format: str, path: str) -> datetime:
         ) from error
     if value.tzinfo is None:
         value = value.replace(tzinfo=zone(zone_name))
-    return value.astimezone(UTC)
+    return limits.instant(value, path)
 
 
 def birthday(text: str, date_format: str, path: str) -> tuple[int | None, int, int]:
@@ -67,7 +70,17 @@ def number(text: str, path: str) -> Decimal:
         ) from error
     if not value.is_finite():
         raise FieldError(f"{text!r} is not a number", path)
+    if not -_LARGEST <= value <= _LARGEST:
+        raise FieldError(f"{text} is too large a number", path)
     return value
+
+
+def minor(amount: Decimal, currency: str, path: str) -> int:
+    """The amount in minor units. Raises: FieldError for one too large to be kept."""
+    try:
+        return to_minor(amount, currency)
+    except ValueError as error:
+        raise FieldError(f"{amount} is too large an amount", path) from error
 
 
 def yes_or_no(text: str, path: str) -> bool | None:

@@ -24,6 +24,8 @@ OVERLAP = timedelta(minutes=5)
 # How many orders with refunds are looked at again once a day, the newest first.
 MOST_REFUNDED = 500
 LONGEST_INCLUDE = 100
+# A change that the store dates further ahead than this is a mistake: walking up to it would leave out all that changes until then.
+_AHEAD_SECONDS = 366 * DAY_SECONDS
 Place = dict[str, Any]
 
 
@@ -62,9 +64,10 @@ class ChangeWalk:
         while more:
             listing = self._listing(part, {**part.params, **window(place)}, place.get("offset", 0))
             found = read_rows(self._stream, listing.rows, self._read)
-            self._note(state, found[0])
+            self._note(state, found.records)
             before = place.get("seen", 0)
-            advance(place, _times(listing.rows, *found), listing)
+            times = believable(_times(listing.rows, found.records, found.problems), self._client.clock())
+            advance(place, times, listing)
             more = listing.more
             if not more:
                 place["ended"], place["offset"] = True, 0
@@ -118,7 +121,7 @@ class OrderWalk(ChangeWalk):
                 listing = self._client.list("orders", params, offset)
                 offset, more = listing.next_offset, listing.more
                 found = read_rows(self._stream, listing.rows, self._read)
-                self._note(state, found[0])
+                self._note(state, found.records)
                 if not more:
                     left = state["again"] = left[LONGEST_INCLUDE:]
                 last = not more and not left
@@ -155,6 +158,11 @@ def advance(place: Place, times: Sequence[datetime], listing: Listing) -> None:
         place["after"], place["offset"] = moved, 0
     else:
         place["offset"] = listing.next_offset
+
+
+def believable(times: Sequence[datetime], now: float) -> list[datetime]:
+    """The times that a walk may go by; `now` is in seconds since 1970."""
+    return [at for at in times if 0 < at.timestamp() <= now + _AHEAD_SECONDS]
 
 
 def _times(rows: list[msgspec.Raw], records: Sequence[Record], problems: Sequence[RecordProblem]) -> list[datetime]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from crm_plugin.adapters.raw import FieldError, read_record
+from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.woocommerce import payloads
 from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
@@ -60,6 +61,11 @@ class Mapper:
     def member(self, raw: Raw) -> MemberRecord:
         """An account."""
         row = read_record(payloads.CUSTOMER, raw, adapter=ADAPTER)
+        try:
+            joined_at = _instant(row.date_created_gmt, "$.date_created_gmt")
+            updated_at = _instant(row.date_modified_gmt, "$.date_modified_gmt")
+        except FieldError as error:
+            raise malformed(error) from error
         billing = row.billing if isinstance(row.billing, Billing) else _NO_BILLING
         told = self.keys.read(row.meta_data)
         email, billing_email = text(row.email), text(billing.email)
@@ -82,8 +88,8 @@ class Mapper:
             birth_year=birthday.year if birthday else None,
             birth_month=birthday.month if birthday else None,
             birth_day=birthday.day if birthday else None,
-            joined_at=utc(row.date_created_gmt),
-            updated_at=utc(row.date_modified_gmt),
+            joined_at=joined_at,
+            updated_at=updated_at,
             # The store does not say when the box was ticked: `date_modified_gmt` stands still when a plugin writes its key.
             consents=_consents(told, None, "customer"),
             attributes=attributes,
@@ -103,9 +109,9 @@ class Mapper:
         order = row.parent_id or order_id
         try:
             amount = abs(minor(row.amount, currency, "$.amount"))
+            created = _instant(row.date_created_gmt, "$.date_created_gmt")
         except FieldError as error:
             raise malformed(error) from error
-        created = utc(row.date_created_gmt)
         return RefundRecord(
             external_id=str(row.id),
             amount_minor=amount,
@@ -124,6 +130,7 @@ class Mapper:
         try:
             price = minor(row.price, currency, "$.price") if row.price not in (None, "") else None
             cost = _piece_cost(row.cost_of_goods_sold, currency)
+            updated_at = _instant(row.date_modified_gmt, "$.date_modified_gmt")
         except FieldError as error:
             raise malformed(error) from error
         return ProductRecord(
@@ -136,7 +143,7 @@ class Mapper:
             price_minor=price,
             cost_minor=cost,
             currency=currency,
-            updated_at=utc(row.date_modified_gmt),
+            updated_at=updated_at,
             deleted=row.status == "trash",
         )
 
@@ -146,8 +153,7 @@ class Mapper:
             raise FieldError(f"{row.currency!r} is no currency", "$.currency")
         order_id = str(row.id)
         status = row.status.strip().removeprefix("wc-")
-        placed = row.date_created_gmt
-        placed = placed.replace(tzinfo=UTC) if placed.tzinfo is None else placed.astimezone(UTC)
+        placed = limits.instant(row.date_created_gmt, "$.date_created_gmt")
         told = self.keys.read(row.meta_data)
         member = str(row.customer_id) if row.customer_id else ""
         lines = _lines(row.line_items or (), currency)
@@ -173,9 +179,9 @@ class Mapper:
             member_external_id=member,
             contact=_contact(row.billing, member, told, placed),
             placed_at=placed,
-            paid_at=utc(row.date_paid_gmt),
-            shipped_at=utc(row.date_completed_gmt),
-            updated_at=utc(row.date_modified_gmt),
+            paid_at=_instant(row.date_paid_gmt, "$.date_paid_gmt"),
+            shipped_at=_instant(row.date_completed_gmt, "$.date_completed_gmt"),
+            updated_at=_instant(row.date_modified_gmt, "$.date_modified_gmt"),
             coupon_codes=tuple(text(coupon.code) for coupon in row.coupon_lines) if row.coupon_lines else (),
             lines=lines,
             refunds=None if row.refunds is None else _refunds(row.refunds, order_id, member, currency),
@@ -212,7 +218,7 @@ def _lines(rows: Any, currency: str) -> tuple[OrderLineRecord, ...]:
                 sku=text(row.sku),
                 product_external_id=str(row.variation_id or row.product_id or ""),
                 title=text(row.name),
-                quantity=row.quantity,
+                quantity=limits.quantity(row.quantity, f"$.line_items[{len(lines)}].quantity"),
                 total_minor=total + tax,
                 cost_minor=None if cost_value is None else piece,
             )
@@ -298,10 +304,15 @@ def text(value: str | int | float | None) -> str:
 
 
 def utc(value: datetime | None) -> datetime | None:
-    """WooCommerce's `_gmt` fields carry no zone; they are UTC."""
-    if value is None:
+    """WooCommerce's `_gmt` fields carry no zone; they are UTC. A time at the very end of the calendar is none."""
+    try:
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+    except OverflowError:
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _instant(value: datetime | None, path: str) -> datetime | None:
+    return None if value is None else limits.instant(value, path)
 
 
 def malformed(error: FieldError) -> MalformedResponse:

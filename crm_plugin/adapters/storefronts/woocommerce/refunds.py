@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from crm_plugin.adapters.raw import any_json
-from crm_plugin.adapters.storefronts.woocommerce.changes import LONGEST_INCLUDE, advance, begin_again, window
+from crm_plugin.adapters.storefronts.woocommerce.changes import (
+    LONGEST_INCLUDE,
+    advance,
+    begin_again,
+    believable,
+    window,
+)
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper, utc
 from crm_plugin.adapters.storefronts.woocommerce.rows import Cursor, head, page_of, read_rows
@@ -65,7 +71,8 @@ class RefundWalk:
                 if order.id and order.refunds:
                     self._currencies[order.id] = order.currency.upper()
                     rows += self._of_order(order.id)
-            advance(place, [at for order in heads if (at := utc(order.date_modified_gmt)) is not None], listing)
+            times = [at for order in heads if (at := utc(order.date_modified_gmt)) is not None]
+            advance(place, believable(times, self._client.clock()), listing)
             more = listing.more
             if not more:
                 place["ended"], place["offset"] = True, 0

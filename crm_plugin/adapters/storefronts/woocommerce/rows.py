@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,30 +18,51 @@ Cursor = dict[str, Any]
 Reader = Callable[[msgspec.Raw | bytes], Record]
 
 
-def read_rows(stream: Stream, rows: list[msgspec.Raw], read: Reader) -> tuple[list[Record], list[RecordProblem]]:
+class Found(NamedTuple):
+    """What rows say: the records, what could not be read, and for each record the row it came from."""
+
+    records: list[Record]
+    problems: list[RecordProblem]
+    raws: list[msgspec.Raw]
+
+
+def read_rows(stream: Stream, rows: list[msgspec.Raw], read: Reader) -> Found:
     """What the rows say; one that cannot be read is a problem under its own id."""
-    records, problems = [], []
+    found = Found([], [], [])
     for number, raw in enumerate(rows):
         try:
-            records.append(read(raw))
+            found.records.append(read(raw))
+            found.raws.append(raw)
+            continue
         except MalformedResponse as error:
-            label = label_of(raw, ("id",), f"row {number + 1} of {len(rows)}")
-            problems.append(RecordProblem(stream, label, error.message, text_of(raw), error.path))
-    return records, problems
+            reason, path = error.message, error.path
+        except (ArithmeticError, ValueError, TypeError) as error:
+            # A value nobody has thought of must not keep the rows behind it away.
+            reason, path = f"It cannot be read: {error}.", "$"
+        label = label_of(raw, ("id",), f"row {number + 1} of {len(rows)}")
+        found.problems.append(RecordProblem(stream, label, reason, text_of(raw), path))
+    return found
 
 
 def page_of(
     stream: Stream,
-    found: tuple[list[Record], list[RecordProblem]],
+    found: Found,
     state: Cursor,
     *,
     total: int | None,
     last: bool,
 ) -> Page:
     """The page, with the cursor as it stands now."""
-    records, problems = found
     cursor = json.dumps(state, separators=(",", ":"))
-    return Page(stream, tuple(records), cursor, tuple(problems), total=total, last=last)
+    return Page(
+        stream,
+        tuple(found.records),
+        cursor,
+        tuple(found.problems),
+        total=total,
+        last=last,
+        raw_of=lambda number: text_of(found.raws[number]),
+    )
 
 
 def head(raw: msgspec.Raw) -> payloads.Head:

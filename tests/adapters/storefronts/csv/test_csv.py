@@ -8,15 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from crm_plugin.adapters.storefronts.csv import CsvStorefront
 from crm_plugin.errors import InvalidInput
 from crm_plugin.records import MemberRecord, OrderRecord, Page, RefundRecord, Stream
-from crm_plugin.store import member_consents, member_facts, member_tags, members, order_lines, orders, problems, refunds
+from crm_plugin.store import (
+    member_consents,
+    member_facts,
+    member_tags,
+    members,
+    order_lines,
+    orders,
+    problems,
+    refunds,
+    shops,
+)
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import Shop
+from crm_plugin.store.tenants import Shop, shop_named
 from crm_plugin.sync import problems as kept_problems
 from crm_plugin.sync.connect import add_shop
 from crm_plugin.sync.imports import import_file
@@ -127,6 +137,61 @@ def test_bad_rows_are_set_aside_and_retried(db: Database, shop: Shop, tmp_path: 
         assert len(connection.execute(select(orders)).all()) == 3
 
 
+@pytest.mark.parametrize(
+    ("cells", "path"),
+    [
+        ("1e30,1,2026-01-01,1", "Quantity"),
+        ("100000000000,1,2026-01-01,0", "Quantity"),
+        ("1,1,0001-01-01,1e30", "InvoiceDate"),
+        ("1,1,9999-12-31 23:30:00,1", "InvoiceDate"),
+        ("1,1,2026-01-01,1e999999", "UnitPrice"),
+        ("900000,1,2026-01-01,900000000000", "UnitPrice"),
+    ],
+)
+def test_odd_row_is_set_aside_alone(db: Database, shop: Shop, tmp_path: Path, cells: str, path: str) -> None:
+    mapping = {
+        "kind": "order_lines",
+        "order_id": "No",
+        "quantity": "Quantity",
+        "placed_at": "InvoiceDate",
+        "unit_price": "UnitPrice",
+    }
+    text = f"No,Quantity,x,InvoiceDate,UnitPrice\n1,{cells}\n2,1,1,2026-01-01,5\n"
+    report = import_file(db, shop, _file(tmp_path, text), mapping, now=NOON)
+    assert (report.orders, report.problems) == (1, 1)
+    with db.read() as connection:
+        problem = connection.execute(select(problems.c.external_id, problems.c.path, problems.c.state)).one()
+        assert tuple(problem) == ("1", path, "open")
+        assert connection.execute(select(orders.c.external_id)).scalars().all() == ["2"]
+
+
+def _with_rate(db: Database, rate: str) -> Shop:
+    with db.write() as connection:
+        connection.execute(update(shops).values(settings={"rates": {"USD": rate}}))
+        return shop_named(connection, "uci")
+
+
+def test_row_that_cannot_be_stored_is_kept_raw(db: Database, shop: Shop, tmp_path: Path) -> None:
+    mapping = {
+        "kind": "orders",
+        "order_id": "id",
+        "placed_at": "at",
+        "total": "sum",
+        "currency": "in",
+        "refund_when": {"order_id": {"prefix": "R"}},
+    }
+    shop = _with_rate(db, "1000000")
+    rows = "R1,2026-01-01,9000000000,USD\n2,2026-01-01,9000000000,USD\n3,2026-01-01,1,GBP\n"
+    report = import_file(db, shop, _file(tmp_path, f"id,at,sum,in\n{rows}"), mapping, now=NOON)
+    assert (report.orders, report.refunds, report.problems, report.new) == (1, 0, 2, 1)
+    assert kept_problems.retry(db, shop, None, NOON).as_dict() == {"resolved": 0, "open": 2}
+    shop = _with_rate(db, "0.8")
+    assert kept_problems.retry(db, shop, None, NOON).as_dict() == {"resolved": 2, "open": 0}
+    with db.read() as connection:
+        assert set(connection.execute(select(orders.c.base_minor)).scalars()) == {100, 720_000_000_000}
+        assert connection.execute(select(refunds.c.base_minor)).scalar_one() == 720_000_000_000
+
+
 def test_members_file(db: Database, shop: Shop, tmp_path: Path) -> None:
     text = (
         "id,mail,phone,first,born,land,since,news,tags,shoe\n"
@@ -193,6 +258,8 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
         (HEADER.encode() + b"1,S1,Caf\xe9,6,2010-12-01 08:26:00,2.55,1,UK\n", {}, "not in the encoding utf-8"),
         (gzip.compress(HEADER.encode() * 5000)[:-9], {}, "The file"),
         (HEADER, {"encoding": "klingon"}, "There is no encoding 'klingon'."),
+        (HEADER, {"encoding": "rot13"}, "There is no encoding 'rot13'."),
+        (HEADER, {"delimiter": ";;"}, "';;' cannot stand between columns."),
         (HEADER, {"kind": "lines"}, "`kind` is 'lines'. Use one of: members, orders, order_lines."),
         (HEADER, {"quantty": "Quantity"}, "`quantty` is not a key of order_lines. Did you mean quantity?"),
         (HEADER, {"placed_at": None}, "`placed_at` must be a column's name."),

@@ -192,6 +192,18 @@ def test_lasting_trouble_is_told(store: FakeStore, storefront: WooCommerceStoref
 
 
 @pytest.mark.parametrize(
+    "changed_at", ["9999-12-31T23:30:00", "2160-01-01T00:00:00", "0001-01-01T00:00:00", "2030-01-01T00:00:00"]
+)
+def test_change_dated_at_the_end_of_time_stops_nothing(
+    store: FakeStore, storefront: WooCommerceStorefront, changed_at: str
+) -> None:
+    store.lists["orders"] = [order(1), order(2, changed_at), order(3, "2026-01-02T00:00:00")]
+    _, cursor = _ids(storefront, Stream.ORDERS)
+    store.lists["orders"].append(order(4, "2026-02-01T00:00:00"))
+    assert "4" in _ids(storefront, Stream.ORDERS, cursor)[0]
+
+
+@pytest.mark.parametrize(
     ("fault", "words"),
     [
         (

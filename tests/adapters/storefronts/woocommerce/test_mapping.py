@@ -109,6 +109,13 @@ def test_billing_address_is_another_of_the_same_person() -> None:
         ({"date_created_gmt": None}, "$.date_created_gmt"),
         ({"line_items": [{"total": "x"}]}, "$.line_items[0].total"),
         ({"refunds": [{"id": 1, "total": "x"}]}, "$.refunds[0].total"),
+        ({"total": "1e30"}, "$.total"),
+        ({"total": "99999999999999999999"}, "$.total"),
+        ({"total": "1e999999"}, "$.total"),
+        ({"refunds": [{"id": 1, "total": "-1e25"}]}, "$.refunds[0].total"),
+        ({"line_items": [{"total": "1"}, {"total": "1", "quantity": 1e17}]}, "$.line_items[1].quantity"),
+        ({"date_created_gmt": "9999-12-31T23:30:00"}, "$.date_created_gmt"),
+        ({"date_paid_gmt": "0001-01-01T00:00:00"}, "$.date_paid_gmt"),
     ],
 )
 def test_what_cannot_be_read_names_its_place(change: dict[str, Any], path: str) -> None:

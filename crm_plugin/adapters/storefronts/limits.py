@@ -1,0 +1,26 @@
+"""What a record may say at most: past this it cannot be stored or counted with, and is set aside where it is read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from crm_plugin.adapters.raw import FieldError
+
+# Wide enough for every birthday and order; far enough from the ends of the calendar for any zone and any number of days.
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+LARGEST_QUANTITY = 1e9
+
+
+def instant(value: datetime, path: str) -> datetime:
+    """The time as aware UTC; one without a zone is UTC. Raises: FieldError for a year that nothing can be reckoned with."""
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise FieldError(f"the year {value.year} cannot be right", path)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def quantity(value: float, path: str) -> float:
+    """How many pieces. Raises: FieldError for more than any order holds."""
+    # Turned round, so that what is no number is refused too.
+    if not -LARGEST_QUANTITY <= value <= LARGEST_QUANTITY:
+        raise FieldError(f"the quantity {value:g} cannot be right", path)
+    return value
