@@ -11,7 +11,7 @@ from jinja2 import StrictUndefined
 
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
-from crm_plugin.web import auth, customer, errors, formats, hooks, i18n, pages, security
+from crm_plugin.web import auth, customer, errors, formats, hooks, i18n, ids, pages, security
 from crm_plugin.web.site import Site
 from crm_plugin.web.site import install as install_site
 
@@ -28,6 +28,7 @@ def create_app(runtime: Runtime, queue: Queue) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_REQUEST, MAX_FORM_MEMORY_SIZE=2 * 2**20)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.url_map.converters["id"] = ids.IdConverter
     install_site(app, Site(runtime, queue))
     for part in (i18n, formats, security, errors):
         part.install(app)

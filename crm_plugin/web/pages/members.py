@@ -25,7 +25,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import ahead, unsubscribe
 from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.tokens import Unsubscribe
-from crm_plugin.web import labels, why
+from crm_plugin.web import ids, labels, why
 from crm_plugin.web.forms import Form
 from crm_plugin.web.member_file import rows as file_rows
 from crm_plugin.web.member_words import address_kind, birthday, country, language, story, their_time
@@ -90,7 +90,7 @@ class Pill:
 def members() -> str | tuple[str, int]:
     """The list; a rule with a mistake answers with the mistake, not with everybody."""
     shop, asked = the_shop(), Asked.of(request.args)
-    after = request.args.get("after", 0, type=int)
+    after = request.args.get("after", 0, type=ids.place)
     with site().runtime.db.read() as connection:
         found = _count(connection, shop, asked)
         rows = []
@@ -135,7 +135,7 @@ def members_export() -> Response:
     return Response(lines, content_type="text/csv; charset=utf-8", headers=headers)
 
 
-@bp.get("/s/<shop>/members/<int:member_id>")
+@bp.get("/s/<shop>/members/<id:member_id>")
 def members_one(member_id: int) -> str | Response:
     """One member; a guest's old address leads to the account they have become."""
     with site().runtime.db.read() as connection:
@@ -145,7 +145,7 @@ def members_one(member_id: int) -> str | Response:
     return _one(member_id, Form({"channel": "email", "state": ConsentState.GRANTED.value, "note": ""}))
 
 
-@bp.post("/s/<shop>/members/<int:member_id>/consent")
+@bp.post("/s/<shop>/members/<id:member_id>/consent")
 def members_consent(member_id: int) -> Response | tuple[str, int]:
     """Record what the member said by other means: into the log, with who wrote it down and how it was given."""
     form = Form.posted(defaults={"channel": "", "state": "", "note": ""})

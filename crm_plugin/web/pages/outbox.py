@@ -19,7 +19,7 @@ from crm_plugin.touchpoints import outbox as reads
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.templates import sms_size
-from crm_plugin.web import formats, labels
+from crm_plugin.web import formats, ids, labels
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.security import MESSAGE_POLICY
 from crm_plugin.web.site import site, the_shop
@@ -111,14 +111,14 @@ def outbox_settle_all() -> Response | tuple[str, int]:
     return go("outbox", state="" if sent == "yes" else State.FAILED.value)
 
 
-@bp.get("/s/<shop>/outbox/<int:touchpoint_id>")
+@bp.get("/s/<shop>/outbox/<id:touchpoint_id>")
 def outbox_one(touchpoint_id: int) -> str:
     """One message in full."""
     with site().runtime.db.read() as connection:
         return _one(connection, touchpoint_id)
 
 
-@bp.get("/s/<shop>/outbox/<int:touchpoint_id>/message")
+@bp.get("/s/<shop>/outbox/<id:touchpoint_id>/message")
 def outbox_message(touchpoint_id: int) -> Response:
     """The mail itself as a document of its own, in which nothing runs."""
     with site().runtime.db.read() as connection:
@@ -128,7 +128,7 @@ def outbox_message(touchpoint_id: int) -> Response:
     return Response(shown.html, mimetype="text/html", headers={"Content-Security-Policy": MESSAGE_POLICY})
 
 
-@bp.post("/s/<shop>/outbox/<int:touchpoint_id>")
+@bp.post("/s/<shop>/outbox/<id:touchpoint_id>")
 def outbox_act(touchpoint_id: int) -> Response | tuple[str, int]:
     """Cancel, send again, or say whether it arrived."""
     act = request.form.get("do", "")
@@ -166,7 +166,7 @@ def _may_arrive_twice(connection: Connection, touchpoint_id: int) -> None:
 
 
 def _list(connection: Connection, asked: Asked, *, wrong: str = "") -> str:
-    shop, before = the_shop(), request.args.get("before", type=int)
+    shop, before = the_shop(), request.args.get("before", type=ids.place)
     member_id = find(connection, shop, asked.member) if asked.member else None
     narrowed = {"state": asked.state, "reason": asked.reason, "journey": asked.journey}
     rows = reads.entries(connection, shop.shop_id, **narrowed, member_id=member_id, before=before, limit=PAGE + 1)
