@@ -213,12 +213,15 @@ def _lines(rows: Any, currency: str) -> tuple[OrderLineRecord, ...]:
             total, tax, piece = (_minor(amount, currency) for amount in told)
         except ValueError:
             total, tax, piece = (minor(amount, currency, f"$.line_items[{len(lines)}].total") for amount in told)
+        quantity = row.quantity
+        if not abs(quantity) <= limits.LARGEST_QUANTITY:
+            limits.quantity(quantity, f"$.line_items[{len(lines)}].quantity")
         lines.append(
             OrderLineRecord(
                 sku=text(row.sku),
                 product_external_id=str(row.variation_id or row.product_id or ""),
                 title=text(row.name),
-                quantity=limits.quantity(row.quantity, f"$.line_items[{len(lines)}].quantity"),
+                quantity=quantity,
                 total_minor=total + tax,
                 cost_minor=None if cost_value is None else piece,
             )
