@@ -15,6 +15,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.sync.odd import is_of_a_record, reason
+from crm_plugin.sync.turn import as_it_is_now
 from crm_plugin.sync.upsert import write_page
 from crm_plugin.sync.written import Written
 
@@ -47,6 +48,7 @@ def groups(pages: Iterable[Page], rows: int = ROWS, seconds: float = SECONDS) ->
 
 def write_group(connection: Connection, shop: Shop, group: Sequence[Page], now: datetime) -> Written:
     """The records of these pages, their problems, and the end of problems that were read since."""
+    shop = as_it_is_now(connection, shop)
     records: dict[Stream, list[Record]] = {}
     for page in group:
         records.setdefault(page.stream, []).extend(page.records)
@@ -106,7 +108,7 @@ def _is_kept(db: Database, shop: Shop, page: Page, now: datetime, written: Writt
     """Write the page; answers why it could not be stored, if so."""
     try:
         with db.write() as connection:
-            done = write_page(connection, shop, page, now)
+            done = write_page(connection, as_it_is_now(connection, shop), page, now)
     except Exception as error:
         if not is_of_a_record(error):
             raise

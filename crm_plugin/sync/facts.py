@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from crm_plugin.store import bulk, member_facts, orders, refunds
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.sync.turn import lock
 from crm_plugin.sync.values import Days, Money, share
 
 _SUMS = (
@@ -274,6 +275,7 @@ def recount(connection: Connection, shop_id: int) -> list[Difference]:
 
 def rebuild(connection: Connection, shop: Shop, now: datetime) -> int:
     """After a change of the shop's zone or exchange rates: days and base amounts anew, then all facts; answers how many rows."""
+    lock(connection, shop.shop_id)
     _place_again(connection, shop)
     fresh = counted(connection, shop)
     bulk.execute(connection, "DELETE FROM member_facts WHERE shop_id = ?", (shop.shop_id,))

@@ -19,6 +19,7 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.odd import is_of_a_record, reason
+from crm_plugin.sync.turn import as_it_is_now
 from crm_plugin.sync.upsert import write_page
 
 _COLUMNS = ("shop_id", "problem_id", "stream", "external_id", "path", "reason", "raw", "state", "first_at", "last_at")
@@ -113,7 +114,7 @@ def retry(db: Database, shop: Shop, storefront: StorefrontAdapter | None, now: d
 
 def _write(db: Database, shop: Shop, row: Row[Any], record: Record, now: datetime) -> None:
     with db.write() as connection:
-        write_page(connection, shop, Page(record.stream, (record,), ""), now)
+        write_page(connection, as_it_is_now(connection, shop), Page(record.stream, (record,), ""), now)
         connection.execute(
             update(problems)
             .where(problems.c.shop_id == row.shop_id, problems.c.problem_id == row.problem_id)

@@ -19,7 +19,7 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.batch import groups, keep_group
-from crm_plugin.sync.upsert import lock
+from crm_plugin.sync.turn import lock
 from crm_plugin.sync.written import Written
 
 _log = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from crm_plugin.sync.identity import MemberBook
 from crm_plugin.sync.member_rows import Member
 from crm_plugin.sync.products import write_products
 from crm_plugin.sync.refunds import RefundRows, Refunds
+from crm_plugin.sync.turn import lock
 from crm_plugin.sync.values import Days, Money, fingerprint, micros, share
 from crm_plugin.sync.written import Written, is_older, latest
 
@@ -42,12 +43,6 @@ def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) ->
     if page.stream is Stream.REFUNDS:
         return Refunds(connection, shop, now).write(page.records)  # type: ignore[arg-type]
     return write_products(connection, shop, page.records)  # type: ignore[arg-type]
-
-
-def lock(connection: Connection, shop_id: int) -> None:
-    """One writer of a shop's members and orders at a time, until the end of the transaction. SQLite has but one writer anyway."""
-    if connection.dialect.name == "postgresql":
-        bulk.execute(connection, "SELECT pg_advisory_xact_lock(?)", (shop_id,))
 
 
 def write_members(connection: Connection, shop: Shop, records: Sequence[MemberRecord], now: datetime) -> Written:

@@ -6,16 +6,18 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from crm_plugin.records import MemberRecord, OrderStatus, Record
+from crm_plugin.records import MemberRecord, OrderStatus, Page, Record, Stream
 from crm_plugin.store import member_facts, metadata, refunds
 from crm_plugin.store.session import Database
 from crm_plugin.sync import facts
+from crm_plugin.sync.upsert import write_page
 from tests.factories import NOON, make_shop, member, order, refund, write
 
 _EMAILS = ("a@x.test", "b@x.test", "c@x.test")
@@ -136,6 +138,27 @@ def test_rebuild_follows_new_rates_and_zone(db: Database) -> None:
         after = connection.execute(select(member_facts)).one()
     assert (before.unconverted_orders, before.gross_minor, before.last_order_on.isoformat()) == (1, 0, "2026-06-02")
     assert (after.unconverted_orders, after.gross_minor, after.last_order_on.isoformat()) == (0, 500, "2026-06-01")
+
+
+def test_recount_waits_for_orders_being_written(db: Database) -> None:
+    with db.write() as connection:
+        shop = make_shop(connection)
+    write(db, shop, [order("o1", member_external_id="7")])
+
+    def rebuild() -> None:
+        with db.write() as connection:
+            facts.rebuild(connection, shop, NOON)
+
+    other = Thread(target=rebuild)
+    with db.write() as connection:
+        write_page(connection, shop, Page(Stream.ORDERS, (order("o2", member_external_id="7"),), ""), NOON)
+        other.start()
+        # Long enough for the other one to have counted, if nothing held it.
+        other.join(0.5)
+    other.join()
+    with db.read() as connection:
+        assert connection.execute(select(member_facts.c.orders_count)).scalar_one() == 2
+        assert facts.recount(connection, shop.shop_id) == []
 
 
 def test_refund_moved_within_a_page_keeps_its_row(db: Database) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from crm_plugin.adapters.base import Problem
@@ -83,6 +83,15 @@ class Odd(Paged):
             yield replace(page, records=(*odd, *page.records), raw_of=lambda number: f"raw {number}")
 
 
+class Slow(Paged):
+    """Orders in dollars, each page written by itself."""
+
+    def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
+        for page in super().pages(stream, cursor):
+            dollars = order(f"d{page.next_cursor}", member_external_id="1", currency="USD")
+            yield replace(page, records=(dollars,), last=True)
+
+
 @pytest.fixture
 def shop(db: Database) -> Shop:
     with db.write() as connection:
@@ -142,6 +151,18 @@ def test_record_that_cannot_be_stored_is_set_aside(db: Database, shop: Shop) -> 
     assert sync_shop(db, shop, Paged(), now=NOON, full=True).streams["orders"].written.same == 5
     storefront.again = storefront.odd[0]
     assert kept_problems.retry(db, shop, storefront, NOON).as_dict() == {"resolved": 0, "open": 3}
+
+
+def test_rate_set_during_a_sync_counts_from_the_next_page(db: Database, shop: Shop) -> None:
+    def set_rate(_progress: Progress) -> None:
+        with db.write() as connection:
+            connection.execute(update(shops).values(settings={"rates": {"USD": "0.5"}}))
+            facts.rebuild(connection, shop_by_id(connection, shop.shop_id), NOON)
+
+    sync_shop(db, shop, Slow(), now=NOON, progress=set_rate)
+    with db.read() as connection:
+        assert connection.execute(select(orders.c.base_minor)).scalars().all() == [500] * 5
+        assert facts.recount(connection, shop.shop_id) == []
 
 
 def test_database_that_is_away_sets_nothing_aside(sqlite_db: Database) -> None:
