@@ -199,7 +199,7 @@ class MemberRows:
         consent.record_all(connection, shop_id, self._statements, self._now)
         self._statements.clear()
         for guest, account in self._merges.items():
-            merge(connection, shop_id, guest, account, self._now)
+            merge(connection, self._shop, guest, account, self._now)
         self._merges.clear()
 
     def _write_tags(self) -> None:

@@ -7,8 +7,11 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from crm_plugin.store import bulk, consent
+from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import FORMER
+from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import facts
+from crm_plugin.sync.addresses import member_zone
 
 # Tables in which the same thing may stand for both; the columns beside the member that make it the same.
 _SHARED = {
@@ -32,8 +35,9 @@ _MOVED = (
 _SPENT = "('in_flight', 'accepted', 'delivered', 'bounced', 'complained', 'unconfirmed', 'failed')"
 
 
-def merge(connection: Connection, shop_id: int, guest: int, account: int, now: datetime) -> None:
+def merge(connection: Connection, shop: Shop, guest: int, account: int, now: datetime) -> None:
     """Move all of the guest to the account. Consent becomes what both logs together come to."""
+    shop_id = shop.shop_id
     _settle_touchpoints(connection, shop_id, guest, account)
     for table, same in _SHARED.items():
         alike = " AND ".join(f"other.{name} = {table}.{name}" for name in same)
@@ -55,7 +59,7 @@ def merge(connection: Connection, shop_id: int, guest: int, account: int, now: d
     facts.move(connection, shop_id, guest, account, now)
     consent.recompute(connection, shop_id, account)
     bulk.execute(connection, "DELETE FROM member_consents WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
-    _fill_empty(connection, shop_id, guest, account)
+    _fill_empty(connection, shop, guest, account, now)
     bulk.execute(connection, "DELETE FROM members WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
 
 
@@ -71,19 +75,25 @@ def _settle_touchpoints(connection: Connection, shop_id: int, guest: int, accoun
     )
 
 
-def _fill_empty(connection: Connection, shop_id: int, guest: int, account: int) -> None:
-    """Birthday, names and country that only the guest told."""
+def _fill_empty(connection: Connection, shop: Shop, guest: int, account: int, now: datetime) -> None:
+    """Birthday, names and country that only the guest told; `changed_at` moves with the birthday and the zone of its days."""
     names = ("first_name", "last_name", "country", "locale")
-    sql = f"SELECT {', '.join(names)}, birth_md, birth_year FROM members WHERE shop_id = ? AND member_id = ?"  # noqa: S608
-    told = bulk.execute(connection, sql, (shop_id, guest)).one()
-    kept = bulk.execute(connection, sql, (shop_id, account)).one()
+    columns = f"{', '.join(names)}, birth_md, birth_year, timezone, phone, zone"
+    sql = f"SELECT {columns} FROM members WHERE shop_id = ? AND member_id = ?"  # noqa: S608
+    told = bulk.execute(connection, sql, (shop.shop_id, guest)).one()
+    kept = bulk.execute(connection, sql, (shop.shop_id, account)).one()
     changes = {name: value for name, value, own in zip(names, told, kept, strict=False) if value and not own}
-    if told[4] is not None and kept[4] is None:
-        changes |= {"birth_md": told[4], "birth_year": told[5]}
+    if told.birth_md is not None and kept.birth_md is None:
+        changes |= {"birth_md": told.birth_md, "birth_year": told.birth_year}
+    zone = member_zone(kept.timezone, kept.phone, changes.get("country", kept.country), shop.timezone)
+    if zone != kept.zone:
+        changes["zone"] = zone
+    if changes.keys() & {"birth_md", "zone"}:
+        changes["changed_at"] = to_micros(now)
     if changes:
         sets = ", ".join(f"{name} = ?" for name in changes)
         bulk.execute(
             connection,
             f"UPDATE members SET {sets} WHERE shop_id = ? AND member_id = ?",  # noqa: S608
-            (*changes.values(), shop_id, account),
+            (*changes.values(), shop.shop_id, account),
         )

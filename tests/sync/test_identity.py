@@ -88,6 +88,17 @@ def test_new_account_takes_over_the_guest(db: Database, shop: Shop) -> None:
         assert connection.execute(select(member_facts.c.spent_minor)).scalars().all() == [500]
 
 
+def test_account_moves_to_the_guests_country(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1", email="old@x.test")])
+    write(db, shop, [order("o1", contact=_guest(email="new@x.test", country="JP", birth_month=3, birth_day=9))])
+    later = NOON + timedelta(days=1)
+    # The store tells nothing new of the account but its address: what moves it, is the guest.
+    write(db, shop, [member("1", email="new@x.test")], later)
+    with db.read() as connection:
+        row = connection.execute(select(members)).one()
+    assert (row.country, row.zone, row.birth_md, row.changed_at) == ("JP", "Asia/Tokyo", 309, later)
+
+
 def test_known_account_and_guest_become_one(db: Database, shop: Shop) -> None:
     write(db, shop, [member("1", email="old@x.test")])
     said = ConsentRecord(channel="email", state=ConsentState.WITHDRAWN, at=NOON)
