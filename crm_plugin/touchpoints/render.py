@@ -30,16 +30,15 @@ from jinja2 import (
 )
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from crm_plugin.errors import InvalidInput, RenderError
 from crm_plugin.money import to_major
 from crm_plugin.store.members import full_name
+from crm_plugin.touchpoints.bounds import LARGEST_NUMBER, LONGEST_OUTPUT, BoundedEnvironment, NotAllowed
 from crm_plugin.touchpoints.policy import Brand, Policy
 
 # A text longer than this is no message; an HTML mail past 102 KB is cut by the largest mail host.
 LONGEST_SOURCE = 100_000
-LONGEST_OUTPUT = 200_000
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
 VARIABLES = (
     "member",
@@ -179,8 +178,8 @@ class Scene:
         return {name: getattr(self, name) for name in VARIABLES}
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
-    """No attribute that begins with an underscore, nothing that changes what it is given, no imports of other files."""
+class Sandbox(BoundedEnvironment):
+    """No attribute that begins with an underscore, nothing that changes what it is given, nothing that takes long or grows large."""
 
     def __init__(self, *, autoescape: bool) -> None:
         super().__init__(
@@ -188,9 +187,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.filters["money"] = _money_filter
         self.filters["date"] = _date_filter
-        # What takes much time or memory for little text has no place in a message.
-        for name in ("range", "lipsum", "cycler", "joiner", "namespace"):
-            self.globals.pop(name, None)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Our own views are plain values without methods, so of the sandbox's questions only the underscore is asked of them."""
@@ -277,10 +273,23 @@ def _render_part(text: Text, part: str, source: str, names: Mapping[str, Any]) -
     return _run(lambda: _compiled(source, False).render(names), text, part)
 
 
+_TOO_DEEP = (SyntaxError, RecursionError, MemoryError)
+# What a text can bring about: a mistake in it, values that do not fit, nesting too deep for Jinja or Python.
+_MISTAKES = (
+    TemplateError,
+    ArithmeticError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    *_TOO_DEEP,
+)
+
+
 def _run(work: Callable[[], str], text: Text, part: str) -> str:
     try:
         made = work()
-    except (TemplateError, ArithmeticError, TypeError, ValueError, AttributeError, LookupError) as error:
+    except _MISTAKES as error:
         raise _told(error, f"{text.template_key} ({text.channel}, {text.locale}, {part})") from error
     if len(made) > LONGEST_OUTPUT:
         where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
@@ -290,6 +299,8 @@ def _run(work: Callable[[], str], text: Text, part: str) -> str:
 
 def _told(error: Exception, where: str) -> RenderError:
     """What went wrong in a text, in words that say what to do."""
+    if isinstance(error, _TOO_DEEP):
+        return RenderError(f"The text {where} is nested too deeply.", template=where, hint="Make it simpler.")
     if isinstance(error, TemplateSyntaxError):
         return RenderError(
             f"The text {where} cannot be read: {error.message} (line {error.lineno}).",
@@ -350,14 +361,16 @@ def _check_part(text: Text, part: str, source: str) -> None:
         tree = environment.parse(source)
         _compiled(source, part == "body_html")
     except TemplateSyntaxError as error:
+        pairs = "Every {{ ends with }}, every {% with %}, and every {% if %} has its {% endif %}."
         raise InvalidInput(
             f"{where}, line {error.lineno}: {(error.message or 'cannot be read').rstrip('.')}.",
             field=part,
             line=error.lineno,
-            hint="Every {{ ends with }}, every {% with %}, and every {% if %} has its {% endif %}.",
+            hint="" if isinstance(error, NotAllowed) else pairs,
         ) from error
-    if any(tree.find(kind) for kind in (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        raise InvalidInput(f"{where}: a text cannot take in other files.", field=part)
+    except (*_TOO_DEEP, ValueError) as error:
+        # A number of very many digits is a ValueError.
+        raise InvalidInput(f"{where}: it cannot be read.", field=part, hint="Make it simpler.") from error
     unknown = sorted(meta.find_undeclared_variables(tree) - set(VARIABLES))
     if unknown:
         raise InvalidInput(
@@ -387,8 +400,10 @@ def money(minor: int, currency: str, locale: str) -> str:
 @pass_context
 def _money_filter(context: Context, value: Any, currency: str = "") -> str:
     """An amount in major units, by default in the shop's currency."""
-    code = currency or context["shop"].currency
-    return str(format_currency(Decimal(str(value)), code, locale=babel_locale(context["locale"])))
+    code, amount = currency or context["shop"].currency, Decimal(str(value))
+    if not -LARGEST_NUMBER <= amount <= LARGEST_NUMBER or amount.adjusted() < -20:
+        raise ValueError("the amount is out of range")
+    return str(format_currency(amount, code, locale=babel_locale(context["locale"])))
 
 
 @pass_context

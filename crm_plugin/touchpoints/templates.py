@@ -22,7 +22,19 @@ from crm_plugin.touchpoints.render import JourneyView, Rendered, Scene, ShopView
 from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.texts import check_text, drop, get_text, put, texts, tidied
 
-__all__ = ["SmsSize", "Text", "get_text", "preview", "remove_text", "save_text", "sms_size", "texts", "used_by"]
+__all__ = [
+    "SmsSize",
+    "Text",
+    "checked",
+    "get_text",
+    "preview",
+    "put",
+    "remove_text",
+    "save_text",
+    "sms_size",
+    "texts",
+    "used_by",
+]
 
 # Stands in a preview where a message has the member's own link.
 SAMPLE_LINK = "https://shop.example/u/sample"
@@ -40,11 +52,19 @@ def save_text(connection: Connection, shop: Shop, text: Text, now: datetime) -> 
     It may speak of an order without asking whether there is one only where every journey that uses it follows a purchase.
     Raises: InvalidInput naming the part, the line and what to write instead; nothing is written then.
     """
+    return put(connection, shop.shop_id, checked(connection, shop, text), now)
+
+
+def checked(connection: Connection, shop: Shop, text: Text) -> Text:
+    """The text as `put` may keep it. Nothing is written: who holds other writers off should not be rehearsing texts meanwhile.
+
+    Raises: as `save_text`.
+    """
     check_key(text.template_key, "template")
     text = tidied(replace(text, locale=read_locale(text.locale)))
     users = used_by(connection, shop.shop_id, text.template_key)
     check_text(shop, text, with_order=follow_a_purchase(users))
-    return put(connection, shop.shop_id, text, now)
+    return text
 
 
 def follow_a_purchase(users: list[Journey]) -> bool:

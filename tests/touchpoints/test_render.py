@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_money_and_dates_follow_the_language() -> None:
         ("body_text", "  ", "is empty"),
         ("subject", "", "has no subject"),
         ("body_html", "{{ shop.titel }}", "uses titel that is not there"),
-        ("body_text", "{{ range(9) }}", "there is no variable 'range'"),
+        ("body_text", "{{ range(9) }}", "cannot call range"),
     ],
 )
 def test_bad_texts_are_refused(part: str, source: str, words: str) -> None:
@@ -104,6 +105,73 @@ def test_bad_texts_are_refused(part: str, source: str, words: str) -> None:
         check(_text(**{part: source}), _scenes(), POLICY.brand)
     assert words in str(caught.value)
     assert caught.value.field == part
+
+
+# Each of these held the whole process for minutes, took gigabytes, or went past the guards.
+_HEAVY = [
+    ("{{ 9 ** (9 ** 8) % 7 }}", "cannot raise to a power"),
+    ("{{ 'a' * 2000000000 }}", "longer than 2000"),
+    ("{{ 2000000000 * [1] }}", "longer than 2000"),
+    ("{{ '%0999999999d' % 1 }}", "% is only for numbers"),
+    ("{{ '%0999999999d' | format(1) }}", "there is no filter 'format'"),
+    ("{{ 'x' | center(1500000000) }}", "there is no filter 'center'"),
+    ("{{ 'x' | indent(1500000000, true) }}", "there is no filter 'indent'"),
+    ("{{ 'x'.ljust(1500000000) }}", "cannot call ljust"),
+    ("{% set f = 'x'.ljust %}{{ f(1500000000) }}", "cannot call f"),
+    ("{{ '{:1500000000}'.format(1) }}", "cannot call format"),
+    ("{{ 5 | round(-1000000000) }}", "round takes"),
+    ("{{ '1e999999' | money }}", "out of range"),
+    ("{% set s = 'aaaaaaaaaaaaaaaa' %}" + "{% set s = s ~ s %}" * 40, "longer than 2000"),
+    ("{% set s = 'aaaaaaaaaaaaaaaa' %}" + "{% set s = s + s %}" * 40, "longer than 2000"),
+    ("{% set s = 'aaaaaaaaaaaaaaaa' %}" + "{% set s = s | replace('a', 'aa') %}" * 40, "longer than 2000"),
+    ("{% set s = [1] %}" + "{% set s = [s, s] %}" * 40 + "{{ s }}", "a list can only hold"),
+    ("{% set s %}a{% endset %}", "needs a value"),
+    ("{% for a in 'aaaa' %}{{ a }}{% endfor %}", "a loop needs a list"),
+    (
+        "{% set s = 'a a'.split() %}{% for a in s %}{% for a in s %}{% for a in s %}{% endfor %}{% endfor %}{% endfor %}",
+        "deeper than two",
+    ),
+    ("{% for a in [1, 2] %}" + "{{ a }}" * 200 + "{% endfor %}", "does too much"),
+    ("{% set s = ('a ' * 1000).split() %}{% for a in s %}{{ 'x' * 500 }}{% endfor %}", "longer than 200000"),
+    ("{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}", "cannot"),
+    ("{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}", "cannot define macros"),
+    ("{% block a %}{{ self.a() }}{% endblock %}", "cannot define blocks"),
+    ("{{ [member] | map(attribute='_spent_minor') | list }}", "there is no filter"),
+    ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "simpler"),
+    ("{% if 1 %}" * 120 + "{% endif %}" * 120, "simpler"),
+    ("{{ " + "9" * 5000 + " }}", "simpler"),
+]
+
+
+@pytest.mark.parametrize(("source", "words"), _HEAVY, ids=[source[:40] for source, _ in _HEAVY])
+def test_heavy_texts_are_refused(source: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check(_text(body_text=source), _scenes(), POLICY.brand)
+    assert words in str(caught.value)
+
+
+def test_ordinary_means_still_work() -> None:
+    scene = _scenes(with_order=True)[0]
+    source = (
+        "{% for line in order.lines | reverse %}{{ loop.index }}. {{ line.title | upper }}{% else %}nothing{% endfor %}"
+        "{{ '-' * 3 }}{{ member.first_name ~ ' ' ~ member.last_name }} {{ (days * 2 + 1) % 4 }} {{ 7.256 | round(1) }}"
+        "{{ ' gold' if member.tier_title in ['Gold', 'Silver'] else '' }} {{ member.first_name | replace('A', 'I') }}"
+    )
+    assert render(_text(body_text=source), scene, POLICY.brand).text == "1. LINEN SHIRT---Ada Lovelace 3 7.3 gold Ida\n"
+
+
+def test_joined_names_stay_escaped_in_html() -> None:
+    source = "{{ '<b>' | safe ~ shop.title ~ '</b>' | safe }}"
+    made = render(_text(body_html=f"<p>{source}</p>"), _scenes()[0], POLICY.brand)
+    assert "<b>Lantern &amp; Leaf</b></p>" in made.html
+
+
+def test_long_orders_end_after_500_lines() -> None:
+    scene = _scenes(with_order=True)[0]
+    assert scene.order is not None
+    scene = replace(scene, order=replace(scene.order, lines=scene.order.lines * 1500))
+    source = "{% for line in order.lines %}{{ line.quantity }}{% endfor %}"
+    assert render(_text(body_text=source), scene, POLICY.brand).text == "2" * 500 + "\n"
 
 
 def test_missing_value_names_template_and_variable() -> None:

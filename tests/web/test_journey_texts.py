@@ -20,7 +20,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
-from crm_plugin.touchpoints import recipes, senders
+from crm_plugin.touchpoints import recipes, senders, templates
 from crm_plugin.touchpoints.render import VARIABLES, Text
 from crm_plugin.touchpoints.texts import get_text
 from crm_plugin.web.text_form import variables
@@ -197,6 +197,25 @@ def test_language_that_is_none_is_refused(runtime: Runtime, client: FlaskClient,
     assert "is not a language" in words(page("journeys/birthday"))
     assert post("journeys/birthday/texts/sms/xx-nope-9", {"body_text": "Hi", "do": "save"}).status_code == 422
     assert _kept(runtime, "sms", "xx-nope-9") is None
+
+
+def test_text_is_rehearsed_before_writers_are_held_off(
+    runtime: Runtime, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: list[bool] = []
+
+    def look(*_args: object, **_options: object) -> None:
+        with runtime.db.write():
+            free.append(True)
+
+    monkeypatch.setattr(templates, "check_text", look)
+    assert post(MAIL, {**LETTER, "do": "save"}).status_code == 303
+    assert free == [True]
+
+
+def test_heavy_text_is_refused_in_the_preview(post: Post) -> None:
+    answer = post(f"{MAIL}/preview", {**LETTER, "body_text": "{{ 9 ** (9 ** 8) % 7 }}"})
+    assert "A text cannot raise to a power." in words(answer.text)
 
 
 def test_recipe_s_own_text_comes_back_when_it_is_saved(runtime: Runtime, post: Post) -> None:

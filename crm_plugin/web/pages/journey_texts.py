@@ -110,10 +110,11 @@ def journeys_mail(key: str, channel: str, locale: str) -> Response:
 
 def _save(journey: Journey, channel: str, locale: str, form: Form) -> Response:
     runtime, shop = site().runtime, the_shop()
+    with runtime.db.read() as connection:
+        text = templates.checked(connection, shop, text_form.read(form, journey.template_key, channel, locale))
     with runtime.db.write() as connection:
-        before = get_text(connection, shop.shop_id, journey.template_key, channel, locale)
-        text = text_form.read(form, journey.template_key, channel, locale)
-        saved = templates.save_text(connection, shop, text, runtime.clock.now())
+        before = get_text(connection, shop.shop_id, journey.template_key, channel, text.locale)
+        saved = templates.put(connection, shop.shop_id, text, runtime.clock.now())
         if before is None or saved.version != before.version:
             _note(connection, "text.saved", journey, channel, saved.locale, version=saved.version)
     flash(_("Saved. Whoever has had this message does not get it again; the next ones read it like this."), "good")
