@@ -5,7 +5,6 @@ about the address. Events come twice, late and out of order; none of that is an 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +17,7 @@ from crm_plugin.errors import NotFound, UnsupportedFeature
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.ids import new_id
 from crm_plugin.records import RawRequest
-from crm_plugin.store import attempts, consent, delivery_events, identities, members, touchpoints
+from crm_plugin.store import attempts, consent, delivery_events, touchpoints
 from crm_plugin.store.members import present_id
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -46,7 +45,6 @@ _DEAD = frozenset({Kind.BOUNCED, Kind.REJECTED, Kind.FAILED})
 _EITHER = {Kind.DELIVERED.value: State.DELIVERED, Kind.BOUNCED.value: State.BOUNCED}
 # An event that came before its touchpoint was known is looked at again for so long.
 _EARLY = timedelta(days=7)
-_IDENTITY = {"email": "email", "sms": "phone"}
 
 
 @dataclass(slots=True)
@@ -272,7 +270,8 @@ def _learn(
             connection, shop.shop_id, channel, address, reason=reason, at=event.at, source=adapter
         )
     if event.kind is Kind.UNSUBSCRIBED:
-        holders = _holders(connection, shop, channel, address, touchpoint)
+        whom = None if touchpoint is None else touchpoint.member_id
+        holders = unsubscribe.holders(connection, shop.shop_id, channel, address, whom)
         for member_id in holders:
             about = Unsubscribe(
                 shop.shop_id, member_id, channel, MARKETING, touchpoint.touchpoint_id if touchpoint else 0
@@ -284,18 +283,3 @@ def _learn(
             report.suppressed += consent.suppress(
                 connection, shop.shop_id, channel, address, reason="opted_out", at=event.at, source=adapter
             )
-
-
-def _holders(
-    connection: Connection, shop: Shop, channel: str, address: str, touchpoint: Row[Any] | None
-) -> Iterable[int]:
-    """Every member who is reached at that address, and the one the message was for."""
-    i, m = identities.c, members.c
-    held = select(i.member_id).where(
-        i.shop_id == shop.shop_id, i.kind == _IDENTITY.get(channel, ""), i.value == address
-    )
-    found = set(connection.execute(held).scalars())
-    if touchpoint is not None:
-        found.add(touchpoint.member_id)
-    query = select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id.in_(sorted(found)), m.state == "active")
-    return sorted(connection.execute(query).scalars())

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from crm_plugin.records import ConsentState
-from crm_plugin.store import consent, journeys, member_consents, touchpoints
+from crm_plugin.store import consent, consents, identities, journeys, member_consents, members, touchpoints
 from crm_plugin.store.members import present_id
 from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
@@ -19,6 +19,8 @@ from crm_plugin.touchpoints.tokens import Unsubscribe
 
 # Sources of a refusal that a link wrote: pressed on our page, or by the mail program's own button.
 BY_LINK = ("link", "one-click")
+# By what a member is reached under the consent of a channel, as identities and members name it.
+_IDENTITY = {"email": "email", "sms": "phone"}
 
 
 def who_now(connection: Connection, told: Unsubscribe) -> Unsubscribe | None:
@@ -30,15 +32,45 @@ def who_now(connection: Connection, told: Unsubscribe) -> Unsubscribe | None:
 def apply(connection: Connection, told: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
     """Withdraw the consent and skip what waits under it; False when it was withdrawn already or the member is gone.
 
-    Doing it twice is harmless: mail programs and people press twice.
+    Whoever else is reached at the same address is left alone too: who opened the mailbox cannot know for whom a message was. Doing it twice
+    is harmless: mail programs and people press twice.
     """
     about = who_now(connection, told)
     if about is None:
         return False
-    if _state(connection, about) is ConsentState.WITHDRAWN:
-        return False
-    withdraw(connection, about, now, at=now, source=source)
-    return True
+    done = False
+    for member_id in holders(connection, about.shop_id, about.channel, _address(connection, about), about.member_id):
+        one = replace(about, member_id=member_id)
+        if _state(connection, one) is not ConsentState.WITHDRAWN:
+            withdraw(connection, one, now, at=now, source=source)
+            done = True
+    return done
+
+
+def holders(connection: Connection, shop_id: int, channel: str, address: str, also: int | None = None) -> list[int]:
+    """Every member who is reached at that address, and the one the message was for."""
+    i, m = identities.c, members.c
+    held = select(i.member_id).where(i.shop_id == shop_id, i.kind == _IDENTITY.get(channel, ""), i.value == address)
+    found = set(connection.execute(held).scalars()) | ({also} - {None})
+    query = select(m.member_id).where(m.shop_id == shop_id, m.member_id.in_(sorted(found)), m.state == "active")
+    return sorted(connection.execute(query).scalars())
+
+
+def _address(connection: Connection, about: Unsubscribe) -> str:
+    """Where the message with the link went, else where the member is reached today; empty on a channel without addresses."""
+    t, m = touchpoints.c, members.c
+    sent = select(t.address).where(
+        t.shop_id == about.shop_id,
+        t.touchpoint_id == about.touchpoint_id,
+        t.channel.in_([channel for channel, under in CONSENT_CHANNEL.items() if under == about.channel]),
+    )
+    if address := connection.execute(sent).scalar():
+        return str(address)
+    kind = _IDENTITY.get(about.channel)
+    if kind is None:
+        return ""
+    today = select(m[kind]).where(m.shop_id == about.shop_id, m.member_id == about.member_id)
+    return connection.execute(today).scalar() or ""
 
 
 def withdraw(
@@ -76,31 +108,63 @@ def _state(connection: Connection, about: Unsubscribe) -> ConsentState | None:
 
 
 def by_link(connection: Connection, told: Unsubscribe) -> bool:
-    """Whether a refusal stands that such a link made: only that can be taken back by one."""
+    """Whether a refusal stands that such a link made of a consent there was: only that can be taken back by one."""
     about = who_now(connection, told)
-    if about is None:
-        return False
+    return about is not None and _refused_at(connection, about) is not None
+
+
+def _refused_at(connection: Connection, about: Unsubscribe) -> datetime | None:
+    """When a link withdrew what the member had agreed to; None when it was not so, or does not hold any more."""
     held = member_consents.c
-    standing = connection.execute(
-        select(held.source).where(
+    at: datetime | None = connection.execute(
+        select(held.at).where(
             held.shop_id == about.shop_id,
             held.member_id == about.member_id,
             held.channel == about.channel,
             held.topic == about.topic,
             held.state == ConsentState.WITHDRAWN.value,
+            held.source.in_(BY_LINK),
         )
     ).scalar()
-    return standing in BY_LINK
+    return at if at is not None and _agreed_before(connection, about, at) else None
+
+
+def _agreed_before(connection: Connection, about: Unsubscribe, at: datetime) -> bool:
+    """What the member had said of this topic before a link refused it, else of all marketing."""
+    c = consents.c
+    said = connection.execute(
+        select(c.topic, c.state)
+        .where(
+            c.shop_id == about.shop_id,
+            c.member_id == about.member_id,
+            c.channel == about.channel,
+            c.topic.in_({about.topic, MARKETING}),
+            c.at <= at,
+            or_(c.state != ConsentState.WITHDRAWN.value, c.source.not_in(BY_LINK)),
+        )
+        .order_by(c.at, c.consent_id)
+    )
+    last = {row.topic: row.state for row in said}
+    return last.get(about.topic, last.get(MARKETING)) == ConsentState.GRANTED.value
 
 
 def resubscribe(connection: Connection, told: Unsubscribe, now: datetime, *, source: str = "link") -> bool:
-    """Undo a slip: take back a refusal that was made by such a link, and no other. What was skipped meanwhile stays skipped.
+    """Undo a slip: take back what the same press withdrew, and no other refusal. What was skipped meanwhile stays skipped.
 
     A mail may be forwarded, so a link must never give a consent that the member did not have before it was pressed.
     """
     about = who_now(connection, told)
-    if about is None or not by_link(connection, about):
+    at = None if about is None else _refused_at(connection, about)
+    if about is None or at is None:
         return False
+    address = _address(connection, about)
+    reached = holders(connection, about.shop_id, about.channel, address, about.member_id)
+    everybody = [replace(about, member_id=member_id) for member_id in reached]
+    done = [_grant(connection, one, now, source) for one in everybody if _refused_at(connection, one) == at]
+    return any(done)
+
+
+def _grant(connection: Connection, about: Unsubscribe, now: datetime, source: str) -> bool:
     return consent.record(
         connection,
         about.shop_id,
