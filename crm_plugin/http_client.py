@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,9 +18,16 @@ CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 MAX_BODY = 64 * 1024 * 1024
 _EXCERPT = 300
+# What stands before a secret is kept, as group 1.
 _SECRETS = re.compile(
-    r"(?i)\b(?:(consumer_secret|consumer_key|oauth_signature|oauth_nonce|password|secret|token|authorization|api_key)([\"']?\s*[=:]\s*[\"']?)[^\s&\"',]+"
-    r"|((?:ck|cs)_)[0-9a-f]{8,})"
+    r"""(?ix)
+    ( \b [\w-]* (?: secret | token | password | passwd | signature | nonce | consumer_key | api[_-]?key | authorization )
+      ["']? \s* [=:] \s* )
+      (?: " (?: [^"\\] | \\. )* (?: " | \Z ) | ' (?: [^'\\] | \\. )* (?: ' | \Z ) | (?: (?: basic | bearer ) \s+ )? [^\s&"',]+ )
+    | ( \b (?: basic | bearer ) \s+ ) (?= \S* [\d.=_+/-] ) [\w+/=.~-]{4,}
+    | ( :// [^\s/:@]* : ) [^\s/@]+ (?= @ )
+    | ( \b (?: ck | cs )_ ) [0-9a-z]{8,}
+    """
 )
 
 
@@ -38,6 +46,8 @@ class _TimeoutAdapter(HTTPAdapter):
 
 def make_session(pool: int = 4) -> requests.Session:
     """A session without redirects of its own retries, environment proxies kept, with our user agent."""
+    # It tells each address it asks for, and a store that reads no headers is told its keys there.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
     session = requests.Session()
     session.headers["User-Agent"] = USER_AGENT
     adapter = _TimeoutAdapter(pool_connections=pool, pool_maxsize=pool)
@@ -61,7 +71,7 @@ def read_body(response: requests.Response, limit: int = MAX_BODY) -> bytes:
 
 def redact(text: str) -> str:
     """The text without keys, secrets, signatures and tokens."""
-    return _SECRETS.sub(lambda m: f"{m[1]}{m[2]}***" if m[1] else f"{m[3]}***", text)
+    return _SECRETS.sub(lambda found: f"{found[found.lastindex or 0]}***", text)
 
 
 def excerpt(body: bytes | str) -> str:

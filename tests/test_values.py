@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -151,3 +152,33 @@ def test_retry_after_reads_seconds_and_dates(value: str, seconds: float | None) 
 )
 def test_names_stand_as_they_are_written(first: str, last: str, shown: str) -> None:
     assert full_name(first, last) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "?consumer_key=ck_0123456789&consumer_secret=cs_0123456789&page=2",
+            "?consumer_key=***&consumer_secret=***&page=2",
+        ),
+        ("Authorization: Basic Y2tfYWJjOmNzX2RlZg==", "Authorization: ***"),
+        ("sent Bearer abc.def with it", "sent Bearer *** with it"),
+        ('{"auth_token":"x", "page": 2}', '{"auth_token":***, "page": 2}'),
+        ('{"password": "a b c", "user": "d"}', '{"password": ***, "user": "d"}'),
+        ('OAuth oauth_signature="a%2Fb", oauth_version="1.0"', 'OAuth oauth_signature=***, oauth_version="1.0"'),
+        ("https://user:pass@shop.example/", "https://user:***@shop.example/"),
+        ("the key cs_ABCDEF1234567890", "the key cs_***"),
+        ("X-Api-Key: abc", "X-Api-Key: ***"),
+        ("Basic rules of a shop: 3 for 2", "Basic rules of a shop: 3 for 2"),
+    ],
+)
+def test_secrets_are_taken_out(text: str, shown: str) -> None:
+    assert http_client.redact(text) == shown
+
+
+def test_addresses_asked_for_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    session = http_client.make_session()
+    with caplog.at_level("DEBUG"):
+        logging.getLogger("urllib3.connectionpool").debug("GET /wp-json?consumer_secret=cs_0123456789")
+    session.close()
+    assert caplog.text == ""
