@@ -129,6 +129,12 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
     kind = str(told.get("kind", "marketing"))
     if kind not in KINDS:
         raise InvalidInput(f"`kind` is {kind!r}.", field="kind", hint=f"Use one of: {', '.join(KINDS)}.")
+    if kind not in kinds_of(read):
+        raise InvalidInput(
+            "Only what follows a purchase can be about the member's own order; all else is marketing and needs a yes.",
+            field="kind",
+            hint="Use marketing.",
+        )
     validity = told.get("validity_days", 3)
     if isinstance(validity, bool) or not isinstance(validity, int) or not 1 <= validity <= LONGEST_VALIDITY:
         raise InvalidInput(
@@ -161,6 +167,11 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         validity_days=validity,
         enabled=enabled,
     )
+
+
+def kinds_of(trigger: Trigger) -> tuple[str, ...]:
+    """What a journey with this trigger can be: only about an order can someone be written to who did not agree."""
+    return KINDS if trigger.type == POST_PURCHASE else KINDS[:1]
 
 
 def all_journeys(connection: Connection, shop_id: int) -> list[Journey]:
@@ -268,18 +279,20 @@ def _journey(row: Row[Any]) -> Journey:
     return Journey(
         key=row.journey_key,
         title=row.title,
-        trigger=read_trigger(row.trigger, row.trigger_params),
+        trigger=trigger,
         audience_text=row.audience_text,
         audience=from_json(row.audience) if row.audience is not None else None,
         channels=tuple(row.channels),
         template_key=row.template_key,
         topic=row.topic,
-        kind=row.kind,
+        # However it came to be kept, consent is not switched off by a row.
+        kind=row.kind if row.kind in kinds_of(trigger) else KINDS[0],
         send_at=read_time(row.send_at),
         validity_days=row.validity_days,
         enabled=bool(row.enabled),
         enabled_at=row.enabled_at,
         planned_through=row.planned_through,
+    trigger = read_trigger(row.trigger, row.trigger_params)
         version=row.version,
         updated_at=row.updated_at,
     )

@@ -13,7 +13,7 @@ from crm_plugin.rules import compile_for
 from crm_plugin.rules.parse import from_json
 from crm_plugin.rules.triggers import BIRTHDAY, DAYS, POST_PURCHASE, read_time
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import CHANNELS, KINDS, LONGEST_VALIDITY, Draft, Journey, read_draft
+from crm_plugin.touchpoints.journeys import CHANNELS, LONGEST_VALIDITY, Draft, Journey, kinds_of, read_draft
 from crm_plugin.web.forms import Form
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.rule_help import rule_error
@@ -70,8 +70,12 @@ def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Dr
     }
     if not (form.text("en") or form.text("zh")):
         form.errors["zh" if chinese() else "en"] = _("Give the journey a name.")
-    if form.text("kind") not in KINDS:
-        form.errors["kind"] = _("Choose one of the two.")
+    if form.text("kind") not in kinds_of(journey.trigger):
+        form.errors["kind"] = (
+            _("Choose one of the two.")
+            if len(kinds_of(journey.trigger)) > 1
+            else _("This journey does not follow an order, so it is marketing.")
+        )
     if form.failed:
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from crm_plugin.touchpoints import batch, gate, senders
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL, plan_shop
 from crm_plugin.touchpoints.states import TRANSITIONS, State, may_go
-from tests.factories import make_shop, write
+from tests.factories import make_shop, order, write
 from tests.touchpoints.test_dispatch import BOX, DUE, START
 
 _SAID = (None, ConsentState.GRANTED, ConsentState.WITHDRAWN)
@@ -46,10 +47,16 @@ def test_sql_and_python_agree(db: Database, channel: str, kind: str, topic: str)
             )
         )
     write(db, shop, people, START)
+    trigger: dict[str, Any] = {"type": "birthday"}
+    if kind == "transactional":
+        # Only what follows a purchase can do without consent.
+        trigger = {"type": "post_purchase", "days": 1}
+        bought = [order(one.external_id, member_external_id=one.external_id, placed_at=START) for one in people]
+        write(db, shop, bought, START)
     for name, values in (("smtp", _SMTP), ("twilio", _TWILIO)):
         senders.save_connection(db, BOX, shop, name, values, START, probe=False)
     draft = journey_store.read_draft(
-        {"key": "k", "trigger": {"type": "birthday"}, "channels": [channel], "kind": kind, "topic": topic}
+        {"key": "k", "trigger": trigger, "channels": [channel], "kind": kind, "topic": topic}
     )
     with db.write() as connection:
         journey_store.save(connection, shop, draft, START)

@@ -205,13 +205,14 @@ def _rows(db: Database) -> list[tuple[Any, ...]]:
             _with('tier == "iron"', "journeys", 0, "audience"),
             "In the rule of journeys, thanks: There is no tier 'iron'",
         ),
+        (_with("transactional", "journeys", 1, "kind"), "journeys, wishes: Only what follows a purchase"),
         (_with("yes", "journeys", 0, "enabled"), "journeys, thanks: `enabled` is 'yes'"),
         (_with("brithday", "journeys", 0, "recipe"), "journeys, thanks: There is no recipe 'brithday'"),
         (_with("Thanks!", "journeys", 0, "template"), "journeys, thanks: 'Thanks!' cannot be"),
         (_with(["email", "inapp"], "journeys", 0, "channels"), "journeys, thanks: The journey has no text for inapp"),
         (_without("templates", "thanks", "sms"), "journeys, thanks: The journey has no text for sms"),
         (
-            _with({"type": "lapse", "days": 9}, "journeys", 0, "trigger"),
+            _with({**FULL["journeys"][0], "trigger": {"type": "lapse", "days": 9}, "kind": "marketing"}, "journeys", 0),
             "templates, thanks, email, en: The text thanks (email, en, subject) uses number",
         ),
         (_with({"en": {"text": "x"}}, "templates", "thanks", "fax"), "templates, thanks, fax, en: There is no channel"),
@@ -265,6 +266,15 @@ def test_only_what_is_named_is_touched(db: Database, shop: Shop) -> None:
     expected = _with("Leaf", "settings", "sender_name")
     expected["templates"]["wishes"]["inapp"]["zh-CN"] = {"text": "您好"}
     assert _dump(db, shop) == expected
+
+
+def test_kept_birthday_asks_for_consent_whatever_its_row_says(db: Database, shop: Shop) -> None:
+    _load(db, shop, FULL)
+    with db.write() as connection:
+        connection.execute(journeys.update().values(kind="transactional"))
+    with db.read() as connection:
+        kinds = {one.key: one.kind for one in journey_store.all_journeys(connection, 1)}
+    assert kinds == {"thanks": "transactional", "wishes": "marketing"}
 
 
 def test_running_journey_ends_only_when_told(db: Database, shop: Shop) -> None:
@@ -444,7 +454,7 @@ def _programs(draw: st.DrawFn) -> dict[str, Any]:
             "channels": draw(st.permutations(sorted(written[template]))),
             "template": template,
             "topic": draw(_KEYS),
-            "kind": draw(st.sampled_from(["marketing", "transactional"])),
+            "kind": draw(st.sampled_from(["marketing", "transactional"])) if kind == "post_purchase" else "marketing",
             "send_at": draw(st.sampled_from(["00:00", "09:05", "23:59"])),
             "validity_days": draw(st.integers(1, 60)),
             "enabled": draw(st.booleans()),

@@ -174,7 +174,9 @@ def test_preview_of_a_birthday_and_a_lapse(db: Database, shop: Shop, people: dic
     _journey(db, shop, trigger={"type": "birthday", "days": -7})
     assert _preview(db, shop, text, people["Ann"]) == "2026-12-24 https://True"
     assert _preview(db, shop, text, people["Bo"]) == "2026-06-17 https://True"
-    _journey(db, shop, trigger={"type": "lapse", "days": 15}, kind="transactional")
+    _journey(db, shop, trigger={"type": "lapse", "days": 15})
+    assert _preview(db, shop, text, people["Ann"]) == "2026-05-21 https://True"
+    _journey(db, shop, trigger={"type": "post_purchase", "days": 14}, kind="transactional")
     assert _preview(db, shop, text, people["Ann"]) == "2026-05-21 False"
 
 

@@ -233,7 +233,8 @@ def test_saving_what_is_there_writes_nothing(runtime: Runtime, post: Post) -> No
         ({"audience": "orders() >= 1 and cuntry == 'GB'"}, "Line 1, column 19: There is no field 'cuntry'."),
         ({"audience": "tier == 'gold'"}, "Line 1"),
         ({"en": "", "zh": ""}, "Give the journey a name."),
-        ({"kind": "spam"}, "Choose one of the two."),
+        ({"kind": "spam"}, "This journey does not follow an order, so it is marketing."),
+        ({"kind": "transactional"}, "This journey does not follow an order, so it is marketing."),
     ],
 )
 def test_mistake_stands_at_its_field(runtime: Runtime, post: Post, told: dict[str, str], said: str) -> None:
@@ -245,6 +246,11 @@ def test_mistake_stands_at_its_field(runtime: Runtime, post: Post, told: dict[st
     assert said in words(answer.text)
     assert _journey(runtime).title["en"] == "Birthday"
     assert _audited(runtime) == []
+
+
+def test_only_what_follows_an_order_offers_to_do_without_consent(page: Page) -> None:
+    offer = 'value="transactional"'
+    assert [offer in page(f"journeys/{key}") for key in ("birthday", "lapse", "post_purchase")] == [False, False, True]
 
 
 @pytest.mark.usefixtures("people")

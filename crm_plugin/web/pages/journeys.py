@@ -191,6 +191,7 @@ def _one(connection: Connection, journey: Journey, form: Form) -> str:
         form=form,
         options=options,
         birthday=journey.trigger.type == BIRTHDAY,
+        about_orders=journey.trigger.type == POST_PURCHASE,
         seen=None if draft is None else rehearse(connection, shop, shown, _now(), site().public_url),
         wrong=list(trial.errors.values()),
         did=journey_words.became(did),
