@@ -9,14 +9,18 @@ import os
 import secrets
 import time
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, g, redirect, render_template, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface
 from flask_babel import gettext as _
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
 from crm_plugin.runtime import Runtime
+from crm_plugin.web import security
 from crm_plugin.web.site import site
 
 LINK_SECONDS = 15 * 60
@@ -77,7 +81,8 @@ def enter(token: str) -> Response | tuple[str, int]:
 
 @bp.post("/leave")
 def leave() -> Response:
-    """Close the pages to this browser."""
+    """Close the pages to this browser. Only a page of ours may: being sent away by another's is a nuisance."""
+    security.refuse_foreign_writes()
     session.pop("who", None)
     return redirect(url_for("pages.home"), 303)
 
@@ -99,9 +104,26 @@ def require_sign_in() -> tuple[str, int] | None:
     ), 401
 
 
+class _Sessions(SecureCookieSessionInterface):
+    """A cookie that came by https never goes by http. Signing in on this very machine works though the public address is https."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure or (site().public_url.startswith("https://") and not _asked_on_this_machine())
+
+
+def _asked_on_this_machine() -> bool:
+    if any(name.lower().startswith(("forwarded", "x-forwarded-")) for name, _value in request.headers):
+        # A proxy on this machine asks for somebody else.
+        return False
+    try:
+        host = urlsplit(request.host_url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def install(app: Flask, runtime: Runtime) -> None:
     """Sign sessions with a key of this installation; the cookie is out of reach of scripts and of other sites."""
-    secure = runtime.config.public_url.startswith("https://")
     *older, newest = runtime.box.signing_keys
     app.config.update(
         SECRET_KEY=newest,
@@ -109,7 +131,7 @@ def install(app: Flask, runtime: Runtime) -> None:
         SESSION_COOKIE_NAME="crm_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_SECURE=secure,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
     )
+    app.session_interface = _Sessions()
     app.register_blueprint(bp)

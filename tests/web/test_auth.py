@@ -119,6 +119,12 @@ def test_leaving_closes_the_pages(client: FlaskClient) -> None:
     assert client.get("/s/shop-1/today").status_code == 401
 
 
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}])
+def test_other_sites_send_nobody_away(client: FlaskClient, headers: dict[str, str]) -> None:
+    assert client.post("/leave", headers=headers).status_code == 403
+    assert client.get("/s/shop-1/today").status_code == 200
+
+
 def test_signing_in_keeps_only_the_language(app: Flask, runtime: Runtime, shop: Shop) -> None:
     browser = app.test_client()
     browser.get("/?lang=zh")
@@ -133,6 +139,40 @@ def test_cookie_is_out_of_reach(app: Flask, runtime: Runtime) -> None:
     cookie = app.test_client().get(auth.sign_in_path(runtime)).headers["Set-Cookie"]
     for flag in ("HttpOnly", "SameSite=Lax", "Path=/", "Expires="):
         assert flag in cookie
+
+
+@pytest.mark.parametrize(
+    ("base_url", "secure"),
+    [
+        ("http://127.0.0.1:8000", False),
+        ("http://localhost:8000", False),
+        ("http://[::1]:8000", False),
+        ("https://127.0.0.1:8000", True),
+        ("http://crm.example", True),
+        ("http://192.0.2.7:8000", True),
+        ("http://127.0.0.1.evil.example", True),
+    ],
+)
+def test_cookie_goes_by_http_on_this_machine_alone(app: Flask, runtime: Runtime, base_url: str, secure: bool) -> None:
+    answer = app.test_client().get(auth.sign_in_path(runtime), base_url=base_url)
+    assert (answer.status_code, "; Secure" in answer.headers["Set-Cookie"]) == (303, secure)
+
+
+def test_cookie_by_way_of_a_proxy_stays_with_https(app: Flask, runtime: Runtime) -> None:
+    path, forwarded = auth.sign_in_path(runtime), {"X-Forwarded-For": "192.0.2.7"}
+    answer = app.test_client().get(path, base_url="http://127.0.0.1:8000", headers=forwarded)
+    assert (answer.status_code, "; Secure" in answer.headers["Set-Cookie"]) == (303, True)
+
+
+@pytest.mark.parametrize(("base_url", "secure"), [("http://192.0.2.7:8000", False), ("https://192.0.2.7", True)])
+def test_cookie_without_public_https_follows_the_request(
+    runtime: Runtime, queue: Any, base_url: str, secure: bool
+) -> None:
+    from crm_plugin.app import create_app
+
+    plain = replace(runtime, config=replace(runtime.config, public_url=""))
+    answer = create_app(plain, queue).test_client().get(auth.sign_in_path(plain), base_url=base_url)
+    assert (answer.status_code, "; Secure" in answer.headers["Set-Cookie"]) == (303, secure)
 
 
 def test_stranger_sees_and_changes_nothing(app: Flask, runtime: Runtime, shop: Shop, stranger: FlaskClient) -> None:
