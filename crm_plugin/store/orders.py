@@ -7,7 +7,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Table
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
 # One row: an order. `base_minor` is the total in the shop's currency, NULL when there is no exchange rate for `currency`.
-# `placed_on` is the day in the shop's zone. `counts` follows the status. `first_seen_at` finds what arrives late.
+# `placed_on` is the day in the shop's zone. `counts` follows the status. `first_seen_at` finds what arrives
+# late: it is when the order was first seen as one that counts, for this member and on this day.
 orders = Table(
     "orders",
     metadata,

@@ -84,7 +84,7 @@ ORDER_COLUMNS = (
     "first_seen_at",
     "fingerprint",
 )
-_UPDATED = (*(name for name in ORDER_COLUMNS[3:] if name != "first_seen_at"), "shop_id", "order_id")
+_UPDATED = (*ORDER_COLUMNS[3:], "shop_id", "order_id")
 LINE_COLUMNS = (
     "shop_id",
     "order_id",
@@ -98,7 +98,7 @@ LINE_COLUMNS = (
 )
 _STORED = (
     "SELECT external_id, fingerprint, updated_at, order_id, member_id, counts, base_minor, items_milli, discount_minor, "
-    "cost_minor, placed_at, placed_on, currency, total_minor FROM orders WHERE shop_id = ? AND external_id IN ({marks})"
+    "cost_minor, placed_at, placed_on, currency, total_minor, first_seen_at FROM orders WHERE shop_id = ? AND external_id IN ({marks})"
 )
 
 _STATES = {status: (status.value, status.counts) for status in OrderStatus}
@@ -205,9 +205,11 @@ class _Orders:
         if row is None:
             self._new.append((shop_id, order_id, record.external_id, *values, self._at, mark))
         else:
-            self._changed.append((*values, mark, shop_id, order_id))
+            # What is paid late, changes hands or moves to another day comes into view for planning as a new order does.
+            moved = (counts and not row[5]) or member_id != row[4] or placed_on != row[11]
+            self._changed.append((*values, self._at if moved else row[14], mark, shop_id, order_id))
         new = self._part(member_id, counts, base, items, discount, cost, placed_at or 0, placed_on, currency, total)
-        self._delta.replace_order(None if row is None else self._part(*row[4:]), new)
+        self._delta.replace_order(None if row is None else self._part(*row[4:14]), new)
         return counts
 
     def _add_lines(self, record: OrderRecord, order_id: int) -> int:

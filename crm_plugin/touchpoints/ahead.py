@@ -24,7 +24,7 @@ from crm_plugin.touchpoints.gate import Verdict, address_of, judge, said_before
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.states import Reason
+from crm_plugin.touchpoints.states import Reason, State
 
 # Further ahead nobody asks, and much will have changed.
 DAYS = 90
@@ -204,7 +204,7 @@ def _judged(one: _Occasion, known: Batch, policy: Policy, there: Mapping[str, st
             continue
         address = address_of(channel, known.members[one.member_id])
         verdict: Any = judge(replace(one, channel=channel, address=address), known, policy, one.next_try_at)  # type: ignore[arg-type]
-        if verdict.open:
+        if verdict.open or verdict.state is State.PLANNED:
             return _expected(one, journey, channel, "")
         refused.add(str(verdict.reason))
     order = (Reason.SUPPRESSED, Reason.NO_CONSENT, Reason.NO_ADDRESS)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from crm_plugin.records import ConsentState, OrderStatus
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, birthday_in
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.states import Reason, State
 
-_UNPAID = frozenset({OrderStatus.PENDING.value, OrderStatus.REFUNDED.value})
+# How soon it is looked at again whether an order was paid.
+_UNPAID_PAUSE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
+    if journey.trigger.type == POST_PURCHASE and batch.orders[row.subject_order_id].status == OrderStatus.PENDING:
+        return Verdict(State.PLANNED, Reason.AWAITING_PAYMENT, again_at=now + _UNPAID_PAUSE)
     if row.channel != "inapp":
         allowed = policy.quiet.after(now, member.zone)
         if allowed > now:
@@ -97,7 +100,9 @@ def still_relevant(row: Row[Any], journey: Journey, batch: Batch) -> bool:
         facts = batch.facts.get(row.member_id)
         return facts is not None and facts.last_order_on == row.occasion_on
     order = batch.orders.get(row.subject_order_id)
-    return order is not None and bool(order.counts) and order.member_id == row.member_id and order.status not in _UNPAID
+    if order is None or order.member_id != row.member_id:
+        return False
+    return bool(order.counts) and order.status != OrderStatus.REFUNDED
 
 
 def said_before(row: Row[Any], journey: Journey, batch: Batch) -> bool:

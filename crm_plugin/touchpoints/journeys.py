@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
@@ -210,12 +210,16 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Jou
         connection.execute(
             journeys.insert().values(shop_id=shop.shop_id, journey_key=draft.key, version=1, updated_at=now, **row)
         )
-    elif any(getattr(present, name) != value for name, value in row.items()):
-        connection.execute(
-            update(journeys)
-            .where(_mine(shop.shop_id, draft.key))
-            .values(**row, version=present.version + 1, updated_at=now)
-        )
+    else:
+        edited = {name for name, value in row.items() if getattr(present, name) != value}
+        if edited & _WHEN and present.planned_through is not None:
+            row["planned_through"] = _looked_at_anew(present, draft, now)
+        if edited:
+            connection.execute(
+                update(journeys)
+                .where(_mine(shop.shop_id, draft.key))
+                .values(**row, version=present.version + 1, updated_at=now)
+            )
     if draft.enabled is not None:
         switch(connection, shop, draft.key, draft.enabled, now)
     saved = get(connection, shop.shop_id, draft.key)
@@ -223,6 +227,17 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Jou
         # It goes on running with what was just changed.
         _require_texts(connection, shop, saved)
     return saved
+
+
+# What decides on which day and at what time a journey speaks.
+_WHEN = frozenset({"trigger", "trigger_params", "send_at", "validity_days"})
+
+
+def _looked_at_anew(present: Row[Any], draft: Draft, now: datetime) -> datetime:
+    """The mark of a journey whose days or time were edited, so far back that what is still worth reading is planned after all."""
+    oldest = now - timedelta(days=draft.validity_days)
+    back: datetime = min(present.planned_through, max(oldest, present.enabled_at or now))
+    return back
 
 
 def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime) -> Journey:
@@ -276,6 +291,7 @@ def _mine(shop_id: int, key: str) -> Any:
 
 
 def _journey(row: Row[Any]) -> Journey:
+    trigger = read_trigger(row.trigger, row.trigger_params)
     return Journey(
         key=row.journey_key,
         title=row.title,
@@ -292,7 +308,6 @@ def _journey(row: Row[Any]) -> Journey:
         enabled=bool(row.enabled),
         enabled_at=row.enabled_at,
         planned_through=row.planned_through,
-    trigger = read_trigger(row.trigger, row.trigger_params)
         version=row.version,
         updated_at=row.updated_at,
     )

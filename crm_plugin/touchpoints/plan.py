@@ -1,9 +1,10 @@
 """Planning: one INSERT … SELECT for each journey, from the slots that have fallen due since it was planned last.
 
 Two ways lead to a touchpoint. What falls due between the journey's watermark and now is found by the index of its trigger. What arrives
-late (a birthday typed in today, an order synced hours after it was placed) is found by when its row changed, and planned while its window
-is open. Both end in the unique key (journey, member, step, occasion), so planning again, twice at once, or after an outage doubles nothing. What one
-person was told for another occasion, or another person for this order, `once.py` keeps from being told again.
+late (a birthday typed in today, an order synced hours after it was placed or paid, a member who turns out to live further east) is found
+by when its row changed, and planned while its window is open. Both end in the unique key (journey, member, step, occasion), so planning
+again, twice at once, or after an outage doubles nothing. What one person was told for another occasion, or another person for this order,
+`once.py` keeps from being told again.
 """
 
 from __future__ import annotations
@@ -103,11 +104,12 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     counts: dict[str, int] = {}
     channels = _channels(connection, shop, journey)
     due = _slots(shop, journey, since, now)
-    _insert(connection, shop, journey, due, channels, now, counts, late_after=None)
+    _insert(connection, shop, journey, due, channels, now, counts)
     if oldest < since:
         changed_after = max(since - LATE_OVERLAP, begun)
-        late = _slots(shop, journey, oldest, since)
-        _insert(connection, shop, journey, late, channels, now, counts, late_after=changed_after)
+        past = _slots(shop, journey, oldest, since)
+        for row in _CHANGES[journey.trigger.type]:
+            _insert(connection, shop, journey, past, channels, now, counts, _Late(row, changed_after))
     _move_mark(connection, shop, journey, now)
     return counts
 
@@ -151,7 +153,7 @@ def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime
     if not due:
         return None
     channels = _channels(connection, shop, journey)
-    return _judged(connection, shop, journey, channels, due, since, late_after=None).subquery("judged")
+    return _judged(connection, shop, journey, channels, due, since).subquery("judged")
 
 
 def day_of(shop: Shop, stored: int) -> date:
@@ -184,12 +186,12 @@ def _insert(
     channels: list[tuple[str, str]],
     now: datetime,
     counts: dict[str, int],
-    late_after: datetime | None,
+    late: _Late | None = None,
 ) -> None:
     if not due:
         return
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    judged = _judged(connection, shop, journey, channels, due, now, late_after).subquery("judged")
+    judged = _judged(connection, shop, journey, channels, due, now, late).subquery("judged")
     while True:
         columns, chosen = _rows(shop, journey, judged, now)
         statement = (
@@ -246,11 +248,11 @@ def _judged(
     channels: list[tuple[str, str]],
     due: Iterable[Slot],
     now: datetime,
-    late_after: datetime | None,
+    late: _Late | None = None,
 ) -> Select[Any]:
     """One row: a member and an occasion that is due, with the channel that may be used, or the reason why none may."""
     is_sqlite = connection.dialect.name == "sqlite"
-    base = _found(shop, journey, is_sqlite, due, now, late_after)
+    base = _found(shop, journey, is_sqlite, due, now, late)
     if journey.audience is not None:
         today = local_day(now, shop.timezone)
         base = base.where(rules_sql.condition(shop, journey.audience, today, literal_column("m.member_id")))
@@ -342,64 +344,74 @@ def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
     return refused if own_ground else f"{said(ConsentState.GRANTED, MARKETING, journey.topic)} AND {refused}"
 
 
-def _found(
-    shop: Shop, journey: Journey, is_sqlite: bool, due: Iterable[Slot], now: datetime, late_after: datetime | None
-) -> Select[Any]:
-    """Members and occasions that match the slots: an index range, driven by the slots or, for what is late, by what changed.
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """What came late is found by the row that changed after an instant: m(ember), f(acts) or o(rder)."""
 
-    CROSS JOIN keeps SQLite from turning the order around; PostgreSQL plans it as any other join.
-    """
-    calendar = _calendar(is_sqlite, due)
+    row: str
+    after: datetime
+
+
+# What moves a member's occasion: their birthday and zone, their last order, an order that comes, is paid or changes hands.
+_CHANGES = {BIRTHDAY: ("m",), LAPSE: ("f", "m"), POST_PURCHASE: ("o", "m")}
+_CHANGED = {"m": "m.changed_at", "f": "f.changed_at", "o": "o.first_seen_at"}
+# The row beside the member that says when the occasion is.
+_BESIDE = {LAPSE: ("member_facts AS f", "f", "f.last_order_on"), POST_PURCHASE: ("orders AS o", "o", "o.placed_on")}
+
+
+def _found(
+    shop: Shop, journey: Journey, is_sqlite: bool, due: Iterable[Slot], now: datetime, late: _Late | None
+) -> Select[Any]:
+    """Members and occasions that match the slots: an index range, driven by the slots or, for what is late, by what changed."""
     kind = journey.trigger.type
-    late = late_after is not None
-    if kind == BIRTHDAY:
-        tables = "members AS m CROSS JOIN cal" if late else "cal CROSS JOIN members AS m"
-        match = "m.birth_md = cal.match AND m.zone = cal.zone"
-        changed, order = "m.changed_at", "CAST(NULL AS BIGINT)"
-    elif kind == LAPSE:
-        tables = "member_facts AS f CROSS JOIN members AS m CROSS JOIN cal"
-        match = (
-            "m.shop_id = f.shop_id AND m.member_id = f.member_id AND f.last_order_on = cal.match AND m.zone = cal.zone"
-        )
-        match += " AND f.shop_id = :shop_id"
-        if not late:
-            tables = f"days CROSS JOIN {tables}"
-            match += " AND f.last_order_on = days.match"
-        changed, order = "f.changed_at", "CAST(NULL AS BIGINT)"
-    else:
-        assert kind == POST_PURCHASE
-        tables = "orders AS o CROSS JOIN members AS m CROSS JOIN cal"
-        match = "m.shop_id = o.shop_id AND m.member_id = o.member_id AND o.placed_on = cal.match AND m.zone = cal.zone"
-        match += " AND o.shop_id = :shop_id AND o.counts"
-        if not late:
-            tables = f"days CROSS JOIN {tables}"
-            match += " AND o.placed_on = days.match"
-        changed, order = "o.first_seen_at", "o.order_id"
     occasion: Any = literal_column("cal.occasion")
     if kind == POST_PURCHASE:
         occasion = literal("order:") + cast(literal_column("o.order_id"), Text)
+    tables, match = _joined(kind, late)
     query = (
         select(
             literal_column("m.member_id").label("member_id"),
             occasion.label("occasion"),
             literal_column("cal.occasion_on").label("occasion_on"),
-            literal_column(order).label("subject_order_id"),
+            literal_column("o.order_id" if kind == POST_PURCHASE else "CAST(NULL AS BIGINT)").label("subject_order_id"),
             literal_column("cal.due_at").label("due_at"),
             literal_column("cal.next_try_at").label("next_try_at"),
             literal_column("cal.valid_until").label("valid_until"),
         )
         .select_from(text(tables))
         .where(text(f"m.shop_id = :shop_id AND m.state = 'active' AND {match}").bindparams(shop_id=shop.shop_id))
-        .add_cte(calendar)
+        .add_cte(_calendar(is_sqlite, due))
     )
-    if kind in once.SAID:
-        query = query.where(text(f"NOT {once.SAID[kind]}").bindparams(journey_key=journey.key))
-    if late_after is not None:
+    if kind in once.UNSAID:
+        query = query.where(text(once.UNSAID[kind]).bindparams(journey_key=journey.key))
+    if late is not None:
+        changed = _CHANGED[late.row]
         span = text(f"{changed} > :late_after AND {changed} <= :late_until")
-        query = query.where(span.bindparams(late_after=to_micros(late_after), late_until=to_micros(now)))
+        query = query.where(span.bindparams(late_after=to_micros(late.after), late_until=to_micros(now)))
     elif kind != BIRTHDAY:
         query = query.add_cte(text("SELECT DISTINCT match FROM cal").columns(column("match")).cte("days"))
     return query
+
+
+def _joined(kind: str, late: _Late | None) -> tuple[str, str]:
+    """The tables and how they match.
+
+    CROSS JOIN keeps SQLite from turning the order around; PostgreSQL plans it as any other join.
+    """
+    if kind == BIRTHDAY:
+        tables = "cal CROSS JOIN members AS m" if late is None else "members AS m CROSS JOIN cal"
+        return tables, "m.birth_md = cal.match AND m.zone = cal.zone"
+    beside, name, day = _BESIDE[kind]
+    match = f"m.shop_id = {name}.shop_id AND m.member_id = {name}.member_id AND {day} = cal.match AND m.zone = cal.zone"
+    match += f" AND {name}.shop_id = :shop_id"
+    if kind == POST_PURCHASE:
+        match += " AND o.counts"
+    if late is None:
+        return f"days CROSS JOIN {beside} CROSS JOIN members AS m CROSS JOIN cal", f"{match} AND {day} = days.match"
+    if late.row == "m":
+        # Who is new has nothing that is older; a first reading of a whole store would be joined for nothing.
+        return f"members AS m CROSS JOIN {beside} CROSS JOIN cal", f"{match} AND m.changed_at > m.first_seen_at"
+    return f"{beside} CROSS JOIN members AS m CROSS JOIN cal", match
 
 
 def _calendar(is_sqlite: bool, due: Iterable[Slot]) -> Any:

@@ -96,6 +96,11 @@ REASONS: dict[Reason, Label] = {
         _("Quiet hours"),
         _("Messages rest at this hour where the member is. It goes out when the quiet hours end."),
     ),
+    Reason.AWAITING_PAYMENT: Label(
+        "info",
+        _("Order is not paid yet"),
+        _("It goes out when the order is paid, if it is still worth reading by then. Nothing needs to be done."),
+    ),
     Reason.WINDOW_OVER: Label(
         "",
         _("Its time has passed"),

@@ -149,3 +149,23 @@ def test_order_that_changes_hands_is_spoken_of_once(db: Database, shop: Shop, se
     with db.write() as connection:
         connection.execute(update(touchpoints).where(touchpoints.c.address == "g@x.test").values(state="accepted"))
     assert _verdicts(db, shop, "thanks", now) == [("a@x.test", "skipped", "no_longer_matches")]
+
+
+def test_unpaid_order_waits_for_its_payment(db: Database, shop: Shop) -> None:
+    placed = MISSED_ON - timedelta(hours=5)
+    values = {"placed_at": placed, "member_external_id": "1"}
+    write(db, shop, [order("o9", status=OrderStatus.PENDING, **values)], placed)
+    plan_shop(db, shop, MISSED_ON)
+    assert _verdicts(db, shop, "thanks", MISSED_ON) == [("a@x.test", "planned", "awaiting_payment")]
+    write(db, shop, [order("o9", status=OrderStatus.PAID, **values)], MISSED_ON)
+    assert _verdicts(db, shop, "thanks", MISSED_ON) == [("a@x.test", None, "")]
+    over = MISSED_ON + timedelta(days=3)
+    assert _verdicts(db, shop, "thanks", over) == [("a@x.test", "missed", "window_over")]
+
+
+def test_unpaid_order_is_expected_to_be_spoken_of(db: Database, shop: Shop) -> None:
+    write(db, shop, [order("o9", status=OrderStatus.PENDING, placed_at=MISSED_ON, member_external_id="1")], MISSED_ON)
+    with db.read() as connection:
+        me = connection.execute(select(members.c.member_id)).scalar_one()
+        coming = expected(connection, shop, me, MISSED_ON - timedelta(hours=6), 3)
+    assert [(one.journey_key, one.channel, one.reason) for one in coming] == [("thanks", "email", "")]

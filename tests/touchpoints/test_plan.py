@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
-from crm_plugin.store import consent, journeys, touchpoints
+from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord, OrderStatus
+from crm_plugin.store import consent, journeys, orders, templates, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.plan import forecast, plan_shop
+from crm_plugin.touchpoints.plan import _move_mark, forecast, plan_shop
 from tests.factories import make_shop, member, order, write
 
 START = datetime(2026, 2, 27, 0, 0, tzinfo=UTC)
@@ -188,3 +188,92 @@ def test_round_ahead_of_time_keeps_nothing_from_its_day(db: Database, shop: Shop
         assert connection.execute(select(journeys.c.planned_through)).scalar_one() == now
     plan_shop(db, shop, now + timedelta(days=7))
     assert _planned(db)["m3@x.test"] == ("planned", "", "2026", "03-09 09:00")
+
+
+def _edit(db: Database, shop: Shop, at: datetime, **told: Any) -> None:
+    draft = journey_store.read_draft({"key": "greet", "trigger": {"type": "birthday"}, "channels": ["email"], **told})
+    with db.write() as connection:
+        connection.execute(templates.delete())
+        text = {"template_key": "greet", "channel": "email", "locale": "en", "updated_at": START}
+        connection.execute(templates.insert().values(shop_id=1, subject="Hi", body_text="Hello", **text))
+        journey_store.save(connection, shop, draft, at)
+
+
+def test_hour_moved_forward_loses_nobody_of_today(db: Database, shop: Shop) -> None:
+    people = [_person(n, birth_month=2, birth_day=day) for n, day in ((1, 28), (2, 27), (3, 26))]
+    write(db, shop, people, START)
+    _journey(db, shop, send_at="18:00")
+    noon = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
+    plan_shop(db, shop, noon)
+    assert list(_planned(db)) == ["m2@x.test"]
+    _edit(db, shop, noon, send_at="10:00")
+    plan_shop(db, shop, noon + timedelta(minutes=1))
+    assert _planned(db)["m1@x.test"] == ("planned", "", "2026", "02-28 09:00")
+    assert len(_planned(db)) == 2
+
+
+def test_edit_during_planning_is_not_overtaken(db: Database, shop: Shop) -> None:
+    _journey(db, shop, send_at="18:00")
+    noon = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
+    with db.read() as connection:
+        before = journey_store.get(connection, 1, "greet")
+    _edit(db, shop, noon, send_at="10:00")
+    with db.write() as connection:
+        _move_mark(connection, shop, before, noon)
+    with db.read() as connection:
+        assert journey_store.get(connection, 1, "greet").planned_through == START
+
+
+def test_words_alone_move_no_mark(db: Database, shop: Shop) -> None:
+    _journey(db, shop)
+    noon = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
+    plan_shop(db, shop, noon)
+    _edit(db, shop, noon, title="Hello")
+    with db.read() as connection:
+        assert journey_store.get(connection, 1, "greet").planned_through == noon
+
+
+@pytest.mark.parametrize("kind", ["lapse", "post_purchase"])
+def test_member_who_moves_east_is_not_passed_over(db: Database, shop: Shop, kind: str) -> None:
+    write(db, shop, [_person(1, timezone="America/Los_Angeles")], START)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=START - timedelta(days=29))], START)
+    _journey(db, shop, trigger={"type": kind, "days": 30})
+    # It is ten in the morning in Shanghai already and not yet in Los Angeles.
+    now = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
+    plan_shop(db, shop, now)
+    assert _planned(db) == {}
+    write(db, shop, [_person(1, timezone="Asia/Shanghai")], now + timedelta(minutes=5))
+    plan_shop(db, shop, now + timedelta(days=2))
+    state, _, _, due = _planned(db)["m1@x.test"]
+    assert (state, due) == ("planned", "02-28 02:00")
+
+
+def test_order_paid_after_its_day_is_planned(db: Database, shop: Shop) -> None:
+    placed, failed = START + timedelta(hours=1), OrderStatus.FAILED
+    write(db, shop, [_person(1)], START)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=placed, status=failed)], placed)
+    _journey(db, shop, trigger={"type": "post_purchase", "days": 1})
+    due = datetime(2026, 2, 28, 9, 0, tzinfo=UTC)
+    plan_shop(db, shop, due)
+    assert _planned(db) == {}
+    paid = due + timedelta(hours=8)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=placed, status=OrderStatus.PAID)], paid)
+    plan_shop(db, shop, paid + timedelta(minutes=1))
+    assert _planned(db)["m1@x.test"][0] == "planned"
+
+
+def test_order_keeps_when_it_came_until_it_begins_to_count(db: Database, shop: Shop) -> None:
+    def seen(at: datetime, **values: Any) -> datetime:
+        write(db, shop, [order("o1", member_external_id="1", **values)], at)
+        with db.read() as connection:
+            found: datetime = connection.execute(select(orders.c.first_seen_at)).scalar_one()
+            return found
+
+    write(db, shop, [_person(1), _person(2)], START)
+    days = [START + timedelta(days=n) for n in range(6)]
+    assert seen(days[0]) == days[0]
+    assert seen(days[1], number="7") == days[0]
+    assert seen(days[2], status=OrderStatus.CANCELLED) == days[0]
+    assert seen(days[3], status=OrderStatus.PAID) == days[3]
+    assert seen(days[4], status=OrderStatus.PAID, placed_at=START) == days[4]
+    assert seen(days[5], status=OrderStatus.PAID, placed_at=START + timedelta(hours=1)) == days[4]
