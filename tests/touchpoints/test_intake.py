@@ -276,6 +276,25 @@ def test_event_of_an_earlier_attempt_moves_nothing(
 
 
 @pytest.mark.parametrize(
+    ("waited", "moved"), [(timedelta(days=7, seconds=-1), {"delivered": 1}), (timedelta(days=7), {})]
+)
+def test_early_event_is_looked_at_for_a_week(
+    db: Database,
+    shop: Shop,
+    put: Callable[..., int],
+    tell: Callable[..., intake.IntakeReport],
+    waited: timedelta,
+    moved: dict[str, int],
+) -> None:
+    touchpoint_id = put("in_flight", provider_message_id=None)
+    assert tell(Kind.DELIVERED).unmatched == 1
+    with db.write() as connection:
+        connection.execute(update(touchpoints).values(state="accepted", provider_message_id="SM1"))
+    assert intake.match_early(db, shop, NOW + waited) == moved
+    assert _row(db, touchpoint_id).state == ("delivered" if moved else "accepted")
+
+
+@pytest.mark.parametrize(
     ("kind", "permanent", "reasons"),
     [
         (Kind.BOUNCED, True, ["bounce"]),
