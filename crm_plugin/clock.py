@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 _DAY_ZERO = date(1970, 1, 1).toordinal()
 
@@ -64,14 +64,15 @@ def zone(name: str) -> ZoneInfo:
 
 
 def is_zone(name: str | None) -> bool:
-    """Whether the name is a zone we can compute with."""
-    if not name:
-        return False
-    try:
-        zone(name)
-    except ValueError:
-        return False
-    return True
+    """Whether the name is one of IANA's, as it is spelled there: the days of any other would be in no calendar of ours."""
+    return name in _zone_names()
+
+
+@cache
+def _zone_names() -> frozenset[str | None]:
+    # The last two name no place: what a machine was set to, and that it was never set.
+    names = available_timezones() - {"localtime", "Factory"}
+    return frozenset(name for name in names if not name.startswith(("posix/", "right/")))
 
 
 def local_day(at: datetime, zone_name: str) -> date:

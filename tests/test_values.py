@@ -182,3 +182,24 @@ def test_addresses_asked_for_are_not_logged(caplog: pytest.LogCaptureFixture) ->
         logging.getLogger("urllib3.connectionpool").debug("GET /wp-json?consumer_secret=cs_0123456789")
     session.close()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("Europe/London", True),
+        ("UTC", True),
+        ("Asia/Calcutta", True),
+        ("Etc/GMT-5", True),
+        ("posix/Europe/London", False),
+        ("right/Europe/London", False),
+        ("localtime", False),
+        ("Factory", False),
+        ("europe/london", False),
+        ("Mars/Base", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_zone_is_one_of_the_calendar(name: str | None, known: bool) -> None:
+    assert clock.is_zone(name) is known
