@@ -272,7 +272,7 @@ def test_mapping_file_goes_before_the_box(post: Post, runtime: Runtime, queue: Q
         (FILE, "", "mapping", "The mapping holds no mapping."),
         (FILE, {**MAPPING, "kind": "lines"}, "mapping", "`kind` is 'lines'."),
         ("", MAPPING, "file", "The file is empty."),
-        ("Ordér\n".encode("cp1252"), MAPPING, "file", "The first line is not in the encoding utf-8."),
+        ("Ordér\n".encode("cp1252"), MAPPING, "file", "The file is not in the encoding utf-8."),
     ],
 )
 def test_unusable_file_is_told_and_dropped(

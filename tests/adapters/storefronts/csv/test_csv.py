@@ -103,6 +103,26 @@ def test_gzip_and_other_delimiter_read_alike(tmp_path: Path) -> None:
     assert [page.records for page in plain] == [page.records for page in packed]
 
 
+def test_byte_order_mark_tells_the_encoding(tmp_path: Path) -> None:
+    plain = _pages(_file(tmp_path, HEADER + ROWS), LINES)
+    for encoding in ("utf-8-sig", "utf-16"):
+        assert [page.records for page in _pages(_file(tmp_path, (HEADER + ROWS).encode(encoding)), LINES)] == [
+            page.records for page in plain
+        ]
+    old = {**LINES, "encoding": "cp1252"}
+    (page,) = _pages(_file(tmp_path, (HEADER + "1,S1,Café,1,2010-12-01 08:26:00,2,1,UK\n").encode("cp1252")), old)
+    (record,) = page.records
+    assert isinstance(record, OrderRecord)
+    assert record.lines[0].title == "Café"
+
+
+def test_open_quotation_mark_is_guessed(tmp_path: Path) -> None:
+    (page,) = _pages(_file(tmp_path, HEADER + '1,S1,"Holder,6\n2,S1,Holder,1\n'), LINES)
+    assert [problem.reason for problem in page.problems] == [
+        "Row 1: the row has 3 cells, the first line names 8; a quotation mark is not closed."
+    ]
+
+
 def test_import_twice_is_the_same(db: Database, shop: Shop, tmp_path: Path) -> None:
     path = _file(tmp_path, HEADER + ROWS)
     first = import_file(db, shop, path, LINES, now=NOON).as_dict()
@@ -256,7 +276,12 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
         ("", {}, "The file is empty."),
         ("x" * 1_000_001, {}, "The file's first line does not end."),
         (HEADER.encode() + b"1,S1,Caf\xe9,6,2010-12-01 08:26:00,2.55,1,UK\n", {}, "not in the encoding utf-8"),
-        (gzip.compress(HEADER.encode() * 5000)[:-9], {}, "The file"),
+        (gzip.compress(HEADER.encode() * 50_000)[:-99], {}, "Copy or export it again, whole."),
+        (gzip.compress(HEADER.encode())[:12], {}, "The file is not a whole gzip file."),
+        ("Café;b\n".encode("cp1252"), {}, "The file is not in the encoding utf-8. Name its encoding in the mapping"),
+        (b"PK\x03\x04rest", {}, "That is a workbook or an archive, no CSV file. Save it as CSV (UTF-8) first."),
+        (HEADER, {"delimiter": ";"}, "';' does not stand between the columns of this file. It looks like ','"),
+        (HEADER + '1,"' + "x" * 200_000, {}, "a quotation mark that is opened and never closed"),
         (HEADER, {"encoding": "klingon"}, "There is no encoding 'klingon'."),
         (HEADER, {"encoding": "rot13"}, "There is no encoding 'rot13'."),
         (HEADER, {"delimiter": ";;"}, "';;' cannot stand between columns."),

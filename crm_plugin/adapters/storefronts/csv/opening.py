@@ -1,0 +1,111 @@
+"""A file as rows of cells: plain or gzip, its encoding and its delimiter found out, and words for a file that is none of this."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crm_plugin.adapters.storefronts.csv.mapping import FileMapping
+from crm_plugin.errors import InvalidInput
+
+# A first line that is longer names no columns: somebody chose a picture or an archive.
+_LONGEST_LINE = 1_000_000
+_DELIMITERS = (",", ";", "\t", "|")
+_GZIP = b"\x1f\x8b"
+# Excel's own formats: a zip archive since 2007, a compound document before.
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SAVE = "Save it as CSV (UTF-8)"
+
+
+@contextmanager
+def open_rows(path: Path, mapping: FileMapping) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
+    """The rows after the first line, and the names in it. Raises: InvalidInput, also while the rows are read."""
+    try:
+        raw: Any = path.open("rb")
+    except OSError as error:
+        raise InvalidInput(
+            f"The file {path.name} cannot be opened: {error.strerror}.", field="file", hint="Check its name and folder."
+        ) from error
+    with raw:
+        if raw.peek(2)[:2] == _GZIP:
+            raw = io.BufferedReader(gzip.GzipFile(fileobj=raw))
+        text = io.TextIOWrapper(raw, encoding=_encoding(raw, mapping), newline="")
+        first = _first_line(text)
+        delimiter = mapping.delimiter or max(_DELIMITERS, key=first.count)
+        header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+        if len(header) == 1 and mapping.delimiter:
+            _refuse_delimiter(first, mapping.delimiter)
+        yield _rows(text, delimiter), header
+
+
+def _encoding(raw: Any, mapping: FileMapping) -> str:
+    try:
+        begin = raw.peek(4)[:4]
+    except (EOFError, OSError) as error:
+        raise _broken_archive() from error
+    if begin.startswith(_WORKBOOKS):
+        raise InvalidInput("That is a workbook or an archive, no CSV file.", field="file", hint=f"{_SAVE} first.")
+    return mapping.encoding or ("utf-16" if begin.startswith(_UTF_16) else "utf-8-sig")
+
+
+def _first_line(text: io.TextIOWrapper) -> str:
+    try:
+        first = text.readline(_LONGEST_LINE)
+    except UnicodeDecodeError as error:
+        raise _wrong_encoding(error, "The file") from error
+    except (EOFError, OSError) as error:
+        raise _broken_archive() from error
+    if len(first) == _LONGEST_LINE:
+        raise InvalidInput("The file's first line does not end.", field="file", hint="Choose a CSV file; this is none.")
+    if not first.strip():
+        raise InvalidInput("The file is empty.", field="file", hint="Its first line must name the columns.")
+    return first
+
+
+def _refuse_delimiter(first: str, told: str) -> None:
+    better = max(_DELIMITERS, key=first.count)
+    if first.count(better):
+        raise InvalidInput(
+            f"{told!r} does not stand between the columns of this file.",
+            field="mapping",
+            hint=f"It looks like {better!r}; leave `delimiter` out of the mapping and it is found out.",
+        )
+
+
+def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[list[str]]:
+    number = 0
+    try:
+        for cells in csv.reader(text, delimiter=delimiter):
+            number += 1
+            yield cells
+    except UnicodeDecodeError as error:
+        # The file is decoded some rows ahead of where it is read.
+        raise _wrong_encoding(error, f"Somewhere after row {number} the file") from error
+    except csv.Error as error:
+        raise InvalidInput(
+            f"Row {number + 1} cannot be read as CSV: {error}.",
+            field="file",
+            hint=f"{_SAVE} again; a quotation mark that is opened and never closed is the usual cause.",
+        ) from error
+    except (EOFError, OSError) as error:
+        raise InvalidInput(
+            f"The file breaks off after row {number}.", field="file", hint="Copy or export it again, whole."
+        ) from error
+
+
+def _wrong_encoding(error: UnicodeDecodeError, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"{what} is not in the encoding {error.encoding}.",
+        field="file",
+        hint="Name its encoding in the mapping, such as encoding: cp1252, or save the file as UTF-8.",
+    )
+
+
+def _broken_archive() -> InvalidInput:
+    return InvalidInput("The file is not a whole gzip file.", field="file", hint="Copy it again.")
