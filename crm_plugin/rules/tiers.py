@@ -18,6 +18,7 @@ from crm_plugin.clock import day_number
 from crm_plugin.errors import InvalidInput
 from crm_plugin.ids import new_ids
 from crm_plugin.rules import Rule
+from crm_plugin.rules.asked import NOTHING, Rewritten, refuse_asked
 from crm_plugin.rules.earned import Change, Level, changes, compiled, plan_for
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
 from crm_plugin.store import audit, bulk, member_tiers, members, shops, tier_changes, tier_levels
@@ -120,12 +121,23 @@ def levels(connection: Connection, shop_id: int) -> list[Level]:
     return [Level(row.level_key, row.rule_text, row.title) for row in rows]
 
 
-def save_levels(connection: Connection, shop: Shop, wanted: Sequence[Level], now: datetime, *, actor: str = "") -> None:
+def save_levels(
+    connection: Connection,
+    shop: Shop,
+    wanted: Sequence[Level],
+    now: datetime,
+    *,
+    actor: str = "",
+    besides: Rewritten = NOTHING,
+) -> None:
     """Save these levels, lowest first, in place of those there are; nobody moves before `apply`. An `actor` goes into the audit log.
 
+    A level that a saved rule asks for stays, or the rule would mean something else; `besides` are those rewritten in the same transaction.
     Raises: InvalidInput, RuleError; nothing is written then.
     """
     _one_at_a_time(connection, shop)
+    ranks = compiled(wanted)
+    refuse_asked(connection, shop, [level.key for level in wanted], besides)
     rows = [
         {
             "shop_id": shop.shop_id,
@@ -137,7 +149,7 @@ def save_levels(connection: Connection, shop: Shop, wanted: Sequence[Level], now
             "rule": rule.json,
             "updated_at": now,
         }
-        for rank, (level, rule) in enumerate(compiled(wanted))
+        for rank, (level, rule) in enumerate(ranks)
     ]
     columns = tier_levels.c
     connection.execute(delete(tier_levels).where(columns.shop_id == shop.shop_id, columns.program_key == PROGRAM_KEY))

@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.errors import InvalidInput, RuleError
 from crm_plugin.rules import compile_rule, segments, tiers
+from crm_plugin.rules.asked import Rewritten, refuse_asked
 from crm_plugin.rules.triggers import POST_PURCHASE
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
@@ -91,7 +91,7 @@ def load(
     connection.execute(select(shops.c.shop_id).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True))
     shop = shop_by_id(connection, shop.shop_id)
     before = _State.of(connection, shop)
-    _check_rules(program, before)
+    _check_rules(connection, shop, program, before)
     wanted = _wanted_texts(program, before)
     _check_texts(shop, program, before, wanted)
     _write(connection, shop, program, wanted, now)
@@ -149,7 +149,7 @@ def _place(text: Text) -> _Place:
     return text.template_key, text.channel, text.locale
 
 
-def _check_rules(program: Program, before: _State) -> None:
+def _check_rules(connection: Connection, shop: Shop, program: Program, before: _State) -> None:
     """Hold every rule against the tiers there will be: those of the file, and those the file leaves."""
     levels = [level.key for level in (before.levels if program.tiers is None else program.tiers)]
     for draft in program.segments or ():
@@ -159,25 +159,14 @@ def _check_rules(program: Program, before: _State) -> None:
         if journey.audience_text:
             with within("journeys", journey.key):
                 compile_rule(journey.audience_text, levels)
-    if program.tiers is None:
-        return
-    for segment in before.segments if program.segments is None else ():
-        _still_holds(f"segment {segment.key}", segment.rule, levels)
-    named = {draft.key for draft in program.journeys or ()}
-    for kept in before.journeys.values():
-        if kept.audience_text and kept.key not in named:
-            _still_holds(f"journey {kept.key}", kept.audience_text, levels)
+    if program.tiers is not None:
+        with within("tiers"):
+            refuse_asked(connection, shop, levels, _rewritten(program))
 
 
-def _still_holds(what: str, rule: str, levels: list[str]) -> None:
-    try:
-        compile_rule(rule, levels)
-    except RuleError as error:
-        raise InvalidInput(
-            f"tiers: The {what} is not in the file and keeps its rule: {rule}. {error.message}",
-            field="tiers",
-            hint="Keep the level, or name the segment or journey in the file with another rule.",
-        ) from error
+def _rewritten(program: Program) -> Rewritten:
+    """What the file gives another rule, or takes away."""
+    return Rewritten(program.segments is not None, {draft.key for draft in program.journeys or ()})
 
 
 def _wanted_texts(program: Program, before: _State) -> dict[_Place, Text]:
@@ -233,7 +222,7 @@ def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping
         with within("settings"):
             shop = save_settings(connection, shop, program.settings, now)
     if program.tiers is not None and program.tiers != tiers.levels(connection, shop.shop_id):
-        tiers.save_levels(connection, shop, program.tiers, now)
+        tiers.save_levels(connection, shop, program.tiers, now, besides=_rewritten(program))
     if program.segments is not None:
         _write_segments(connection, shop, program, now)
     for text in wanted.values():

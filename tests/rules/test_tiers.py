@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Connection, insert, select, update
 
 from crm_plugin.errors import InvalidInput, RuleError, RuleTypeError
-from crm_plugin.rules import earned, tiers
+from crm_plugin.rules import earned, segments, tiers
+from crm_plugin.rules.asked import Rewritten
 from crm_plugin.rules.tiers import Level, Move
 from crm_plugin.store import audit_log, member_tiers, members, tier_changes, tier_levels
 from crm_plugin.store.session import Database
@@ -165,6 +166,19 @@ def test_refused_level_moves_nobody(db: Database) -> None:
     with db.read() as connection:
         assert tiers.levels(connection, shop.shop_id) == LADDER
         assert (_held(connection, shop), _audited(connection)) == ({}, [])
+
+
+def test_level_a_saved_rule_asks_for_stays(db: Database) -> None:
+    shop = _shop(db)
+    with db.write() as connection:
+        segments.save(connection, shop, "others", 'tier != "gold"', NOW)
+    with pytest.raises(InvalidInput) as caught:
+        tiers.save_and_apply(db, shop, [SILVER], as_of=AS_OF, now=NOW, actor="page:owner")
+    assert caught.value.message.startswith('The segment others keeps its rule: tier != "gold".')
+    with db.write() as connection:
+        assert (tiers.levels(connection, shop.shop_id), _audited(connection)) == (LADDER, [])
+        tiers.save_levels(connection, shop, [SILVER], NOW, besides=Rewritten(segments=True))
+        assert tiers.levels(connection, shop.shop_id) == [SILVER]
 
 
 def test_run_is_audited_only_when_it_moves_somebody(db: Database) -> None:

@@ -15,6 +15,7 @@ from crm_plugin.rules.tiers import Level, apply, held, levels, save_levels
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys
 from crm_plugin.web.rule_help import example
 from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, words
@@ -214,6 +215,21 @@ def test_level_taken_out_is_named_in_the_preview(runtime: Runtime, shop: Shop, p
     told = words(post("tiers/preview", _form(GOLD)).text)
     assert "− 1 Bronze → No level such as Anna" in told
     assert "1 loses their level" in told
+
+
+@pytest.mark.usefixtures("people")
+def test_level_a_journey_asks_for_is_not_taken_out(runtime: Runtime, shop: Shop, post: Post) -> None:
+    _set_up(runtime, shop, BRONZE, GOLD)
+    told = {"key": "wishes", "trigger": {"type": "birthday"}, "channels": ["email"], "audience": 'tier != "bronze"'}
+    with runtime.db.write() as connection:
+        journeys.save(connection, shop, journeys.read_draft(told), NOON)
+    before = _audited(runtime)
+    for path, act in (("tiers/preview", ""), ("tiers", "preview"), ("tiers", "save"), ("tiers", "apply")):
+        answer = post(path, _form(GOLD, do=act))
+        assert answer.status_code == 422
+        assert 'The journey wishes asks for a level that would be gone: tier != "bronze".' in words(answer.text)
+    assert _kept(runtime, shop)[0] == [BRONZE, GOLD]
+    assert _audited(runtime) == before
 
 
 @pytest.mark.usefixtures("people")

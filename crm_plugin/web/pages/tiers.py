@@ -16,6 +16,7 @@ from crm_plugin.analytics import tiers as reads
 from crm_plugin.analytics.members import count as count_members
 from crm_plugin.clock import local_day
 from crm_plugin.rules import ladder
+from crm_plugin.rules.asked import asking
 from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and_apply, save_levels
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web import formats, tier_form
@@ -66,7 +67,7 @@ def tiers_change() -> Response | str | tuple[str, int]:
         saved = levels(connection, shop.shop_id)
         if act not in ("preview", "save", "apply"):
             return _page(connection, tier_form.changed(form, act), saved)
-        wanted = tier_form.read(form, saved)
+        wanted = _read(connection, form, saved)
         if form.failed:
             return _page(connection, form, saved), 422
         if act == "preview":
@@ -87,10 +88,30 @@ def tiers_preview() -> str | tuple[str, int]:
     shop, form = the_shop(), tier_form.posted()
     with site().runtime.db.read() as connection:
         saved = levels(connection, shop.shop_id)
-        wanted = tier_form.read(form, saved)
+        wanted = _read(connection, form, saved)
         if form.failed:
             return render_template("_tiers_preview.html", look=None, wrong=_wrong(form)), 422
         return render_template("_tiers_preview.html", look=look(connection, shop, wanted, saved, _today()), wrong=[])
+
+
+def _read(connection: Connection, form: Form, saved: list[Level]) -> list[Level]:
+    """The levels the form describes; what is wrong stands in the form then, such as a rule that still asks for one taken out."""
+    wanted = tier_form.read(form, saved)
+    if not form.failed and (kept := asking(connection, the_shop(), [level.key for level in wanted])):
+        one = kept[0]
+        told = {"key": one.key, "rule": one.rule}
+        form.errors[""] = (
+            _(
+                "The segment %(key)s asks for a level that would be gone: %(rule)s. Give the segment another rule first.",
+                **told,
+            )
+            if one.kind == "segment"
+            else _(
+                "The journey %(key)s asks for a level that would be gone: %(rule)s. Give the journey another rule first.",
+                **told,
+            )
+        )
+    return wanted
 
 
 def _was_seen(act: str, seen: str) -> bool:
@@ -124,7 +145,7 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
     """The page around a form. It shows who would move as soon as the form is complete."""
     shop = the_shop()
     trial = Form(dict(form.values))
-    wanted = tier_form.read(trial, saved)
+    wanted = _read(connection, trial, saved)
     seen = None if trial.failed else look(connection, shop, wanted, saved, _today())
     numbers = range(form.values["rows"])
     editing = bool(saved or opened or numbers)
@@ -169,7 +190,7 @@ def _wrong(form: Form) -> list[tuple[str, str]]:
             or form.text(f"en-{number}")
             or form.text(f"zh-{number}")
         )
-        found.append((name or _("A level without a name"), what))
+        found.append((name or (_("A level without a name") if place else _("The level that was taken out")), what))
     return found
 
 
