@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from crm_plugin.store import shops
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.sync import same_store
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
@@ -52,7 +54,8 @@ def add_shop(
         if connection.execute(select(shops.c.shop_id).where(shops.c.name == name)).first() is not None:
             raise InvalidInput(f"There is a shop named {name!r} already.", field="name", hint="Choose another name.")
     given = {**credentials, **({"url": url} if url else {})}
-    info = _probe(platform, given)
+    with _answering(platform, given) as (_storefront, info):
+        pass
     currency = _currency(currency or info.currency)
     timezone = _timezone(timezone or info.timezone)
     shop_id = new_id()
@@ -77,12 +80,17 @@ def add_shop(
 
 
 def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Mapping[str, Any]) -> Shop:
-    """Give a connected store new keys or a new address, after it has answered to them. An empty secret keeps the present one."""
+    """Give a connected store new keys or a new address, after it has answered to them. An empty secret keeps the present one.
+
+    Raises: as `add_shop`; InvalidInput when another store answers at a new address.
+    """
     with db.read() as connection:
         sealed = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).scalar()
     present = box.open(sealed) if sealed else {}
     given = {**present, **{key: value for key, value in credentials.items() if value not in ("", None)}}
-    _probe(shop.platform, given)
+    with _answering(shop.platform, given) as (storefront, info):
+        if same_store.has_moved({"url": shop.url, **present}, given):
+            same_store.require_same(db, shop, storefront, info)
     with db.write() as connection:
         connection.execute(
             update(shops)
@@ -108,13 +116,15 @@ def credentials_of(db: Database, box: SecretBox, shop: Shop) -> dict[str, Any]:
     return box.open(row.credentials) if row.credentials else {}
 
 
-def _probe(platform: str, given: Mapping[str, Any]) -> ShopInfo:
+@contextmanager
+def _answering(platform: str, given: Mapping[str, Any]) -> Iterator[tuple[StorefrontAdapter, ShopInfo]]:
+    """The store, once it has answered without anything that keeps it from being read."""
     storefront = storefront_class(platform)(given)
     try:
         for problem in storefront.check():
             if problem.severity is Severity.ERROR:
                 raise ActionRequired(problem.message, hint=problem.hint, code=problem.code, adapter=platform)
-        return storefront.shop_info()
+        yield storefront, storefront.shop_info()
     finally:
         storefront.close()
 

@@ -22,11 +22,12 @@ class FakeStore:
         self.faults: list[Answer | Exception] = []
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.raw: dict[str, str] = {}
+        self.currency = "EUR"
         self.root: dict[str, Any] = {"name": "Fake", "timezone_string": "Europe/Paris", "home": URL}
 
-    def mount(self, mock: responses.RequestsMock) -> None:
+    def mount(self, mock: responses.RequestsMock, url: str = URL) -> None:
         """Answer every GET to the store."""
-        mock.add_callback(responses.GET, re.compile(r"https://shop\.example/.*"), self._answer)
+        mock.add_callback(responses.GET, re.compile(rf"{re.escape(url)}/.*"), self._answer)
 
     def _answer(self, request: requests.PreparedRequest) -> Answer:
         parts = urlsplit(str(request.url))
@@ -41,7 +42,7 @@ class FakeStore:
         if not path:
             return self._json(self.root)
         if path == "system_status":
-            return self._json({"settings": {"currency": "EUR"}, "environment": {"version": "11.0.1"}})
+            return self._json({"settings": {"currency": self.currency}, "environment": {"version": "11.0.1"}})
         if path not in self.lists:
             name, _, row_id = path.partition("/")
             found = [row for row in self.lists.get(name, []) if str(row["id"]) == row_id]
