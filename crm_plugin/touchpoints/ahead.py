@@ -78,7 +78,7 @@ def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, 
 
     Judged as things stand now, by the guards that are asked again when it is sent. Raises: NotFound.
     """
-    nothing = _Occasion("", member_id, now.date(), None, "", now, now)
+    nothing = _Occasion("", member_id, now.date(), None, "", now, now, now)
     known = batches.load(connection, shop, [nothing], now)
     if member_id not in known.members:
         raise NotFound(f"There is no member {member_id} in this shop.")
@@ -111,6 +111,7 @@ class _Occasion:
     occasion_on: date
     subject_order_id: int | None
     occasion: str
+    due_at: datetime
     next_try_at: datetime
     valid_until: datetime
     channel: str = ""
@@ -149,6 +150,7 @@ def _occasions(
                     from_day_number(slot.occasion_on),
                     order_id,
                     occasion,
+                    from_micros(slot.due_at),
                     from_micros(slot.next_try_at),
                     from_micros(slot.valid_until),
                 )

@@ -25,7 +25,8 @@ from crm_plugin.store import (
     tier_levels,
 )
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import once
+from crm_plugin.touchpoints import in_step, once
+from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.texts import text_of
@@ -67,6 +68,7 @@ class Batch:
     # What has left already: (journey, member) → the lapses, (journey, order) → to whom.
     lapses: dict[tuple[str, int], dict[str, datetime]] = field(default_factory=dict)
     told: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+    in_step: InStep = field(default_factory=InStep)
 
 
 def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datetime) -> Batch:
@@ -88,6 +90,7 @@ def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datet
         batch.suppressed[row.channel, row.address] = row.reason
     _load_tiers(connection, shop_id, ids, batch)
     _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
+    batch.in_step = in_step.orders_of(connection, shop)
     batch.lapses = once.lapses(connection, shop_id, ids)
     batch.journeys = {journey.key: journey for journey in all_journeys(connection, shop_id)}
     wanted = {batch.journeys[row.journey_key].template_key for row in rows if row.journey_key in batch.journeys}

@@ -57,6 +57,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
+    if journey.trigger.type == LAPSE and not batch.in_step.covers(row.due_at):
+        return Verdict(State.PLANNED, Reason.AWAITING_ORDERS, again_at=now + batch.in_step.pause)
     if journey.trigger.type == POST_PURCHASE and batch.orders[row.subject_order_id].status == OrderStatus.PENDING:
         return Verdict(State.PLANNED, Reason.AWAITING_PAYMENT, again_at=now + _UNPAID_PAUSE)
     if row.channel != "inapp":

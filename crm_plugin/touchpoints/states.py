@@ -33,6 +33,7 @@ class Reason(StrEnum):
     MEMBER_GONE = "member_gone"
     JOURNEY_OFF = "journey_off"
     QUIET_HOURS = "quiet_hours"
+    AWAITING_ORDERS = "awaiting_orders"
     AWAITING_PAYMENT = "awaiting_payment"
     WINDOW_OVER = "window_over"
     NO_PUBLIC_URL = "no_public_url"

@@ -96,6 +96,11 @@ REASONS: dict[Reason, Label] = {
         _("Quiet hours"),
         _("Messages rest at this hour where the member is. It goes out when the quiet hours end."),
     ),
+    Reason.AWAITING_ORDERS: Label(
+        "info",
+        _("Waits for new orders"),
+        _("Your store has not been read since this fell due, and the member may have ordered again. See Connections."),
+    ),
     Reason.AWAITING_PAYMENT: Label(
         "info",
         _("Order is not paid yet"),

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, OrderStatus
-from crm_plugin.store import journeys, members, touchpoints
+from crm_plugin.store import journeys, members, sync_state, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import batch, gate, senders
+from crm_plugin.touchpoints import batch, gate, in_step, senders
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.ahead import expected
 from crm_plugin.touchpoints.plan import forecast, plan_shop
@@ -30,8 +30,12 @@ MISSED_ON = datetime(2026, 6, 2, 12, tzinfo=UTC)
 @pytest.fixture
 def shop(db: Database) -> Shop:
     """One lapse after 60 days and one thanks on the day of the order, both on; one agreed member."""
+    return _shop(db)
+
+
+def _shop(db: Database, **told: Any) -> Shop:
     with db.write() as connection:
-        made = make_shop(connection)
+        made = make_shop(connection, **told)
     values = {"host": "127.0.0.1", "port": 9, "security": "none", "from_address": "shop@x.test"}
     senders.save_connection(db, BOX, made, "smtp", values, START, probe=False)
     _journey(db, made, key="miss", trigger={"type": "lapse", "days": 60}, validity_days=7)
@@ -169,3 +173,52 @@ def test_unpaid_order_is_expected_to_be_spoken_of(db: Database, shop: Shop) -> N
         me = connection.execute(select(members.c.member_id)).scalar_one()
         coming = expected(connection, shop, me, MISSED_ON - timedelta(hours=6), 3)
     assert [(one.journey_key, one.channel, one.reason) for one in coming] == [("thanks", "email", "")]
+
+
+def _read(db: Database, phase: str, since: datetime) -> None:
+    row = {"shop_id": 1, "stream": "orders", "phase": phase, "started_at": since, "updated_at": since}
+    with db.write() as connection:
+        connection.execute(sync_state.delete())
+        connection.execute(sync_state.insert().values(**row))
+
+
+def test_lapse_waits_until_the_orders_are_known(db: Database) -> None:
+    shop = _shop(db, platform="woocommerce", url="https://shop.example")
+    _two_orders(db, shop)
+    plan_shop(db, shop, MISSED_ON)
+    [due] = [row.due_at for row in _rows(db, "miss")]
+    waits = [("a@x.test", "planned", "awaiting_orders")]
+    assert _verdicts(db, shop, "miss", MISSED_ON) == waits
+    for phase, since in (("backfill", due), ("running", due), ("stopped", due), ("idle", due - timedelta(seconds=1))):
+        _read(db, phase, since)
+        assert _verdicts(db, shop, "miss", MISSED_ON) == waits
+    _read(db, "idle", due)
+    assert _verdicts(db, shop, "miss", MISSED_ON) == [("a@x.test", None, "")]
+    write(db, shop, [order("o3", placed_at=MISSED_ON, member_external_id="1")], MISSED_ON)
+    assert _verdicts(db, shop, "miss", MISSED_ON) == [("a@x.test", "skipped", "no_longer_matches")]
+
+
+def test_store_without_its_adapter_keeps_only_lapses_waiting(db: Database) -> None:
+    shop = _shop(db, platform="gone")
+    _two_orders(db, shop)
+    write(db, shop, [order("o9", placed_at=MISSED_ON - timedelta(hours=5), member_external_id="1")], START)
+    plan_shop(db, shop, MISSED_ON)
+    assert _verdicts(db, shop, "thanks", MISSED_ON) == [("a@x.test", None, "")]
+    with db.read() as connection:
+        assert not in_step.orders_of(connection, shop).covers(START)
+
+
+def test_lapse_that_waited_too_long_is_missed(db: Database) -> None:
+    shop = _shop(db, platform="woocommerce", url="https://shop.example")
+    _two_orders(db, shop)
+    plan_shop(db, shop, MISSED_ON)
+    assert _verdicts(db, shop, "miss", MISSED_ON + timedelta(days=7)) == [("a@x.test", "missed", "window_over")]
+
+
+def test_lapse_of_a_store_that_is_read_is_expected(db: Database) -> None:
+    shop = _shop(db, platform="woocommerce", url="https://shop.example")
+    _two_orders(db, shop)
+    with db.read() as connection:
+        me = connection.execute(select(members.c.member_id)).scalar_one()
+        coming = expected(connection, shop, me, MISSED_ON - timedelta(days=5), 30)
+    assert [(one.journey_key, one.channel, one.reason) for one in coming] == [("miss", "email", "")]
