@@ -28,7 +28,7 @@ def create_app(runtime: Runtime, queue: Queue) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_REQUEST, MAX_FORM_MEMORY_SIZE=2 * 2**20)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.url_map.converters["id"] = ids.IdConverter
+    app.url_map.converters["int"] = ids.IdConverter
     install_site(app, Site(runtime, queue))
     for part in (i18n, formats, security, errors):
         part.install(app)

@@ -94,7 +94,7 @@ def messages() -> Response:
     return _open_to_storefronts(jsonify(messages=found, unread=sum(not one["read"] for one in found)))
 
 
-@bp.route("/inapp/messages/<id:message_id>/<what>", methods=["POST", "OPTIONS"])
+@bp.route("/inapp/messages/<int:message_id>/<what>", methods=["POST", "OPTIONS"])
 def mark(message_id: int, what: str) -> Response:
     """Note that the member has read a message, or clicked on it."""
     if request.method == "OPTIONS":

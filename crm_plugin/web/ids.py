@@ -17,7 +17,7 @@ def place(told: str) -> int:
 
 
 class IdConverter(IntegerConverter):
-    """`<id:name>` in a rule: the id of a row."""
+    """`<int:name>` in a rule, in place of Flask's own: what stands there is the id of a row."""
 
     def to_python(self, value: str) -> int:
         return place(value)

@@ -200,7 +200,7 @@ def connections_problems_retry() -> Response:
     return go("connections", _anchor="problems")
 
 
-@bp.post("/s/<shop>/connections/problems/<id:problem>")
+@bp.post("/s/<shop>/connections/problems/<int:problem>")
 def connections_problems_dismiss(problem: int) -> Response:
     """Let one be."""
     runtime, shop = site().runtime, the_shop()

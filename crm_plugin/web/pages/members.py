@@ -135,7 +135,7 @@ def members_export() -> Response:
     return Response(lines, content_type="text/csv; charset=utf-8", headers=headers)
 
 
-@bp.get("/s/<shop>/members/<id:member_id>")
+@bp.get("/s/<shop>/members/<int:member_id>")
 def members_one(member_id: int) -> str | Response:
     """One member; a guest's old address leads to the account they have become."""
     with site().runtime.db.read() as connection:
@@ -145,7 +145,7 @@ def members_one(member_id: int) -> str | Response:
     return _one(member_id, Form({"channel": "email", "state": ConsentState.GRANTED.value, "note": ""}))
 
 
-@bp.post("/s/<shop>/members/<id:member_id>/consent")
+@bp.post("/s/<shop>/members/<int:member_id>/consent")
 def members_consent(member_id: int) -> Response | tuple[str, int]:
     """Record what the member said by other means: into the log, with who wrote it down and how it was given."""
     form = Form.posted(defaults={"channel": "", "state": "", "note": ""})

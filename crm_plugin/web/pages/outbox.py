@@ -111,14 +111,14 @@ def outbox_settle_all() -> Response | tuple[str, int]:
     return go("outbox", state="" if sent == "yes" else State.FAILED.value)
 
 
-@bp.get("/s/<shop>/outbox/<id:touchpoint_id>")
+@bp.get("/s/<shop>/outbox/<int:touchpoint_id>")
 def outbox_one(touchpoint_id: int) -> str:
     """One message in full."""
     with site().runtime.db.read() as connection:
         return _one(connection, touchpoint_id)
 
 
-@bp.get("/s/<shop>/outbox/<id:touchpoint_id>/message")
+@bp.get("/s/<shop>/outbox/<int:touchpoint_id>/message")
 def outbox_message(touchpoint_id: int) -> Response:
     """The mail itself as a document of its own, in which nothing runs."""
     with site().runtime.db.read() as connection:
@@ -128,7 +128,7 @@ def outbox_message(touchpoint_id: int) -> Response:
     return Response(shown.html, mimetype="text/html", headers={"Content-Security-Policy": MESSAGE_POLICY})
 
 
-@bp.post("/s/<shop>/outbox/<id:touchpoint_id>")
+@bp.post("/s/<shop>/outbox/<int:touchpoint_id>")
 def outbox_act(touchpoint_id: int) -> Response | tuple[str, int]:
     """Cancel, send again, or say whether it arrived."""
     act = request.form.get("do", "")
