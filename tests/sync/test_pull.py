@@ -229,6 +229,21 @@ def test_record_read_later_closes_its_problem(db: Database, shop: Shop) -> None:
         assert connection.execute(select(problems.c.state)).scalar_one() == "resolved"
 
 
+@pytest.mark.parametrize(("state", "then"), [("resolved", "open"), ("dismissed", "dismissed")])
+def test_same_problem_again_is_open_again(db: Database, shop: Shop, state: str, then: str) -> None:
+    storefront = Paged()
+    storefront.problem = RecordProblem(Stream.ORDERS, "77", "No total.", "bad", "$.total")
+    sync_shop(db, shop, storefront, now=NOON)
+    with db.write() as connection:
+        connection.execute(update(problems).values(state=state))
+    later = NOON + timedelta(days=1)
+    sync_shop(db, shop, storefront, now=later, full=True)
+    with db.read() as connection:
+        row = connection.execute(select(problems)).one()
+    # What the merchant let be stays so until the store tells something new of it.
+    assert (row.state, row.first_at, row.last_at) == (then, NOON, later if then == "open" else NOON)
+
+
 def test_last_telling_of_a_group_decides(db: Database, shop: Shop) -> None:
     storefront = Paged()
     storefront.problem = RecordProblem(Stream.ORDERS, "o4", "No total.", "bad")

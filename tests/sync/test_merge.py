@@ -1,0 +1,83 @@
+"""A guest who turns out to be an account: nothing that has left once leaves again."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from sqlalchemy import insert, select
+
+from crm_plugin.store import members, touchpoints
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from tests.factories import NOON, make_shop, member, order, write
+
+_GUEST, _ACCOUNT = 1, 2
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    with db.write() as connection:
+        shop = make_shop(connection)
+    write(db, shop, [member("1", email="old@x.test")])
+    write(db, shop, [order("o1", contact=member("", email="new@x.test"))])
+    return shop
+
+
+def _touchpoint(
+    db: Database, shop: Shop, touchpoint_id: int, state: str, *, of_account: bool, **values: object
+) -> None:
+    with db.write() as connection:
+        found = members.c.external_id.is_not(None) if of_account else members.c.external_id.is_(None)
+        member_id = connection.execute(select(members.c.member_id).where(found)).scalar_one()
+        row = {
+            "shop_id": shop.shop_id,
+            "touchpoint_id": touchpoint_id,
+            "journey_key": "birthday",
+            "member_id": member_id,
+            "occasion": "2026-06-01",
+            "state": state,
+            "occasion_on": date(2026, 6, 1),
+            "due_at": NOON,
+            "next_try_at": NOON,
+            "valid_until": NOON + timedelta(days=1),
+            "planned_at": NOON,
+            "updated_at": NOON,
+            **values,
+        }
+        connection.execute(insert(touchpoints).values(**row))
+
+
+def _become_one(db: Database, shop: Shop) -> list[tuple[int, str]]:
+    write(db, shop, [member("1", email="new@x.test")])
+    with db.read() as connection:
+        owner = connection.execute(select(members.c.member_id)).scalar_one()
+        rows = connection.execute(select(touchpoints).order_by(touchpoints.c.touchpoint_id)).all()
+    assert {row.member_id for row in rows} <= {owner}
+    return [(row.touchpoint_id, row.state) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("guests", "accounts", "kept"),
+    [
+        ("delivered", "planned", (_GUEST, "delivered")),
+        ("in_flight", "retry_wait", (_GUEST, "in_flight")),
+        ("unconfirmed", "skipped", (_GUEST, "unconfirmed")),
+        ("failed", "planned", (_GUEST, "failed")),
+        ("planned", "accepted", (_ACCOUNT, "accepted")),
+        ("planned", "planned", (_ACCOUNT, "planned")),
+        ("delivered", "delivered", (_ACCOUNT, "delivered")),
+    ],
+)
+def test_of_two_for_one_occasion_the_sent_one_stays(
+    db: Database, shop: Shop, guests: str, accounts: str, kept: tuple[int, str]
+) -> None:
+    _touchpoint(db, shop, _GUEST, guests, of_account=False)
+    _touchpoint(db, shop, _ACCOUNT, accounts, of_account=True)
+    assert _become_one(db, shop) == [kept]
+
+
+def test_other_occasions_of_the_guest_move_along(db: Database, shop: Shop) -> None:
+    _touchpoint(db, shop, _GUEST, "delivered", of_account=False, occasion="2025-06-01")
+    _touchpoint(db, shop, _ACCOUNT, "planned", of_account=True)
+    assert _become_one(db, shop) == [(_GUEST, "delivered"), (_ACCOUNT, "planned")]
