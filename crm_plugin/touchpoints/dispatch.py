@@ -49,6 +49,7 @@ FRESH = timedelta(seconds=30)
 MOST_ATTEMPTS = 6
 # A sender that fails this often in a row is left alone for the rest of the round.
 MOST_FAILURES = 3
+LONGEST_PAUSE = timedelta(days=1)
 _FIRST_PAUSE = timedelta(minutes=2)
 _log = logging.getLogger(__name__)
 
@@ -242,7 +243,10 @@ class _Round:
         if number >= MOST_ATTEMPTS:
             self._settle(row, State.FAILED, Reason.TOO_MANY_TRIES, str(error), attempt=number)
             return
-        pause = timedelta(seconds=error.retry_after) if error.retry_after else _FIRST_PAUSE * 4 ** (number - 1)
+        pause = _FIRST_PAUSE * 4 ** (number - 1)
+        if error.retry_after is not None and error.retry_after > 0:
+            # Whatever the other side asks for, within a day it is asked again.
+            pause = timedelta(seconds=min(error.retry_after, LONGEST_PAUSE.total_seconds()))
         self._settle(row, State.RETRY_WAIT, Reason.TRANSIENT, str(error), attempt=number, next_try_at=self._now + pause)
 
     def _rest(self, row: Row[Any], detail: str, attempt: int | None = None) -> None:

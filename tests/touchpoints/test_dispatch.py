@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from crm_plugin.adapters.channels.smtp.adapter import SmtpChannel
 from crm_plugin.clock import FixedClock
 from crm_plugin.demo import mail_sink
+from crm_plugin.errors import TransientError
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.store import attempts, connections, consent, journeys, members, suppressions, templates, touchpoints
 from crm_plugin.store.secrets import SecretBox
@@ -39,6 +41,10 @@ def sink() -> Iterator[mail_sink.MailSink]:
 @pytest.fixture
 def shop(db: Database, sink: mail_sink.MailSink) -> Shop:
     """Three members with a birthday on 2 June, a text, a journey that is on, and a mail server."""
+    return _set_up(db, sink)
+
+
+def _set_up(db: Database, sink: mail_sink.MailSink) -> Shop:
     with db.write() as connection:
         made = make_shop(connection)
         text = {"template_key": "greet", "channel": "email", "locale": "en", "updated_at": START}
@@ -140,6 +146,33 @@ def test_passing_trouble_is_tried_again_later(db: Database, shop: Shop, sink: ma
     sink.refusals.clear()
     assert _send(db, shop, DUE + timedelta(hours=2)) == {"accepted": 3}
     assert len(sink.messages) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [
+        (90.0, timedelta(seconds=90)),
+        (1e14, timedelta(days=1)),
+        (float("inf"), timedelta(days=1)),
+        (float("nan"), timedelta(minutes=2)),
+        (-5.0, timedelta(minutes=2)),
+    ],
+)
+def test_any_pause_asked_for_is_kept_within_a_day(
+    sqlite_db: Database, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch, asked: float, pause: timedelta
+) -> None:
+    shop = _set_up(sqlite_db, sink)
+    plan_shop(sqlite_db, shop, DUE)
+
+    def busy(*_args: object, **_more: object) -> None:
+        raise TransientError("Busy.", retry_after=asked)
+
+    monkeypatch.setattr(SmtpChannel, "send", busy)
+    assert _send(sqlite_db, shop, limit=1) == {"retry_wait": 1}
+    t = touchpoints.c
+    with sqlite_db.read() as connection:
+        tried = connection.execute(select(t.next_try_at).where(t.state == "retry_wait")).scalar_one()
+    assert tried == DUE + pause
 
 
 def test_crash_before_and_after_the_call(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
