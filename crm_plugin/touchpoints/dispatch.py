@@ -86,7 +86,7 @@ def dispatch_shop(
     clock: Callable[[], datetime] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> DispatchReport:
-    """Send what is due, at most `limit`. Senders that wait for the merchant are left out; their messages wait with them.
+    """Send what is due, at most `limit`. Senders that wait for the merchant or are off are left out; their messages wait with them.
 
     A round stays at `now` unless a `clock` is given: a long one must see the night fall. `progress` hears before each message how many are
     done; what it raises ends the round, and what had been taken for it waits again.
@@ -128,7 +128,7 @@ class _Round:
         self._channels: dict[str, ChannelAdapter] = {}
         self._failures: Counter[str] = Counter()
         with db.read() as connection:
-            self._resting = set(senders.paused(connection, shop.shop_id))
+            self._resting = senders.resting(connection, shop.shop_id)
         self.report = DispatchReport()
 
     def close(self) -> None:
@@ -161,6 +161,7 @@ class _Round:
 
     def _read(self, rows: Sequence[Row[Any]]) -> batches.Batch:
         with self._db.read() as connection:
+            self._resting |= senders.resting(connection, self._shop.shop_id)
             return batches.load(connection, self._shop, rows, self._now)
 
     def _send_one(self, row: Row[Any], known: batches.Batch) -> None:

@@ -79,6 +79,13 @@ def paused(connection: Connection, shop_id: int) -> dict[str, str]:
     return {row.adapter: row.status_detail for row in connection.execute(query)}
 
 
+def resting(connection: Connection, shop_id: int) -> set[str]:
+    """Adapters that send nothing now: they wait for the merchant, or were switched off."""
+    columns = connections.c
+    idle = (columns.status == PAUSED) | columns.enabled.is_(False)
+    return set(connection.execute(select(columns.adapter).where(columns.shop_id == shop_id, idle)).scalars())
+
+
 def open_channel(
     db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: datetime, *, public_url: str = ""
 ) -> ChannelAdapter:

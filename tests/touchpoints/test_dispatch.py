@@ -211,6 +211,30 @@ def test_paused_sender_keeps_its_messages(db: Database, shop: Shop, sink: mail_s
         assert connection.execute(select(journeys.c.enabled)).scalar_one()
 
 
+def test_switched_off_sender_keeps_its_messages(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    senders.switch(db, shop, "smtp", False, DUE)
+    assert _send(db, shop) == {}
+    assert sink.messages == []
+    senders.switch(db, shop, "smtp", True, DUE)
+    assert _send(db, shop) == {"accepted": 3}
+
+
+def test_long_round_hears_of_a_sender_switched_off(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    clock = FixedClock(DUE)
+
+    def switch_off(done: int) -> None:
+        clock.move(minutes=1)
+        if done == 1:
+            senders.switch(db, shop, "smtp", False, clock.now())
+
+    report = dispatch_shop(db, BOX, shop, DUE, public_url=PUBLIC, clock=clock.now, progress=switch_off)
+    assert dict(report.states) == {"accepted": 1, "planned": 2}
+    assert dict(report.reasons) == {"sender_paused": 2}
+    assert len(sink.messages) == 1
+
+
 def test_lost_answer_of_the_database_is_never_a_failure(
     db: Database, shop: Shop, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
