@@ -78,12 +78,43 @@ def _refuse_delimiter(first: str, told: str) -> None:
         )
 
 
+class _Endless(Exception):
+    """A row that goes on and on."""
+
+
+class _Lines:
+    """The lines of a file, as long as a row of it has an end: a small archive may hold one line of gigabytes."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._read = text.readline
+        # Characters since the last whole row.
+        self.row_size = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._read(_LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        self.row_size += len(line)
+        if self.row_size >= _LONGEST_LINE:
+            raise _Endless
+        return line
+
+
 def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[list[str]]:
     number = 0
+    lines = _Lines(text)
     try:
-        for cells in csv.reader(text, delimiter=delimiter):
+        for cells in csv.reader(lines, delimiter=delimiter):
             number += 1
+            lines.row_size = 0
             yield cells
+    except _Endless as error:
+        raise InvalidInput(
+            f"Row {number + 1} does not end.", field="file", hint=f"{_SAVE} again; this is no table."
+        ) from error
     except UnicodeDecodeError as error:
         # The file is decoded some rows ahead of where it is read.
         raise _wrong_encoding(error, f"Somewhere after row {number} the file") from error

@@ -275,6 +275,11 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
         ("a,b\n1,2\n", {}, "The file has no column InvoiceNo (for order_id)"),
         ("", {}, "The file is empty."),
         ("x" * 1_000_001, {}, "The file's first line does not end."),
+        pytest.param(
+            gzip.compress(HEADER.encode() + b"x" * 1_000_001), {}, "Row 1 does not end.", id="endless archive"
+        ),
+        pytest.param(HEADER + ROWS + "1," * 500_000, {}, "Row 7 does not end.", id="endless line"),
+        pytest.param(HEADER + ROWS + '"1\n",' * 200_000, {}, "Row 7 does not end.", id="endless row"),
         (HEADER.encode() + b"1,S1,Caf\xe9,6,2010-12-01 08:26:00,2.55,1,UK\n", {}, "not in the encoding utf-8"),
         (gzip.compress(HEADER.encode() * 50_000)[:-99], {}, "Copy or export it again, whole."),
         (gzip.compress(HEADER.encode())[:12], {}, "The file is not a whole gzip file."),
