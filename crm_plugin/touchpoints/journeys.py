@@ -269,7 +269,8 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
 
 def _require_texts(connection: Connection, shop: Shop, journey: Journey) -> None:
     written = texts.texts(connection, shop.shop_id, journey.template_key)
-    texts.require(shop, journey.channels, written, with_order=journey.trigger.type == POST_PURCHASE)
+    with_order, marketing = journey.trigger.type == POST_PURCHASE, journey.kind == "marketing"
+    texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
 
 
 def counts(connection: Connection, shop_id: int) -> dict[str, dict[str, int]]:

@@ -184,6 +184,7 @@ class _Coming:
     template_key: str
     channels: tuple[str, ...]
     with_order: bool
+    marketing: bool
     enabled: bool
 
 
@@ -195,7 +196,8 @@ def _coming(program: Program, before: _State) -> list[_Coming]:
         one: Draft | Journey | None = drafts.get(key, present)
         assert one is not None
         enabled = one.enabled if one.enabled is not None else present is not None and present.enabled
-        found.append(_Coming(key, one.template_key, one.channels, one.trigger.type == POST_PURCHASE, enabled))
+        follows, marketing = one.trigger.type == POST_PURCHASE, one.kind == "marketing"
+        found.append(_Coming(key, one.template_key, one.channels, follows, marketing, enabled))
     return sorted(found, key=lambda coming: coming.key)
 
 
@@ -206,7 +208,8 @@ def _check_texts(shop: Shop, program: Program, before: _State, wanted: Mapping[_
         if not texts.same(text, before.texts.get(place)):
             users = [journey for journey in coming if journey.template_key == text.template_key]
             with within("templates", *place):
-                texts.check_text(shop, text, with_order=all(journey.with_order for journey in users))
+                with_order = all(journey.with_order for journey in users)
+                texts.check_text(shop, text, with_order=with_order, marketing=any(one.marketing for one in users))
     all_texts = {**before.texts, **wanted}
     named = {draft.key for draft in program.journeys or ()}
     written = {key for key, _, _ in wanted}
@@ -214,7 +217,7 @@ def _check_texts(shop: Shop, program: Program, before: _State, wanted: Mapping[_
         if journey.enabled and (journey.key in named or journey.template_key in written):
             own = [text for place, text in sorted(all_texts.items()) if place[0] == journey.template_key]
             with within("journeys", journey.key):
-                texts.require(shop, journey.channels, own, with_order=journey.with_order)
+                texts.require(shop, journey.channels, own, with_order=journey.with_order, marketing=journey.marketing)
 
 
 def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping[_Place, Text], now: datetime) -> None:

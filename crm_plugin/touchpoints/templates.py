@@ -63,7 +63,8 @@ def checked(connection: Connection, shop: Shop, text: Text) -> Text:
     check_key(text.template_key, "template")
     text = tidied(replace(text, locale=read_locale(text.locale)))
     users = used_by(connection, shop.shop_id, text.template_key)
-    check_text(shop, text, with_order=follow_a_purchase(users))
+    marketing = any(journey.kind == "marketing" for journey in users)
+    check_text(shop, text, with_order=follow_a_purchase(users), marketing=marketing)
     return text
 
 

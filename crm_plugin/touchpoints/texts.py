@@ -13,7 +13,7 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.store import templates
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.render import PARTS, ShopView, Text, check, sample_scenes
+from crm_plugin.touchpoints.render import PARTS, ShopView, Text, check, render, sample_scenes
 
 _PARTS = ("subject", "body_text", "body_html", "url")
 
@@ -81,15 +81,28 @@ def drop(connection: Connection, shop_id: int, key: str, channel: str, locale: s
     return bool(connection.execute(templates.delete().where(_at(shop_id, key, channel, locale))).rowcount)
 
 
-def check_text(shop: Shop, text: Text, *, with_order: bool) -> None:
-    """Refuse a text that could not be rendered for some member of this shop. Raises: InvalidInput."""
+def check_text(shop: Shop, text: Text, *, with_order: bool, marketing: bool = False) -> None:
+    """Refuse a text that could not be rendered for some member of this shop, or is marketing without a way out.
+
+    Raises: InvalidInput.
+    """
     policy = policy_of(shop)
     view = ShopView(shop.title, shop.url, policy.address, shop.currency)
-    check(text, sample_scenes(policy, view, text.locale, with_order=with_order), policy.brand)
+    scenes = sample_scenes(policy, view, text.locale, with_order=with_order)
+    check(text, scenes, policy.brand)
+    if marketing and text.channel == "note":
+        # A mail has the link in its frame and head, a phone its STOP, a card is the store's own; the store mails a note as it is.
+        told = next(scene for scene in scenes if scene.marketing)
+        if told.unsubscribe_url not in render(text, told, policy.brand).text:
+            raise InvalidInput(
+                f"The note {text.template_key} ({text.locale}) is marketing and has no way to stop it.",
+                field="body_text",
+                hint="Put {{ unsubscribe_url }} into it.",
+            )
 
 
-def require(shop: Shop, channels: Iterable[str], written: Iterable[Text], *, with_order: bool) -> None:
-    """Refuse a journey that would run without words: each channel needs a text, each text must do for the trigger.
+def require(shop: Shop, channels: Iterable[str], written: Iterable[Text], *, with_order: bool, marketing: bool) -> None:
+    """Refuse a journey that would run without words: each channel needs a text, each text must do for the trigger and kind.
 
     Raises: InvalidInput.
     """
@@ -103,7 +116,7 @@ def require(shop: Shop, channels: Iterable[str], written: Iterable[Text], *, wit
             hint="Write one under Journeys, or take the channel out.",
         )
     for text in there:
-        check_text(shop, text, with_order=with_order)
+        check_text(shop, text, with_order=with_order, marketing=marketing)
 
 
 def _at(shop_id: int, key: str, channel: str, locale: str) -> Any:

@@ -86,6 +86,10 @@ FULL: dict[str, Any] = {
         "wishes": {"inapp": {"en": {"subject": "Hello", "text": "no", "url": "/gifts"}}},
     },
 }
+NOTES: dict[str, Any] = {
+    "journeys": [{"key": "notes", "trigger": {"type": "post_purchase", "days": 7}, "channels": ["note"]}],
+    "templates": {"notes": {"note": {"en": {"text": "Thank you!"}}}},
+}
 NOTHING = {"added": 0, "changed": 0, "removed": 0}
 
 
@@ -206,6 +210,10 @@ def _rows(db: Database) -> list[tuple[Any, ...]]:
             "In the rule of journeys, thanks: There is no tier 'iron'",
         ),
         (_with("transactional", "journeys", 1, "kind"), "journeys, wishes: Only what follows a purchase"),
+        (
+            {**NOTES, "journeys": [{**NOTES["journeys"][0], "kind": "marketing"}]},
+            "templates, notes, note, en: The note notes (en) is marketing and has no way to stop it",
+        ),
         (_with("yes", "journeys", 0, "enabled"), "journeys, thanks: `enabled` is 'yes'"),
         (_with("brithday", "journeys", 0, "recipe"), "journeys, thanks: There is no recipe 'brithday'"),
         (_with("Thanks!", "journeys", 0, "template"), "journeys, thanks: 'Thanks!' cannot be"),

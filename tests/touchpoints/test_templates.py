@@ -158,6 +158,26 @@ def _preview(db: Database, shop: Shop, text: Text, member_id: int | None) -> str
         return preview(connection, shop, text, member_id, NOW).text
 
 
+def test_marketing_note_needs_a_way_out(db: Database, shop: Shop) -> None:
+    after = {"key": "greet", "trigger": {"type": "post_purchase", "days": 7}, "channels": ["note"]}
+    without = _text(channel="note", body_text="Thank you!{% if days > 90 %}{{ unsubscribe_url }}{% endif %}")
+    _journey(db, shop, **after, kind="transactional")
+    assert _save(db, shop, without).version == 1
+    _journey(db, shop, **after, enabled=True, kind="transactional")
+    # The same words as marketing: neither the journey that is on may become it, nor the text be saved for it.
+    with pytest.raises(InvalidInput, match="has no way to stop it"):
+        _journey(db, shop, **after, kind="marketing")
+    _journey(db, shop, **after, enabled=False, kind="transactional")
+    _journey(db, shop, **after, kind="marketing")
+    for refused in (lambda: _journey(db, shop, **after, enabled=True), lambda: _save(db, shop, without)):
+        with pytest.raises(InvalidInput) as caught:
+            refused()
+        assert (caught.value.field, caught.value.hint) == ("body_text", "Put {{ unsubscribe_url }} into it.")
+    assert _stored(db) == [("greet", "note", "en", 1)]
+    _save(db, shop, _text(channel="note", body_text="Thank you!{% if marketing %} {{ unsubscribe_url }}{% endif %}"))
+    _journey(db, shop, **after, enabled=True)
+
+
 def test_preview_speaks_of_the_last_order(db: Database, shop: Shop, people: dict[str, int]) -> None:
     _journey(db, shop, trigger={"type": "post_purchase", "days": 14})
     source = "{{ member.name }} {{ order.number }} {{ order.total }} {{ order.lines[0].title }} {{ occasion | date }} {{ days }}"

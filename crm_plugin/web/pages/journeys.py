@@ -220,7 +220,8 @@ def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
     """What the journey's texts lack; empty when it can be switched on."""
     written = texts.texts(connection, shop.shop_id, journey.template_key)
     try:
-        texts.require(shop, journey.channels, written, with_order=journey.trigger.type == POST_PURCHASE)
+        with_order, marketing = journey.trigger.type == POST_PURCHASE, journey.kind == "marketing"
+        texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
     except CrmError as error:
         return f"{error.message} {error.hint}".strip()
     return ""
