@@ -1,8 +1,8 @@
 """When a journey speaks: which local days are due between two instants, and the index range that finds the members of each.
 
-A trigger is turned into a small calendar of slots (zone, what to match, when it is due); SQL then joins the slots with an index that begins
-with what they match. So planning costs what is due, not what is stored, and every zone has its own due instant, also across a
-change of the clocks.
+A trigger is turned into a small calendar of slots (zone, what to match, when it is due), in the zones that members live in; SQL then joins
+the slots with an index that begins with what they match. So planning costs what is due, not what is stored, and every zone has its own due
+instant, also across a change of the clocks.
 
 - `birthday`: `days` before (negative) or after the birthday. 29 February is kept on 28 February in other years; when only the month is
   known, the first of the month counts. What announces a birthday is worth nothing once the day has begun.
@@ -13,12 +13,11 @@ change of the clocks.
 from __future__ import annotations
 
 import calendar as months
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
-from zoneinfo import available_timezones
 
 from crm_plugin.clock import at_local, day_number, from_day_number, local_day, zone
 from crm_plugin.errors import InvalidInput
@@ -132,9 +131,9 @@ def slots(
     send_at: time,
     validity_days: int,
     quiet: QuietHours,
-    zones: frozenset[str] | None = None,
+    zones: Iterable[str],
 ) -> list[Slot]:
-    """Everything due after `after`, up to and with `until`, in every zone there is (or in those given)."""
+    """Everything due after `after`, up to and with `until`, in each of the zones."""
     low, high = to_micros(after), to_micros(until)
     validity = validity_days * 86_400_000_000
     found: list[Slot] = []
@@ -144,7 +143,7 @@ def slots(
     first, last = local_day(after, "UTC") - timedelta(days=1), local_day(until, "UTC") + timedelta(days=1)
     days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
     matches = {day: list(_matches(trigger, day)) for day in days}
-    for name in sorted(zones if zones is not None else all_zones()):
+    for name in sorted(zones):
         for day in days:
             due = _due(day, send_at, name)
             if low < due <= high:
@@ -203,9 +202,3 @@ def _due(day: date, send_at: time, zone_name: str) -> int:
 @lru_cache(maxsize=65536)
 def _allowed(due: int, zone_name: str, quiet: QuietHours) -> int:
     return to_micros(quiet.after(from_micros(due), zone_name))
-
-
-@cache
-def all_zones() -> frozenset[str]:
-    """Every zone name a member may have."""
-    return frozenset(available_timezones())

@@ -32,13 +32,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from crm_plugin.clock import local_day
+from crm_plugin.clock import local_day, zone
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.records import ConsentState
 from crm_plugin.rules import sql as rules_sql
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, SLOT_COLUMNS, Slot, slots
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.base import from_micros, to_micros
+from crm_plugin.store.members import zones_of
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import once, senders
@@ -103,11 +104,12 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     since = oldest if mark is not None and mark > now else mark or begun
     counts: dict[str, int] = {}
     channels = _channels(connection, shop, journey)
-    due = _slots(shop, journey, since, now)
+    zones = _zones(connection, shop)
+    due = _slots(shop, journey, zones, since, now)
     _insert(connection, shop, journey, due, channels, now, counts)
     if oldest < since:
         changed_after = max(since - LATE_OVERLAP, begun)
-        past = _slots(shop, journey, oldest, since)
+        past = _slots(shop, journey, zones, oldest, since)
         for row in _CHANGES[journey.trigger.type]:
             _insert(connection, shop, journey, past, channels, now, counts, _Late(row, changed_after))
     _move_mark(connection, shop, journey, now)
@@ -149,7 +151,7 @@ def forecast_journey(
 
 def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> Subquery | None:
     """One row: a member and an occasion due between two instants, judged as things stand now; None when no day can fall due."""
-    due = _slots(shop, journey, since, until)
+    due = _slots(shop, journey, _zones(connection, shop), since, until)
     if not due:
         return None
     channels = _channels(connection, shop, journey)
@@ -161,7 +163,20 @@ def day_of(shop: Shop, stored: int) -> date:
     return local_day(from_micros(stored), shop.timezone)
 
 
-def _slots(shop: Shop, journey: Journey, after: datetime, until: datetime) -> list[Slot]:
+def _zones(connection: Connection, shop: Shop) -> frozenset[str]:
+    """The zones that members live in; one that this machine no longer knows has no day."""
+    return frozenset(name for name in zones_of(connection, shop.shop_id) if _is_known(name))
+
+
+def _is_known(name: str) -> bool:
+    try:
+        zone(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _slots(shop: Shop, journey: Journey, zones: frozenset[str], after: datetime, until: datetime) -> list[Slot]:
     return slots(
         journey.trigger,
         after=after,
@@ -169,6 +184,7 @@ def _slots(shop: Shop, journey: Journey, after: datetime, until: datetime) -> li
         send_at=journey.send_at,
         validity_days=journey.validity_days,
         quiet=policy_of(shop).quiet,
+        zones=zones,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord, OrderStatus
-from crm_plugin.store import consent, journeys, orders, templates, touchpoints
+from crm_plugin.store import consent, journeys, members, orders, templates, touchpoints
+from crm_plugin.store.members import zones_of
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import Shop
+from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.plan import _move_mark, forecast, plan_shop
 from tests.factories import make_shop, member, order, write
@@ -277,3 +279,37 @@ def test_order_keeps_when_it_came_until_it_begins_to_count(db: Database, shop: S
     assert seen(days[3], status=OrderStatus.PAID) == days[3]
     assert seen(days[4], status=OrderStatus.PAID, placed_at=START) == days[4]
     assert seen(days[5], status=OrderStatus.PAID, placed_at=START + timedelta(hours=1)) == days[4]
+
+
+def test_calendar_holds_the_members_zones_alone(db: Database, shop: Shop) -> None:
+    with db.write() as connection:
+        make_shop(connection, 2)
+        other = shop_by_id(connection, 2)
+    write(db, other, [_person(9, timezone="Asia/Tokyo")], START)
+    people = [_person(1, birth_month=2, birth_day=28), _person(2), _person(3, timezone="Pacific/Auckland")]
+    write(db, shop, people, START)
+    with db.read() as connection:
+        assert zones_of(connection, 1) == {"Europe/Berlin", "Pacific/Auckland"}
+        assert zones_of(connection, 3) == set()
+    _journey(db, shop)
+    seen: set[str] = set()
+
+    def look(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "touchpoints" in statement:
+            values = parameters.values() if isinstance(parameters, dict) else parameters
+            seen.update(slot[0] for value in values if str(value).startswith("[[") for slot in json.loads(value))
+
+    event.listen(db.engine, "before_cursor_execute", look)
+    plan_shop(db, shop, datetime(2026, 2, 28, 12, 0, tzinfo=UTC))
+    assert seen == {"Europe/Berlin", "Pacific/Auckland"}
+    assert list(_planned(db)) == ["m1@x.test"]
+
+
+def test_zone_of_an_unusual_name_has_its_calendar(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1, birth_month=2, birth_day=28), _person(2, birth_month=2, birth_day=28)], START)
+    with db.write() as connection:
+        for number, zone in ((1, "posix/Europe/London"), (2, "Nowhere/Here")):
+            connection.execute(members.update().where(members.c.external_id == str(number)).values(zone=zone))
+    _journey(db, shop)
+    plan_shop(db, shop, datetime(2026, 2, 28, 12, 0, tzinfo=UTC))
+    assert _planned(db) == {"m1@x.test": ("planned", "", "2026", "02-28 10:00")}
