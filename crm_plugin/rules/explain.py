@@ -68,7 +68,11 @@ class Explanation:
 
 def explain(connection: Connection, shop: Shop, node: Node, member_id: int, as_of: date) -> Explanation:
     """Each condition's value and truth for one member. Raises: NotFound when the shop has no such member."""
-    snapshot = snapshot_of(connection, shop, member_id)
+    return explain_from(snapshot_of(connection, shop, member_id), node, as_of)
+
+
+def explain_from(snapshot: Snapshot, node: Node, as_of: date) -> Explanation:
+    """The same for a member already read: several rules of one member need one reading."""
     found = tuple(
         ExplainedLeaf(to_text(leaf), leaf, _value(leaf, snapshot, as_of), evaluate(leaf, snapshot, as_of))
         for leaf in dict.fromkeys(leaves(node))

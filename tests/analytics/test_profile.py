@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import event, insert, select
 
 from crm_plugin.analytics import members as lists
 from crm_plugin.errors import NotFound
@@ -106,6 +106,29 @@ def test_timeline_tells_everything_newest_first(db: Database, shop: Shop) -> Non
     ]
     assert short.timeline == seen.timeline[:2]
     assert [(one.state, one.at, one.subject) for one in seen.upcoming] == [("planned", at(30), "Happy birthday")]
+
+
+def test_history_is_read_once_for_all_levels(db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        asked.append(statement)
+
+    member_id, numbers = _find(db, shop), []
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        for count in (1, 9):
+            with db.write() as connection:
+                ladder = [tiers.Level(f"l{number}", f"orders() >= {number}") for number in range(1, count + 1)]
+                tiers.save_levels(connection, shop, ladder, JOINED)
+            with db.read() as connection:
+                asked.clear()
+                seen = lists.profile(connection, shop, member_id, TODAY)
+            assert [level.explanation.matches for level in seen.tier.levels] == [True] + [False] * (count - 1)
+            numbers.append(len(asked))
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    assert numbers[0] == numbers[1]
 
 
 def test_timeline_entries_hold_their_numbers(db: Database, shop: Shop) -> None:
