@@ -15,7 +15,7 @@ from __future__ import annotations
 import calendar as months
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -57,7 +57,11 @@ class QuietHours:
         day = local.date()
         if self.start > self.end and local.time() >= self.start:
             day += timedelta(days=1)
-        return at_local(day, self.end, zone_name)
+        ends = at_local(day, self.end, zone_name)
+        if ends > at:
+            return ends
+        # The autumn change repeats this hour, and its first end is over: the night goes on until the second.
+        return datetime.combine(day, self.end.replace(fold=1), tzinfo=zone(zone_name)).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
