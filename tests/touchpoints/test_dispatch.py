@@ -112,6 +112,14 @@ def test_guards_are_asked_again(db: Database, shop: Shop, sink: mail_sink.MailSi
     assert sink.messages == []
 
 
+def test_address_blocked_in_another_shop_is_written_to(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    plan_shop(db, shop, DUE)
+    with db.write() as connection:
+        make_shop(connection, 2)
+        consent.suppress(connection, 2, "email", "m0@x.test", reason="bounce", at=DUE, source="smtp")
+    assert _send(db, shop) == {"accepted": 3}
+
+
 def test_night_defers_and_the_window_ends(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
     plan_shop(db, shop, DUE)
     night = DUE.replace(hour=20)
