@@ -14,8 +14,9 @@ from crm_plugin.store import consent, journeys, members, orders, templates, touc
 from crm_plugin.store.members import zones_of
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.touchpoints import batch
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.plan import _move_mark, forecast, plan_shop
+from crm_plugin.touchpoints.plan import LATE_OVERLAP, _move_mark, forecast, plan_shop
 from tests.factories import make_shop, member, order, write
 
 START = datetime(2026, 2, 27, 0, 0, tzinfo=UTC)
@@ -313,3 +314,32 @@ def test_zone_of_an_unusual_name_has_its_calendar(db: Database, shop: Shop) -> N
     _journey(db, shop)
     plan_shop(db, shop, datetime(2026, 2, 28, 12, 0, tzinfo=UTC))
     assert _planned(db) == {"m1@x.test": ("planned", "", "2026", "02-28 10:00")}
+
+
+def test_row_written_before_the_mark_by_a_long_sync_is_found(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1), _person(2)], START)
+    _journey(db, shop)
+    mark = datetime(2026, 2, 28, 18, 0, tzinfo=UTC)
+    plan_shop(db, shop, mark)
+    # Both say an instant from before the mark and are seen only now; the first of a reading that began within the overlap.
+    born: dict[str, Any] = {"birth_month": 2, "birth_day": 28}
+    write(db, shop, [_person(1, **born)], mark - LATE_OVERLAP + timedelta(seconds=1))
+    write(db, shop, [_person(2, **born)], mark - LATE_OVERLAP)
+    plan_shop(db, shop, mark + timedelta(minutes=1))
+    assert timedelta(hours=1) <= LATE_OVERLAP
+    assert list(_planned(db)) == ["m1@x.test"]
+
+
+def test_address_blocked_in_one_shop_is_open_in_another(db: Database, shop: Shop) -> None:
+    with db.write() as connection:
+        make_shop(connection, 2)
+        consent.suppress(connection, 2, "email", "m1@x.test", reason="bounce", at=START, source="smtp")
+        consent.suppress(connection, 1, "sms", "m1@x.test", reason="bounce", at=START, source="smtp")
+    write(db, shop, [_person(1, birth_month=2, birth_day=28)], START)
+    _journey(db, shop)
+    now = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
+    plan_shop(db, shop, now)
+    assert _planned(db)["m1@x.test"][:2] == ("planned", "")
+    with db.read() as connection:
+        rows = connection.execute(select(touchpoints)).all()
+        assert batch.load(connection, shop, rows, now).suppressed == {("sms", "m1@x.test"): "bounce"}
