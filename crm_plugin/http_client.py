@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -12,23 +11,13 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from crm_plugin import __version__
+from crm_plugin.redaction import redact
 
 USER_AGENT = f"crm-plugin/{__version__}"
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 MAX_BODY = 64 * 1024 * 1024
 _EXCERPT = 300
-# What stands before a secret is kept, as group 1.
-_SECRETS = re.compile(
-    r"""(?ix)
-    ( \b [\w-]* (?: secret | token | password | passwd | signature | nonce | consumer_key | api[_-]?key | authorization )
-      ["']? \s* [=:] \s* )
-      (?: " (?: [^"\\] | \\. )* (?: " | \Z ) | ' (?: [^'\\] | \\. )* (?: ' | \Z ) | (?: (?: basic | bearer ) \s+ )? [^\s&"',]+ )
-    | ( \b (?: basic | bearer ) \s+ ) (?= \S* [\d.=_+/-] ) [\w+/=.~-]{4,}
-    | ( :// [^\s/:@]* : ) [^\s/@]+ (?= @ )
-    | ( \b (?: ck | cs )_ ) [0-9a-z]{8,}
-    """
-)
 
 
 class BodyTooLarge(requests.RequestException):
@@ -67,11 +56,6 @@ def read_body(response: requests.Response, limit: int = MAX_BODY) -> bytes:
             raise BodyTooLarge(f"the answer is larger than {limit} bytes")
         parts.append(part)
     return b"".join(parts)
-
-
-def redact(text: str) -> str:
-    """The text without keys, secrets, signatures and tokens."""
-    return _SECRETS.sub(lambda found: f"{found[found.lastindex or 0]}***", text)
 
 
 def excerpt(body: bytes | str) -> str:

@@ -24,6 +24,7 @@ from crm_plugin import __version__
 from crm_plugin.cli.root import Commands, stderr
 from crm_plugin.clock import local_day, zone
 from crm_plugin.errors import ConfigError, InvalidInput
+from crm_plugin.redaction import RedactingFormatter, redact
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
 from crm_plugin.store.tenants import Shop, shop_named
@@ -45,11 +46,11 @@ def main(ctx: click.Context) -> None:
     # A server's log is read by whoever mends it; a person at a terminal is told in a line.
     traced = told == "DEBUG" or ctx.invoked_subcommand == "serve"
     handler = logging.StreamHandler()
-    handler.setFormatter((logging.Formatter if traced else Untraced)("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter((RedactingFormatter if traced else Untraced)("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=told, handlers=[handler])
 
 
-class Untraced(logging.Formatter):
+class Untraced(RedactingFormatter):
     """An error is told in its line, without where in the code it came from."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -57,7 +58,7 @@ class Untraced(logging.Formatter):
         record = copy(record)
         record.exc_info = record.exc_text = record.stack_info = None
         line = super().format(record)
-        return line if error is None else f"{line}: {type(error).__name__}: {error}"
+        return line if error is None else redact(f"{line}: {type(error).__name__}: {error}")
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")

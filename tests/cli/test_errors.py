@@ -241,3 +241,14 @@ def test_help_names_every_command(say: Callable[..., Spoken]) -> None:
     ours = {"db", "shop", "sync", "import", "program", "rule", "tiers", "tick", "outbox", "member", "problems"}
     for name in ours | {"doctor", "serve", "demo", "journey", "sender", "link"}:
         assert f"\n  {name} " in said.out
+
+
+@pytest.mark.parametrize("formatter", [common.RedactingFormatter, common.Untraced])
+def test_trace_of_a_request_holds_no_secret(formatter: type[logging.Formatter]) -> None:
+    try:
+        raise OSError("no answer from /wp-json/wc/v3/orders?consumer_secret=cs_0123456789abcdef")
+    except OSError as error:
+        record = logging.LogRecord("crm", logging.ERROR, "", 1, "broke off", (), (OSError, error, error.__traceback__))
+    told = formatter("%(message)s").format(record)
+    assert "OSError: no answer from /wp-json/wc/v3/orders?consumer_secret=***" in told
+    assert "cs_0123456789abcdef" not in told

@@ -13,7 +13,8 @@ import urllib3
 from crm_plugin.adapters.raw import any_json, json_part, split_rows
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
-from crm_plugin.http_client import excerpt, redact
+from crm_plugin.http_client import excerpt
+from crm_plugin.redaction import redact
 
 ADAPTER = "woocommerce"
 
