@@ -48,11 +48,11 @@ def sending(options: Options) -> Iterator[Result]:
         for _ in range(options.repeats):
             _plan_again(database)
             sent: list[int] = []
-            ours.append(seconds(lambda: sent.append(_send(database, shop))))  # noqa: B023
+            ours.append(seconds(lambda: sent.append(_send(database, shop)), wall=True))  # noqa: B023
             assert sent == [count], f"{sent} of {count} mails were taken"
-            handed.append(seconds(lambda: _hand_over(host, port, count)))
+            handed.append(seconds(lambda: _hand_over(host, port, count), wall=True))
             _plan_again(database)
-            settled.append(seconds(lambda: _claim_and_settle(database, shop)))
+            settled.append(seconds(lambda: _claim_and_settle(database, shop), wall=True))
     rate = count / min(ours)
     yield Result(
         "sending: a round",

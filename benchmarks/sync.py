@@ -125,11 +125,11 @@ def postgres(options: Options) -> Iterator[Result]:
         for run in range(options.repeats):
             with postgres_database(server, f"ours{run}") as database:
                 shop = _with_members(database, people)
-                ours.append(_timed(database, shop, pages, imports.ROWS))
+                ours.append(_timed(database, shop, pages, imports.ROWS, wall=True))
                 rows, everyone = _rows(database, _WRITTEN), _rows(database, (shops, members))
             with postgres_database(server, f"copy{run}") as raw:
                 _copy(raw, everyone)
-                limit.append(seconds(lambda: _copy(raw, rows)))  # noqa: B023
+                limit.append(seconds(lambda: _copy(raw, rows), wall=True))  # noqa: B023
         size = len(rows[orders]) + len(rows[order_lines])
         yield _rate("sync.postgres: bulk", size, ours, limit, 0.50, against="COPY of the same rows")
     finally:
@@ -150,8 +150,10 @@ def _with_members(database: Database, count: int) -> Shop:
     return shop
 
 
-def _timed(database: Database, shop: Shop, pages: Sequence[Page], rows: int = batch.ROWS) -> float:
-    return seconds(lambda: data.load(database, shop, pages, rows))
+def _timed(
+    database: Database, shop: Shop, pages: Sequence[Page], rows: int = batch.ROWS, *, wall: bool = False
+) -> float:
+    return seconds(lambda: data.load(database, shop, pages, rows), wall=wall)
 
 
 def _rows(database: Database, tables: Sequence[Table], where: str = "1 = 1") -> Rows:
