@@ -281,8 +281,10 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
         pytest.param(HEADER + ROWS + "1," * 500_000, {}, "Row 7 does not end.", id="endless line"),
         pytest.param(HEADER + ROWS + '"1\n",' * 200_000, {}, "Row 7 does not end.", id="endless row"),
         (HEADER.encode() + b"1,S1,Caf\xe9,6,2010-12-01 08:26:00,2.55,1,UK\n", {}, "not in the encoding utf-8"),
-        (gzip.compress(HEADER.encode() * 50_000)[:-99], {}, "Copy or export it again, whole."),
-        (gzip.compress(HEADER.encode())[:12], {}, "The file is not a whole gzip file."),
+        pytest.param(
+            gzip.compress(HEADER.encode() * 50_000)[:-99], {}, "Copy or export it again, whole.", id="cut archive"
+        ),
+        pytest.param(gzip.compress(HEADER.encode())[:12], {}, "The file is not a whole gzip file.", id="no archive"),
         ("Café;b\n".encode("cp1252"), {}, "The file is not in the encoding utf-8. Name its encoding in the mapping"),
         (b"PK\x03\x04rest", {}, "That is a workbook or an archive, no CSV file. Save it as CSV (UTF-8) first."),
         (HEADER, {"delimiter": ";"}, "';' does not stand between the columns of this file. It looks like ','"),
