@@ -125,7 +125,9 @@ def test_variables_of_a_text_are_the_table() -> None:
         public = {word for word in dir(view) if not word.startswith("_")}
         assert sorted(word for word in public if f"`{word}`" not in rows[name]) == []
     filters = next(row[1] for row in _table(MESSAGES, "What a text may use") if row[0] == "filters")
-    assert set(Sandbox(autoescape=False).filters) - set(FILTERS) <= set(_codes(filters))
+    # What is no name cannot be written in a text: the sandbox asks for it itself.
+    own = {name for name in set(Sandbox(autoescape=False).filters) - set(FILTERS) if name.isidentifier()}
+    assert own <= set(_codes(filters))
 
 
 ADAPTERS: list[type[Adapter]] = [

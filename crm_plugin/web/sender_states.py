@@ -24,7 +24,9 @@ _OFF = SenderState("", _("Switched off"), _("It is set up, and nothing new is pl
 _WELL = SenderState("good", _("Works"), _("It answered the last check."))
 _READY = SenderState("good", _("Ready"), _("There is nothing to set up."))
 _UNCHECKED = SenderState("info", _("Not checked yet"), _("Check it, or send a test message."))
-_NEEDS_YOU = SenderState("bad", _("Paused"), _("Messages wait until it is fixed, as long as they are still worth sending."))
+_NEEDS_YOU = SenderState(
+    "bad", _("Paused"), _("Messages wait until it is fixed, as long as they are still worth sending.")
+)
 
 
 def state_of(sender: Sender | None) -> SenderState:

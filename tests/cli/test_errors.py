@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,16 @@ def test_interrupt_ends_cleanly(shop: Run, say: Callable[..., Spoken], monkeypat
 
 
 @pytest.mark.slow
+def _wait_until_open(pid: int, name: str) -> None:
+    """Until the process has that file open: before, while Python still imports, an interrupt is Python's own affair."""
+    folder = Path(f"/proc/{pid}/fd")
+    for _ in range(600):
+        with suppress(OSError):
+            if any(os.readlink(entry).endswith(name) for entry in folder.iterdir()):
+                break
+        time.sleep(0.1)
+
+
 def test_real_interrupt_leaves_no_trace(shop: Run, data_dir: Path) -> None:
     """A real Ctrl-C while the command waits for the database."""
     writer = sqlite3.connect(data_dir / "crm.sqlite3", isolation_level=None)
@@ -218,7 +229,7 @@ def test_real_interrupt_leaves_no_trace(shop: Run, data_dir: Path) -> None:
     try:
         words = [sys.executable, "-m", "crm_plugin", "journey", "on", "uci", "birthday"]
         process = subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(3)
+        _wait_until_open(process.pid, "crm.sqlite3")
         process.send_signal(signal.SIGINT)
         # SQLite's own wait cannot be interrupted; it ends when the other writer does.
         writer.rollback()
