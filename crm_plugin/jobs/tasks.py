@@ -27,7 +27,7 @@ from crm_plugin.touchpoints import program, recipes
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.plan import plan_shop
-from crm_plugin.touchpoints.recover import recover_shop
+from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 
 _log = logging.getLogger(__name__)
 
@@ -173,6 +173,8 @@ def tick(
     db, errors = runtime.db, report.errors
     with _step(shop, "recover", errors):
         report.recovered.update(recover_shop(db, shop, at))
+        if missed := miss_shop(db, shop, at):
+            report.recovered["missed"] = missed
     with _step(shop, "events", errors):
         report.recovered.update(Counter(report.recovered) + Counter(match_early(db, shop, at)))
     with _step(shop, "tiers", errors):

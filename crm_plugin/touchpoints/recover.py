@@ -1,4 +1,4 @@
-"""After a crash: what a worker took and left behind is settled once its lease has run out."""
+"""What a round begins with: what a crashed worker left is settled once its lease has run out, and what waited too long is let go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crm_plugin.adapters.registry import channel_class
 from crm_plugin.store import attempts, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.states import WAITING, Reason, State
 
 
 def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
@@ -60,3 +60,20 @@ def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
             )
             left[state.value] += 1
     return dict(left)
+
+
+def miss_shop(db: Database, shop: Shop, now: datetime) -> int:
+    """Let go of what waited past its window, also for a sender that is paused or off: an old message is never sent late."""
+    t = touchpoints.c
+    with db.write() as connection:
+        missed = connection.execute(
+            update(touchpoints)
+            .where(
+                t.shop_id == shop.shop_id,
+                t.state.in_([state.value for state in WAITING]),
+                t.next_try_at <= now,
+                t.valid_until <= now,
+            )
+            .values(state=State.MISSED.value, reason=Reason.WINDOW_OVER.value, settled_at=now, updated_at=now)
+        )
+    return int(missed.rowcount)

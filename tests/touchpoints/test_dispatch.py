@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from crm_plugin.adapters.channels.smtp.adapter import SmtpChannel
 from crm_plugin.clock import FixedClock
@@ -23,7 +23,7 @@ from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import save_settings
-from crm_plugin.touchpoints.recover import recover_shop
+from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 from tests.factories import make_shop, member, write
 
 BOX = SecretBox("A" * 43 + "=")
@@ -226,6 +226,24 @@ def test_switched_off_sender_keeps_its_messages(db: Database, shop: Shop, sink: 
     assert sink.messages == []
     senders.switch(db, shop, "smtp", True, DUE)
     assert _send(db, shop) == {"accepted": 3}
+
+
+@pytest.mark.parametrize("rests", ["paused", "off"])
+def test_resting_sender_sends_nothing_too_late(db: Database, shop: Shop, sink: mail_sink.MailSink, rests: str) -> None:
+    plan_shop(db, shop, DUE)
+    if rests == "off":
+        senders.switch(db, shop, "smtp", False, DUE)
+    else:
+        with db.write() as connection:
+            senders.pause(connection, 1, "smtp", "The password is wrong.", DUE)
+    with db.read() as connection:
+        over = connection.execute(select(func.max(touchpoints.c.valid_until))).scalar_one()
+    assert miss_shop(db, shop, over - timedelta(microseconds=1)) == 0
+    assert miss_shop(db, shop, over) == 3
+    assert set(_states(db).values()) == {("missed", "window_over")}
+    senders.switch(db, shop, "smtp", True, over)
+    assert _send(db, shop, over) == {}
+    assert sink.messages == []
 
 
 def test_long_round_hears_of_a_sender_switched_off(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
