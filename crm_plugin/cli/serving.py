@@ -76,6 +76,7 @@ def demo(port: int, members: int, seed: int, on: str | None, only_check: bool, a
     """A made-up shop, synced, tiered and written to through one day, with its pages."""
     from crm_plugin.demo import run as demos
     from crm_plugin.demo.check import check
+    from crm_plugin.jobs.clock import Clock
     from crm_plugin.web.server import wait_for_the_end
 
     day = _day(on) or demos.today()
@@ -97,6 +98,9 @@ def demo(port: int, members: int, seed: int, on: str | None, only_check: bool, a
                 raise SystemExit(1)
             return
         answer(running.report.as_dict() if as_json else "\n".join(demos.summary(running.report)), as_json)
+        clock = Clock(running.runtime, running.queue)
+        stack.callback(clock.stop)
+        clock.start()
         click.echo(f"Open {running.link}", err=as_json)
         stderr.print("Ctrl-C ends the demo; the next one begins anew.", highlight=False)
         wait_for_the_end()
