@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -52,7 +53,8 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
     env = os.environ if environ is None else environ
     data_dir = Path(env.get("CRM_DATA_DIR") or platformdirs.user_data_dir("crm-plugin"))
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        # It will hold names and addresses of customers: nobody else on the machine has a reason to look.
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"The data directory {data_dir} cannot be made: {error.strerror}.",
@@ -63,5 +65,16 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         database_url=env.get("CRM_DATABASE_URL") or f"sqlite:///{data_dir / 'crm.sqlite3'}",
         data_dir=data_dir,
         secret_keys=keys,
-        public_url=env.get("CRM_PUBLIC_URL", "").rstrip("/"),
+        public_url=_public_url(env.get("CRM_PUBLIC_URL", "").strip()),
     )
+
+
+def _public_url(told: str) -> str:
+    """An address that links can begin with, or empty. Raises: ConfigError."""
+    parts = urlsplit(told)
+    if told and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise ConfigError(
+            f"CRM_PUBLIC_URL is {told!r}, which is no web address.",
+            hint="Write it as https://crm.example.com, the address customers reach this server under.",
+        )
+    return told.rstrip("/")

@@ -6,7 +6,6 @@ import tempfile
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,6 +13,7 @@ from crm_plugin.cli.common import answer, as_json_option, main, opened
 from crm_plugin.cli.root import stderr
 from crm_plugin.config import load_config
 from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
 from crm_plugin.store.tenants import Shop, all_shops
 from crm_plugin.sync import connect
@@ -23,7 +23,7 @@ HOST, PORT = "127.0.0.1", 8000
 
 
 @main.command()
-@click.option("--port", default=PORT, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
 @click.option("--host", default=HOST, show_default=True, help="0.0.0.0 to be reached from outside; the sign-in stays.")
 @click.option("--workers", default=2, show_default=True, help="Threads that work off jobs.")
 def serve(port: int, host: str, workers: int) -> None:
@@ -52,7 +52,7 @@ def serve(port: int, host: str, workers: int) -> None:
 
 
 @main.command()
-@click.option("--port", default=PORT, show_default=True, help="Where the server runs.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Where the server runs.")
 @as_json_option
 def link(port: int, as_json: bool) -> None:
     """A fresh sign-in link for a server that runs."""
@@ -64,7 +64,7 @@ def link(port: int, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--port", default=PORT, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
 @click.option("--members", default=3000, show_default=True, help="How many people the shop knows.")
 @click.option("--seed", default=7, show_default=True, help="Another number is another shop.")
 @click.option("--date", "on", help="The simulated day; today when left out.")
@@ -84,7 +84,8 @@ def demo(port: int, members: int, seed: int, on: str | None, only_check: bool, a
         if only_check:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crm-demo-"))) / "demo"
         else:
-            folder = load_config().data_dir / "demo"
+            made = stack.enter_context(tempfile.TemporaryDirectory(prefix="demo-", dir=load_config().data_dir))
+            folder = Path(made) / "demo"
         running = stack.enter_context(
             demos.run(
                 folder, members=members, seed=seed, on=day, port=port, say=lambda text: stderr.print(f"[dim]{text}[/]")
@@ -102,6 +103,9 @@ def demo(port: int, members: int, seed: int, on: str | None, only_check: bool, a
         stack.callback(clock.stop)
         clock.start()
         click.echo(f"Open {running.link}", err=as_json)
+        stderr.print("The shop, its people and its mail are made up; nothing leaves this machine.", highlight=False)
+        again = f"CRM_DATA_DIR={folder} ./dev run link --port {running.url.rpartition(':')[2]}"
+        stderr.print(f"Another sign-in link: {again}", highlight=False, soft_wrap=True)
         stderr.print("Ctrl-C ends the demo; the next one begins anew.", highlight=False)
         wait_for_the_end()
 
@@ -148,7 +152,7 @@ def _problem(shop: str, problem: str, hint: str) -> dict[str, str]:
     return {"shop": shop, "problem": problem, "hint": hint}
 
 
-def _store(runtime: Any, shop: Shop) -> list[dict[str, str]]:
+def _store(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
     try:
         storefront = connect.open_storefront(runtime.db, runtime.box, shop)
         try:
@@ -159,14 +163,28 @@ def _store(runtime: Any, shop: Shop) -> list[dict[str, str]]:
         return [_problem(shop.name, error.message, error.hint)]
 
 
-def _senders(runtime: Any, shop: Shop) -> list[dict[str, str]]:
+def _senders(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """What is wrong with the shop's senders. Only looked at: one that waits for the merchant goes on waiting."""
     with runtime.db.read() as connection:
-        there = [one for one in senders.senders(connection, shop) if one.enabled and not one.built_in]
+        there = [one for one in senders.senders(connection, shop) if one.enabled]
     found = []
     for one in there:
-        try:
-            problems = senders.check(runtime.db, runtime.box, shop, one.adapter, runtime.clock.now())
-            found += [_problem(shop.name, f"{one.label}: {problem.message}", problem.hint) for problem in problems]
-        except CrmError as error:
-            found.append(_problem(shop.name, f"{one.label}: {error.message}", error.hint))
+        if one.status == senders.PAUSED:
+            hint = f"Mend it, then run `crm-plugin sender check {shop.name} {one.adapter}`."
+            found.append(_problem(shop.name, f"{one.label} is paused: {one.status_detail}", hint))
+        elif not one.built_in:
+            found += [
+                _problem(shop.name, f"{one.label}: {text}", hint) for text, hint in _probed(runtime, shop, one.adapter)
+            ]
     return found
+
+
+def _probed(runtime: Runtime, shop: Shop, adapter: str) -> list[tuple[str, str]]:
+    try:
+        channel = senders.open_channel(runtime.db, runtime.box, shop, adapter, runtime.clock.now())
+        try:
+            return [(problem.message, problem.hint) for problem in channel.check()]
+        finally:
+            channel.close()
+    except CrmError as error:
+        return [(error.message, error.hint)]

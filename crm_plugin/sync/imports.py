@@ -140,6 +140,12 @@ def _members_of(page: Page) -> set[str]:
 
 
 def _file(shop: Shop, path: Path, mapping: Mapping[str, Any]) -> FileStorefront:
+    if storefront_class(shop.platform).streams:
+        # A file's ids are its own: they would fall on the store's orders and members.
+        raise InvalidInput(
+            f"{shop.name} is read from its store, so no file can be loaded into it.",
+            hint="Add a shop of files with `crm-plugin shop add NAME --platform csv` and load it there.",
+        )
     told = {"path": str(path), "mapping": dict(mapping), "currency": shop.currency, "timezone": shop.timezone}
     file = storefront_class("csv")(told)
     assert isinstance(file, FileStorefront)

@@ -18,9 +18,13 @@ import pytest
 from cryptography.fernet import Fernet
 
 from crm_plugin.cli import asking, common
+from crm_plugin.runtime import Runtime
 from crm_plugin.store import session
 from crm_plugin.store.shops import shops
+from crm_plugin.store.tenants import shop_named
+from crm_plugin.touchpoints import senders
 from tests.cli.conftest import Run, Spoken
+from tests.factories import NOON
 
 ADD = ("shop", "add", "uci", "--platform", "csv", "--currency", "GBP", "--timezone", "Europe/London")
 
@@ -263,3 +267,37 @@ def test_trace_of_a_request_holds_no_secret(formatter: type[logging.Formatter]) 
     told = formatter("%(message)s").format(record)
     assert "OSError: no answer from /wp-json/wc/v3/orders?consumer_secret=***" in told
     assert "cs_0123456789abcdef" not in told
+
+
+@pytest.mark.parametrize("address", ["foo", "ftp://x.example", "https://", "https://x.example/?a=1"])
+def test_public_address_that_is_none_stops_the_start(run: Run, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("CRM_PUBLIC_URL", address)
+    code, answer = run("doctor")
+    assert (code, answer["error"]["code"]) == (1, "config")
+    assert "https://crm.example.com" in answer["error"]["hint"]
+
+
+def test_file_stays_out_of_a_stores_shop(shop: Run, tmp_path: Path) -> None:
+    runtime = Runtime.open()
+    with runtime.db.write() as connection:
+        connection.execute(shops.update().values(platform="woocommerce"))
+    runtime.close()
+    (tmp_path / "m.yaml").write_text("kind: members\nmember_id: id\nemail: email\n")
+    (tmp_path / "m.csv").write_text("id,email\n1,a@example.test\n")
+    code, answer = shop("import", "uci", str(tmp_path / "m.csv"), "--mapping", str(tmp_path / "m.yaml"))
+    assert (code, answer["error"]["code"]) == (1, "invalid_input")
+    assert "--platform csv" in answer["error"]["hint"]
+    assert shop("rule", "count", "uci", "everyone")[1]["count"] == 0
+
+
+def test_doctor_leaves_a_paused_sender_paused(shop: Run) -> None:
+    runtime = Runtime.open()
+    with runtime.db.write() as connection:
+        senders.pause(connection, shop_named(connection, "uci").shop_id, "inapp", "554 Relay access denied.", NOON)
+    runtime.close()
+    _, answer = shop("doctor")
+    assert [told["problem"] for told in answer["problems"] if "paused" in told["problem"]] == [
+        "In-app is paused: 554 Relay access denied."
+    ]
+    _, rows = shop("sender", "list", "uci")
+    assert rows[0]["status"] == "action_required"
