@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ import yaml
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.errors import InvalidInput
+from crm_plugin.plain_yaml import WordReader
 from crm_plugin.records import OrderRecord, Page, RefundRecord
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -60,22 +60,6 @@ def load_mapping(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"The mapping file {path} cannot be read: {error.strerror}.", field="mapping") from error
 
 
-class _Loader(yaml.SafeLoader):
-    """Words stay as they were written (a column may be named No), and nothing stands for what was written before."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            # A few lines of them stand for gigabytes.
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="*name is not read here, write it out", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _form, _first in (("bool", "true|false", "tf"), ("null", "null|~|", ["n", "~", ""])):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_form})\Z"), list(_first))
-
-
 def parse_mapping(written: bytes | str, name: str = "The mapping") -> dict[str, Any]:
     """The document of a mapping as it was written. Raises: InvalidInput that calls it by `name`."""
     if len(written) > LONGEST_MAPPING:
@@ -83,7 +67,7 @@ def parse_mapping(written: bytes | str, name: str = "The mapping") -> dict[str, 
             f"{name} is longer than {LONGEST_MAPPING} characters.", field="mapping", hint="Is it the right file?"
         )
     try:
-        document = yaml.load(written, _Loader)  # noqa: S506
+        document = yaml.load(written, WordReader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""

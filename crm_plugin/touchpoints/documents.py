@@ -1,7 +1,6 @@
 """YAML for programme files and recipes: read without surprises, written so that people like to read it.
 
-YAML 1.1 turns `21:00` into 1260, `no` into false and a repeated key into its last value. Here a word stays the word that was written, and
-what is written twice is refused with its line.
+YAML gives a repeated key its last value; here what is written twice is refused with its line (`plain_yaml.py` has the rest).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.plain_yaml import Unwanted, WordReader
 
 # A programme of hundreds of texts is far smaller; what is larger is another file.
 LONGEST_DOCUMENT = 5_000_000
@@ -21,20 +21,11 @@ _MOST_DEPTH = 12
 _ODD_ENDS = re.compile("[\r\x85\u2028\u2029\ufeff]")
 
 
-class _Reader(yaml.SafeLoader):
-    """The safe loader with fewer meanings: true and false, numbers, null, and texts."""
-
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        # An alias makes a few lines stand for gigabytes; nothing here needs one.
-        if self.check_event(yaml.AliasEvent):
-            _refuse("*name is not read here; write it out", self.get_event().start_mark)  # type: ignore[no-untyped-call]
-        return super().compose_node(parent, index)
+class _Reader(WordReader):
+    """Numbers besides."""
 
 
-_Reader.yaml_implicit_resolvers = {}
 for _tag, _form, _first in (
-    ("bool", r"true|false", "tf"),
-    ("null", r"null|~|", ["n", "~", ""]),
     ("int", r"-?(0|[1-9][0-9]*)", "-0123456789"),
     ("float", r"-?(0|[1-9][0-9]*)\.[0-9]+", "-0123456789"),
 ):
@@ -55,16 +46,12 @@ def read(text: str, name: str) -> Any:
             return reader.construct_document(root)
         finally:
             reader.dispose()
-    except _Unwanted as error:
+    except Unwanted as error:
         raise _at(error, name, "") from error
     except yaml.MarkedYAMLError as error:
         raise _at(error, name, "Put texts that hold : or # in quotes.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{name} cannot be read as YAML.", hint="Is it a text file in UTF-8?") from error
-
-
-class _Unwanted(yaml.MarkedYAMLError):
-    """YAML that we do not take."""
 
 
 def _at(error: yaml.MarkedYAMLError, name: str, hint: str) -> InvalidInput:
@@ -92,7 +79,7 @@ def _look_over(node: Node, depth: int) -> None:
 
 
 def _refuse(problem: str, mark: Any) -> NoReturn:
-    raise _Unwanted(problem=problem, problem_mark=mark)
+    raise Unwanted(problem=problem, problem_mark=mark)
 
 
 class Inline(dict[str, Any]):
