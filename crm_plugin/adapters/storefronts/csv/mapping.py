@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import io
+from collections.abc import Collection
 from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,33 +127,7 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
             attributes[key] = str(value)
         if key not in known and kind != "members":
             raise InvalidInput(f"`{key}` is not a key of {kind}.", field="mapping", hint=_suggest(key, known))
-    for needed in _REQUIRED[kind]:
-        if needed not in columns and needed not in constants:
-            raise InvalidInput(
-                f"`{needed}` is missing.", field="mapping", hint=f"Name the column that holds the {needed}."
-            )
-    if kind == "members" and "member_id" not in columns and "email" not in columns:
-        raise InvalidInput(
-            "Neither `member_id` nor `email` is there.", field="mapping", hint="One of them must tell who is meant."
-        )
-    if kind == "order_lines" and "line_total" not in columns and "unit_price" not in columns:
-        raise InvalidInput(
-            "Neither `unit_price` nor `line_total` is there.", field="mapping", hint="Name the column of the price."
-        )
-    encoding = str(document.get("encoding", ""))
-    if encoding:
-        try:
-            # Also refuses what `codecs` knows but no text is written in, such as rot13.
-            io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-        except LookupError as error:
-            raise InvalidInput(
-                f"There is no encoding {encoding!r}.", field="mapping", hint="Try utf-8 or cp1252."
-            ) from error
-    delimiter = str(document.get("delimiter", ""))
-    if delimiter and (len(delimiter) > 1 or delimiter in '\r\n"'):
-        raise InvalidInput(
-            f"{delimiter!r} cannot stand between columns.", field="mapping", hint='Give one character, such as ";".'
-        )
+    _require(kind, {*columns, *constants}, columns)
     words = document.get("status_words") or {}
     if not isinstance(words, dict):
         raise InvalidInput("`status_words` must map the file's words to ours.", field="mapping")
@@ -164,11 +139,50 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
         refund_when=_tests(document, "refund_when", known),
         skip_when=_tests(document, "skip_when", known),
         status_words={str(word).lower(): str(ours) for word, ours in words.items()},
-        encoding=encoding,
-        delimiter=delimiter,
+        encoding=_encoding(document),
+        delimiter=_delimiter(document),
         date_format=str(document.get("date_format", "")),
         document=dict(document),
     )
+
+
+def _require(kind: str, told: Collection[str], columns: Collection[str]) -> None:
+    """Refuse a mapping that leaves out what such a file cannot do without."""
+    for needed in _REQUIRED[kind]:
+        if needed not in told:
+            raise InvalidInput(
+                f"`{needed}` is missing.", field="mapping", hint=f"Name the column that holds the {needed}."
+            )
+    if kind == "members" and "member_id" not in columns and "email" not in columns:
+        raise InvalidInput(
+            "Neither `member_id` nor `email` is there.", field="mapping", hint="One of them must tell who is meant."
+        )
+    if kind == "order_lines" and "line_total" not in columns and "unit_price" not in columns:
+        raise InvalidInput(
+            "Neither `unit_price` nor `line_total` is there.", field="mapping", hint="Name the column of the price."
+        )
+
+
+def _encoding(document: AbstractMapping[str, Any]) -> str:
+    encoding = str(document.get("encoding", ""))
+    if encoding:
+        try:
+            # Also refuses what `codecs` knows but no text is written in, such as rot13.
+            io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        except LookupError as error:
+            raise InvalidInput(
+                f"There is no encoding {encoding!r}.", field="mapping", hint="Try utf-8 or cp1252."
+            ) from error
+    return encoding
+
+
+def _delimiter(document: AbstractMapping[str, Any]) -> str:
+    delimiter = str(document.get("delimiter", ""))
+    if delimiter and (len(delimiter) > 1 or delimiter in '\r\n"'):
+        raise InvalidInput(
+            f"{delimiter!r} cannot stand between columns.", field="mapping", hint='Give one character, such as ";".'
+        )
+    return delimiter
 
 
 def _tests(document: AbstractMapping[str, Any], option: str, known: tuple[str, ...]) -> tuple[Test, ...]:
