@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import job_runs
@@ -50,12 +50,6 @@ def keep(connection: Connection, shop_id: int, run: Run) -> None:
     }
     statement = add(job_runs).values(shop_id=shop_id, job=run.job, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["shop_id", "job"], set_=values))
-
-
-def forget_mark(connection: Connection, shop_id: int, job: str) -> None:
-    """The next run begins as if it were the first of its day, such as after the levels were changed."""
-    columns = job_runs.c
-    connection.execute(update(job_runs).where(columns.shop_id == shop_id, columns.job == job).values(through=""))
 
 
 def plain(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ _HAS_REASON = text("reason <> ''")
 _OF_AN_ORDER = text("subject_order_id IS NOT NULL")
 _OF_NONE_YET = text("touchpoint_id IS NULL")
 
-# One row: one planned contact of one member in one journey step on one occasion (ISO date of the birthday, order id, "lapse:<order id>").
-# The unique key is what makes "never twice" true. `subject_order_id` is the order it speaks of. `fence` grows with every claim, so a worker
-# whose lease ran out cannot settle a row that another has taken. `reason` says why it was skipped, missed, failed or deferred.
+# One row: one planned contact of one member in one journey step on one occasion: the birthday's year, "order:<id>", "lapse:<day of the
+# last order>". The unique key is what makes "never twice" true. `subject_order_id` is the order it speaks of. `fence` grows with every
+# claim, so a worker whose lease ran out cannot settle a row that another has taken. `reason` says why it was skipped, missed, failed or
+# deferred.
 touchpoints = Table(
     "touchpoints",
     metadata,

@@ -47,7 +47,7 @@ from crm_plugin.touchpoints.journeys import MARKETING, Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason, State
 
-# A sync writes rows under the instant it began, and may end much later: what changed this long before the watermark is looked at again.
+# Rows say when their writing began, an import's when the whole file did: what changed this long before the watermark is looked at again.
 LATE_OVERLAP = timedelta(hours=6)
 # Room for ids in one statement; a round that plans more goes on with another.
 _BATCH = 200_000

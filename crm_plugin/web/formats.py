@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from babel.dates import format_date
-from babel.numbers import format_compact_decimal, format_currency, format_decimal
+from babel.numbers import format_currency, format_decimal
 from flask import Flask
 from flask_babel import get_locale
 
@@ -26,11 +26,6 @@ def money(minor: int | None, currency: str = "") -> str:
 def number(value: float | None) -> str:
     """A figure with its thousands apart."""
     return "–" if value is None else str(format_decimal(value, locale=get_locale()))
-
-
-def compact(value: int) -> str:
-    """A large figure in short, such as 12K."""
-    return str(format_compact_decimal(value, locale=get_locale(), fraction_digits=1))
 
 
 def day(value: date | None, style: str = "medium") -> str:
@@ -56,7 +51,6 @@ def install(app: Flask) -> None:
     filters: dict[str, Any] = {
         "money": money,
         "number": number,
-        "compact": compact,
         "day": day,
         "moment": moment,
         "instant_day": instant_day,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,14 +49,6 @@ class Form:
         place = named if named in self.values else otherwise
         where = f"{_where(error)}{error.message} {error.hint}".strip()
         self.errors[place] = f"{self.errors[place]} {where}" if place in self.errors else where
-
-    @contextmanager
-    def catching(self, otherwise: str = "") -> Iterator[None]:
-        """Turn the product's errors in the block into errors of this form."""
-        try:
-            yield
-        except CrmError as error:
-            self.refuse(error, otherwise)
 
 
 def _where(error: CrmError) -> str:

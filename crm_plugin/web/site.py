@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import cast
@@ -21,11 +20,10 @@ _KEY = "crm_plugin"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One application's world. `links` adds entries to the end of the navigation, such as the demo's."""
+    """One application's world."""
 
     runtime: Runtime
     queue: Queue
-    links: Callable[[], list[tuple[str, str]]] = field(default=list)
     kept: Kept = field(default_factory=Kept)
 
     @property

@@ -92,13 +92,6 @@ def test_tiers_of_a_day_to_come_keep_no_day_from_its_own(runtime: Runtime, shop:
         assert (tasks.daily_tiers(runtime, shop, at) is not None) is ran
 
 
-def test_tiers_go_on_after_the_mark_is_forgotten(runtime: Runtime, shop: Shop) -> None:
-    tasks.daily_tiers(runtime, shop, DUE)
-    with runtime.db.write() as connection:
-        runs.forget_mark(connection, shop.shop_id, tasks.TIERS)
-    assert tasks.daily_tiers(runtime, shop, DUE) is not None
-
-
 @pytest.mark.parametrize(
     ("broken", "step"), [("recover_shop", "recover"), ("match_early", "events"), ("daily_tiers", "tiers")]
 )

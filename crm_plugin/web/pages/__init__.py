@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from crm_plugin.web import auth, security
-from crm_plugin.web.site import load_shop, shops, site
+from crm_plugin.web.site import load_shop, shops
 
 bp = Blueprint("pages", __name__)
 
@@ -53,13 +53,7 @@ def navigation() -> list[tuple[str, str]]:
         ("journeys", _("Journeys")),
         ("outbox", _("Outbox")),
         ("connections", _("Connections")),
-        *site().links(),
     ]
-
-
-def is_fragment() -> bool:
-    """Whether the script asks for a part of the page, not the whole."""
-    return request.headers.get("HX-Request") == "true"
 
 
 def go(endpoint: str, **values: Any) -> Response:
