@@ -27,7 +27,6 @@ from crm_plugin.records import (
 from crm_plugin.store import metadata, shops
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.sync import imports
 from crm_plugin.sync.batch import groups, write_group
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
@@ -133,9 +132,9 @@ def celebrants(count: int, first: int) -> Iterator[Page]:
         yield Page(stream=Stream.MEMBERS, records=records, next_cursor=str(start + PAGE), total=count)
 
 
-def load(database: Database, shop: Shop, pages: Iterable[Page], rows: int = imports.ROWS) -> None:
-    """Write pages as an import does."""
-    for group in groups(pages, rows):
+def load(database: Database, shop: Shop, pages: Iterable[Page]) -> None:
+    """Write pages as sync and imports do."""
+    for group in groups(pages):
         with database.write() as connection:
             write_group(connection, shop, group, END)
 

@@ -18,7 +18,6 @@ from crm_plugin.store import member_facts, members, metadata, order_lines, order
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import batch, imports
 from crm_plugin.sync.connect import add_shop, open_storefront
 from crm_plugin.sync.pull import sync_shop
 from tests.postgres import PostgresServer
@@ -125,7 +124,7 @@ def postgres(options: Options) -> Iterator[Result]:
         for run in range(options.repeats):
             with postgres_database(server, f"ours{run}") as database:
                 shop = _with_members(database, people)
-                ours.append(_timed(database, shop, pages, imports.ROWS, wall=True))
+                ours.append(_timed(database, shop, pages, wall=True))
                 rows, everyone = _rows(database, _WRITTEN), _rows(database, (shops, members))
             with postgres_database(server, f"copy{run}") as raw:
                 _copy(raw, everyone)
@@ -150,10 +149,8 @@ def _with_members(database: Database, count: int) -> Shop:
     return shop
 
 
-def _timed(
-    database: Database, shop: Shop, pages: Sequence[Page], rows: int = batch.ROWS, *, wall: bool = False
-) -> float:
-    return seconds(lambda: data.load(database, shop, pages, rows), wall=wall)
+def _timed(database: Database, shop: Shop, pages: Sequence[Page], *, wall: bool = False) -> float:
+    return seconds(lambda: data.load(database, shop, pages), wall=wall)
 
 
 def _rows(database: Database, tables: Sequence[Table], where: str = "1 = 1") -> Rows:

@@ -39,8 +39,8 @@ class Runtime:
 
 
 def calm_collector() -> None:
-    """Look for circular garbage less often: a page of orders is thousands of plain values at once, of which none is such."""
-    gc.set_threshold(20_000, 50, 100)
+    """Look for circular garbage less often: pages of orders are tens of thousands of plain values at once, of which none is such."""
+    gc.set_threshold(100_000, 50, 100)
 
 
 def _key_file(path: Path) -> SecretBox:

@@ -19,7 +19,7 @@ def email_key(text: str) -> str:
     """The e-mail as it is compared and kept; empty when it is no address at all."""
     key = unicodedata.normalize("NFC", text.strip()).lower()
     name, at, domain = key.rpartition("@")
-    if not at or not name or "." not in domain.strip(".") or any(mark.isspace() for mark in key):
+    if not at or not name or "." not in domain.strip(".") or len(key.split()) > 1:
         # A name without a dot is a host of one's own network; nothing can be sent there from here.
         return key if at and name and domain == "localhost" else ""
     return key

@@ -92,18 +92,22 @@ class FactsDelta:
 
     def add_order(self, part: OrderPart) -> None:
         """A counted order came or counts again."""
-        if part.member_id is None or not part.counts:
+        member_id, counts, base, items, discount, cost, at, on = part
+        if member_id is None or not counts:
             return
-        change = self._of(part.member_id)
+        if base is not None and member_id not in self._changes:
+            # So it is with most members of a page.
+            self._changes[member_id] = [1, 0, items, base, 0, base, discount, cost, 0, at, at, on, on]
+            return
+        change = self._of(member_id)
         self._sum(change, part, 1)
         if change[9] is None:
-            change[9] = change[10] = part.placed_at
-            change[11] = change[12] = part.placed_on
+            change[9:] = at, at, on, on
             return
-        change[9] = min(change[9], part.placed_at)
-        change[10] = max(change[10], part.placed_at)
-        change[11] = min(change[11], part.placed_on)
-        change[12] = max(change[12], part.placed_on)
+        change[9] = min(change[9], at)
+        change[10] = max(change[10], at)
+        change[11] = min(change[11], on)
+        change[12] = max(change[12], on)
 
     def remove_order(self, part: OrderPart) -> None:
         """A counted order went, or is about to be added in another form."""
@@ -240,8 +244,8 @@ def counted(connection: Connection, shop: Shop) -> dict[int, tuple[Any, ...]]:
     rows = bulk.execute(connection, _RECOUNT, (home, home, shop.shop_id, shop.shop_id))
     found = {row[0]: [_whole(value) for value in row[1:]] for row in rows}
     for member_id, discount, cost, base, total in bulk.execute(connection, _FOREIGN, (shop.shop_id, home)):
-        found[member_id][6] += share(discount, base, total, same_currency=False)
-        found[member_id][7] += share(cost, base, total, same_currency=False)
+        found[member_id][6] += share(discount, base, total)
+        found[member_id][7] += share(cost, base, total)
     return {member_id: tuple(row) for member_id, row in found.items()}
 
 

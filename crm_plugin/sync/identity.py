@@ -52,7 +52,9 @@ class MemberBook(MemberRows):
     ) -> None:
         """Read whoever a page of orders may mean; `others` are further accounts, `held` members that stored orders have."""
         told = list(orders)
-        self._load_by_external({order.member_external_id for order in told} | set(others))
+        described = {order.member_external_id for order in told if order.contact is not None}
+        self._load_by_external(described)
+        self._point_at({order.member_external_id for order in told}.union(others))
         guests = [order for order in told if not order.member_external_id]
         emails = {email_key(order.contact.email) for order in told if order.contact}
         phones = {
@@ -61,7 +63,7 @@ class MemberBook(MemberRows):
             if order.contact and not email_key(order.contact.email)
         }
         self._load_claims(emails, phones, [order.external_id for order in guests])
-        self._load_members(held)
+        self._load_members(value for value in held if value not in self._members)
 
     # Deciding.
 

@@ -20,8 +20,6 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.pull import Progress
 
-# A file's pages are at hand, so more is written at once than of a store's.
-ROWS = 15_000
 LONGEST_MAPPING = 100_000
 
 
@@ -100,7 +98,7 @@ def import_file(
     report = ImportReport()
     seen: set[str] = set()
 
-    for group in groups(file.file_pages(), ROWS):
+    for group in groups(file.file_pages()):
         written, kept = keep_group(db, shop, group, now)
         report.new += written.new
         report.changed += written.changed

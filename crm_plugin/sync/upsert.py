@@ -174,10 +174,10 @@ class _Orders:
         """Note what is to be written of an order; answers whether it counts."""
         status, counts = _STATES[OrderStatus.TRASH if record.deleted else record.status]
         member_id = None if member is None else member.member_id
-        total, currency, discount, cost = record.total_minor, record.currency, record.discount_minor, _cost(record)
+        total, currency, discount = record.total_minor, record.currency, record.discount_minor
         placed_at, placed_on = micros(record.placed_at), self._days.of(record.placed_at)
         base = self._money.base(total, currency)
-        items = self._add_lines(record, order_id)
+        items, cost = self._add_lines(record, order_id)
         values = (
             record.number,
             member_id,
@@ -212,26 +212,22 @@ class _Orders:
         self._delta.replace_order(None if row is None else self._part(*row[4:14]), new)
         return counts
 
-    def _add_lines(self, record: OrderRecord, order_id: int) -> int:
-        """Note the order's lines; answers how many thousandths of a piece they are."""
-        shop_id, lines, items = self._shop.shop_id, self._lines, 0
+    def _add_lines(self, record: OrderRecord, order_id: int) -> tuple[int, int | None]:
+        """Note the order's lines; answers how many thousandths of a piece they are, and the order's cost of goods.
+
+        The cost is the order's own, else the sum of its lines when every line tells one.
+        """
+        shop_id, note, items, sum_of_costs = self._shop.shop_id, self._lines.append, 0, 0
+        known = bool(record.lines)
         for number, line in enumerate(record.lines):
-            quantity = line.quantity
+            quantity, total, cost = line.quantity, line.total_minor, line.cost_minor
             items += round(quantity * 1000)
-            lines.append(
-                (
-                    shop_id,
-                    order_id,
-                    number,
-                    line.sku,
-                    line.product_external_id,
-                    line.title,
-                    quantity,
-                    line.total_minor,
-                    line.cost_minor,
-                )
-            )
-        return items
+            if cost is None:
+                known = False
+            else:
+                sum_of_costs += cost
+            note((shop_id, order_id, number, line.sku, line.product_external_id, line.title, quantity, total, cost))
+        return items, sum_of_costs if known and record.cost_minor is None else record.cost_minor
 
     def _part(
         self,
@@ -247,17 +243,9 @@ class _Orders:
         total: int,
     ) -> OrderPart:
         """What an order, new or as stored, adds to its member."""
-        home = currency == self._shop.currency
-        return OrderPart(
-            member_id,
-            bool(counts),
-            base,
-            items,
-            share(discount, base, total, home),
-            share(cost or 0, base, total, home),
-            placed_at,
-            placed_on,
-        )
+        if currency != self._shop.currency:
+            discount, cost = share(discount, base, total), share(cost or 0, base, total)
+        return OrderPart(member_id, bool(counts), base, items, discount, cost or 0, placed_at, placed_on)
 
     def _write_rows(self, changed_ids: list[int]) -> None:
         connection, shop_id = self._connection, self._shop.shop_id
@@ -267,11 +255,3 @@ class _Orders:
             connection, "DELETE FROM order_lines WHERE shop_id = ? AND order_id IN ({marks})", (shop_id,), changed_ids
         )
         bulk.insert_rows(connection, order_lines, LINE_COLUMNS, self._lines)
-
-
-def _cost(record: OrderRecord) -> int | None:
-    """Cost of goods: the order's own, else the sum of its lines when every line tells one."""
-    if record.cost_minor is not None or not record.lines:
-        return record.cost_minor
-    costs = [line.cost_minor for line in record.lines]
-    return sum(cost for cost in costs if cost is not None) if None not in costs else None

@@ -86,7 +86,7 @@ def test_long_lists_are_asked_whole(db: Database, member_id: int) -> None:
     sql = "SELECT member_id FROM members WHERE shop_id = ? AND member_id IN ({marks})"
     with db.read() as connection:
         assert list(bulk.select_in(connection, sql, (1,), ())) == []
-        found = list(bulk.select_in(connection, sql, (1,), [*range(1, 2501), member_id]))
+        found = list(bulk.select_in(connection, sql, (1,), [*range(1, 12_001), member_id]))
     assert [tuple(row) for row in found] == [(member_id,)]
 
 

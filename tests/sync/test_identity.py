@@ -45,6 +45,19 @@ def test_guest_order_goes_to_account_with_its_email(db: Database, shop: Shop) ->
     assert _owners(db) == {"o1": "1"}
 
 
+def test_account_only_pointed_at_is_known_whole_where_it_matters(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1", email="a@x.test"), member("2", email="b@x.test")])
+    by_guest = order("o2", contact=_guest(email="a@x.test"))
+    by_account = order("o4", member_external_id="2", contact=MemberRecord(external_id="2", first_name="Bo"))
+    write(db, shop, [order("o1", member_external_id="1"), by_guest, order("o3", member_external_id="2"), by_account])
+    assert _owners(db) == {"o1": "1", "o2": "1", "o3": "2", "o4": "2"}
+    with db.read() as connection:
+        assert connection.execute(select(members.c.email, members.c.first_name).order_by(members.c.email)).all() == [
+            ("a@x.test", ""),
+            ("b@x.test", "Bo"),
+        ]
+
+
 def test_own_address_wins_over_billing_address(db: Database, shop: Shop) -> None:
     write(db, shop, [member("1", email="a@x.test", other_emails=("b@x.test",)), member("2", email="b@x.test")])
     write(db, shop, [order("o1", contact=_guest(email="b@x.test"))])

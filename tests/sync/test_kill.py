@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ from crm_plugin.store import member_consents, member_facts, members, migrate, or
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import shop_named
-from crm_plugin.sync import facts
+from crm_plugin.sync import batch, facts
 from crm_plugin.sync.connect import add_shop, open_storefront
 from crm_plugin.sync.pull import sync_shop
 from tests.factories import NOON
 
 pytestmark = pytest.mark.slow
 BOX = SecretBox("A" * 43 + "=")
+# Ten pages are written at a time then, for none waits longer.
+PAUSE = batch.SECONDS / 10
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +42,16 @@ def made() -> DemoShop:
 
 
 @pytest.fixture
-def slow_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that takes its time over each page, so that there is a middle to be killed in."""
+def hurry(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A store that takes its time over each page of orders, so that there is a middle to be killed in; called, it hurries."""
     quick = woo_lists.Table.page
 
     def slow(table: woo_lists.Table, params: Any, parent: int | None = None) -> woo_lists.Found:
-        time.sleep(0.02)
+        time.sleep(PAUSE if params.get("orderby") == "modified" else 0)
         return quick(table, params, parent)
 
     monkeypatch.setattr(woo_lists.Table, "page", slow)
+    return monkeypatch.undo
 
 
 def _told(database: Database) -> dict[str, Any]:
@@ -91,8 +95,7 @@ def _pulled_at_once(folder: Path, served: ServedShop) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.usefixtures("slow_pages")
-def test_killed_sync_goes_on_to_the_same_rows(made: DemoShop, tmp_path: Path) -> None:
+def test_killed_sync_goes_on_to_the_same_rows(made: DemoShop, tmp_path: Path, hurry: Callable[[], None]) -> None:
     environment = {**os.environ, "CRM_DATA_DIR": str(tmp_path / "data")}
     environment.pop("CRM_DATABASE_URL", None)
     path = tmp_path / "data" / "crm.sqlite3"
@@ -100,19 +103,20 @@ def test_killed_sync_goes_on_to_the_same_rows(made: DemoShop, tmp_path: Path) ->
         command = [sys.executable, "-m", "crm_plugin"]
         add = ["shop", "add", "demo", "--platform", "woocommerce", "--url", served.url]
         subprocess.run([*command, *add, "--key", served.key, "--secret", served.secret], env=environment, check=True)
-        kills = 0
-        for threshold in (1, 1000, 2500):
+        for _ in range(2):
+            before = _orders(path)
             process = subprocess.Popen(
                 [*command, "sync", "demo"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            while process.poll() is None and _orders(path) < threshold:
+            while process.poll() is None and _orders(path) == before:
                 time.sleep(0.005)
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
+            # Until a page or two are read that are not yet written.
+            time.sleep(2 * PAUSE)
+            assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
             process.wait()
-        assert kills == 3
-        assert 0 < _orders(path) < len(made.orders)
+            assert before < _orders(path) < len(made.orders)
+        hurry()
         subprocess.run([*command, "sync", "demo"], env=environment, check=True, stdout=subprocess.DEVNULL)
         calls = served.calls.total()
         whole = _pulled_at_once(tmp_path, served)
@@ -129,7 +133,7 @@ def _orders(path: Path) -> int:
         return int(connection.execute("SELECT COUNT(*) FROM orders").fetchone()[0])
 
 
-def test_store_that_went_away_is_gone_on_with(made: DemoShop, tmp_path: Path) -> None:
+def test_store_that_went_away_is_gone_on_with(made: DemoShop, tmp_path: Path, hurry: Callable[[], None]) -> None:
     database = Database.at(f"sqlite:///{tmp_path / 'x.sqlite3'}")
     migrate.upgrade(database.engine)
     seen: list[int] = []
@@ -152,6 +156,7 @@ def test_store_that_went_away_is_gone_on_with(made: DemoShop, tmp_path: Path) ->
 
         with pytest.raises(Gone):
             sync_shop(database, shop, storefront, now=NOON, progress=note)
+    hurry()
     # Nobody answers at that port now.
     with pytest.raises(TransientError, match="cannot be reached"):
         sync_shop(database, shop, storefront, now=NOON)
