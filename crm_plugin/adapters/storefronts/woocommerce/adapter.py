@@ -116,7 +116,7 @@ class WooCommerceStorefront(StorefrontAdapter):
         if stream is Stream.REFUNDS:
             return self._refunds.pages(state)
         if stream is Stream.ORDERS:
-            return OrderWalk(self.client, stream, self._mapper.order, _ORDERS).pages(state)
+            return OrderWalk(self.client, stream, self._order, _ORDERS).pages(state)
         return ChangeWalk(self.client, stream, self._product, _PRODUCTS).pages(state)
 
     def parse(self, stream: Stream, raw: str) -> Record:
@@ -170,6 +170,12 @@ class WooCommerceStorefront(StorefrontAdapter):
                 Severity.WARNING,
             )
         ]
+
+    def _order(self, raw: msgspec.Raw | bytes) -> Record:
+        record = self._mapper.order(raw)
+        if record.refunds:
+            self._refunds.know(record)
+        return record
 
     def _product(self, raw: msgspec.Raw | bytes) -> Record:
         return self._mapper.product(raw, self._own_currency())

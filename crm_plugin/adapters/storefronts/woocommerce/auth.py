@@ -10,10 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from urllib.parse import quote
+
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 class Way(StrEnum):
@@ -35,7 +38,7 @@ def ways_for(url: str) -> tuple[Way, ...]:
 
 def encode(value: str) -> str:
     """RFC 3986 percent encoding, as OAuth wants it."""
-    return quote(value, safe="-._~")
+    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="-._~")
 
 
 def query_string(pairs: Iterable[tuple[str, str]]) -> str:

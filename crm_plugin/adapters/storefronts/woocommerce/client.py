@@ -80,6 +80,7 @@ class WooCommerceClient:
         self._home: str | None = None
         self._session = make_session()
         self._environment: Any = None
+        self._address = ""
 
     def close(self) -> None:
         """Give back the connections."""
@@ -264,18 +265,30 @@ class WooCommerceClient:
         body: bytes = b"",
     ) -> Answer:
         self.calls += 1
-        headers = {"Accept": "application/json"}
-        if body:
-            headers["Content-Type"] = "application/json"
-        address = f"{url}?{query_string(params.items())}" if params else url
-        # Without an auth of ours requests would look into the user's netrc file.
-        request = requests.Request(method, address, headers=headers, data=body or None, auth=auth or _no_auth)
         if self._environment is None:
             # Proxies and certificates of the environment: it is one store, so they are looked up once.
-            self._environment = self._session.merge_environment_settings(address, {}, True, None, None)
-        prepared = self._session.prepare_request(request)
-        with self._session.send(prepared, allow_redirects=False, **self._environment) as response:
+            self._environment = self._session.merge_environment_settings(url, {}, True, None, None)
+        request = self._request(method, url.removeprefix(self.url), params, auth, body)
+        with self._session.send(request, allow_redirects=False, **self._environment) as response:
             return errors.answer_of(response, read_body(response))
+
+    def _request(
+        self, method: str, path: str, params: Mapping[str, str], auth: tuple[str, str] | None, body: bytes
+    ) -> requests.PreparedRequest:
+        """What is sent. Only the store's address is prepared by requests, once: what follows it is encoded by us as it is signed."""
+        if not self._address:
+            self._address = (requests.Request("GET", f"{self.url}/").prepare().url or "").removesuffix("/")
+        request = requests.PreparedRequest()
+        request.method = method
+        request.url = f"{self._address}{path}?{query_string(params.items())}" if params else f"{self._address}{path}"
+        content = {"Content-Type": "application/json"} if body else {}
+        request.prepare_headers({**self._session.headers, "Accept": "application/json", **content})
+        request.prepare_cookies(self._session.cookies)
+        if body:
+            request.prepare_body(body, None)
+        if auth:
+            request.prepare_auth(auth)
+        return request
 
 
 def answer_retry_after(answer: Answer) -> float | None:
@@ -283,10 +296,6 @@ def answer_retry_after(answer: Answer) -> float | None:
     response = requests.Response()
     response.headers = answer.headers
     return retry_after(response)
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _number(answer: Answer, name: str) -> int | None:

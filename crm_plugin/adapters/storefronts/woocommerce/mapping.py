@@ -208,11 +208,14 @@ def _lines(rows: Any, currency: str) -> tuple[OrderLineRecord, ...]:
         cost = row.cost_of_goods_sold
         # The schema says `total_value`; the store sends `value`.
         cost_value = (cost.value if cost.value is not None else cost.total_value) if isinstance(cost, Cost) else None
-        told = (row.total, row.total_tax, cost_value)
         try:
-            total, tax, piece = (_minor(amount, currency) for amount in told)
+            total, piece = _minor(row.total, currency) + _minor(row.total_tax, currency), _minor(cost_value, currency)
         except ValueError:
-            total, tax, piece = (minor(amount, currency, f"$.line_items[{len(lines)}].total") for amount in told)
+            total, tax, piece = (
+                minor(amount, currency, f"$.line_items[{len(lines)}].total")
+                for amount in (row.total, row.total_tax, cost_value)
+            )
+            total += tax
         quantity = row.quantity
         if not abs(quantity) <= limits.LARGEST_QUANTITY:
             limits.quantity(quantity, f"$.line_items[{len(lines)}].quantity")
@@ -222,7 +225,7 @@ def _lines(rows: Any, currency: str) -> tuple[OrderLineRecord, ...]:
                 product_external_id=str(row.variation_id or row.product_id or ""),
                 title=text(row.name),
                 quantity=quantity,
-                total_minor=total + tax,
+                total_minor=total,
                 cost_minor=None if cost_value is None else piece,
             )
         )
@@ -301,9 +304,9 @@ def minor(amount: Amount | None, currency: str, path: str) -> int:
 
 def text(value: str | int | float | None) -> str:
     """A field as text, stripped; null is empty."""
-    if value is None:
-        return ""
-    return value.strip() if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return value.strip()
+    return "" if value is None else str(value)
 
 
 def utc(value: datetime | None) -> datetime | None:

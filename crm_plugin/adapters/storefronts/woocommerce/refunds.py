@@ -18,7 +18,7 @@ from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper, utc
 from crm_plugin.adapters.storefronts.woocommerce.rows import Cursor, head, page_of, read_rows
 from crm_plugin.errors import AdapterError
-from crm_plugin.records import Page, Record, Stream
+from crm_plugin.records import OrderRecord, Page, Record, Stream
 
 
 class RefundWalk:
@@ -41,6 +41,10 @@ class RefundWalk:
                     raise
                 state["flat"] = False
         yield from self._by_order(state)
+
+    def know(self, order: OrderRecord) -> None:
+        """Keep the currency of an order that was just read, so that the store need not be asked for it again."""
+        self._currencies[int(order.external_id)] = order.currency
 
     def read(self, raw: msgspec.Raw) -> Record:
         """One refund by itself. Raises: MalformedResponse."""

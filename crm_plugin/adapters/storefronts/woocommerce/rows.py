@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,7 +52,7 @@ def page_of(
     last: bool,
 ) -> Page:
     """The page, with the cursor as it stands now."""
-    cursor = json.dumps(state, separators=(",", ":"))
+    cursor = msgspec.json.encode(state).decode()
     return Page(
         stream,
         tuple(found.records),

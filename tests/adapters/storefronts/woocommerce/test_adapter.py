@@ -134,6 +134,17 @@ def test_refund_takes_its_orders_currency_and_day(store: FakeStore, storefront: 
     assert record.refunded_at.isoformat() == "2026-01-09T10:00:00+00:00"
 
 
+def test_currency_of_an_order_just_read_is_not_asked_again(store: FakeStore, storefront: WooCommerceStorefront) -> None:
+    store.lists["orders"] = [order(5, currency="USD", refunds=[{"id": 6, "total": "-53.81"}])]
+    store.lists["refunds"] = [{"id": 6, "parent_id": 5, "amount": "53.81"}]
+    list(storefront.pages(Stream.ORDERS, ""))
+    store.calls.clear()
+    (record,) = [record for page in storefront.pages(Stream.REFUNDS, "") for record in page.records]
+    assert isinstance(record, RefundRecord)
+    assert (record.amount_minor, record.currency) == (5381, "USD")
+    assert [path for path, _ in store.calls] == ["refunds"]
+
+
 def test_old_store_tells_refunds_by_order(store: FakeStore, storefront: WooCommerceStorefront) -> None:
     del store.lists["refunds"]
     store.lists["orders"] = [order(5, refunds=[{"id": 6, "total": "-1.00"}]), order(8)]
