@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from crm_plugin.phrases import joined, phrase
+
 
 class CrmError(Exception):
-    """Base of all. `code` is stable and documented, `message` is safe to show, `hint` says what to do next."""
+    """Base of all. `code` is stable and documented, `message` is safe to show, `hint` says what to do next.
+
+    What pages can show is given as phrases (`phrases.py`); they say it in the reader's language.
+    """
 
     code = "error"
 
@@ -16,7 +21,7 @@ class CrmError(Exception):
             self.code = code
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return joined(self.message, self.hint)
 
     def as_dict(self) -> dict[str, object]:
         """What `--json` and the pages show."""
@@ -63,8 +68,10 @@ class RuleError(CrmError):
         self.path = path
 
     def __str__(self) -> str:
-        where = f"line {self.line}, column {self.column}: " if self.line else f"{self.path}: " if self.path else ""
-        return f"{where}{super().__str__()}"
+        told = super().__str__()
+        if self.line:
+            return phrase("line %(line)s, column %(column)s: %(what)s", line=self.line, column=self.column, what=told)
+        return phrase("%(place)s: %(what)s", place=self.path, what=told) if self.path else told
 
     def as_dict(self) -> dict[str, object]:
         return {**super().as_dict(), "line": self.line, "column": self.column, "path": self.path}

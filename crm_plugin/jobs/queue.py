@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_plugin.errors import CrmError
 from crm_plugin.jobs import runs
 from crm_plugin.jobs.runs import Run
-from crm_plugin.jobs.tasks import JOBS, Job, Stopped
+from crm_plugin.jobs.tasks import JOBS, Job, Stopped, told_of
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.sync.pull import Progress
@@ -156,7 +156,7 @@ class Queue:
             with self._runtime.db.read() as connection:
                 shop = shop_by_id(connection, call.shop_id)
             result = call.job.run(self._runtime, shop, now=began, progress=note, **call.arguments)
-            error = "; ".join(f"{step}: {told}" for step, told in result.get("errors", {}).items())
+            error = told_of(result.get("errors", {}))
         except Stopped:
             # No end that anybody has to know of: it goes on with the next process.
             return False

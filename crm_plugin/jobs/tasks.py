@@ -19,6 +19,7 @@ from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs import runs, uploads
 from crm_plugin.jobs.runs import Run
 from crm_plugin.jobs.turns import FEWEST, Turn, TurnOver
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import tiers
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, shop_by_id
@@ -215,6 +216,25 @@ def _step(shop: Shop, name: str, errors: dict[str, str]) -> Iterator[None]:
     except Exception as error:
         _log.exception("%s of %s", name, shop.name)
         errors[name] = f"{type(error).__name__}: {error}"[:500]
+
+
+def told_of(errors: Mapping[str, str]) -> str:
+    """The errors of a round's steps as one text; empty without any."""
+    told = ""
+    for step, error in errors.items():
+        one = phrase("%(place)s: %(what)s", place=_STEPS.get(step, step), what=error)
+        told = phrase("%(one)s; %(next)s", one=told, next=one) if told else one
+    return told
+
+
+# The steps of a round as its errors name them.
+_STEPS = {
+    "recover": phrase("recover"),
+    "events": phrase("events"),
+    "tiers": phrase("tiers"),
+    "plan": phrase("plan"),
+    "dispatch": phrase("dispatch"),
+}
 
 
 def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from crm_plugin.clock import day_number, from_day_number, require_aware
+from crm_plugin.phrases import packed, unpacked
 
 metadata = MetaData(
     naming_convention={
@@ -69,12 +70,31 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+class PhraseText(TypeDecorator[str]):
+    """A text for people that keeps the message and the values it was made of (`phrases.py`), so that pages can translate it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else packed(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else unpacked(value)
+
+
 def to_json(value: Any) -> str:
     """Compact JSON text, as the `Json` type stores it."""
     return _encode(value).decode()
 
 
-_encode = msgspec.json.Encoder().encode
+def _plain_text(value: Any) -> str:
+    if isinstance(value, str):
+        return "".join(value)
+    raise NotImplementedError(f"a {type(value).__name__} has no form in JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain_text).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, Text, UniqueConstraint
 
-from crm_plugin.store.base import Instant, Json, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.base import Instant, Json, PhraseText, belongs_to, id_key, metadata, shop_key
 
 # One row: an installed store. `credentials` is Fernet-encrypted JSON. `settings` holds quiet hours, brand, exchange rates and so on.
 shops = Table(
@@ -19,7 +19,7 @@ shops = Table(
     Column("timezone", Text, nullable=False),
     Column("locale", Text, nullable=False, default="en"),
     Column("status", Text, nullable=False, default="connected"),
-    Column("status_detail", Text, nullable=False, default=""),
+    Column("status_detail", PhraseText, nullable=False, default=""),
     Column("settings", Json, nullable=False, default=dict),
     Column("credentials", LargeBinary),
     Column("created_at", Instant, nullable=False),
@@ -36,7 +36,7 @@ connections = Table(
     Column("settings", LargeBinary, nullable=False),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("status", Text, nullable=False, default="unchecked"),
-    Column("status_detail", Text, nullable=False, default=""),
+    Column("status_detail", PhraseText, nullable=False, default=""),
     Column("updated_at", Instant, nullable=False),
     belongs_to("shops"),
 )
@@ -53,7 +53,7 @@ sync_state = Table(
     Column("total", Integer),
     Column("started_at", Instant),
     Column("updated_at", Instant, nullable=False),
-    Column("detail", Text, nullable=False, default=""),
+    Column("detail", PhraseText, nullable=False, default=""),
     belongs_to("shops"),
 )
 
@@ -66,7 +66,7 @@ problems = Table(
     Column("stream", Text, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("path", Text, nullable=False, default=""),
-    Column("reason", Text, nullable=False),
+    Column("reason", PhraseText, nullable=False),
     Column("raw", Text, nullable=False),
     Column("state", Text, nullable=False, default="open"),
     Column("first_at", Instant, nullable=False),
@@ -116,6 +116,6 @@ job_runs = Table(
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant, nullable=False),
     Column("result", Json, nullable=False, default=dict),
-    Column("error", Text, nullable=False, default=""),
+    Column("error", PhraseText, nullable=False, default=""),
     belongs_to("shops"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
 
-from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.base import Instant, Json, LocalDay, PhraseText, belongs_to, id_key, metadata, shop_key
 
 _WAITING = text("state IN ('planned', 'retry_wait')")
 _IN_FLIGHT = text("state = 'in_flight'")
@@ -28,7 +28,7 @@ touchpoints = Table(
     Column("journey_version", Integer, nullable=False, default=1),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, default=""),
-    Column("reason_detail", Text, nullable=False, default=""),
+    Column("reason_detail", PhraseText, nullable=False, default=""),
     Column("channel", Text, nullable=False, default=""),
     Column("adapter", Text, nullable=False, default=""),
     Column("address", Text, nullable=False, default=""),
@@ -97,7 +97,7 @@ attempts = Table(
     Column("finished_at", Instant),
     Column("outcome", Text, nullable=False, default=""),
     Column("error_code", Text, nullable=False, default=""),
-    Column("error", Text, nullable=False, default=""),
+    Column("error", PhraseText, nullable=False, default=""),
     Column("parts", Integer),
     belongs_to("touchpoints", "touchpoint_id"),
 )

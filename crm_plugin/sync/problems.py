@@ -13,6 +13,7 @@ from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import CrmError, MalformedResponse, NotFound
 from crm_plugin.ids import new_ids
+from crm_plugin.phrases import packed
 from crm_plugin.records import Page, Record, RecordProblem, Stream
 from crm_plugin.store import bulk, problems
 from crm_plugin.store.base import to_micros
@@ -45,8 +46,8 @@ def keep(connection: Connection, shop_id: int, found: Iterable[RecordProblem], n
         return
     at = to_micros(now)
     rows = [
-        (shop_id, problem_id, stream, external_id, problem.path, problem.reason, problem.raw[:_LONGEST], "open", at, at)
-        for problem_id, ((stream, external_id), problem) in zip(new_ids(len(told)), told.items(), strict=True)
+        (shop_id, problem_id, *place, one.path, packed(one.reason), one.raw[:_LONGEST], "open", at, at)
+        for problem_id, (place, one) in zip(new_ids(len(told)), told.items(), strict=True)
     ]
     bulk.upsert_rows(
         connection,

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import ActionRequired, CrmError
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Stream
 from crm_plugin.store import bulk, shops, sync_state
 from crm_plugin.store.base import to_micros
@@ -156,8 +157,9 @@ def _why(error: BaseException) -> str:
     if isinstance(error, CrmError):
         return str(error)
     if isinstance(error, Exception):
-        return f"Something went wrong: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return "It was broken off. The next sync goes on from here."
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return phrase("Something went wrong: %(what)s", what=what)
+    return phrase("It was broken off. The next sync goes on from here.")
 
 
 def _well(db: Database, shop: Shop) -> None:

@@ -29,6 +29,7 @@ from crm_plugin.errors import (
     RenderError,
     TransientError,
 )
+from crm_plugin.phrases import cut, phrase
 from crm_plugin.records import Message, SendResult
 from crm_plugin.store import touchpoints
 from crm_plugin.store.secrets import SecretBox
@@ -192,7 +193,7 @@ class _Round:
         if marketing and row.channel in ("email", "note") and not self._public_url:
             # Without an address of ours there is no link to unsubscribe, and no marketing that is mailed without that.
             again = self._now + timedelta(hours=1)
-            self._settle(row, State.PLANNED, Reason.NO_PUBLIC_URL, "Set CRM_PUBLIC_URL.", next_try_at=again)
+            self._settle(row, State.PLANNED, Reason.NO_PUBLIC_URL, phrase("Set CRM_PUBLIC_URL."), next_try_at=again)
             return None
         try:
             message, made = compose(row, known, self._shop, self._policy, self._box, self._public_url)
@@ -277,7 +278,7 @@ class _Round:
         values: dict[str, Any] = {
             "state": state.value,
             "reason": str(reason),
-            "reason_detail": detail[:500],
+            "reason_detail": cut(detail, 500),
             "claimed_until": None,
             "updated_at": self._now,
             "next_try_at": next_try_at or row.next_try_at,

@@ -14,6 +14,7 @@ from crm_plugin.adapters.base import Problem, SettingType, Severity
 from crm_plugin.adapters.channels.base import CALLBACK_SETTING, ChannelAdapter
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
+from crm_plugin.phrases import joined
 from crm_plugin.store import connections, shops
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -240,7 +241,7 @@ def check(db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: date
         channel.close()
     wrong = next((problem for problem in problems if problem.severity is Severity.ERROR), None)
     with db.write() as connection:
-        status, detail = (PAUSED, f"{wrong.message} {wrong.hint}".strip()) if wrong else ("ok", "")
+        status, detail = (PAUSED, joined(wrong.message, wrong.hint)) if wrong else ("ok", "")
         _status(connection, shop.shop_id, adapter_name, status, detail, now)
     return problems
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
+from crm_plugin.phrases import cut
 from crm_plugin.records import ConsentState, SendResult
 from crm_plugin.store import attempts, consent
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
@@ -32,7 +33,7 @@ def end_attempt(
             finished_at=now,
             outcome=state.value,
             error_code=code,
-            error=detail[:500],
+            error=cut(detail, 500),
             parts=result.parts if result else None,
         )
     )

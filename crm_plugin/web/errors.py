@@ -10,6 +10,8 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from crm_plugin.errors import CrmError, NotFound
+from crm_plugin.web.i18n import in_words
+from crm_plugin.web.languages import sentences
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ def install(app: Flask) -> None:
     @app.errorhandler(CrmError)
     def ours(error: CrmError) -> tuple[str, int]:
         status = 404 if isinstance(error, NotFound) else 422
-        return _page(error.message, error.hint), status
+        return _page(in_words(error.message), in_words(error.hint)), status
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> tuple[str, int]:
@@ -47,5 +49,5 @@ def install(app: Flask) -> None:
 
 def _page(title: str, text: str) -> str:
     if request.headers.get("HX-Request"):
-        return render_template("_notice.html", kind="bad", text=f"{title} {text}".strip())
+        return render_template("_notice.html", kind="bad", text=sentences((title, text)))
     return render_template("message.html", title=title, text=text, code="")

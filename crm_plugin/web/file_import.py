@@ -21,6 +21,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import imports
 from crm_plugin.web import formats
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import in_words
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.reading import IMPORT
 from crm_plugin.web.site import site
@@ -129,7 +130,7 @@ def last(queue: Queue, shop: Shop) -> Outcome | None:
     if run is None:
         return None
     if run.error:
-        return Outcome("bad", _("The last file was not loaded: %(why)s", why=run.error))
+        return Outcome("bad", _("The last file was not loaded: %(why)s", why=in_words(run.error)))
     told = {key: int(run.result.get(key, 0)) for key in COUNTED}
     when = formats.moment(run.finished_at)
     counts = ", ".join(f"{COUNTED[key]} {formats.number(count)}" for key, count in told.items() if count)

@@ -9,6 +9,9 @@ from typing import Any
 from flask import request
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
+from crm_plugin.phrases import phrase
+from crm_plugin.web.i18n import explained
+from crm_plugin.web.languages import sentences
 
 
 @dataclass(slots=True)
@@ -41,14 +44,14 @@ class Form:
         try:
             return int(self.text(name))
         except ValueError as error:
-            raise InvalidInput("Write a whole number.", field=name) from error
+            raise InvalidInput(phrase("Write a whole number."), field=name) from error
 
     def refuse(self, error: CrmError, otherwise: str = "") -> None:
         """Put an error at its field, or at `otherwise` when it names none that this form has."""
         named = getattr(error, "field", "")
         place = named if named in self.values else otherwise
-        where = f"{_where(error)}{error.message} {error.hint}".strip()
-        self.errors[place] = f"{self.errors[place]} {where}" if place in self.errors else where
+        told = f"{_where(error)}{explained(error)}"
+        self.errors[place] = sentences((self.errors[place], told)) if place in self.errors else told
 
 
 def _where(error: CrmError) -> str:

@@ -14,7 +14,10 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from flask import Flask, request, session
-from flask_babel import Babel, Domain, get_locale
+from flask_babel import Babel, Domain, get_locale, gettext
+
+from crm_plugin.errors import CrmError
+from crm_plugin.phrases import Phrase, joined
 
 FOLDER = Path(__file__).resolve().parent.parent / "translations"
 LANGUAGES = {"en": "English", "zh": "简体中文"}
@@ -52,8 +55,26 @@ def language() -> str:
     return request.accept_languages.best_match(["en", "zh", "zh-CN", "zh-Hans"], default="en").split("-")[0]
 
 
+def in_words(text: Any) -> Any:
+    """A text from the code below the pages in the reader's language; what is no phrase stands as it is."""
+    if not isinstance(text, Phrase):
+        return text
+    told = gettext(text.message)
+    return told % {name: _value(value) for name, value in text.values.items()} if text.values else told
+
+
+def _value(value: Any) -> Any:
+    return gettext(", ").join(str(in_words(item)) for item in value) if isinstance(value, tuple) else in_words(value)
+
+
+def explained(error: CrmError) -> str:
+    """What is wrong and what to do, in the reader's language."""
+    return str(in_words(joined(error.message, error.hint)))
+
+
 def install(app: Flask) -> None:
-    """Give the application its languages."""
+    """Give the application its languages. Templates say every phrase in the reader's by themselves."""
+    app.jinja_env.finalize = in_words
     domain = _FromText()
     Babel(app, locale_selector=lambda: _LOCALES[language()])
 

@@ -15,6 +15,7 @@ from crm_plugin.rules.triggers import BIRTHDAY, DAYS, POST_PURCHASE, read_time
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import CHANNELS, LONGEST_VALIDITY, Draft, Journey, kinds_of, read_draft
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.rule_help import rule_error
 from crm_plugin.web.titles import CHINESE, ENGLISH, chinese, in_language, retitled
@@ -88,7 +89,7 @@ def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Dr
 def refuse(form: Form, error: CrmError) -> None:
     """Put an error of the product at its field."""
     if isinstance(error, InvalidInput) and error.field == "channels":
-        form.errors["channel-1"] = f"{error.message} {error.hint}".strip()
+        form.errors["channel-1"] = explained(error)
     else:
         form.refuse(error)
 

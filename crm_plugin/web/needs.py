@@ -17,7 +17,9 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys, senders
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.web.i18n import in_words
 from crm_plugin.web.labels import channel_name
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.reading import IMPORT, SYNC, Reading
 
 
@@ -62,7 +64,7 @@ def _store(shop: Shop, reading: Reading) -> Iterator[Need]:
         yield Need(
             "warn",
             _("Reading your store stopped at: %(list)s", list=stopped.name),
-            f"{stopped.detail} {_('Nothing is lost: it continues there next time.')}",
+            sentences((in_words(stopped.detail), _("Nothing is lost: it continues there next time."))),
             url_for("pages.connections", shop=shop.name),
             _("Read it now"),
         )

@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 from crm_plugin.errors import RuleError
 from crm_plugin.rules.fields import FIELDS, FieldSpec, Kind, Unit
 from crm_plugin.rules.parse import value_text
+from crm_plugin.web.i18n import explained
 from crm_plugin.web.titles import chinese
 
 
@@ -23,7 +24,7 @@ class FieldHelp:
 
 def rule_error(error: RuleError) -> str:
     """What is wrong with a rule, where, and what to write instead."""
-    told = f"{error.message} {error.hint}".strip()
+    told = explained(error)
     if not error.line:
         return told
     return str(_("Line %(line)s, column %(column)s: %(what)s", line=error.line, column=error.column, what=told))

@@ -1,6 +1,7 @@
 """Which strings of the pages need a translation; `python -m tests.web.catalogue` brings the catalogue in step with them.
 
-Strings are marked with `_()` in code and templates. Names of adapters and their settings are translated from where they stand.
+Strings are marked with `_()` in pages and templates, and with `phrase()` in the code below them. Names of adapters and their settings are
+translated from where they stand.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from crm_plugin.adapters.registry import channel_class, channel_names, storefron
 
 PACKAGE = Path(__file__).resolve().parent.parent.parent / "crm_plugin"
 PO = PACKAGE / "translations" / "zh" / "LC_MESSAGES" / "messages.po"
-_KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "_l": None, "N_": None}
-_CODE = ("web", "app.py", "analytics")
+_KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "_l": None, "phrase": None}
+# What no page shows.
+_NOT = ("cli", "demo")
 
 Message = str | tuple[str, str]
 
@@ -44,13 +46,9 @@ def present() -> Catalog:
 
 
 def _sources() -> list[tuple[str, Path]]:
-    code = [
-        path
-        for name in _CODE
-        for path in sorted((PACKAGE / name).rglob("*.py") if "." not in name else [PACKAGE / name])
-    ]
+    code = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in _NOT]
     pages = sorted((PACKAGE / "templates" / "web").rglob("*.html"))
-    return [("python", path) for path in code if path.is_file()] + [("jinja2", path) for path in pages]
+    return [("python", path) for path in code] + [("jinja2", path) for path in pages]
 
 
 def _settings() -> list[str]:

@@ -10,6 +10,8 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from crm_plugin.web import auth, security
+from crm_plugin.web.i18n import in_words
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.site import load_shop, shops
 
 bp = Blueprint("pages", __name__)
@@ -30,7 +32,11 @@ def guard() -> tuple[str, int] | None:
 @bp.app_context_processor
 def for_templates() -> dict[str, Any]:
     """What every page may use."""
-    return {"ui_lang": str(get_locale()).replace("_", "-").replace("zh-Hans-CN", "zh-CN")}
+    return {
+        "ui_lang": str(get_locale()).replace("_", "-").replace("zh-Hans-CN", "zh-CN"),
+        "in_words": in_words,
+        "sentences": sentences,
+    }
 
 
 @bp.context_processor

@@ -19,6 +19,7 @@ from crm_plugin.sync import connect, problems
 from crm_plugin.touchpoints import policy, senders, settings
 from crm_plugin.web import file_import, formats, languages, settings_form
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.reading import RETRY, SYNC, Reading, in_words, name_of, read, takes_files
@@ -177,7 +178,7 @@ def _open_credentials() -> Mapping[str, Any]:
     try:
         kept = connect.credentials_of(runtime.db, runtime.box, shop)
     except ConfigError as error:
-        flash(f"{error.message} {error.hint}", "bad")
+        flash(explained(error), "bad")
         return {"url": shop.url}
     return {key: value for key, value in kept.items() if key not in secret}
 

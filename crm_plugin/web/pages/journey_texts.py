@@ -22,6 +22,7 @@ from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.texts import get_text, same, texts, tidied
 from crm_plugin.web import languages, text_form
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.security import MESSAGE_POLICY
@@ -38,7 +39,7 @@ def journeys_text_new(key: str, channel: str) -> Response:
     try:
         locale = read_locale(request.args.get("locale", ""))
     except CrmError as error:
-        flash(f"{error.message} {error.hint}".strip(), "bad")
+        flash(explained(error), "bad")
         return go("journeys_one", key=key)
     return go("journeys_text", key=key, channel=channel, locale=locale, copy=request.args.get("copy", ""))
 

@@ -25,6 +25,7 @@ from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
 from crm_plugin.touchpoints.recipes import Recipe, install, recipes
 from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import explained
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rehearsal import AHEAD, rehearse
@@ -148,7 +149,7 @@ def journeys_switched(key: str) -> Response | tuple[str, int]:
     except CrmError as error:
         with runtime.db.read() as connection:
             journey = store.get(connection, shop.shop_id, key)
-            return _switch_page(connection, journey, f"{error.message} {error.hint}".strip()), 422
+            return _switch_page(connection, journey, explained(error)), 422
     name = named(before.title, key)
     if on:
         flash(_("“%(journey)s” is on.", journey=name), "good")
@@ -223,7 +224,7 @@ def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
         with_order, marketing = journey.trigger.type == POST_PURCHASE, journey.kind == "marketing"
         texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
     except CrmError as error:
-        return f"{error.message} {error.hint}".strip()
+        return explained(error)
     return ""
 
 

@@ -27,6 +27,7 @@ from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.tokens import Unsubscribe
 from crm_plugin.web import ids, labels, why
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import explained
 from crm_plugin.web.member_file import rows as file_rows
 from crm_plugin.web.member_words import address_kind, birthday, country, language, story, their_time
 from crm_plugin.web.pages import bp, go
@@ -250,7 +251,7 @@ def _count(connection: Connection, shop: Shop, asked: Asked) -> Found:
     except RuleError as error:
         return Found(everybody, 0, error=rule_error(error))
     except InvalidInput as error:
-        return Found(everybody, 0, error=f"{error.message} {error.hint}".strip())
+        return Found(everybody, 0, error=explained(error))
 
 
 def _pills(connection: Connection, shop: Shop, everybody: int) -> list[Pill]:

@@ -20,6 +20,7 @@ from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.templates import sms_size
 from crm_plugin.web import formats, ids, labels
+from crm_plugin.web.i18n import explained
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.security import MESSAGE_POLICY
 from crm_plugin.web.site import site, the_shop
@@ -147,7 +148,7 @@ def outbox_act(touchpoint_id: int) -> Response | tuple[str, int]:
                 abort(400)
     except InvalidInput as error:
         with runtime.db.read() as connection:
-            return _one(connection, touchpoint_id, wrong=f"{error.message} {error.hint}".strip()), 422
+            return _one(connection, touchpoint_id, wrong=explained(error)), 422
     told = {
         "cancel": _("Cancelled: it will not be sent."),
         "again": _("It goes out with the next round, if nothing stands against it then."),

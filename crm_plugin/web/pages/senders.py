@@ -11,10 +11,12 @@ from crm_plugin.adapters.base import Problem
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import CrmError, NotFound
+from crm_plugin.phrases import joined
 from crm_plugin.store import audit
 from crm_plugin.touchpoints import senders, testing
 from crm_plugin.web import settings_form
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import in_words
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.sender_states import state_of
@@ -144,4 +146,4 @@ def _note(adapter: str, action: str) -> None:
 
 def _warn(problems: list[Problem]) -> None:
     for problem in problems:
-        flash(f"{problem.message} {problem.hint}".strip(), "bad" if problem.severity == "error" else "warn")
+        flash(in_words(joined(problem.message, problem.hint)), "bad" if problem.severity == "error" else "warn")
