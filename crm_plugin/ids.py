@@ -14,6 +14,7 @@ import time
 _EPOCH_MS = 1_704_067_200_000
 _SEQUENCE_BITS = 12
 _NODE_BITS = 10
+_LOW = (1 << _SEQUENCE_BITS) - 1
 
 
 class IdSource:
@@ -37,15 +38,20 @@ class IdSource:
             self._tick = start + count
         return start, self._node
 
+    def one(self) -> int:
+        """One new id; most are taken so, in loops."""
+        tick, node = self.reserve(1)
+        low = tick & _LOW
+        return ((tick - low) << _NODE_BITS) | (node << _SEQUENCE_BITS) | low
+
     def take(self, count: int) -> list[int]:
         """`count` new ids in ascending order."""
         if count <= 0:
             return []
         start, node = self.reserve(count)
-        mask = (1 << _SEQUENCE_BITS) - 1
         shift = _NODE_BITS + _SEQUENCE_BITS
         return [
-            ((tick >> _SEQUENCE_BITS) << shift) | (node << _SEQUENCE_BITS) | (tick & mask)
+            ((tick >> _SEQUENCE_BITS) << shift) | (node << _SEQUENCE_BITS) | (tick & _LOW)
             for tick in range(start, start + count)
         ]
 
@@ -57,7 +63,7 @@ os.register_at_fork(after_in_child=_source._seed)
 
 def new_id() -> int:
     """One new id."""
-    return _source.take(1)[0]
+    return _source.one()
 
 
 def new_ids(count: int) -> list[int]:
@@ -72,6 +78,5 @@ def reserve_ids(count: int) -> tuple[int, int]:
 
 def id_sql(tick: str, node: int) -> str:
     """SQL (both databases) that makes the id of a tick; `tick` is an SQL expression of a bigint."""
-    low = (1 << _SEQUENCE_BITS) - 1
     shift = _NODE_BITS + _SEQUENCE_BITS
-    return f"((({tick}) >> {_SEQUENCE_BITS}) << {shift}) | {node << _SEQUENCE_BITS} | (({tick}) & {low})"
+    return f"((({tick}) >> {_SEQUENCE_BITS}) << {shift}) | {node << _SEQUENCE_BITS} | (({tick}) & {_LOW})"

@@ -56,7 +56,7 @@ def test_conversion_rounds_once() -> None:
 
 def test_ids_ascend_and_never_repeat() -> None:
     source = ids.IdSource(node=5)
-    taken = [*source.take(3), *source.take(5000), *source.take(1)]
+    taken = [*source.take(3), *source.take(5000), source.one(), *source.take(1), source.one()]
     assert taken == sorted(set(taken))
     assert all(0 < one < 2**63 for one in taken)
     assert source.take(0) == []

@@ -52,16 +52,14 @@ class MemberBook(MemberRows):
     ) -> None:
         """Read whoever a page of orders may mean; `others` are further accounts, `held` members that stored orders have."""
         told = list(orders)
+        # Of an account that an order describes the row must be known; of others only which member they are.
         described = {order.member_external_id for order in told if order.contact is not None}
         self._load_by_external(described)
         self._point_at({order.member_external_id for order in told}.union(others))
         guests = [order for order in told if not order.member_external_id]
-        emails = {email_key(order.contact.email) for order in told if order.contact}
-        phones = {
-            phone_key(order.contact.phone, order.contact.country)
-            for order in told
-            if order.contact and not email_key(order.contact.email)
-        }
+        contacts = [order.contact for order in guests if order.contact is not None]
+        emails = {email_key(contact.email) for contact in contacts}
+        phones = {phone_key(contact.phone, contact.country) for contact in contacts if not email_key(contact.email)}
         self._load_claims(emails, phones, [order.external_id for order in guests])
         self._load_members(value for value in held if value not in self._members)
 

@@ -40,6 +40,12 @@ COLUMNS = (
     "changed_at",
     "fingerprint",
 )
+_BLANK: dict[str, Any] = {
+    **dict.fromkeys(COLUMNS),
+    **dict.fromkeys(("email", "phone", "first_name", "last_name", "locale", "timezone", "country", "fingerprint"), ""),
+    "state": "active",
+    "attributes": "{}",
+}
 _MARKS = "{marks}"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM members WHERE shop_id = ? AND "  # noqa: S608
 
@@ -79,6 +85,13 @@ class Member:
                 differs = True
         self.dirty |= differs
         return differs
+
+    @classmethod
+    def made(cls, values: dict[str, Any]) -> Member:
+        """A new one; `values` are all of `COLUMNS`, in their order."""
+        member = cls(tuple(values.values()), is_new=True)
+        member._values = values
+        return member
 
     def become_account(self, external_id: str) -> None:
         """From now on the store's account of that id."""
@@ -150,20 +163,17 @@ class MemberRows:
     # Changing.
 
     def _make(self, external_id: str | None) -> Member:
-        values: dict[str, Any] = dict.fromkeys(COLUMNS)
-        values |= dict.fromkeys(("email", "phone", "first_name", "last_name", "locale", "timezone", "country"), "")
-        values |= {
-            "shop_id": self._shop.shop_id,
-            "member_id": new_id(),
-            "external_id": external_id,
-            "state": "active",
-            "zone": self._shop.timezone,
-            "attributes": "{}",
-            "first_seen_at": self._at,
-            "changed_at": self._at,
-            "fingerprint": "",
-        }
-        member = Member(tuple(values.values()), is_new=True)
+        member = Member.made(
+            _BLANK
+            | {
+                "shop_id": self._shop.shop_id,
+                "member_id": new_id(),
+                "external_id": external_id,
+                "zone": self._shop.timezone,
+                "first_seen_at": self._at,
+                "changed_at": self._at,
+            }
+        )
         self._members[member.member_id] = member
         if external_id is not None:
             self._accounts[external_id] = member

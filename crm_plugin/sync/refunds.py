@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -105,11 +105,15 @@ class RefundRows:
         self._stored: dict[str, _Refund | None] = {}
         self._final: dict[str, _Refund | None] = {}
 
-    def of_orders(self, placed: Iterable[tuple[OrderRecord, int, Member | None, bool]]) -> int:
-        """Bring refunds in step with orders just written: theirs, those waiting for them, those they no longer list."""
-        told = list(placed)
+    def of_orders(self, told: Sequence[tuple[OrderRecord, int, Member | None, bool]], known: Set[str]) -> int:
+        """Bring refunds in step with orders just written: theirs, those waiting for them, those they no longer list.
+
+        Args: known: the platform's ids of those that were stored before.
+        """
+        # Only refunds that wait can be of an order never seen, and most of the time there are none.
+        names = (record.external_id for record, *_ in told) if self._any_waiting() else known
         by_order: defaultdict[str, list[_Refund]] = defaultdict(list)
-        for refund in self._read("order_external_id", (record.external_id for record, *_ in told)):
+        for refund in self._read("order_external_id", names):
             by_order[refund.order_external_id].append(refund)
         listed = [refund.external_id for record, *_ in told for refund in record.refunds or ()]
         elsewhere = {refund.external_id: refund for refund in self._read("external_id", listed)}
@@ -206,6 +210,10 @@ class RefundRows:
         )
         self._stored, self._final = {}, {}
         return len(new) + len(changed) + len(gone)
+
+    def _any_waiting(self) -> bool:
+        sql = "SELECT 1 FROM refunds WHERE shop_id = ? AND order_id IS NULL LIMIT 1"
+        return bulk.execute(self._connection, sql, (self._shop.shop_id,)).first() is not None
 
     def _read(self, column: str, values: Iterable[str]) -> list[_Refund]:
         sql = f"{_STORED}{column} IN ({{marks}})"

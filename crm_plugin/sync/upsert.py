@@ -101,7 +101,8 @@ _STORED = (
     "cost_minor, placed_at, placed_on, currency, total_minor, first_seen_at FROM orders WHERE shop_id = ? AND external_id IN ({marks})"
 )
 
-_STATES = {status: (status.value, status.counts) for status in OrderStatus}
+# As stored: whether an order counts is a number there, and the drivers take numbers quicker than truths.
+_STATES = {status: (status.value, int(status.counts)) for status in OrderStatus}
 
 
 class _Orders:
@@ -145,7 +146,8 @@ class _Orders:
         book.write()
         self._write_rows([row[3] for _, _, row in wanted if row is not None])
         written.lines = len(self._lines)
-        written.refunds = self._refunds.of_orders(placed)
+        known = {record.external_id for record, _, row in wanted if row is not None}
+        written.refunds = self._refunds.of_orders(placed, known)
         self._delta.write(self._connection, self._shop.shop_id, self._now)
         return written
 
@@ -208,9 +210,12 @@ class _Orders:
             # What is paid late, changes hands or moves to another day comes into view for planning as a new order does.
             moved = (counts and not row[5]) or member_id != row[4] or placed_on != row[11]
             self._changed.append((*values, self._at if moved else row[14], mark, shop_id, order_id))
-        new = self._part(member_id, counts, base, items, discount, cost, placed_at or 0, placed_on, currency, total)
-        self._delta.replace_order(None if row is None else self._part(*row[4:14]), new)
-        return counts
+        part = self._part(member_id, counts, base, items, discount, cost, placed_at or 0, placed_on, currency, total)
+        if row is None:
+            self._delta.add_order(part)
+        else:
+            self._delta.replace_order(self._part(*row[4:14]), part)
+        return bool(counts)
 
     def _add_lines(self, record: OrderRecord, order_id: int) -> tuple[int, int | None]:
         """Note the order's lines; answers how many thousandths of a piece they are, and the order's cost of goods.
@@ -232,7 +237,7 @@ class _Orders:
     def _part(
         self,
         member_id: int | None,
-        counts: bool,
+        counts: int,
         base: int | None,
         items: int,
         discount: int,

@@ -28,6 +28,9 @@ def test_pages_are_grouped_by_rows() -> None:
     assert _cursors(batch.groups(_pages(2, 2, 2, 2, 2), rows=8)) == [["1", "2"], ["3", "4"], ["5"]]
     # One order of many lines weighs as much as many orders.
     assert _cursors(batch.groups(_pages(1, 1, 1, lines=9), rows=10)) == [["1"], ["2"], ["3"]]
+    # With a member come its addresses and consents.
+    members = (Page(Stream.MEMBERS, (member(str(n)),), str(n)) for n in range(1, 6))
+    assert _cursors(batch.groups(members, rows=8)) == [["1", "2"], ["3", "4"], ["5"]]
 
 
 def test_last_page_waits_for_nothing() -> None:

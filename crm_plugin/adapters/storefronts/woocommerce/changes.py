@@ -100,13 +100,10 @@ class OrderWalk(ChangeWalk):
 
     def _note(self, state: Cursor, records: Sequence[Record]) -> None:
         state.setdefault("looked_again_at", self._client.clock())
-        known = dict.fromkeys(state.get("refunded", []))
-        for record in records:
-            if isinstance(record, OrderRecord):
-                known.pop(record.external_id, None)
-                if record.refunds:
-                    known[record.external_id] = None
-        state["refunded"] = list(known)[-MOST_REFUNDED:]
+        told = {record.external_id for record in records}
+        refunded = [record.external_id for record in records if isinstance(record, OrderRecord) and record.refunds]
+        before = [name for name in state.get("refunded", []) if name not in told]
+        state["refunded"] = [*before, *dict.fromkeys(refunded)][-MOST_REFUNDED:]
 
     def _looks_again(self, state: Cursor) -> bool:
         since = self._client.clock() - state.get("looked_again_at", self._client.clock())

@@ -160,11 +160,19 @@ class Mapper:
         cost = row.cost_of_goods_sold
         # A total cost of zero over lines that know none is not "free of cost" but "not told".
         known_cost = (
-            isinstance(cost, Cost) and cost.total_value is not None and any(x.cost_minor is not None for x in lines)
+            isinstance(cost, Cost)
+            and cost.total_value is not None
+            and [line.cost_minor for line in lines].count(None) < len(lines)
         )
-        told_of = {"created_via": row.created_via, "payment_method": row.payment_method, "utm_source": told.source}
-        attributes: dict[str, Any] = {name: value for name, value in told_of.items() if value}
+        attributes: dict[str, Any] = {}
+        if row.created_via:
+            attributes["created_via"] = row.created_via
+        if row.payment_method:
+            attributes["payment_method"] = row.payment_method
+        if told.source:
+            attributes["utm_source"] = told.source
         total, tax, shipping, shipping_tax, discount, discount_tax = _amounts(row, currency)
+        paid, shipped, updated = row.date_paid_gmt, row.date_completed_gmt, row.date_modified_gmt
         return OrderRecord(
             external_id=order_id,
             number=text(row.number) or order_id,
@@ -179,9 +187,9 @@ class Mapper:
             member_external_id=member,
             contact=_contact(row.billing, member, told, placed),
             placed_at=placed,
-            paid_at=_instant(row.date_paid_gmt, "$.date_paid_gmt"),
-            shipped_at=_instant(row.date_completed_gmt, "$.date_completed_gmt"),
-            updated_at=_instant(row.date_modified_gmt, "$.date_modified_gmt"),
+            paid_at=paid and limits.instant(paid, "$.date_paid_gmt"),
+            shipped_at=shipped and limits.instant(shipped, "$.date_completed_gmt"),
+            updated_at=updated and limits.instant(updated, "$.date_modified_gmt"),
             coupon_codes=tuple(text(coupon.code) for coupon in row.coupon_lines) if row.coupon_lines else (),
             lines=lines,
             refunds=None if row.refunds is None else _refunds(row.refunds, order_id, member, currency),

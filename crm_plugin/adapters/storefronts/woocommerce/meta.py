@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -72,11 +73,14 @@ class MetaKeys:
         """What these entries tell; unreadable values are passed over, so they never stop the record they hang on."""
         found: dict[str, list[tuple[int, str, msgspec.Raw]]] = {}
         source = ""
+        known = self._known
         for entry in entries or ():
-            purpose = self._purpose(entry.key)
+            key = entry.key
+            # A store has few distinct keys and many entries, so each key is looked at once.
+            purpose = known[key] if key in known else self._purpose(key)
             if purpose is not None:
-                found.setdefault(purpose[0], []).append((purpose[1], str(entry.key), entry.value))
-            elif entry.key == UTM_SOURCE:
+                found.setdefault(purpose[0], []).append((purpose[1], str(key), entry.value))
+            elif key == UTM_SOURCE:
                 source = _text(any_json(entry.value))
         if not found:
             return Told(source=source) if source else _NOTHING
@@ -85,10 +89,8 @@ class MetaKeys:
         return Told(birthday, unread, consent, consent_key, _first_locale(found.get("locale", ())), source)
 
     def _purpose(self, key: str | int) -> tuple[str, int] | None:
-        # A store has few distinct keys and many entries, so each key is looked at once.
-        if key not in self._known:
-            self._known[key] = self._ranks.get(plain_key(str(key)))
-        return self._known[key]
+        purpose = self._known[key] = self._ranks.get(plain_key(str(key)))
+        return purpose
 
 
 def plain_key(key: str) -> str:
@@ -126,6 +128,7 @@ def read_consent(value: Any) -> ConsentState | None:
     return ConsentState.WITHDRAWN if word in _NO else None
 
 
+@lru_cache(maxsize=256)
 def read_locale(text: str) -> str:
     """A language tag with hyphens, `zh_CN` as `zh-CN`; empty for anything else."""
     text = text.strip().removesuffix("_formal").removesuffix("_informal")
