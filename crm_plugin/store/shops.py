@@ -41,7 +41,8 @@ connections = Table(
     belongs_to("shops"),
 )
 
-# One row: how far one stream of a shop has been pulled. `cursor` is the adapter's own, opaque to us.
+# One row: how far one stream of a shop has been pulled. `cursor` is the adapter's own, opaque to us. `whole_since` is when the last
+# reading that came to its end began: all there was by then is here, whatever became of readings since.
 sync_state = Table(
     "sync_state",
     metadata,
@@ -52,6 +53,7 @@ sync_state = Table(
     Column("done", Integer, nullable=False, default=0),
     Column("total", Integer),
     Column("started_at", Instant),
+    Column("whole_since", Instant),
     Column("updated_at", Instant, nullable=False),
     Column("detail", PhraseText, nullable=False, default=""),
     belongs_to("shops"),

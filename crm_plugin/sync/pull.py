@@ -140,7 +140,7 @@ def _begin(db: Database, shop: Shop, stream: Stream, now: datetime, *, full: boo
 
 
 def _ended(db: Database, shop: Shop, stream: Stream, now: datetime) -> None:
-    _set_phase(db, shop, stream, "idle", "", now)
+    _set_phase(db, shop, stream, "idle", "", now, whole_since=now)
 
 
 def _stopped(db: Database, shop: Shop, stream: Stream, error: BaseException, now: datetime) -> None:
@@ -167,12 +167,14 @@ def _well(db: Database, shop: Shop) -> None:
         _set_status(db, shop, "connected", "")
 
 
-def _set_phase(db: Database, shop: Shop, stream: Stream, phase: str, detail: str, now: datetime) -> None:
+def _set_phase(
+    db: Database, shop: Shop, stream: Stream, phase: str, detail: str, now: datetime, **more: datetime
+) -> None:
     with db.write() as connection:
         connection.execute(
             update(sync_state)
             .where(sync_state.c.shop_id == shop.shop_id, sync_state.c.stream == stream.value)
-            .values(phase=phase, detail=detail, updated_at=now)
+            .values(phase=phase, detail=detail, updated_at=now, **more)
         )
 
 

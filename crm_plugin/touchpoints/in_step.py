@@ -20,15 +20,15 @@ _SOON, _LATER = timedelta(minutes=5), timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class InStep:
-    """How the orders of a shop stand: `since` is when the last reading began; a shop of files is never read."""
+    """How the orders of a shop stand: `whole_since` is when the last reading that ended began; a shop of files is never read."""
 
     pulled: bool = False
     phase: str = ""
-    since: datetime | None = None
+    whole_since: datetime | None = None
 
     def covers(self, at: datetime) -> bool:
-        """Whether every order placed up to then is here: a reading that began later has come to its end."""
-        return not self.pulled or (self.phase == _IDLE and self.since is not None and self.since >= at)
+        """Whether every order placed up to then is here: a reading that began later has come to its end, whatever runs now."""
+        return not self.pulled or (self.whole_since is not None and self.whole_since >= at)
 
     @property
     def pause(self) -> timedelta:
@@ -45,6 +45,6 @@ def orders_of(connection: Connection, shop: Shop) -> InStep:
         # Its adapter is not installed here: nothing new can come, and what else is sent need not wait for it.
         return InStep(True)
     s = sync_state.c
-    query = select(s.phase, s.started_at).where(s.shop_id == shop.shop_id, s.stream == Stream.ORDERS.value)
+    query = select(s.phase, s.whole_since).where(s.shop_id == shop.shop_id, s.stream == Stream.ORDERS.value)
     row = connection.execute(query).first()
-    return InStep(True) if row is None else InStep(True, row.phase, row.started_at)
+    return InStep(True) if row is None else InStep(True, row.phase, row.whole_since)

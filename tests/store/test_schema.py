@@ -49,6 +49,27 @@ def test_upgrade_twice_changes_nothing(empty_database_url: str) -> None:
     engine.dispose()
 
 
+def test_store_in_step_stays_so_over_an_upgrade(empty_database_url: str) -> None:
+    database = Database.at(empty_database_url)
+    migrate.upgrade(database.engine, "0006")
+    columns = (
+        "shop_id, name, title, platform, url, currency, timezone, locale, status, status_detail, settings, created_at"
+    )
+    values = "1, 'a', '', 'woocommerce', '', 'GBP', 'UTC', 'en', '', '', '{}', 5"
+    with database.write() as connection:
+        connection.exec_driver_sql(f"INSERT INTO shops ({columns}) VALUES ({values})")
+        for stream, phase in (("orders", "idle"), ("members", "running")):
+            connection.exec_driver_sql(
+                "INSERT INTO sync_state (shop_id, stream, cursor, phase, done, started_at, updated_at, detail) "
+                f"VALUES (1, '{stream}', 'c', '{phase}', 0, 7, 9, '')"
+            )
+    migrate.upgrade(database.engine)
+    with database.read() as connection:
+        told = connection.exec_driver_sql("SELECT stream, whole_since FROM sync_state ORDER BY stream").all()
+    assert [tuple(row) for row in told] == [("members", None), ("orders", 7)]
+    database.dispose()
+
+
 def test_newer_database_is_refused(empty_database_url: str) -> None:
     database = Database.at(empty_database_url)
     migrate.upgrade(database.engine)

@@ -194,6 +194,24 @@ def test_rows_say_when_they_were_written(db: Database, shop: Shop) -> None:
         assert connection.execute(select(sync_state.c.started_at)).scalar_one() == NOON
 
 
+def test_what_is_known_stays_known_while_the_next_reading_runs(db: Database, shop: Shop) -> None:
+    def whole_since() -> datetime | None:
+        with db.read() as connection:
+            return connection.execute(select(sync_state.c.whole_since)).scalar_one()
+
+    later = NOON + timedelta(hours=1)
+    with pytest.raises(TransientError):
+        sync_shop(db, shop, Paged(breaks_at=3), now=NOON)
+    assert whole_since() is None
+    sync_shop(db, shop, Paged(), now=NOON)
+    seen: list[datetime | None] = []
+    sync_shop(db, shop, Paged(), now=later, full=True, progress=lambda _: seen.append(whole_since()))
+    assert (set(seen), whole_since()) == ({NOON}, later)
+    with pytest.raises(TransientError):
+        sync_shop(db, shop, Paged(breaks_at=3), now=later + timedelta(hours=1), full=True)
+    assert whole_since() == later
+
+
 def test_refused_key_marks_the_shop(db: Database, shop: Shop) -> None:
     with pytest.raises(ActionRequired):
         sync_shop(db, shop, Paged(0, ActionRequired("The key is gone.", hint="Make a new one.")), now=NOON)

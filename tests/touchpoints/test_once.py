@@ -175,11 +175,12 @@ def test_unpaid_order_is_expected_to_be_spoken_of(db: Database, shop: Shop) -> N
     assert [(one.journey_key, one.channel, one.reason) for one in coming] == [("thanks", "email", "")]
 
 
-def _read(db: Database, phase: str, since: datetime) -> None:
+def _read(db: Database, phase: str, since: datetime, whole_since: datetime | None = None) -> None:
+    """A reading that began at `since`; the last that came to its end began at `whole_since`."""
     row = {"shop_id": 1, "stream": "orders", "phase": phase, "started_at": since, "updated_at": since}
     with db.write() as connection:
         connection.execute(sync_state.delete())
-        connection.execute(sync_state.insert().values(**row))
+        connection.execute(sync_state.insert().values(**row, whole_since=whole_since))
 
 
 def test_lapse_waits_until_the_orders_are_known(db: Database) -> None:
@@ -189,13 +190,29 @@ def test_lapse_waits_until_the_orders_are_known(db: Database) -> None:
     [due] = [row.due_at for row in _rows(db, "miss")]
     waits = [("a@x.test", "planned", "awaiting_orders")]
     assert _verdicts(db, shop, "miss", MISSED_ON) == waits
-    for phase, since in (("backfill", due), ("running", due), ("stopped", due), ("idle", due - timedelta(seconds=1))):
-        _read(db, phase, since)
+    before = due - timedelta(seconds=1)
+    for phase, since, whole in (
+        ("backfill", due, None),
+        ("running", due, before),
+        ("stopped", due, before),
+        ("idle", before, before),
+    ):
+        _read(db, phase, since, whole)
         assert _verdicts(db, shop, "miss", MISSED_ON) == waits
-    _read(db, "idle", due)
+    _read(db, "idle", due, due)
     assert _verdicts(db, shop, "miss", MISSED_ON) == [("a@x.test", None, "")]
     write(db, shop, [order("o3", placed_at=MISSED_ON, member_external_id="1")], MISSED_ON)
     assert _verdicts(db, shop, "miss", MISSED_ON) == [("a@x.test", "skipped", "no_longer_matches")]
+
+
+@pytest.mark.parametrize("phase", ["running", "backfill", "stopped"])
+def test_lapse_waits_for_no_reading_that_began_later(db: Database, phase: str) -> None:
+    shop = _shop(db, platform="woocommerce", url="https://shop.example")
+    _two_orders(db, shop)
+    plan_shop(db, shop, MISSED_ON)
+    [due] = [row.due_at for row in _rows(db, "miss")]
+    _read(db, phase, due + timedelta(minutes=5), whole_since=due)
+    assert _verdicts(db, shop, "miss", MISSED_ON) == [("a@x.test", None, "")]
 
 
 def test_store_without_its_adapter_keeps_only_lapses_waiting(db: Database) -> None:
