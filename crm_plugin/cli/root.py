@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 
+from crm_plugin.config import load_config
 from crm_plugin.errors import ConfigError, CrmError, InvalidInput
 
 INTERRUPTED = 130
@@ -87,10 +89,13 @@ _OURS = (IntegrityError, ProgrammingError, DataError)
 # What a database says, and what to do about it; the first that fits.
 _DATABASE_HINTS = (
     ("locked", "Another command is writing to it: wait for it to end, then try again."),
-    ("readonly", "Give this user the right to write to the database file and its folder."),
-    ("unable to open", "The folder of the database must be there, and this user must be able to write to it."),
-    ("not a database", "CRM_DATABASE_URL names a file that is no SQLite database: name another."),
-    ("malformed", "The database file is damaged: put back a backup."),
+    ("readonly", "Give this user the right to write to {place} and its folder."),
+    ("unable to open", "The folder of {place} must be there, and this user must be able to write to it."),
+    (
+        "not a database",
+        "{place} holds something else: move it away and a new one is made, or name another in CRM_DATABASE_URL.",
+    ),
+    ("malformed", "{place} is damaged or cut short: put back a backup, or move it away and a new, empty one is made."),
     ("disk", "Make room on the disk, then try again."),
     ("password", "Check user and password in CRM_DATABASE_URL."),
     ("does not exist", "Make the database and its user first, or correct their names in CRM_DATABASE_URL."),
@@ -107,10 +112,18 @@ def _database_error(error: DBAPIError) -> CrmError:
     told = error.orig.args[0] if error.orig is not None and error.orig.args else error.orig
     # PostgreSQL's driver hands over the fields of the server's message.
     said = _one_line(told.get("M", told) if isinstance(told, dict) else told)
-    hints = (hint for word, hint in _DATABASE_HINTS if word in said.lower())
-    return ConfigError(
-        f"The database does not answer: {said}.", hint=next(hints, "Is it running? Check CRM_DATABASE_URL.")
-    )
+    hint = next((hint for word, hint in _DATABASE_HINTS if word in said.lower()), "")
+    if hint:
+        return ConfigError(f"The database cannot be used: {said}.", hint=hint.format(place=_place()))
+    return ConfigError(f"The database does not answer: {said}.", hint="Is it running? Check CRM_DATABASE_URL.")
+
+
+def _place() -> str:
+    """The database's file, as a person finds it."""
+    try:
+        return make_url(load_config().database_url).database or "It"
+    except (CrmError, ArgumentError):
+        return "CRM_DATABASE_URL"
 
 
 def _file_error(error: OSError) -> CrmError:

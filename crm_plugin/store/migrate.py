@@ -6,10 +6,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 
 from crm_plugin.errors import ConfigError
 from crm_plugin.resources import migrations_dir
+from crm_plugin.store import metadata
 
 
 def _config(engine: Engine | None = None) -> Config:
@@ -40,12 +41,19 @@ def pending(engine: Engine) -> bool:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Apply what is missing. Raises: ConfigError when a newer version of the product wrote this database."""
+    """Apply what is missing. Raises: ConfigError when a newer version of the product, or another program, wrote this database."""
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    # Asked in this order: another process may be making the tables and the revision, together, at this moment.
+    there = inspect(engine).get_table_names()
     present = current(engine)
     if present is not None and present not in known:
         raise ConfigError(
             f"The database is at revision {present}, which this version does not know.",
-            hint="It was written by a newer version: upgrade crm-plugin.",
+            hint="A newer version of crm-plugin wrote it: install that version, or put back a backup from before.",
+        )
+    if present is None and (others := sorted(metadata.tables.keys() & set(there))):
+        raise ConfigError(
+            f"The database has a table {others[0]!r} that crm-plugin has not made.",
+            hint="Name a database of its own in CRM_DATABASE_URL.",
         )
     command.upgrade(_config(engine), revision)

@@ -106,7 +106,7 @@ def test_broken_file_is_named_with_its_place(
         ("CRM_DATABASE_URL", "postgresql+nodriver://u:geheim@h/d", ("CRM_DATABASE_URL", "postgresql://")),
         ("CRM_DATABASE_URL", "postgresql://u:geheim@127.0.0.1:1/d", ("The database does not answer", "Is it running?")),
         ("CRM_DATABASE_URL", "postgresql://u:geheim@h:port/d", ("no address of a database",)),
-        ("CRM_DATABASE_URL", "sqlite:////nowhere/crm.sqlite3", ("unable to open", "folder of the database")),
+        ("CRM_DATABASE_URL", "sqlite:////nowhere/crm.sqlite3", ("unable to open", "folder of /nowhere/crm.sqlite3")),
         ("CRM_SECRET_KEY", "short", ("not a Fernet key", "32 bytes")),
         ("CRM_DATA_DIR", "/dev/null/data", ("/dev/null/data cannot be made", "CRM_DATA_DIR")),
         ("CRM_LOG_LEVEL", "loud", ("CRM_LOG_LEVEL", "WARNING")),
@@ -131,8 +131,44 @@ def test_file_that_is_no_database_is_left_alone(
 ) -> None:
     (tmp_path / "letter.txt").write_text("Dear customers, " * 99)
     monkeypatch.setenv("CRM_DATABASE_URL", f"sqlite:///{tmp_path / 'letter.txt'}")
-    _refused(say("shop", "list"), "not a database", "CRM_DATABASE_URL")
+    _refused(
+        say("shop", "list"), "not a database", f"{tmp_path / 'letter.txt'} holds something else", "CRM_DATABASE_URL"
+    )
     assert (tmp_path / "letter.txt").read_text().startswith("Dear customers")
+
+
+@pytest.mark.parametrize("left", [50, 150_000])
+def test_database_cut_short_asks_for_a_backup(shop: Run, say: Callable[..., Spoken], data_dir: Path, left: int) -> None:
+    file = data_dir / "crm.sqlite3"
+    held = file.read_bytes()[:left]
+    file.write_bytes(held)
+    for words in (("shop", "list"), ("doctor",), ("db", "upgrade")):
+        _refused(say(*words), f"{file} is damaged or cut short", "backup")
+    assert file.read_bytes() == held
+
+
+def test_database_of_another_program_is_left_alone(
+    data_dir: Path, say: Callable[..., Spoken], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE members (name)")
+    monkeypatch.setenv("CRM_DATABASE_URL", f"sqlite:///{tmp_path / 'other.db'}")
+    _refused(say("shop", "list"), "'members' that crm-plugin has not made", "CRM_DATABASE_URL")
+    assert other.execute("SELECT name FROM sqlite_schema").fetchall() == [("members",)]
+    other.close()
+
+
+def test_database_of_a_newer_version_asks_for_that(shop: Run, say: Callable[..., Spoken], data_dir: Path) -> None:
+    newer = sqlite3.connect(data_dir / "crm.sqlite3")
+    newer.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer.commit()
+    newer.close()
+    for words in (("shop", "list"), ("doctor",), ("serve",), ("db", "upgrade")):
+        _refused(say(*words), "revision 9999", "newer version", "backup")
+
+
+def test_nobody_else_may_read_the_database(shop: Run, data_dir: Path) -> None:
+    assert {file.stat().st_mode & 0o777 for file in data_dir.iterdir()} == {0o600}
 
 
 def test_locked_database_asks_for_patience(
@@ -215,7 +251,6 @@ def test_interrupt_ends_cleanly(shop: Run, say: Callable[..., Spoken], monkeypat
     )
 
 
-@pytest.mark.slow
 def _wait_until_open(pid: int, name: str) -> None:
     """Until the process has that file open: before, while Python still imports, an interrupt is Python's own affair."""
     folder = Path(f"/proc/{pid}/fd")
@@ -226,6 +261,7 @@ def _wait_until_open(pid: int, name: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_real_interrupt_leaves_no_trace(shop: Run, data_dir: Path) -> None:
     """A real Ctrl-C while the command waits for the database."""
     writer = sqlite3.connect(data_dir / "crm.sqlite3", isolation_level=None)
