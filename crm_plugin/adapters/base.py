@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 
 
 class Capability(StrEnum):
@@ -59,23 +60,35 @@ class Setting:
         """The typed value of what a form, file or environment gave. Raises: InvalidInput naming the field."""
         if raw is None or raw == "":
             if self.required and self.default is None:
-                raise InvalidInput(f"{self.label} is missing.", field=self.key, hint=self.help)
+                raise InvalidInput(
+                    phrase("%(label)s is missing.", label=phrase(self.label)),
+                    field=self.key,
+                    hint=phrase(self.help) if self.help else "",
+                )
             return self.default
         if self.type is SettingType.INTEGER:
             try:
                 return int(raw)
             except (TypeError, ValueError) as error:
-                raise InvalidInput(f"{self.label} must be a whole number, not {raw!r}.", field=self.key) from error
+                raise InvalidInput(
+                    phrase("%(label)s must be a whole number, not %(raw)r.", label=phrase(self.label), raw=raw),
+                    field=self.key,
+                ) from error
         if self.type is SettingType.BOOLEAN:
             return raw if isinstance(raw, bool) else str(raw).strip().lower() in ("1", "true", "yes", "on")
         if self.type is SettingType.JSON:
             return raw
         text = str(raw).strip()
         if self.type is SettingType.CHOICE and text not in self.choices:
-            raise InvalidInput(f"{self.label} must be one of {', '.join(self.choices)}.", field=self.key)
+            raise InvalidInput(
+                phrase("%(label)s must be one of %(choices)s.", label=phrase(self.label), choices=list(self.choices)),
+                field=self.key,
+            )
         if self.type is SettingType.URL:
             if not text.startswith(("http://", "https://")):
-                raise InvalidInput(f"{self.label} must begin with https:// or http://.", field=self.key)
+                raise InvalidInput(
+                    phrase("%(label)s must begin with https:// or http://.", label=phrase(self.label)), field=self.key
+                )
             text = text.rstrip("/")
         return text
 

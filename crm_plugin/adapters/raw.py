@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from crm_plugin.errors import MalformedResponse
+from crm_plugin.phrases import Phrase, phrase
 
 T = TypeVar("T")
 
@@ -42,7 +43,23 @@ def read_record(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw, *, a
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         found = _AT_PATH.match(str(error))
         reason, path = (found["reason"], found["path"] or "$") if found else (str(error), "$")
-        raise MalformedResponse(f"{reason}.", adapter=adapter, path=path) from error
+        raise MalformedResponse(whole(_told(reason)), adapter=adapter, path=path) from error
+
+
+def whole(reason: str) -> Phrase:
+    """A reason as a sentence."""
+    return phrase("%(reason)s.", reason=reason)
+
+
+def _told(reason: str) -> str:
+    """What msgspec says, as a phrase where it is one of the usual."""
+    if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", reason):
+        return phrase("Expected `%(wanted)s`, got `%(found)s`", wanted=found[1], found=found[2])
+    if found := re.fullmatch(r"Object missing required field `(.+)`", reason):
+        return phrase("Object missing required field `%(name)s`", name=found[1])
+    if found := re.fullmatch(r"JSON is malformed: (.+)", reason, re.DOTALL):
+        return phrase("JSON is malformed: %(what)s", what=found[1])
+    return phrase("Input data was truncated") if reason == "Input data was truncated" else reason
 
 
 def json_part(body: bytes) -> bytes | None:

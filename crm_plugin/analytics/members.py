@@ -13,6 +13,7 @@ from sqlalchemy import text as text_
 
 from crm_plugin.analytics.profile import Profile, profile
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_for
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, select_members
 from crm_plugin.store import identities, member_facts, member_tiers, members, tier_levels
@@ -145,13 +146,25 @@ def find(connection: Connection, shop: Shop, told: str) -> int:
     found = [row for row in rows if row.state == ACTIVE] or list(rows)
     if not found:
         raise NotFound(
-            f"There is no member {told!r}.",
-            hint="Give our id, the store's id, a whole e-mail address, or a phone number with its country code, like +44….",
+            phrase("There is no member %(told)r.", told=told),
+            hint=phrase(
+                "Give our id, the store's id, a whole e-mail address, or a phone number with its country code, like +44…."
+            ),
         )
     if len(found) > 1:
         named = "; ".join(_called(row) for row in found[:_NAMED])
-        more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        raise InvalidInput(f"{told!r} fits {len(found)} members: {named}{more}.", field="member", hint="Give the id.")
+        if len(found) > _NAMED:
+            named = phrase("%(named)s; and %(count)s more", named=named, count=len(found) - _NAMED)
+        raise InvalidInput(
+            phrase(
+                "%(told)r fits %(count)s members: %(named)s.",
+                told=told,
+                count=len(found),
+                named=named,
+            ),
+            field="member",
+            hint=phrase("Give the id."),
+        )
     return int(found[0].member_id)
 
 
@@ -184,8 +197,12 @@ def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[
     ).scalars()
     known = list(keys)
     if tier not in known:
-        hint = f"There are: {', '.join(known)}; {NO_TIER} is no tier." if known else "Set some under Tiers first."
-        raise InvalidInput(f"There is no tier {tier!r}.", field="tier", hint=hint)
+        hint = (
+            phrase("There are: %(names)s; %(none)s is no tier.", names=known, none=NO_TIER)
+            if known
+            else phrase("Set some under Tiers first.")
+        )
+        raise InvalidInput(phrase("There is no tier %(tier)r.", tier=tier), field="tier", hint=hint)
     return members.c.member_id.in_(held.where(t.level_key == tier))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, or_, select
 
 from crm_plugin.analytics.timeline import Contacted, Event, Said, event_dict, said, timeline, upcoming
 from crm_plugin.errors import NotFound
+from crm_plugin.phrases import phrase
 from crm_plugin.rules.explain import Explanation, explain_from, snapshot_of
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.parse import from_json
@@ -184,7 +185,10 @@ def profile(connection: Connection, shop: Shop, member_id: int, as_of: date, *, 
     m = members.c
     row = connection.execute(select(members).where(m.shop_id == shop.shop_id, m.member_id == member_id)).first()
     if row is None:
-        raise NotFound(f"There is no member {member_id} in this shop.", hint="They may have been merged with another.")
+        raise NotFound(
+            phrase("There is no member %(member_id)s in this shop.", member_id=member_id),
+            hint=phrase("They may have been merged with another."),
+        )
     known = _identities(connection, shop, member_id)
     return Profile(
         member_id=member_id,

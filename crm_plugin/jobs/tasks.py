@@ -108,7 +108,8 @@ def sync(
     """Pull what is new; time stands still at `now` when it is given. Raises: InvalidInput for a shop of files, as the storefront does."""
     if not can_be_pulled(shop):
         raise InvalidInput(
-            f"{shop.name} takes files.", hint=f"crm-plugin import {shop.name} FILE --mapping mapping.yaml"
+            phrase("%(name)s takes files.", name=shop.name),
+            hint=phrase("crm-plugin import %(name)s FILE --mapping mapping.yaml", name=shop.name),
         )
     storefront = connect.open_storefront(runtime.db, runtime.box, shop)
     clock = None if now else runtime.clock.now

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from crm_plugin.errors import InvalidInput, RuleError
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule
 from crm_plugin.store import journeys, segments
 from crm_plugin.store.tenants import Shop
@@ -32,6 +33,7 @@ class Rewritten:
 
 
 NOTHING = Rewritten()
+_KINDS = {"segment": phrase("segment"), "journey": phrase("journey")}
 
 
 def asking(connection: Connection, shop: Shop, levels: Collection[str], besides: Rewritten = NOTHING) -> list[Asking]:
@@ -58,6 +60,12 @@ def refuse_asked(connection: Connection, shop: Shop, levels: Collection[str], be
     """Refuse to leave a saved rule without a level it asks for. Raises: InvalidInput."""
     for one in asking(connection, shop, levels, besides):
         raise InvalidInput(
-            f"The {one.kind} {one.key} keeps its rule: {one.rule}. {one.problem}",
-            hint=f"Keep the level, or give the {one.kind} another rule first.",
+            phrase(
+                "The %(kind)s %(key)s keeps its rule: %(rule)s. %(problem)s",
+                kind=_KINDS[one.kind],
+                key=one.key,
+                rule=one.rule,
+                problem=one.problem,
+            ),
+            hint=phrase("Keep the level, or give the %(kind)s another rule first.", kind=_KINDS[one.kind]),
         )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, case, literal, select, text
 
 from crm_plugin.errors import InvalidInput, RuleTypeError
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import Rule, compile_rule
 from crm_plugin.rules.fields import at
 from crm_plugin.rules.nodes import Field, fields_of
@@ -63,14 +64,20 @@ def compiled(wanted: Sequence[Level]) -> list[tuple[Level, Rule]]:
     """The levels with their rules, checked. Raises: InvalidInput, RuleError."""
     found: list[tuple[Level, Rule]] = []
     for level in wanted:
-        check_key(level.key, "level")
+        check_key(level.key, phrase("level"))
         if any(level.key == other.key for other, _ in found):
-            raise InvalidInput(f"There are two levels {level.key!r}.", field="key", hint="Give each a key of its own.")
+            raise InvalidInput(
+                phrase("There are two levels %(key)r.", key=level.key),
+                field="key",
+                hint=phrase("Give each a key of its own."),
+            )
         rule = compile_rule(level.rule)
         for asked in fields_of(rule.node):
             if asked.key == "tier":
                 raise RuleTypeError(
-                    "A level cannot depend on the level held.", hint="Ask for what earns it.", **at(asked.at)
+                    phrase("A level cannot depend on the level held."),
+                    hint=phrase("Ask for what earns it."),
+                    **at(asked.at),
                 )
         found.append((level, rule))
     return found

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, select
 
 from crm_plugin.errors import NotFound
 from crm_plugin.money import to_major, to_minor
+from crm_plugin.phrases import phrase
 from crm_plugin.rules.evaluate import Found, GivenRefund, PlacedOrder, Snapshot, Truth, evaluate, value_of
 from crm_plugin.rules.fields import FIELDS, Unit
 from crm_plugin.rules.nodes import Everyone, Leaf, Node, Value, leaves
@@ -101,7 +102,7 @@ def snapshot_of(connection: Connection, shop: Shop, member_id: int) -> Snapshot:
     me = (members.c.shop_id == shop.shop_id, members.c.member_id == member_id)
     member = connection.execute(select(members).where(*me)).first()
     if member is None:
-        raise NotFound("There is no such member in this shop.")
+        raise NotFound(phrase("There is no such member in this shop."))
     columns = member_tiers.c
     tier = select(columns.level_key).where(
         columns.shop_id == shop.shop_id, columns.program_key == PROGRAM_KEY, columns.member_id == member_id

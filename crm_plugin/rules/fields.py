@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, func
 
 from crm_plugin.clock import day_number
 from crm_plugin.errors import RuleTypeError, UnknownField
+from crm_plugin.phrases import phrase
 from crm_plugin.rules.nodes import Field, Place, Value
 from crm_plugin.rules.operands import Average, DaysSince, Flag, Operand, Truth, Whole, Words
 from crm_plugin.store.tenants import Shop
@@ -126,7 +127,7 @@ def field_named(key: str, place: Place) -> FieldSpec:
     """The catalogue's row. Raises: UnknownField with the nearest names."""
     spec = FIELDS.get(key)
     if spec is None:
-        raise UnknownField(f"There is no field {key!r}.", hint=nearest(key, FIELDS), **at(place))
+        raise UnknownField(phrase("There is no field %(key)r.", key=key), hint=nearest(key, FIELDS), **at(place))
     return spec
 
 
@@ -135,8 +136,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]}?"
-    return f"There are: {', '.join(names)}." if names else ""
+        return phrase("Did you mean %(name)s?", name=close[0])
+    return phrase("There are: %(names)s.", names=names) if names else ""
 
 
 def at(place: Place) -> dict[str, Any]:
@@ -149,8 +150,10 @@ def in_order(spec: FieldSpec, args: dict[str, Value], place: Place) -> tuple[tup
     for name in args:
         if spec.parameter(name) is None:
             known = [one.key for one in spec.parameters]
-            hint = nearest(name, known) if known else f"Write {spec.key}."
-            raise RuleTypeError(f"{spec.key} takes no argument {name!r}.", hint=hint, **at(place))
+            hint = nearest(name, known) if known else phrase("Write %(written)s.", written=spec.key)
+            raise RuleTypeError(
+                phrase("%(key)s takes no argument %(name)r.", key=spec.key, name=name), hint=hint, **at(place)
+            )
     return tuple((one.key, args[one.key]) for one in spec.parameters if one.key in args)
 
 
@@ -314,7 +317,7 @@ FIELDS: dict[str, FieldSpec] = {
             ),
             ("members",),
             _told("country"),
-            form=("[A-Z]{2}", 'Write the two capital letters of ISO 3166, such as "GB".'),
+            form=("[A-Z]{2}", phrase('Write the two capital letters of ISO 3166, such as "GB".')),
         ),
         FieldSpec(
             "locale",

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from crm_plugin.errors import RuleSyntaxError, RuleTypeError
+from crm_plugin.phrases import joined, phrase
 from crm_plugin.rules.fields import FIELDS, FieldSpec, at, field_named, in_order, nearest
 from crm_plugin.rules.nodes import (
     And,
@@ -39,7 +40,7 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.LtE: "<=",
     ast.Lt: "<",
 }
-_EXAMPLE = 'An example: spent(days=365) >= 1000 and not bought(sku="GIFT")'
+_EXAMPLE = phrase("An example: %(rule)s.", rule='spent(days=365) >= 1000 and not bought(sku="GIFT")')
 
 
 def parse(text: str) -> Node:
@@ -48,7 +49,10 @@ def parse(text: str) -> Node:
     look_over(text)
     if not text.strip():
         raise RuleSyntaxError(
-            "The rule is empty.", line=1, column=1, hint=f"Write everyone if all are meant. {_EXAMPLE}."
+            phrase("The rule is empty."),
+            line=1,
+            column=1,
+            hint=joined(phrase("Write everyone if all are meant."), _EXAMPLE),
         )
     # Brackets around the whole let a rule run over several lines; `look_over` has seen that its own are balanced.
     source = f"({text}\n)"
@@ -57,7 +61,7 @@ def parse(text: str) -> Node:
     except SyntaxError as error:
         raise _unreadable(text, error) from error
     except (RecursionError, MemoryError, ValueError) as error:
-        raise RuleSyntaxError("The rule is nested too deeply.", line=1, column=1) from error
+        raise RuleSyntaxError(phrase("The rule is nested too deeply."), line=1, column=1) from error
     return _Reader(source).node(tree.body, 0)
 
 
@@ -70,8 +74,8 @@ def _unreadable(text: str, error: SyntaxError) -> RuleSyntaxError:
         # The mistake shows only at the end: say the place after the last thing written.
         stripped = text.rstrip()
         line, column = stripped.count("\n") + 1, len(stripped) - (stripped.rfind("\n") + 1) + 1
-        return RuleSyntaxError("The rule ends too early.", line=line, column=column, hint=f"{_EXAMPLE}.")
-    return RuleSyntaxError("This cannot be read.", line=line, column=max(column, 1), hint=f"{_EXAMPLE}.")
+        return RuleSyntaxError(phrase("The rule ends too early."), line=line, column=column, hint=_EXAMPLE)
+    return RuleSyntaxError(phrase("This cannot be read."), line=line, column=max(column, 1), hint=_EXAMPLE)
 
 
 class _Reader:
@@ -84,7 +88,7 @@ class _Reader:
     def node(self, tree: ast.expr, depth: int) -> Node:
         place = self._place(tree)
         if depth > MAX_DEPTH:
-            raise RuleSyntaxError("The rule is nested too deeply.", **at(place))
+            raise RuleSyntaxError(phrase("The rule is nested too deeply."), **at(place))
         if isinstance(tree, ast.BoolOp):
             items = tuple(self.node(value, depth + 1) for value in tree.values)
             return And(items, place) if isinstance(tree.op, ast.And) else Or(items, place)
@@ -99,10 +103,18 @@ class _Reader:
         if isinstance(tree, ast.Tuple):
             # A bare tuple begins at our own bracket; what follows the comma is the place to look at.
             after = tree.elts[-1] if tree.elts else tree
-            self._refuse(after, "A comma cannot stand here.", "Write 1000, not 1,000, and join conditions by and / or.")
+            self._refuse(
+                after,
+                phrase("A comma cannot stand here."),
+                phrase("Write 1000, not 1,000, and join conditions by and / or."),
+            )
         if isinstance(tree, ast.Constant):
-            self._refuse(tree, "A value alone says nothing.", f"Compare a field with it. {_EXAMPLE}.")
-        return self._refuse(tree, "This is not part of the rule language.", f"{_EXAMPLE}.")
+            self._refuse(
+                tree,
+                phrase("A value alone says nothing."),
+                joined(phrase("Compare a field with it."), _EXAMPLE),
+            )
+        return self._refuse(tree, phrase("This is not part of the rule language."), _EXAMPLE)
 
     def _comparison(self, tree: ast.Compare) -> Node:
         operands = [tree.left, *tree.comparators]
@@ -113,20 +125,32 @@ class _Reader:
     def _one(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Compare | Membership:
         if isinstance(op, ast.In | ast.NotIn):
             if not isinstance(left, ast.Name | ast.Call):
-                self._refuse(left, "Only a field can be asked for a list.", 'An example: country in ("GB", "IE").')
+                self._refuse(
+                    left,
+                    phrase("Only a field can be asked for a list."),
+                    phrase("An example: %(rule)s.", rule='country in ("GB", "IE")'),
+                )
             if not isinstance(right, ast.Tuple | ast.List):
-                self._refuse(right, "A list stands after in.", 'An example: country in ("GB", "IE").')
+                self._refuse(
+                    right,
+                    phrase("A list stands after in."),
+                    phrase("An example: %(rule)s.", rule='country in ("GB", "IE")'),
+                )
             values = tuple(self._value(one) for one in right.elts)
             return Membership(self._field(left), values, isinstance(op, ast.NotIn), self._place(left))
         key = _COMPARISONS.get(type(op))
         if key is None:
-            self._refuse(left, "is cannot compare here.", "Write == or !=.")
+            self._refuse(left, phrase("is cannot compare here."), phrase("Write == or !=."))
         if not isinstance(left, ast.Name | ast.Call):
             left, right, key = right, left, OPERATORS[key].mirrored
         if not isinstance(left, ast.Name | ast.Call):
-            self._refuse(right, "Two values are compared, and no field.", f"{_EXAMPLE}.")
+            self._refuse(right, phrase("Two values are compared, and no field."), _EXAMPLE)
         if isinstance(right, ast.Name | ast.Call):
-            self._refuse(right, "A field is compared with a value, not with another field.", "Put texts in quotes.")
+            self._refuse(
+                right,
+                phrase("A field is compared with a value, not with another field."),
+                phrase("Put texts in quotes."),
+            )
         return Compare(self._field(left), key, self._value(right), self._place(left))
 
     def _field(self, tree: ast.Name | ast.Call) -> Field:
@@ -134,25 +158,35 @@ class _Reader:
         if isinstance(tree, ast.Name):
             return Field(field_named(tree.id, place).key, (), place)
         if not isinstance(tree.func, ast.Name):
-            self._refuse(tree, "This is not part of the rule language.", f"{_EXAMPLE}.")
+            self._refuse(tree, phrase("This is not part of the rule language."), _EXAMPLE)
         spec = field_named(tree.func.id, place)
         args: dict[str, Value] = {}
         for number, value in enumerate(tree.args):
             args[self._positional(spec, number, value)] = self._value(value)
         for keyword in tree.keywords:
             if keyword.arg is None:
-                self._refuse(keyword.value, "This is not part of the rule language.", f"{_EXAMPLE}.")
+                self._refuse(
+                    keyword.value,
+                    phrase("This is not part of the rule language."),
+                    _EXAMPLE,
+                )
             if keyword.arg in args:
-                self._refuse(keyword.value, f"{keyword.arg} is given twice.", "")
+                self._refuse(keyword.value, phrase("%(arg)s is given twice.", arg=keyword.arg), "")
             args[keyword.arg] = self._value(keyword.value)
         return Field(spec.key, in_order(spec, args, place), place)
 
     def _positional(self, spec: FieldSpec, number: int, value: ast.expr) -> str:
         if number < len(spec.positional):
             return spec.positional[number].key
-        names = ", ".join(f"{one.key}=" for one in spec.parameters if not one.positional)
-        hint = f"Give it by name: {names}." if names else f"Write {spec.key}{'' if spec.parameters else ' alone'}."
-        raise RuleTypeError(f"{spec.key} takes no such value.", hint=hint, **at(self._place(value)))
+        names = [f"{one.key}=" for one in spec.parameters if not one.positional]
+        hint = (
+            phrase("Give it by name: %(names)s.", names=names)
+            if names
+            else phrase("Write %(written)s.", written=spec.key)
+            if spec.parameters
+            else phrase("Write %(written)s alone.", written=spec.key)
+        )
+        raise RuleTypeError(phrase("%(key)s takes no such value.", key=spec.key), hint=hint, **at(self._place(value)))
 
     def _value(self, tree: ast.expr) -> Value:
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) and isinstance(tree.operand, ast.Constant):
@@ -165,10 +199,14 @@ class _Reader:
             if isinstance(tree.value, int | float) and not isinstance(tree.value, bool):
                 # The digits as written, for a float would have lost some.
                 return whole(Decimal((ast.get_source_segment(self._source, tree) or "0").replace("_", "")))
-            self._refuse(tree, f"{tree.value!r} is not a value here.", "Values are numbers and texts in quotes.")
+            self._refuse(
+                tree,
+                phrase("%(value)r is not a value here.", value=tree.value),
+                phrase("Values are numbers and texts in quotes."),
+            )
         if isinstance(tree, ast.Name):
-            self._refuse(tree, f"{tree.id} is not a value.", "Put texts in quotes.")
-        return self._refuse(tree, "A value is wanted here.", "Values are numbers and texts in quotes.")
+            self._refuse(tree, phrase("%(id)s is not a value.", id=tree.id), phrase("Put texts in quotes."))
+        return self._refuse(tree, phrase("A value is wanted here."), phrase("Values are numbers and texts in quotes."))
 
     def _place(self, tree: ast.expr) -> Place:
         # Python counts columns in UTF-8 bytes, people in characters; the first line has our bracket before it.
@@ -262,15 +300,19 @@ def from_json(document: Any) -> Node:
 def _from_json(document: Any, path: str, depth: int) -> Node:
     place = Place(path=path)
     if depth > MAX_DEPTH:
-        raise RuleSyntaxError("The rule is nested too deeply.", path=path)
+        raise RuleSyntaxError(phrase("The rule is nested too deeply."), path=path)
     if not isinstance(document, Mapping):
-        raise RuleSyntaxError("A condition is an object.", path=path, hint='An example: {"everyone": true}.')
+        raise RuleSyntaxError(
+            phrase("A condition is an object."),
+            path=path,
+            hint=phrase("An example: %(rule)s.", rule='{"everyone": true}'),
+        )
     keys = set(document)
     if keys in ({"and"}, {"or"}):
         (word,) = keys
         items = document[word]
         if not isinstance(items, Sequence) or isinstance(items, str):
-            raise RuleSyntaxError(f"{word!r} holds a list of conditions.", path=f"{path}.{word}")
+            raise RuleSyntaxError(phrase("%(word)r holds a list of conditions.", word=word), path=f"{path}.{word}")
         nodes = tuple(_from_json(item, f"{path}.{word}[{number}]", depth + 1) for number, item in enumerate(items))
         if len(nodes) == 1:
             # A group of one means what it holds, and has no text of its own.
@@ -284,8 +326,12 @@ def _from_json(document: Any, path: str, depth: int) -> Node:
         return _leaf_from_json(document, place)
     known = ("and", "or", "not", "everyone", "field", "args", "op", "value")
     unknown = sorted(str(key) for key in keys - set(known))
-    hint = nearest(unknown[0], known) if unknown else 'An example: {"field": "orders", "op": ">=", "value": 2}.'
-    raise RuleSyntaxError("This is not a condition.", path=path, hint=hint)
+    hint = (
+        nearest(unknown[0], known)
+        if unknown
+        else phrase("An example: %(rule)s.", rule='{"field": "orders", "op": ">=", "value": 2}')
+    )
+    raise RuleSyntaxError(phrase("This is not a condition."), path=path, hint=hint)
 
 
 def _leaf_from_json(document: Mapping[str, Any], place: Place) -> Node:
@@ -293,22 +339,22 @@ def _leaf_from_json(document: Mapping[str, Any], place: Place) -> Node:
     spec = field_named(str(document["field"]), Place(path=f"{path}.field"))
     given = document.get("args", {})
     if not isinstance(given, Mapping):
-        raise RuleSyntaxError("Arguments are an object of names and values.", path=f"{path}.args")
+        raise RuleSyntaxError(phrase("Arguments are an object of names and values."), path=f"{path}.args")
     args = {str(name): _from_plain(value, f"{path}.args.{name}") for name, value in given.items()}
     field = Field(spec.key, in_order(spec, args, Place(path=f"{path}.args")), place)
     if ("op" in document) != ("value" in document):
-        raise RuleSyntaxError("`op` and `value` go together.", path=path)
+        raise RuleSyntaxError(phrase("`op` and `value` go together."), path=path)
     if "op" not in document:
         return Holds(field, place)
     op, value = document["op"], document["value"]
     if op in ("in", "not in"):
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise RuleSyntaxError(f"{op!r} wants a list.", path=f"{path}.value")
+            raise RuleSyntaxError(phrase("%(op)r wants a list.", op=op), path=f"{path}.value")
         values = tuple(_from_plain(one, f"{path}.value[{number}]") for number, one in enumerate(value))
         return Membership(field, values, op == "not in", place)
     if not isinstance(op, str) or op not in OPERATORS:
-        hint = f"There are: {', '.join([*OPERATORS, 'in', 'not in'])}."
-        raise RuleSyntaxError(f"There is no operator {op!r}.", path=f"{path}.op", hint=hint)
+        hint = phrase("There are: %(names)s.", names=[*OPERATORS, "in", "not in"])
+        raise RuleSyntaxError(phrase("There is no operator %(op)r.", op=op), path=f"{path}.op", hint=hint)
     return Compare(field, op, _from_plain(value, f"{path}.value"), place)
 
 
@@ -322,4 +368,4 @@ def _from_plain(value: Any, path: str) -> Value:
         return value
     if isinstance(value, float) and _FINITE.match(repr(value)):
         return whole(Decimal(repr(value)))
-    raise RuleTypeError("A value is a number or a text.", path=path)
+    raise RuleTypeError(phrase("A value is a number or a text."), path=path)

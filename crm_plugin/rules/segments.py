@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_for
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.parse import from_json
@@ -38,14 +39,16 @@ class Segment:
 def check_key(key: str, what: str) -> str:
     """The key, when it can be one. Raises: InvalidInput."""
     if not _KEY.fullmatch(key):
-        hint = "Use small letters, digits, - and _, at most 64, beginning with a letter or digit."
-        raise InvalidInput(f"{key!r} cannot be the key of a {what}.", field="key", hint=hint)
+        hint = phrase("Use small letters, digits, - and _, at most 64, beginning with a letter or digit.")
+        raise InvalidInput(
+            phrase("%(key)r cannot be the key of a %(what)s.", key=key, what=what), field="key", hint=hint
+        )
     return key
 
 
 def save(connection: Connection, shop: Shop, key: str, text: str, now: datetime, *, title: str = "") -> Segment:
     """Save a rule under a key, in place of what was there. Raises: InvalidInput, RuleError; nothing is written then."""
-    check_key(key, "segment")
+    check_key(key, phrase("segment"))
     rule = compile_for(connection, shop, text)
     values = {"title": title, "rule_text": rule.text, "rule": rule.json, "updated_at": now}
     same = (segments.c.shop_id == shop.shop_id, segments.c.segment_key == key)
@@ -65,8 +68,11 @@ def show(connection: Connection, shop: Shop, key: str) -> Segment:
     query = select(segments).where(segments.c.shop_id == shop.shop_id, segments.c.segment_key == key)
     row = connection.execute(query).first()
     if row is None:
-        keys = ", ".join(segment.key for segment in list(connection, shop.shop_id))
-        raise NotFound(f"There is no segment {key!r}.", hint=f"There are: {keys}." if keys else "Save one first.")
+        keys = [segment.key for segment in list(connection, shop.shop_id)]
+        raise NotFound(
+            phrase("There is no segment %(key)r.", key=key),
+            hint=phrase("There are: %(names)s.", names=keys) if keys else phrase("Save one first."),
+        )
     return _segment(row)
 
 

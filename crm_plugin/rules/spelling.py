@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from crm_plugin.errors import RuleSyntaxError
+from crm_plugin.phrases import phrase
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 40
@@ -54,11 +55,12 @@ def look_over(text: str) -> None:
     """Raises: RuleSyntaxError at the first thing that no rule may hold."""
     if len(text) > MAX_LENGTH:
         raise RuleSyntaxError(
-            f"The rule is longer than {MAX_LENGTH} characters.", hint="Make segments out of its parts."
+            phrase("The rule is longer than %(most)s characters.", most=MAX_LENGTH),
+            hint=phrase("Make segments out of its parts."),
         )
     surrogate = re.search("[\ud800-\udfff]", text)
     if surrogate:
-        raise _error(text, surrogate.start(), "This character cannot be stored.")
+        raise _error(text, surrogate.start(), phrase("This character cannot be stored."))
     # Open brackets: character, whether they hold a field's arguments, and where they stand.
     opened: list[tuple[str, bool, int]] = []
     place, before, glued = 0, "", ""
@@ -77,14 +79,17 @@ def look_over(text: str) -> None:
             _number(text, place, mark, glued)
         elif kind == "text" and glued == "name":
             raise _error(
-                text, place - len(before), f"{before!r} before a text means nothing here.", "Write the text alone."
+                text,
+                place - len(before),
+                phrase("%(before)r before a text means nothing here.", before=before),
+                phrase("Write the text alone."),
             )
         if kind != "space":
             before = mark
         glued = kind
         place = match.end()
     if opened:
-        raise _error(text, opened[-1][2], f"This {opened[-1][0]!r} is never closed.")
+        raise _error(text, opened[-1][2], phrase("This %(mark)r is never closed.", mark=opened[-1][0]))
 
 
 def position(text: str, place: int) -> tuple[int, int]:
@@ -96,52 +101,77 @@ def position(text: str, place: int) -> tuple[int, int]:
 def _bracket(text: str, place: int, mark: str, opened: list[tuple[str, bool, int]], *, is_call: bool) -> None:
     if mark in "([":
         if len(opened) == MAX_DEPTH:
-            raise _error(text, place, "The rule is nested too deeply.")
+            raise _error(text, place, phrase("The rule is nested too deeply."))
         opened.append((mark, mark == "(" and is_call, place))
     elif not opened or opened[-1][0] != _CLOSES[mark]:
-        raise _error(text, place, f"This {mark!r} closes nothing.")
+        raise _error(text, place, phrase("This %(mark)r closes nothing.", mark=mark))
     else:
         opened.pop()
 
 
 def _operator(text: str, place: int, mark: str, *, is_call: bool) -> None:
     if mark in _INSTEAD:
-        raise _error(text, place, f"{mark!r} is not an operator here.", f"Write {_INSTEAD[mark]}.")
+        raise _error(
+            text,
+            place,
+            phrase("%(mark)r is not an operator here.", mark=mark),
+            phrase("Write %(written)s.", written=_INSTEAD[mark]),
+        )
     if mark == "=" and not is_call:
-        raise _error(text, place, "'=' does not compare.", "Write == to compare.")
+        raise _error(text, place, phrase("'=' does not compare."), phrase("Write == to compare."))
 
 
 def _name(text: str, place: int, mark: str, glued: str) -> None:
     if glued == "number":
-        raise _error(text, place, "A number is followed by letters.", "Write numbers as 1000 or 10.5.")
+        raise _error(text, place, phrase("A number is followed by letters."), phrase("Write numbers as 1000 or 10.5."))
     if mark not in _WORDS and mark.lower() in _WORDS:
-        raise _error(text, place, f"{mark!r} is written in small letters.", f"Write {mark.lower()}.")
+        raise _error(
+            text,
+            place,
+            phrase("%(mark)r is written in small letters.", mark=mark),
+            phrase("Write %(written)s.", written=mark.lower()),
+        )
 
 
 def _number(text: str, place: int, mark: str, glued: str) -> None:
     if glued == "number" or (len(mark) > 1 and mark[0] == "0" and mark[1] != "."):
         raise _error(
-            text, place, f"{mark} is not written as a number is.", "Write numbers as 1000 or 10.5, without separators."
+            text,
+            place,
+            phrase("%(mark)s is not written as a number is.", mark=mark),
+            phrase("Write numbers as 1000 or 10.5, without separators."),
         )
 
 
 def _unreadable(text: str, place: int) -> RuleSyntaxError:
     found = text[place]
     if found in _INSTEAD:
-        return _error(text, place, f"{found!r} cannot stand here.", f"Write {_INSTEAD[found]} instead.")
+        return _error(
+            text,
+            place,
+            phrase("%(found)r cannot stand here.", found=found),
+            phrase("Write %(written)s instead.", written=_INSTEAD[found]),
+        )
     if found in "\"'":
         line = text[place + 1 :].split("\n", 1)[0]
         if "\\" in line:
-            return _error(text, place, "This text has a backslash that means nothing.", "Write \\\\ for a backslash.")
-        return _error(text, place, "This text has no closing quote.", f"Close it with {found}.")
+            return _error(
+                text,
+                place,
+                phrase("This text has a backslash that means nothing."),
+                phrase("Write \\\\ for a backslash."),
+            )
+        return _error(
+            text, place, phrase("This text has no closing quote."), phrase("Close it with %(found)s.", found=found)
+        )
     if found in "$€£¥":
         return _error(
             text,
             place,
-            f"{found!r} cannot stand here.",
-            "Write amounts as plain numbers; they are in the shop's currency.",
+            phrase("%(found)r cannot stand here.", found=found),
+            phrase("Write amounts as plain numbers; they are in the shop's currency."),
         )
-    return _error(text, place, f"{found!r} cannot stand here.")
+    return _error(text, place, phrase("%(found)r cannot stand here.", found=found))
 
 
 def _error(text: str, place: int, message: str, hint: str = "") -> RuleSyntaxError:

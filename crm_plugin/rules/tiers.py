@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from crm_plugin.clock import day_number
 from crm_plugin.errors import InvalidInput
 from crm_plugin.ids import new_ids
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import Rule
 from crm_plugin.rules.asked import NOTHING, Rewritten, refuse_asked
 from crm_plugin.rules.earned import Change, Level, changes, compiled, plan_for
@@ -98,7 +99,11 @@ def read_level(document: Mapping[str, Any]) -> Level:
     """A level as a file or form tells it: key, rule, title (a text, or one for each language). Raises: InvalidInput."""
     unknown = sorted(set(document) - {"key", "rule", "title"})
     if unknown:
-        raise InvalidInput(f"A level has no {unknown[0]!r}.", field=unknown[0], hint="It has key, title and rule.")
+        raise InvalidInput(
+            phrase("A level has no %(unknown)r.", unknown=unknown[0]),
+            field=unknown[0],
+            hint=phrase("It has key, title and rule."),
+        )
     title = document.get("title") or {}
     titles = title if isinstance(title, Mapping) else {"en": title}
     return Level(

@@ -21,6 +21,7 @@ from typing import Any
 
 from crm_plugin.clock import at_local, day_number, from_day_number, local_day, zone
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 from crm_plugin.store.base import from_micros, to_micros
 
 BIRTHDAY, LAPSE, POST_PURCHASE = "birthday", "lapse", "post_purchase"
@@ -103,16 +104,30 @@ SLOT_COLUMNS = (
 def read_trigger(kind: str, params: Mapping[str, Any]) -> Trigger:
     """A trigger out of what was stored or typed. Raises: InvalidInput."""
     if kind not in DAYS:
-        raise InvalidInput(f"There is no trigger {kind!r}.", field="trigger", hint=f"Use one of: {', '.join(DAYS)}.")
+        raise InvalidInput(
+            phrase("There is no trigger %(kind)r.", kind=kind),
+            field="trigger",
+            hint=phrase("Use one of: %(names)s.", names=list(DAYS)),
+        )
     unknown = set(params) - {"days"}
     if unknown:
         raise InvalidInput(
-            f"{kind} does not know {', '.join(sorted(unknown))}.", field="trigger", hint="It takes `days`."
+            phrase("%(kind)s does not know %(unknown)s.", kind=kind, unknown=sorted(unknown)),
+            field="trigger",
+            hint=phrase("It takes `days`."),
         )
     low, high, usual = DAYS[kind]
     value = params.get("days", usual)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidInput(f"`days` must be a whole number from {low} to {high}, not {value!r}.", field="days")
+        raise InvalidInput(
+            phrase(
+                "`days` must be a whole number from %(low)s to %(high)s, not %(value)r.",
+                low=low,
+                high=high,
+                value=value,
+            ),
+            field="days",
+        )
     return Trigger(kind, value)
 
 
@@ -124,7 +139,9 @@ def read_time(text: str) -> time:
             raise ValueError(text)
         return time(int(hours), int(minutes))
     except ValueError as error:
-        raise InvalidInput(f"{text!r} is not a time of day such as 09:30.", field="send_at") from error
+        raise InvalidInput(
+            phrase("%(text)r is not a time of day such as 09:30.", text=text), field="send_at"
+        ) from error
 
 
 def slots(

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from crm_plugin.errors import ConfigError
+from crm_plugin.phrases import phrase
 
 
 class SecretBox:
@@ -20,8 +21,10 @@ class SecretBox:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
             raise ConfigError(
-                "The encryption key is not a Fernet key.",
-                hint="CRM_SECRET_KEY must be 32 bytes in url-safe base64; leave it unset to use the key file in the data directory.",
+                phrase("The encryption key is not a Fernet key."),
+                hint=phrase(
+                    "CRM_SECRET_KEY must be 32 bytes in url-safe base64; leave it unset to use the key file in the data directory."
+                ),
             ) from error
         self._keys = [key if isinstance(key, bytes) else key.encode() for key in keys]
 
@@ -35,8 +38,10 @@ class SecretBox:
             document = json.loads(self._fernet.decrypt(bytes(sealed)))
         except InvalidToken as error:
             raise ConfigError(
-                "Stored credentials cannot be read with the present key.",
-                hint="Put back the key file or CRM_SECRET_KEY they were saved with, or connect the store again.",
+                phrase("Stored credentials cannot be read with the present key."),
+                hint=phrase(
+                    "Put back the key file or CRM_SECRET_KEY they were saved with, or connect the store again."
+                ),
             ) from error
         assert isinstance(document, dict)
         return document

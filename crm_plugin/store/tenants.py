@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from crm_plugin.errors import NotFound
+from crm_plugin.phrases import phrase
 from crm_plugin.store.shops import shops
 
 
@@ -39,8 +40,8 @@ def shop_named(connection: Connection, name: str) -> Shop:
     row = connection.execute(select(shops).where(shops.c.name == name)).first()
     if row is None:
         names = [n for (n,) in connection.execute(select(shops.c.name).order_by(shops.c.name))]
-        hint = f"There are: {', '.join(names)}." if names else "Add one with `crm-plugin shop add`."
-        raise NotFound(f"There is no shop named {name!r}.", hint=hint)
+        hint = phrase("There are: %(names)s.", names=names) if names else phrase("Add one with `crm-plugin shop add`.")
+        raise NotFound(phrase("There is no shop named %(name)r.", name=name), hint=hint)
     return _shop(row)
 
 
@@ -48,7 +49,7 @@ def shop_by_id(connection: Connection, shop_id: int) -> Shop:
     """The shop with that id. Raises: NotFound."""
     row = connection.execute(select(shops).where(shops.c.shop_id == shop_id)).first()
     if row is None:
-        raise NotFound("That shop is no longer here.")
+        raise NotFound(phrase("That shop is no longer here."))
     return _shop(row)
 
 

@@ -16,6 +16,7 @@ from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import is_zone
 from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
 from crm_plugin.ids import new_id
+from crm_plugin.phrases import phrase
 from crm_plugin.records import ShopInfo
 from crm_plugin.store import shops
 from crm_plugin.store.secrets import SecretBox
@@ -46,13 +47,17 @@ def add_shop(
     """
     if not _NAME.fullmatch(name):
         raise InvalidInput(
-            f"{name!r} cannot be a shop's name.",
+            phrase("%(name)r cannot be a shop's name.", name=name),
             field="name",
-            hint="Use small letters, digits, dot, dash and underscore, such as my-shop.",
+            hint=phrase("Use small letters, digits, dot, dash and underscore, such as my-shop."),
         )
     with db.read() as connection:
         if connection.execute(select(shops.c.shop_id).where(shops.c.name == name)).first() is not None:
-            raise InvalidInput(f"There is a shop named {name!r} already.", field="name", hint="Choose another name.")
+            raise InvalidInput(
+                phrase("There is a shop named %(name)r already.", name=name),
+                field="name",
+                hint=phrase("Choose another name."),
+            )
     given = {**credentials, **({"url": url} if url else {})}
     with _answering(platform, given) as (_storefront, info):
         pass
@@ -112,7 +117,7 @@ def credentials_of(db: Database, box: SecretBox, shop: Shop) -> dict[str, Any]:
     with db.read() as connection:
         row = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).first()
     if row is None:
-        raise NotFound("That shop is no longer here.")
+        raise NotFound(phrase("That shop is no longer here."))
     return box.open(row.credentials) if row.credentials else {}
 
 
@@ -133,9 +138,9 @@ def _currency(value: str) -> str:
     code = value.strip().upper()
     if len(code) != 3 or not code.isalpha() or not code.isascii():
         raise InvalidInput(
-            f"{value!r} is not a currency." if value else "The currency is missing.",
+            phrase("%(value)r is not a currency.", value=value) if value else phrase("The currency is missing."),
             field="currency",
-            hint="Give the three letters of ISO 4217, such as GBP.",
+            hint=phrase("Give the three letters of ISO 4217, such as GBP."),
         )
     return code
 
@@ -143,8 +148,8 @@ def _currency(value: str) -> str:
 def _timezone(value: str) -> str:
     if not is_zone(value):
         raise InvalidInput(
-            f"{value!r} is not a time zone." if value else "The time zone is missing.",
+            phrase("%(value)r is not a time zone.", value=value) if value else phrase("The time zone is missing."),
             field="timezone",
-            hint="Give an IANA name, such as Europe/London.",
+            hint=phrase("Give an IANA name, such as Europe/London."),
         )
     return value

@@ -13,6 +13,7 @@ import yaml
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 from crm_plugin.plain_yaml import WordReader
 from crm_plugin.records import OrderRecord, Page, RefundRecord
 from crm_plugin.store.session import Database
@@ -21,6 +22,7 @@ from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.pull import Progress
 
 LONGEST_MAPPING = 100_000
+_MAPPING = phrase("The mapping")
 
 
 @dataclass(slots=True)
@@ -53,28 +55,42 @@ class ImportReport:
 def load_mapping(path: Path) -> dict[str, Any]:
     """The mapping file's document. Raises: InvalidInput."""
     try:
-        return parse_mapping(path.read_bytes(), f"The mapping file {path}")
+        return parse_mapping(path.read_bytes(), phrase("The mapping file %(path)s", path=path))
     except OSError as error:
-        raise InvalidInput(f"The mapping file {path} cannot be read: {error.strerror}.", field="mapping") from error
+        raise InvalidInput(
+            phrase("The mapping file %(path)s cannot be read: %(why)s.", path=path, why=error.strerror),
+            field="mapping",
+        ) from error
 
 
-def parse_mapping(written: bytes | str, name: str = "The mapping") -> dict[str, Any]:
+def parse_mapping(written: bytes | str, name: str = _MAPPING) -> dict[str, Any]:
     """The document of a mapping as it was written. Raises: InvalidInput that calls it by `name`."""
     if len(written) > LONGEST_MAPPING:
         raise InvalidInput(
-            f"{name} is longer than {LONGEST_MAPPING} characters.", field="mapping", hint="Is it the right file?"
+            phrase("%(name)s is longer than %(most)s characters.", name=name, most=LONGEST_MAPPING),
+            field="mapping",
+            hint=phrase("Is it the right file?"),
         )
     try:
         document = yaml.load(written, WordReader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         told = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise InvalidInput(
-            f"{name} is not valid YAML{where}: {told}.", field="mapping", hint="Write one `key: column` on each line."
-        ) from error
+        if mark is None:
+            what = phrase("%(name)s is not valid YAML: %(what)s.", name=name, what=told)
+        else:
+            what = phrase(
+                "%(name)s is not valid YAML, line %(line)s, column %(column)s: %(what)s.",
+                name=name,
+                line=mark.line + 1,
+                column=mark.column + 1,
+                what=told,
+            )
+        raise InvalidInput(what, field="mapping", hint=phrase("Write one `key: column` on each line.")) from error
     if not isinstance(document, dict):
-        raise InvalidInput(f"{name} holds no mapping.", field="mapping", hint="Begin with `kind: orders`.")
+        raise InvalidInput(
+            phrase("%(name)s holds no mapping.", name=name), field="mapping", hint=phrase("Begin with `kind: orders`.")
+        )
     return document
 
 
@@ -125,8 +141,8 @@ def _file(shop: Shop, path: Path, mapping: Mapping[str, Any]) -> FileStorefront:
     if storefront_class(shop.platform).streams:
         # A file's ids are its own: they would fall on the store's orders and members.
         raise InvalidInput(
-            f"{shop.name} is read from its store, so no file can be loaded into it.",
-            hint="Add a shop of files with `crm-plugin shop add NAME --platform csv` and load it there.",
+            phrase("%(name)s is read from its store, so no file can be loaded into it.", name=shop.name),
+            hint=phrase("Add a shop of files with `crm-plugin shop add NAME --platform csv` and load it there."),
         )
     told = {"path": str(path), "mapping": dict(mapping), "currency": shop.currency, "timezone": shop.timezone}
     file = storefront_class("csv")(told)

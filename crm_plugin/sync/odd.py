@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from crm_plugin.errors import CrmError
+from crm_plugin.phrases import phrase
 
 # Classes of SQLSTATE: a value that does not fit, and a rule of the table that it breaks.
 _OF_A_VALUE = ("22", "23")
@@ -26,4 +27,4 @@ def reason(error: Exception) -> str:
     args = getattr(told, "args", ())
     if args and isinstance(args[0], dict):
         told = args[0].get("M", told)
-    return f"It cannot be stored: {' '.join(str(told).split())[:200].rstrip('.')}."
+    return phrase("It cannot be stored: %(what)s.", what=" ".join(str(told).split())[:200].rstrip("."))

@@ -13,7 +13,7 @@ from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import CrmError, MalformedResponse, NotFound
 from crm_plugin.ids import new_ids
-from crm_plugin.phrases import packed
+from crm_plugin.phrases import packed, phrase
 from crm_plugin.records import Page, Record, RecordProblem, Stream
 from crm_plugin.store import bulk, problems
 from crm_plugin.store.base import to_micros
@@ -89,7 +89,7 @@ def dismiss(connection: Connection, shop_id: int, problem_id: int) -> None:
         .values(state="dismissed")
     )
     if not found.rowcount:
-        raise NotFound("That problem is no longer open.")
+        raise NotFound(phrase("That problem is no longer open."))
 
 
 def retry(db: Database, shop: Shop, storefront: StorefrontAdapter | None, now: datetime) -> RetryReport:

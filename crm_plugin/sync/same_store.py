@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import InvalidInput, MalformedResponse
+from crm_plugin.phrases import phrase
 from crm_plugin.records import MemberRecord, ShopInfo, Stream
 from crm_plugin.store import members
 from crm_plugin.store.session import Database
@@ -17,7 +18,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.addresses import email_key
 
 SAMPLE = 20
-_HINT = "Orders and consents stay with the store that they were given to: add this one as a shop of its own."
+_HINT = phrase("Orders and consents stay with the store that they were given to: add this one as a shop of its own.")
 
 
 def has_moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -29,7 +30,12 @@ def require_same(db: Database, shop: Shop, storefront: StorefrontAdapter, info: 
     """Compare currency and accounts. Raises: InvalidInput unless more than half of those asked for are known there under their e-mail."""
     if info.currency and info.currency != shop.currency:
         raise InvalidInput(
-            f"That is another store: it counts in {info.currency}, {shop.name} in {shop.currency}.",
+            phrase(
+                "That is another store: it counts in %(theirs)s, %(name)s in %(ours)s.",
+                theirs=info.currency,
+                name=shop.name,
+                ours=shop.currency,
+            ),
             field="url",
             hint=_HINT,
         )
@@ -37,8 +43,12 @@ def require_same(db: Database, shop: Shop, storefront: StorefrontAdapter, info: 
     same = sum(_email_there(storefront, external_id) == email for external_id, email in known)
     if known and same * 2 <= len(known):
         raise InvalidInput(
-            f"That is another store: of {len(known)} accounts of {shop.name} that were looked for, "
-            f"{same or 'none'} {'are' if same > 1 else 'is'} there with the same e-mail.",
+            phrase(
+                "That is another store: of %(known)s accounts of %(name)s that were looked for, %(same)s there with the same e-mail.",
+                known=len(known),
+                name=shop.name,
+                same=phrase("%(count)s are", count=same) if same > 1 else phrase("1 is") if same else phrase("none is"),
+            ),
             field="url",
             hint=_HINT,
         )

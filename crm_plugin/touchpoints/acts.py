@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import Phrase, phrase
 from crm_plugin.store import audit, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.states import WAITING, Reason, State, may_go
@@ -69,6 +70,30 @@ def _present(connection: Connection, shop: Shop, touchpoint_id: int) -> Row[Any]
     return row
 
 
+def _either(words: list[Phrase]) -> Phrase:
+    first, *others = words
+    for other in others:
+        first = phrase("%(one)s or %(other)s", one=first, other=other)
+    return first
+
+
+# What its errors call a state.
+_WORDS = {
+    State.PLANNED: phrase("planned"),
+    State.IN_FLIGHT: phrase("in flight"),
+    State.RETRY_WAIT: phrase("retry wait"),
+    State.ACCEPTED: phrase("accepted"),
+    State.DELIVERED: phrase("delivered"),
+    State.BOUNCED: phrase("bounced"),
+    State.COMPLAINED: phrase("complained"),
+    State.UNCONFIRMED: phrase("unconfirmed"),
+    State.FAILED: phrase("failed"),
+    State.SKIPPED: phrase("skipped"),
+    State.MISSED: phrase("missed"),
+    State.CANCELLED: phrase("cancelled"),
+}
+
+
 def _act(
     connection: Connection,
     present: Row[Any],
@@ -81,9 +106,11 @@ def _act(
 ) -> None:
     if present.state not in ACTS[act] or not may_go(present.state, to):
         raise InvalidInput(
-            f"This message is {present.state.replace('_', ' ')} now.",
+            phrase("This message is %(state)s now.", state=_WORDS[State(present.state)]),
             field="state",
-            hint=f"Only one that is {' or '.join(s.replace('_', ' ') for s in ACTS[act])} can be changed so.",
+            hint=phrase(
+                "Only one that is %(states)s can be changed so.", states=_either([_WORDS[one] for one in ACTS[act]])
+            ),
         )
     columns = touchpoints.c
     changed = connection.execute(
@@ -104,11 +131,14 @@ def _act(
         )
     )
     if changed.rowcount != 1:
-        raise InvalidInput("This message has just changed.", field="state", hint="Look at it again.")
+        raise InvalidInput(phrase("This message has just changed."), field="state", hint=phrase("Look at it again."))
     detail = {"touchpoint": str(present.touchpoint_id), "from": present.state, "to": to.value}
     audit.note(connection, present.shop_id, actor, f"touchpoint.{act}", detail, now)
 
 
 def not_found(touchpoint_id: int) -> NotFound:
     """The error for an id that is none of this shop's."""
-    return NotFound(f"There is no message {touchpoint_id} in this shop.", hint="See the outbox for those there are.")
+    return NotFound(
+        phrase("There is no message %(touchpoint_id)s in this shop.", touchpoint_id=touchpoint_id),
+        hint=phrase("See the outbox for those there are."),
+    )

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from crm_plugin.clock import day_number, from_day_number
 from crm_plugin.errors import NotFound, RenderError
+from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, slots
 from crm_plugin.store import orders, touchpoints
 from crm_plugin.store.base import from_micros
@@ -60,7 +61,7 @@ def preview(
         select(touchpoints).where(columns.shop_id == shop.shop_id, columns.touchpoint_id == touchpoint_id)
     ).first()
     if row is None:
-        raise NotFound(f"There is no message {touchpoint_id} in this shop.")
+        raise NotFound(phrase("There is no message %(touchpoint_id)s in this shop.", touchpoint_id=touchpoint_id))
     known = batches.load(connection, shop, [row], now)
     policy = policy_of(shop)
     verdict = judge(row, known, policy, now)
@@ -81,7 +82,7 @@ def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, 
     nothing = _Occasion("", member_id, now.date(), None, "", now, now, now)
     known = batches.load(connection, shop, [nothing], now)
     if member_id not in known.members:
-        raise NotFound(f"There is no member {member_id} in this shop.")
+        raise NotFound(phrase("There is no member %(member_id)s in this shop.", member_id=member_id))
     policy = policy_of(shop)
     running = [journey for journey in known.journeys.values() if journey.enabled]
     until = now + timedelta(days=days)

@@ -17,6 +17,8 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
+from crm_plugin.phrases import phrase
+
 LONGEST_OUTPUT = 200_000
 # No value a text computes is longer, in characters or entries; no quoted text in it is longer than half of that.
 LONGEST_VALUE = 2_000
@@ -46,14 +48,14 @@ _KINDS = _words(
     "Operand Or Output Pair Pos Slice Sub Template TemplateData Test Tuple With"
 )
 _CALLED = {
-    "Include": "a text cannot take in other files",
-    "Import": "a text cannot take in other files",
-    "FromImport": "a text cannot take in other files",
-    "Extends": "a text cannot take in other files",
-    "Macro": "a text cannot define macros",
-    "Block": "a text cannot define blocks",
-    "AssignBlock": "{% set %} needs a value: {% set name = … %}",
-    "Pow": "a text cannot raise to a power",
+    "Include": phrase("a text cannot take in other files"),
+    "Import": phrase("a text cannot take in other files"),
+    "FromImport": phrase("a text cannot take in other files"),
+    "Extends": phrase("a text cannot take in other files"),
+    "Macro": phrase("a text cannot define macros"),
+    "Block": phrase("a text cannot define blocks"),
+    "AssignBlock": phrase("{% set %} needs a value: {% set name = … %}"),
+    "Pow": phrase("a text cannot raise to a power"),
 }
 _JOINED, _ROUNDS = "(joined)", "(rounds)"
 
@@ -86,11 +88,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """The operations that can grow."""
         if operator == "**":
-            raise SecurityError("a text cannot raise to a power")
+            raise SecurityError(phrase("a text cannot raise to a power"))
         sized = [value for value in (left, right) if isinstance(value, (str, list, tuple))]
         if operator == "%":
             if sized:
-                raise SecurityError("% is only for numbers")
+                raise SecurityError(phrase("% is only for numbers"))
         elif operator == "+":
             if sized and sum(map(len, sized)) > LONGEST_VALUE:
                 raise _too_long()
@@ -100,7 +102,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                 raise _too_long()
         made = super().call_binop(context, operator, left, right)
         if isinstance(made, int) and abs(made) > LARGEST_NUMBER:
-            raise SecurityError("a number is too large")
+            raise SecurityError(phrase("a number is too large"))
         return made
 
     @staticmethod
@@ -117,7 +119,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                     return whole
                 more = following
             whole += more
-        raise SecurityError(f"it comes out longer than {LONGEST_OUTPUT} characters")
+        raise SecurityError(
+            phrase("it comes out longer than %(most)s characters", most=LONGEST_OUTPUT)
+        )
 
 
 class _Bounds(NodeTransformer):
@@ -130,17 +134,17 @@ class _Bounds(NodeTransformer):
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         kind = type(node).__name__
         if kind not in _KINDS:
-            raise NotAllowed(_CALLED.get(kind, f"a text cannot use {kind}"), node.lineno)
+            raise NotAllowed(_CALLED.get(kind, phrase("a text cannot use %(kind)s", kind=kind)), node.lineno)
         self._steps += math.prod(ROUNDS[: self._depth]) * (10 if isinstance(node, _WHOLE) else 1)
         if self._steps > MOST_STEPS:
-            raise NotAllowed("the text does too much, for there is too much in a loop", node.lineno)
+            raise NotAllowed(phrase("the text does too much, for there is too much in a loop"), node.lineno)
         return super().visit(node, *args, **kwargs)
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         if node.recursive:
-            raise NotAllowed("a loop cannot call itself", node.lineno)
+            raise NotAllowed(phrase("a loop cannot call itself"), node.lineno)
         if self._depth == len(ROUNDS):
-            raise NotAllowed("loops cannot be nested deeper than two", node.lineno)
+            raise NotAllowed(phrase("loops cannot be nested deeper than two"), node.lineno)
         most = nodes.Const(ROUNDS[self._depth], lineno=node.lineno)
         node.iter = nodes.Filter(self.visit(node.iter), _ROUNDS, [most], [], None, None, lineno=node.lineno)
         self._depth += 1
@@ -157,16 +161,19 @@ class _Bounds(NodeTransformer):
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
         if node.node is None:
-            raise NotAllowed("a text cannot use {% filter %}", node.lineno)
+            raise NotAllowed(phrase("a text cannot use {% filter %}"), node.lineno)
         if node.name not in _FILTERS:
-            raise NotAllowed(f"there is no filter {node.name!r}; there are: {', '.join(sorted(_FILTERS))}", node.lineno)
+            raise NotAllowed(
+                phrase("there is no filter %(name)r; there are: %(names)s", name=node.name, names=sorted(_FILTERS)),
+                node.lineno,
+            )
         return self.generic_visit(node)
 
     def visit_Call(self, node: nodes.Call) -> nodes.Node:
         asked = node.node
         name = asked.name if isinstance(asked, nodes.Name) else asked.attr if isinstance(asked, nodes.Getattr) else ""
         if not isinstance(asked, nodes.Getattr) or name not in _METHODS or node.dyn_args or node.dyn_kwargs:
-            raise NotAllowed(f"a text cannot call {name or 'that'}", node.lineno)
+            raise NotAllowed(phrase("a text cannot call %(name)s", name=name or phrase("that")), node.lineno)
         return self.generic_visit(node)
 
     def visit_List(self, node: nodes.List) -> nodes.Node:
@@ -181,15 +188,18 @@ class _Bounds(NodeTransformer):
     def visit_Const(self, node: nodes.Const) -> nodes.Node:
         value = node.value
         if isinstance(value, str) and len(value) > LONGEST_VALUE // 2:
-            raise NotAllowed(f"a quoted text is longer than {LONGEST_VALUE // 2} characters", node.lineno)
+            raise NotAllowed(
+                phrase("a quoted text is longer than %(most)s characters", most=LONGEST_VALUE // 2),
+                node.lineno,
+            )
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-            raise NotAllowed("a number is too large", node.lineno)
+            raise NotAllowed(phrase("a number is too large"), node.lineno)
         return node
 
     def _only_constants(self, node: nodes.Expr, items: Sequence[nodes.Node]) -> nodes.Node:
         # A list that holds lists that hold lists doubles with every line.
         if not all(isinstance(item, nodes.Const) for item in items):
-            raise NotAllowed("a list can only hold quoted texts and numbers", node.lineno)
+            raise NotAllowed(phrase("a list can only hold quoted texts and numbers"), node.lineno)
         return self.generic_visit(node)
 
     def _all(self, found: Sequence[Any]) -> list[Any]:
@@ -197,7 +207,7 @@ class _Bounds(NodeTransformer):
 
 
 def _too_long() -> SecurityError:
-    return SecurityError(f"a value is longer than {LONGEST_VALUE} characters")
+    return SecurityError(phrase("a value is longer than %(most)s characters", most=LONGEST_VALUE))
 
 
 def _rounds(value: Any, most: int) -> Any:
@@ -206,14 +216,14 @@ def _rounds(value: Any, most: int) -> Any:
         # Says its own name.
         return iter(value)
     if not isinstance(value, (list, tuple)):
-        raise SecurityError("a loop needs a list, such as order.lines")
+        raise SecurityError(phrase("a loop needs a list, such as order.lines"))
     return value if len(value) <= most else value[:most]
 
 
 @pass_eval_context
 def _join(context: nodes.EvalContext, value: Any, d: str = "") -> str:
     if not isinstance(value, (list, tuple, str)):
-        raise SecurityError("join needs a list")
+        raise SecurityError(phrase("join needs a list"))
     size = len(d) * len(value)
     for part in value:
         size += len(str(part))
@@ -234,19 +244,19 @@ def _replace(context: nodes.EvalContext, value: Any, old: str, new: str, count: 
 
 def _reverse(value: Any) -> Any:
     if not isinstance(value, (str, list, tuple)):
-        raise SecurityError("reverse needs a list")
+        raise SecurityError(phrase("reverse needs a list"))
     return value[::-1]
 
 
 def _round(value: float, precision: int = 0, method: str = "common") -> float:
     if not -15 <= precision <= 15:
-        raise SecurityError("round takes from -15 to 15 digits")
+        raise SecurityError(phrase("round takes from -15 to 15 digits"))
     return filters.do_round(value, precision, method)  # type: ignore[arg-type]
 
 
 def _urlencode(value: Any) -> str:
     if not isinstance(value, (str, int, float)):
-        raise SecurityError("urlencode needs a text")
+        raise SecurityError(phrase("urlencode needs a text"))
     if len(made := filters.do_urlencode(str(value))) > LONGEST_VALUE:
         raise _too_long()
     return made

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from crm_plugin.errors import NoTemplate
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 from crm_plugin.store.members import full_name
 from crm_plugin.store.secrets import SecretBox
@@ -18,6 +19,7 @@ from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.render import (
+    CALLED,
     JourneyView,
     LineView,
     MemberView,
@@ -45,9 +47,13 @@ def compose(
     locale = choose_locale(member.locale, texts, shop.locale)
     if not locale:
         raise NoTemplate(
-            f"There is no {row.channel} text for {journey.key}.",
+            phrase(
+                "There is no %(channel)s text for %(key)s.",
+                channel=CALLED.get(row.channel, row.channel),
+                key=journey.key,
+            ),
             template=journey.template_key,
-            hint="Write one under Journeys.",
+            hint=phrase("Write one under Journeys."),
         )
     link = _unsubscribe_link(row, journey, box, public_url)
     marketing = journey.kind == "marketing"
@@ -55,7 +61,7 @@ def compose(
     made = render(texts[locale], scene, policy.brand)
     order = batch.orders.get(row.subject_order_id)
     message = Message(
-        channel=row.channel,
+        channel=CALLED.get(row.channel, row.channel),
         to=row.address,
         touchpoint_key=key_of(row),
         text=made.text,

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crm_plugin.errors import InvalidInput, NotFound, RecipientRefused
 from crm_plugin.ids import new_id
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 from crm_plugin.store import inapp_messages, members, touchpoints
 from crm_plugin.store.session import Database
@@ -42,7 +43,7 @@ def sink(db: Database, shop_id: int, clock: Callable[[], datetime]) -> Callable[
             member_id = connection.execute(owner).scalar()
             if member_id is None:
                 raise RecipientRefused(
-                    "The member has no account in the store any more.", adapter="inapp", operation="send"
+                    phrase("The member has no account in the store any more."), adapter="inapp", operation="send"
                 )
             message_id = new_id()
             connection.execute(
@@ -100,12 +101,14 @@ def mark(connection: Connection, shop_id: int, member_id: int, message_id: int, 
     Raises: NotFound for a message that is not this member's, InvalidInput for another word.
     """
     if what not in MARKS:
-        raise InvalidInput(f"A message cannot be marked {what!r}.", field="what", hint="Use read or click.")
+        raise InvalidInput(
+            phrase("A message cannot be marked %(what)r.", what=what), field="what", hint=phrase("Use read or click.")
+        )
     columns = inapp_messages.c
     mine = (columns.shop_id == shop_id) & (columns.member_id == member_id) & (columns.message_id == message_id)
     row = connection.execute(select(columns.touchpoint_key, columns.read_at, columns.clicked_at).where(mine)).first()
     if row is None:
-        raise NotFound("There is no such message for this member.")
+        raise NotFound(phrase("There is no such message for this member."))
     changes: dict[str, Any] = {}
     if row.read_at is None:
         changes["read_at"] = now

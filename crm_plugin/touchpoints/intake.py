@@ -16,6 +16,7 @@ from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import NotFound, UnsupportedFeature
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.ids import new_id
+from crm_plugin.phrases import phrase
 from crm_plugin.records import RawRequest
 from crm_plugin.store import attempts, consent, delivery_events, touchpoints
 from crm_plugin.store.members import present_id
@@ -78,7 +79,10 @@ def receive(
     Raises: WebhookRejected when it is not the provider's, NotFound when the shop has no such sender or it reports nothing.
     """
     if adapter_name not in channel_names():
-        raise NotFound(f"There is no sender {adapter_name!r}.", hint=f"There are: {', '.join(channel_names())}.")
+        raise NotFound(
+            phrase("There is no sender %(name)r.", name=adapter_name),
+            hint=phrase("There are: %(names)s.", names=list(channel_names())),
+        )
     channel = senders.open_channel(db, box, shop, adapter_name, now, public_url=public_url)
     try:
         channel.verify_webhook(request)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.parse import from_json
@@ -105,54 +106,84 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
     """Check a journey as a file or form tells it. Raises: InvalidInput, RuleError for its audience."""
     key = str(told.get("key", ""))
     if not _KEY.fullmatch(key):
-        raise InvalidInput(f"{key!r} cannot be a journey's key.", field="key", hint="Small letters, digits, _ and -.")
+        raise InvalidInput(
+            phrase("%(key)r cannot be a journey's key.", key=key),
+            field="key",
+            hint=phrase("Small letters, digits, _ and -."),
+        )
     unknown = set(told) - _FIELDS
     if unknown:
         raise InvalidInput(
-            f"A journey has no {', '.join(sorted(unknown))}.", field=key, hint=f"It has: {', '.join(sorted(_FIELDS))}."
+            phrase("A journey has no %(unknown)s.", unknown=sorted(unknown)),
+            field=key,
+            hint=phrase("It has: %(names)s.", names=sorted(_FIELDS)),
         )
     trigger = told.get("trigger")
     if not isinstance(trigger, Mapping) or "type" not in trigger:
-        raise InvalidInput(f"The journey {key} has no trigger.", field="trigger", hint="{type: birthday, days: 0}")
+        raise InvalidInput(
+            phrase("The journey %(key)s has no trigger.", key=key),
+            field="trigger",
+            hint=phrase("An example: %(rule)s.", rule="{type: birthday, days: 0}"),
+        )
     channels = told.get("channels") or []
     if not isinstance(channels, (list, tuple)) or not channels or any(name not in CHANNELS for name in channels):
         raise InvalidInput(
-            f"The journey {key} needs channels.", field="channels", hint=f"Out of: {', '.join(CHANNELS)}."
+            phrase("The journey %(key)s needs channels.", key=key),
+            field="channels",
+            hint=phrase("Out of: %(names)s.", names=list(CHANNELS)),
         )
     read = read_trigger(str(trigger["type"]), {name: value for name, value in trigger.items() if name != "type"})
     if "note" in channels and read.type != POST_PURCHASE:
         raise InvalidInput(
-            "A note hangs on an order, so only a journey after a purchase can use it.",
+            phrase("A note hangs on an order, so only a journey after a purchase can use it."),
             field="channels",
-            hint="Take out note.",
+            hint=phrase("Take out note."),
         )
     kind = str(told.get("kind", "marketing"))
     if kind not in KINDS:
-        raise InvalidInput(f"`kind` is {kind!r}.", field="kind", hint=f"Use one of: {', '.join(KINDS)}.")
+        raise InvalidInput(
+            phrase("`kind` is %(kind)r.", kind=kind),
+            field="kind",
+            hint=phrase("Use one of: %(names)s.", names=list(KINDS)),
+        )
     if kind not in kinds_of(read):
         raise InvalidInput(
-            "Only what follows a purchase can be about the member's own order; all else is marketing and needs a yes.",
+            phrase(
+                "Only what follows a purchase can be about the member's own order; all else is marketing and needs a yes."
+            ),
             field="kind",
-            hint="Use marketing.",
+            hint=phrase("Use marketing."),
         )
     validity = told.get("validity_days", 3)
     if isinstance(validity, bool) or not isinstance(validity, int) or not 1 <= validity <= LONGEST_VALIDITY:
         raise InvalidInput(
-            f"`validity_days` must be a whole number from 1 to {LONGEST_VALIDITY}.", field="validity_days"
+            phrase(
+                "`validity_days` must be a whole number from 1 to %(most)s.",
+                most=LONGEST_VALIDITY,
+            ),
+            field="validity_days",
         )
     topic = str(told.get("topic", MARKETING))
     if not _KEY.fullmatch(topic):
-        raise InvalidInput(f"{topic!r} cannot be a topic.", field="topic", hint="Small letters, digits, _ and -.")
+        raise InvalidInput(
+            phrase("%(topic)r cannot be a topic.", topic=topic),
+            field="topic",
+            hint=phrase("Small letters, digits, _ and -."),
+        )
     template_key = str(told.get("template") or key)
     if not _KEY.fullmatch(template_key):
         raise InvalidInput(
-            f"{template_key!r} cannot be a template's key.", field="template", hint="Small letters, digits, _ and -."
+            phrase("%(key)r cannot be a template's key.", key=template_key),
+            field="template",
+            hint=phrase("Small letters, digits, _ and -."),
         )
     audience = str(told.get("audience") or "").strip()
     title = told.get("title") or {"en": key}
     enabled = told.get("enabled")
     if enabled is not None and not isinstance(enabled, bool):
-        raise InvalidInput(f"`enabled` is {enabled!r}.", field="enabled", hint="Use true or false.")
+        raise InvalidInput(
+            phrase("`enabled` is %(enabled)r.", enabled=enabled), field="enabled", hint=phrase("Use true or false.")
+        )
     return Draft(
         key=key,
         title={str(k): str(v) for k, v in title.items()} if isinstance(title, Mapping) else {"en": str(title)},
@@ -186,7 +217,10 @@ def get(connection: Connection, shop_id: int, key: str) -> Journey:
     if row is None:
         keys = select(journeys.c.journey_key).where(journeys.c.shop_id == shop_id).order_by(journeys.c.journey_key)
         known = ", ".join(connection.execute(keys).scalars())
-        raise NotFound(f"There is no journey {key!r}.", hint=f"There are: {known}." if known else "")
+        raise NotFound(
+            phrase("There is no journey %(key)r.", key=key),
+            hint=phrase("There are: %(names)s.", names=known) if known else "",
+        )
     return _journey(row)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 from crm_plugin.store import (
     attempts,
     delivery_events,
@@ -251,9 +252,14 @@ def _content(row: Row[Any]) -> Content:
     return Content(row.locale, row.subject, row.body_text, row.body_html, row.url, row.rendered_at)
 
 
+_FIELDS = {"state": phrase("state"), "reason": phrase("reason")}
+
+
 def _known(told: str, words: type[State] | type[Reason], field: str) -> str:
     if told not in [word.value for word in words]:
         raise InvalidInput(
-            f"There is no {field} {told!r}.", field=field, hint=f"There are: {', '.join(word.value for word in words)}."
+            phrase("There is no %(field)s %(told)r.", field=_FIELDS[field], told=told),
+            field=field,
+            hint=phrase("There are: %(names)s.", names=[word.value for word in words]),
         )
     return told

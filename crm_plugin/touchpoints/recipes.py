@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import Trigger
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import documents, journeys
@@ -70,7 +71,10 @@ def recipe(key: str) -> Recipe:
     for one in recipes():
         if one.key == key:
             return one
-    raise NotFound(f"There is no recipe {key!r}.", hint=f"There are: {', '.join(one.key for one in recipes())}.")
+    raise NotFound(
+        phrase("There is no recipe %(key)r.", key=key),
+        hint=phrase("There are: %(names)s.", names=[one.key for one in recipes()]),
+    )
 
 
 def recipe_texts(key: str) -> list[Text]:
@@ -88,7 +92,10 @@ def _texts(key: str) -> tuple[Text, ...]:
             continue
         part = _ENDINGS[channel].get(ending)
         if part is None:
-            raise InvalidInput(f"{key}/{file.name} is no part of a text.", hint="See templates/messages/README.md.")
+            raise InvalidInput(
+                phrase("%(place)s is no part of a text.", place=f"{key}/{file.name}"),
+                hint=phrase("See templates/messages/README.md."),
+            )
         parts.setdefault((channel, locale), {})[part] = file.read_text(encoding="utf-8")
     return tuple(tidied(Text(key, *place, **told)) for place, told in sorted(parts.items()))  # type: ignore[arg-type]
 
@@ -118,7 +125,7 @@ def _folder() -> Any:
 def _recipe(key: str) -> Recipe:
     document = documents.read((_folder() / key / _RECIPE).read_text(encoding="utf-8"), f"{key}/{_RECIPE}")
     if not isinstance(document, Mapping):
-        raise InvalidInput(f"{key}/{_RECIPE} holds no recipe.")
+        raise InvalidInput(phrase("%(place)s holds no recipe.", place=f"{key}/{_RECIPE}"))
     told = dict(document)
     description = told.pop("description", {})
     draft = journeys.read_draft({**told, "key": key})

@@ -33,6 +33,7 @@ from jinja2.runtime import Context
 
 from crm_plugin.errors import InvalidInput, RenderError
 from crm_plugin.money import to_major
+from crm_plugin.phrases import Phrase, phrase
 from crm_plugin.store.members import full_name
 from crm_plugin.touchpoints.bounds import LARGEST_NUMBER, LONGEST_OUTPUT, BoundedEnvironment, NotAllowed
 from crm_plugin.touchpoints.policy import Brand, Policy
@@ -58,6 +59,8 @@ PARTS = {
     "inapp": ("subject", "body_text", "url"),
     "note": ("body_text",),
 }
+# What errors call the channels.
+CALLED = {"email": phrase("email"), "sms": phrase("sms"), "inapp": phrase("inapp"), "note": phrase("note")}
 _NAMES = {"en": "there", "zh": "顾客"}
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
@@ -209,7 +212,7 @@ def _environment(autoescape: bool) -> Sandbox:
 @lru_cache(maxsize=4096)
 def _compiled(source: str, autoescape: bool) -> Template:
     if len(source) > LONGEST_SOURCE:
-        raise InvalidInput(f"The text is longer than {LONGEST_SOURCE} characters.", field="text")
+        raise InvalidInput(phrase("The text is longer than %(most)s characters.", most=LONGEST_SOURCE), field="text")
     return _environment(autoescape).from_string(source)
 
 
@@ -293,31 +296,35 @@ def _run(work: Callable[[], str], text: Text, part: str) -> str:
         raise _told(error, f"{text.template_key} ({text.channel}, {text.locale}, {part})") from error
     if len(made) > LONGEST_OUTPUT:
         where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
-        raise RenderError(f"The text {where} comes out longer than {LONGEST_OUTPUT} characters.", template=where)
+        what = phrase("comes out longer than %(most)s characters.", most=LONGEST_OUTPUT)
+        raise RenderError(_of(where, what), template=where)
     return made
 
 
 def _told(error: Exception, where: str) -> RenderError:
     """What went wrong in a text, in words that say what to do."""
     if isinstance(error, _TOO_DEEP):
-        return RenderError(f"The text {where} is nested too deeply.", template=where, hint="Make it simpler.")
+        what = phrase("is nested too deeply.")
+        return RenderError(_of(where, what), template=where, hint=phrase("Make it simpler."))
     if isinstance(error, TemplateSyntaxError):
-        return RenderError(
-            f"The text {where} cannot be read: {error.message} (line {error.lineno}).",
-            template=where,
-            hint="Mend it under Journeys.",
-        )
+        what = phrase("cannot be read: %(why)s (line %(line)s).", why=error.message, line=error.lineno)
+        return RenderError(_of(where, what), template=where, hint=_MEND)
     if isinstance(error, UndefinedError):
         name = _undefined_name(str(error))
-        return RenderError(
-            f"The text {where} uses {name or 'something'} that is not there: {error.message}.",
-            template=where,
-            variable=name,
-            hint="Guard it with {% if … %}, or take it out.",
-        )
+        what = phrase("uses %(name)s that is not there: %(why)s.", name=name or phrase("something"), why=error.message)
+        hint = phrase("Guard it with {% if … %}, or take it out.")
+        return RenderError(_of(where, what), template=where, variable=name, hint=hint)
     if isinstance(error, SecurityError):
-        return RenderError(f"The text {where} does what a text may not: {error}.", template=where)
-    return RenderError(f"The text {where} fails: {error}.", template=where, hint="Mend it under Journeys.")
+        return RenderError(_of(where, phrase("does what a text may not: %(why)s.", why=error)), template=where)
+    return RenderError(_of(where, phrase("fails: %(why)s.", why=error)), template=where, hint=_MEND)
+
+
+_MEND = phrase("Mend it under Journeys.")
+
+
+def _of(where: str, what: str) -> Phrase:
+    """What is wrong with a text, after the text itself; its own page leaves that out."""
+    return phrase("The text %(where)s %(what)s", where=where, what=what)
 
 
 def _undefined_name(message: str) -> str:
@@ -331,15 +338,20 @@ def check(text: Text, scenes: list[Scene], brand: Brand) -> None:
     Raises: InvalidInput naming the part, the line and what to write instead.
     """
     if text.channel not in PARTS:
-        raise InvalidInput(f"There is no channel {text.channel!r}.", field="channel", hint=f"Use: {', '.join(PARTS)}.")
+        raise InvalidInput(
+            phrase("There is no channel %(channel)r.", channel=text.channel),
+            field="channel",
+            hint=phrase("Use: %(names)s.", names=list(PARTS)),
+        )
     if not text.body_text.strip():
         raise InvalidInput(
-            f"The {text.channel} text of {text.template_key} ({text.locale}) is empty.",
+            phrase("The %(channel)s text of %(key)s (%(locale)s) is empty.", **_named(text)),
             field="body_text",
-            hint="A mail needs its plain text too: many read that." if text.channel == "email" else "",
+            hint=phrase("A mail needs its plain text too: many read that.") if text.channel == "email" else "",
         )
     if text.channel == "email" and not text.subject.strip():
-        raise InvalidInput(f"The mail {text.template_key} ({text.locale}) has no subject.", field="subject")
+        told = phrase("The mail %(key)s (%(locale)s) has no subject.", key=text.template_key, locale=text.locale)
+        raise InvalidInput(told, field="subject")
     for part, source in text.parts().items():
         _check_part(text, part, source)
     for scene in scenes:
@@ -350,8 +362,13 @@ def check(text: Text, scenes: list[Scene], brand: Brand) -> None:
             raise InvalidInput(error.message, field=part, hint=error.hint) from error
         if not made.text.strip():
             raise InvalidInput(
-                f"The {text.channel} text of {text.template_key} ({text.locale}) comes out empty.", field="body_text"
+                phrase("The %(channel)s text of %(key)s (%(locale)s) comes out empty.", **_named(text)),
+                field="body_text",
             )
+
+
+def _named(text: Text) -> dict[str, str]:
+    return {"channel": CALLED[text.channel], "key": text.template_key, "locale": text.locale}
 
 
 def _check_part(text: Text, part: str, source: str) -> None:
@@ -361,23 +378,27 @@ def _check_part(text: Text, part: str, source: str) -> None:
         tree = environment.parse(source)
         _compiled(source, part == "body_html")
     except TemplateSyntaxError as error:
-        pairs = "Every {{ ends with }}, every {% with %}, and every {% if %} has its {% endif %}."
+        pairs = phrase("Every {{ ends with }}, every {% with %}, and every {% if %} has its {% endif %}.")
+        what = phrase("%(why)s.", why=error.message or phrase("cannot be read"))
         raise InvalidInput(
-            f"{where}, line {error.lineno}: {(error.message or 'cannot be read').rstrip('.')}.",
+            phrase("%(where)s, line %(line)s: %(what)s", where=where, line=error.lineno, what=what),
             field=part,
             line=error.lineno,
             hint="" if isinstance(error, NotAllowed) else pairs,
         ) from error
     except (*_TOO_DEEP, ValueError) as error:
         # A number of very many digits is a ValueError.
-        raise InvalidInput(f"{where}: it cannot be read.", field=part, hint="Make it simpler.") from error
+        what = phrase("it cannot be read.")
+        told = phrase("%(where)s: %(what)s", where=where, what=what)
+        raise InvalidInput(told, field=part, hint=phrase("Make it simpler.")) from error
     unknown = sorted(meta.find_undeclared_variables(tree) - set(VARIABLES))
     if unknown:
+        what = phrase("there is no variable %(name)r.", name=unknown[0])
         raise InvalidInput(
-            f"{where}: there is no variable {unknown[0]!r}.",
+            phrase("%(where)s: %(what)s", where=where, what=what),
             field=part,
             line=_line_of(tree, unknown[0]),
-            hint=f"Known are: {', '.join(VARIABLES)}.",
+            hint=phrase("Known are: %(names)s.", names=list(VARIABLES)),
         )
 
 

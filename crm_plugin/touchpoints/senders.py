@@ -14,7 +14,7 @@ from crm_plugin.adapters.base import Problem, SettingType, Severity
 from crm_plugin.adapters.channels.base import CALLBACK_SETTING, ChannelAdapter
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
-from crm_plugin.phrases import joined
+from crm_plugin.phrases import joined, phrase
 from crm_plugin.store import connections, shops
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -132,7 +132,10 @@ def settings_of(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> 
     if not sealed:
         if adapter_name in _BUILT_IN:
             return {}
-        raise NotFound(f"{cls.label} is not set up for {shop.name}.", hint="Set it up on the Connections page.")
+        raise NotFound(
+            phrase("%(label)s is not set up for %(name)s.", label=cls.label, name=shop.name),
+            hint=phrase("Set it up on the Connections page."),
+        )
     return box.open(sealed)
 
 
@@ -162,7 +165,7 @@ def save_connection(
     """
     cls = channel_class(adapter_name)
     if cls.uses_storefront:
-        raise InvalidInput(f"{cls.label} uses the store's own connection.", field="adapter")
+        raise InvalidInput(phrase("%(label)s uses the store's own connection.", label=cls.label), field="adapter")
     try:
         present = settings_of(db, box, shop, adapter_name)
     except NotFound:
@@ -203,7 +206,10 @@ def switch(db: Database, shop: Shop, adapter_name: str, enabled: bool, now: date
         if changed:
             return
         if adapter_name not in _BUILT_IN and cls.uses_storefront != shop.platform:
-            raise NotFound(f"{cls.label} is not set up for {shop.name}.", hint="Set it up on the Connections page.")
+            raise NotFound(
+                phrase("%(label)s is not set up for %(name)s.", label=cls.label, name=shop.name),
+                hint=phrase("Set it up on the Connections page."),
+            )
         connection.execute(
             connections.insert().values(
                 shop_id=shop.shop_id,

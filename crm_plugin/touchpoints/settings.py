@@ -15,6 +15,7 @@ from babel import Locale, UnknownLocaleError
 from sqlalchemy import Connection, select, update
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
@@ -46,9 +47,9 @@ _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 def read_quiet(told: Any) -> QuietHours:
     """Quiet hours as {"from": "21:00", "to": "08:00"}; equal times mean none. Raises: InvalidInput."""
-    hint = 'Write {from: "21:00", to: "08:00"}; equal times mean no quiet hours.'
+    hint = phrase('Write {from: "21:00", to: "08:00"}; equal times mean no quiet hours.')
     if not isinstance(told, Mapping) or set(told) != {"from", "to"}:
-        raise InvalidInput("Quiet hours have a beginning and an end.", field="quiet_hours", hint=hint)
+        raise InvalidInput(phrase("Quiet hours have a beginning and an end."), field="quiet_hours", hint=hint)
     try:
         return QuietHours(read_time(str(told["from"])), read_time(str(told["to"])))
     except InvalidInput as error:
@@ -62,27 +63,32 @@ def _read_quiet_hours(told: Any) -> dict[str, str]:
 
 def _read_brand(told: Any) -> dict[str, str]:
     if not isinstance(told, Mapping):
-        raise InvalidInput("The brand is a colour and a logo.", field="brand", hint=_BRAND_HINT)
+        raise InvalidInput(phrase("The brand is a colour and a logo."), field="brand", hint=_BRAND_HINT)
     _known(told, ("color", "logo_url"), "brand")
     color, logo = _text(told.get("color"), "brand.color"), _text(told.get("logo_url"), "brand.logo_url")
     if color and not COLOR.fullmatch(color):
-        raise InvalidInput(f"{color!r} is not a colour.", field="brand.color", hint="Write it as #1f4d3d.")
+        raise InvalidInput(
+            phrase("%(color)r is not a colour.", color=color), field="brand.color", hint=phrase("Write it as #1f4d3d.")
+        )
     if logo and not (logo.startswith("https://") and _is_link(logo)):
         raise InvalidInput(
-            f"The logo's address {logo!r} cannot be used.",
+            phrase("The logo's address %(logo)r cannot be used.", logo=logo),
             field="brand.logo_url",
-            hint="It must begin with https://, or mail programs will not show it.",
+            hint=phrase("It must begin with https://, or mail programs will not show it."),
         )
     return {name: value for name, value in (("color", color.lower()), ("logo_url", logo)) if value}
 
 
-_BRAND_HINT = 'Write {color: "#1f4d3d", logo_url: https://…}.'
+_BRAND_HINT = phrase('Write {color: "#1f4d3d", logo_url: https://…}.')
 
 
 def _read_address(told: Any) -> str:
     address = "\n".join(line.strip() for line in _text(told, "address").splitlines())
     if len(address) > _LONGEST_ADDRESS:
-        raise InvalidInput(f"The address is longer than {_LONGEST_ADDRESS} characters.", field="address")
+        raise InvalidInput(
+            phrase("The address is longer than %(most)s characters.", most=_LONGEST_ADDRESS),
+            field="address",
+        )
     return address
 
 
@@ -90,9 +96,9 @@ def _read_cta_url(told: Any) -> str:
     link = _text(told, "cta_url")
     if link and not _is_link(link):
         raise InvalidInput(
-            f"{link!r} is not a web address.",
+            phrase("%(link)r is not a web address.", link=link),
             field="cta_url",
-            hint="It begins with https://, such as https://shop.example.",
+            hint=phrase("It begins with https://, such as https://shop.example."),
         )
     return link
 
@@ -100,19 +106,28 @@ def _read_cta_url(told: Any) -> str:
 def _read_line(told: Any, field: str) -> str:
     line = _text(told, field)
     if len(line) > _LONGEST_LINE or not _ONE_LINE.fullmatch(line):
-        raise InvalidInput(f"`{field}` is one line of at most {_LONGEST_LINE} characters.", field=field)
+        raise InvalidInput(
+            phrase(
+                "`%(field)s` is one line of at most %(most)s characters.",
+                field=field,
+                most=_LONGEST_LINE,
+            ),
+            field=field,
+        )
     return line
 
 
 def _read_rates(told: Any) -> dict[str, str]:
-    hint = 'Write what one unit is worth in the shop\'s currency: {USD: "0.92"}.'
+    hint = phrase('Write what one unit is worth in the shop\'s currency: {USD: "0.92"}.')
     if not isinstance(told, Mapping):
-        raise InvalidInput("Exchange rates are written by currency.", field="rates", hint=hint)
+        raise InvalidInput(phrase("Exchange rates are written by currency."), field="rates", hint=hint)
     found: dict[str, str] = {}
     for code, told_rate in told.items():
         if not isinstance(code, str) or not _CURRENCY.fullmatch(code):
             raise InvalidInput(
-                f"{code!r} is not a currency.", field="rates", hint="Three capital letters, such as USD."
+                phrase("%(code)r is not a currency.", code=code),
+                field="rates",
+                hint=phrase("Three capital letters, such as USD."),
             )
         try:
             rate = Decimal(_text(told_rate, f"rates.{code}"))
@@ -120,7 +135,9 @@ def _read_rates(told: Any) -> dict[str, str]:
             rate = Decimal("NaN")
         # Far outside these bounds it is a slip of the keyboard, and sums would no longer fit.
         if not Decimal("1e-9") <= rate <= Decimal("1e9") if rate.is_finite() else True:
-            raise InvalidInput(f"{told_rate!r} is not an exchange rate.", field=f"rates.{code}", hint=hint)
+            raise InvalidInput(
+                phrase("%(told)r is not an exchange rate.", told=told_rate), field=f"rates.{code}", hint=hint
+            )
         found[code] = format(rate.normalize(), "f")
     return dict(sorted(found.items()))
 
@@ -134,7 +151,9 @@ def read_locale(told: Any) -> str:
             raise ValueError(tag)
         Locale.parse(tag, sep="-")
     except (UnknownLocaleError, ValueError) as error:
-        raise InvalidInput(f"{tag!r} is not a language.", field="locale", hint="Such as en or zh-CN.") from error
+        raise InvalidInput(
+            phrase("%(tag)r is not a language.", tag=tag), field="locale", hint=phrase("Such as en or zh-CN.")
+        ) from error
     return tag
 
 
@@ -181,7 +200,7 @@ def read_settings(told: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in told.items():
         read = readers[key](value) if value is not None else None
         if not read and key in (setting.key for setting in ROW_SETTINGS):
-            raise InvalidInput(f"`{key}` cannot be empty.", field=key)
+            raise InvalidInput(phrase("`%(key)s` cannot be empty.", key=key), field=key)
         found[key] = read or None
     return found
 
@@ -196,7 +215,11 @@ def save_settings(
     """
     read = read_settings(told)
     if shop.currency in (read.get("rates") or {}):
-        raise InvalidInput(f"{shop.currency} is the shop's own currency.", field="rates", hint="Take its rate out.")
+        raise InvalidInput(
+            phrase("%(currency)s is the shop's own currency.", currency=shop.currency),
+            field="rates",
+            hint=phrase("Take its rate out."),
+        )
     columns = shops.c
     # Locked, so that two forms saved at once do not undo each other.
     row = connection.execute(
@@ -231,7 +254,7 @@ def told_settings(shop: Shop) -> dict[str, Any]:
 
 def _text(told: Any, field: str) -> str:
     if isinstance(told, bool) or not isinstance(told, str | int | float | Decimal | None):
-        raise InvalidInput(f"`{field}` is a text, not {told!r}.", field=field)
+        raise InvalidInput(phrase("`%(field)s` is a text, not %(told)r.", field=field, told=told), field=field)
     return "" if told is None else str(told).strip()
 
 
@@ -246,6 +269,8 @@ def _known(told: Mapping[str, Any], known: tuple[str, ...], inside: str) -> None
     for key in told:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+            hint = (
+                phrase("Did you mean %(name)s?", name=near[0]) if near else phrase("There are: %(names)s.", names=known)
+            )
             field = f"{inside}.{key}" if inside else str(key)
-            raise InvalidInput(f"There is no setting {field!r}.", field=field, hint=hint)
+            raise InvalidInput(phrase("There is no setting %(field)r.", field=field), field=field, hint=hint)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from crm_plugin.adapters.channels.base import SmsSize, sms_size
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
 from crm_plugin.rules.segments import check_key
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in
 from crm_plugin.store import orders
@@ -18,7 +19,17 @@ from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints.compose import scene_of
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.render import JourneyView, Rendered, Scene, ShopView, Text, check, render, sample_scenes
+from crm_plugin.touchpoints.render import (
+    CALLED,
+    JourneyView,
+    Rendered,
+    Scene,
+    ShopView,
+    Text,
+    check,
+    render,
+    sample_scenes,
+)
 from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.texts import check_text, drop, get_text, put, texts, tidied
 
@@ -77,13 +88,24 @@ def remove_text(connection: Connection, shop: Shop, key: str, channel: str, loca
     """Forget a text. Raises: NotFound; InvalidInput when a journey that is on would be left without words."""
     there = [text for text in texts(connection, shop.shop_id, key) if text.channel == channel]
     if locale not in {text.locale for text in there}:
-        raise NotFound(f"There is no {channel} text of {key} in {locale}.")
+        raise NotFound(
+            phrase(
+                "There is no %(channel)s text of %(key)s in %(locale)s.",
+                channel=CALLED.get(channel, channel),
+                key=key,
+                locale=locale,
+            )
+        )
     for journey in used_by(connection, shop.shop_id, key):
         if journey.enabled and channel in journey.channels and len(there) == 1:
             raise InvalidInput(
-                f"The journey {journey.key} is on and has no other {channel} text.",
+                phrase(
+                    "The journey %(key)s is on and has no other %(channel)s text.",
+                    key=journey.key,
+                    channel=CALLED.get(channel, channel),
+                ),
                 field="locale",
-                hint="Switch the journey off, take the channel out of it, or write another text first.",
+                hint=phrase("Switch the journey off, take the channel out of it, or write another text first."),
             )
     drop(connection, shop.shop_id, key, channel, locale)
 
@@ -141,12 +163,12 @@ def _scene(
         made = replace(made, subject_order_id=_last_order(connection, shop.shop_id, member_id))
     known = batches.load(connection, shop, [made], now)
     if member_id not in known.members:
-        raise NotFound("That member is no longer here.")
+        raise NotFound(phrase("That member is no longer here."))
     if journey is not None and journey.trigger.type == POST_PURCHASE and made.subject_order_id is None:
         raise InvalidInput(
-            "This member has no order that the message could speak of.",
+            phrase("This member has no order that the message could speak of."),
             field="member_id",
-            hint="Choose a member who has ordered.",
+            hint=phrase("Choose a member who has ordered."),
         )
     days = journey.trigger.days if journey else 0
     made = replace(made, occasion_on=_occasion(journey, known, made, today - timedelta(days=days)))

@@ -9,6 +9,7 @@ from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import channel_class
 from crm_plugin.errors import InvalidInput
 from crm_plugin.ids import new_id
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -87,18 +88,26 @@ def _address(adapter_name: str, to: str) -> str:
     told = to.strip()
     if Capability.NEEDS_ORDER in cls.capabilities:
         raise InvalidInput(
-            f"{cls.label} hangs on an order, so it cannot be tried without one.",
+            phrase("%(label)s hangs on an order, so it cannot be tried without one.", label=cls.label),
             field="adapter",
-            hint="Its connection is the store's: check that one.",
+            hint=phrase("Its connection is the store's: check that one."),
         )
     if cls.channel == "email" and not _EMAIL.fullmatch(told):
-        raise InvalidInput(f"{told!r} is not an e-mail address.", field="to", hint="Write it as name@example.com.")
+        raise InvalidInput(
+            phrase("%(told)r is not an e-mail address.", told=told),
+            field="to",
+            hint=phrase("Write it as name@example.com."),
+        )
     if cls.channel == "sms":
         told = re.sub(r"[\s().-]", "", told)
         if not _PHONE.fullmatch(told):
             raise InvalidInput(
-                f"{told!r} is not a phone number with its country.", field="to", hint="Write it as +447700900123."
+                phrase("%(told)r is not a phone number with its country.", told=told),
+                field="to",
+                hint=phrase("Write it as +447700900123."),
             )
     if not told:
-        raise InvalidInput("Nobody is named to send it to.", field="to", hint="Give the store's id of a member.")
+        raise InvalidInput(
+            phrase("Nobody is named to send it to."), field="to", hint=phrase("Give the store's id of a member.")
+        )
     return told

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 from crm_plugin.store import templates
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.render import PARTS, ShopView, Text, check, render, sample_scenes
+from crm_plugin.touchpoints.render import CALLED, PARTS, ShopView, Text, check, render, sample_scenes
 
 _PARTS = ("subject", "body_text", "body_html", "url")
 
@@ -95,9 +96,13 @@ def check_text(shop: Shop, text: Text, *, with_order: bool, marketing: bool = Fa
         told = next(scene for scene in scenes if scene.marketing)
         if told.unsubscribe_url not in render(text, told, policy.brand).text:
             raise InvalidInput(
-                f"The note {text.template_key} ({text.locale}) is marketing and has no way to stop it.",
+                phrase(
+                    "The note %(key)s (%(locale)s) is marketing and has no way to stop it.",
+                    key=text.template_key,
+                    locale=text.locale,
+                ),
                 field="body_text",
-                hint="Put {{ unsubscribe_url }} into it.",
+                hint=phrase("Put {{ unsubscribe_url }} into it."),
             )
 
 
@@ -111,9 +116,9 @@ def require(shop: Shop, channels: Iterable[str], written: Iterable[Text], *, wit
     missing = [channel for channel in wanted if channel not in {text.channel for text in there}]
     if missing:
         raise InvalidInput(
-            f"The journey has no text for {', '.join(missing)}.",
+            phrase("The journey has no text for %(channels)s.", channels=[CALLED[one] for one in missing]),
             field="channels",
-            hint="Write one under Journeys, or take the channel out.",
+            hint=phrase("Write one under Journeys, or take the channel out."),
         )
     for text in there:
         check_text(shop, text, with_order=with_order, marketing=marketing)

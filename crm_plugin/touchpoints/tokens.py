@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itsdangerous import BadData, URLSafeSerializer, URLSafeTimedSerializer
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 from crm_plugin.store.secrets import SecretBox
 
 _UNSUBSCRIBE = "crm-plugin unsubscribe"
@@ -46,7 +47,9 @@ def read_unsubscribe(box: SecretBox, token: str) -> Unsubscribe:
         return Unsubscribe(int(shop_id), int(member_id), str(channel), str(topic), int(touchpoint_id))
     except (BadData, ValueError, TypeError) as error:
         raise InvalidInput(
-            "This link is not complete.", field="token", hint="Open it from the message again, or write to the shop."
+            phrase("This link is not complete."),
+            field="token",
+            hint=phrase("Open it from the message again, or write to the shop."),
         ) from error
 
 
@@ -65,5 +68,5 @@ def read_member(box: SecretBox, token: str) -> tuple[int, int]:
         return int(shop_id), int(member_id)
     except (BadData, ValueError, TypeError) as error:
         raise InvalidInput(
-            "This member token is not valid or has run out.", field="token", hint="Make a new one."
+            phrase("This member token is not valid or has run out."), field="token", hint=phrase("Make a new one.")
         ) from error

@@ -147,7 +147,7 @@ def _queue(shop: Shop, told: Form, files: Any) -> Path:
     mapping_file: FileStorage | None = files.get("mapping_file")
     if mapping_file is not None and mapping_file.filename:
         told.values["mapping"] = mapping_file.stream.read(_LONGEST_MAPPING).decode("utf-8", "replace")
-    mapping = imports.parse_mapping(told.text("mapping"), _("The mapping"))
+    mapping = imports.parse_mapping(told.text("mapping"))
     file.stream.flush()
     path = Path(str(file.stream.name))
     imports.check_columns(shop, path, mapping)

@@ -11,6 +11,7 @@ from flask import current_app, g
 from crm_plugin.clock import local_day
 from crm_plugin.errors import NotFound
 from crm_plugin.jobs.queue import Queue
+from crm_plugin.phrases import phrase
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
 from crm_plugin.web.kept import Kept
@@ -44,7 +45,7 @@ def site() -> Site:
 def the_shop() -> Shop:
     """The shop that the address names, read once a request. Raises: NotFound."""
     if "shop" not in g:
-        raise NotFound("No shop is named in this address.", hint="Begin at the first page.")
+        raise NotFound(phrase("No shop is named in this address."), hint=phrase("Begin at the first page."))
     return cast(Shop, g.shop)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -15,20 +14,20 @@ from sqlalchemy import Connection
 from crm_plugin.analytics.members import MemberRow, search
 from crm_plugin.analytics.tiers import names
 from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.phrases import Phrase
 from crm_plugin.rules.triggers import POST_PURCHASE
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import templates
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.outlook import newest_match
-from crm_plugin.touchpoints.render import PARTS, VARIABLES, Rendered, Text
+from crm_plugin.touchpoints.render import PARTS, Rendered, Text
 from crm_plugin.touchpoints.templates import SmsSize, sms_size
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import in_words
+from crm_plugin.web.languages import sentences
 
 # As many are offered when several members fit what was typed.
 OFFERED = 6
-_UNKNOWN = re.compile(r"there is no variable '(\w+)'")
-# The product names the text before what is wrong with it; on its own page that says nothing new.
-_WHERE = re.compile(r"^(?:The text )?\S+ \([^)]*\)(?:, line \d+)?:? ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +75,12 @@ def refuse(form: Form, error: CrmError) -> None:
 
 
 def said(error: CrmError) -> str:
-    """What is wrong with a text, in as few words as it takes."""
-    unknown = _UNKNOWN.search(error.message)
-    if unknown is not None:
-        told = _("There is no variable %(name)s. There are: %(known)s.", name=unknown[1], known=", ".join(VARIABLES))
-    else:
-        bare = _WHERE.sub("", error.message)
-        told = f"{bare[:1].upper()}{bare[1:]} {error.hint}".strip()
+    """What is wrong with a text, in as few words as it takes: its name says nothing new on its own page."""
+    message = error.message
+    while isinstance(message, Phrase) and "where" in message.values:
+        message = message.values["what"]
+    told = str(in_words(message))
+    told = sentences((f"{told[:1].upper()}{told[1:]}", in_words(error.hint)))
     line = error.line if isinstance(error, InvalidInput) else 0
     return str(_("Line %(line)s: %(what)s", line=line, what=told) if line else told)
 

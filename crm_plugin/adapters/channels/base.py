@@ -9,6 +9,7 @@ from crm_plugin.adapters.base import Adapter
 from crm_plugin.adapters.channels.sms_parts import SmsSize, sms_size
 from crm_plugin.errors import UnsupportedFeature
 from crm_plugin.events import DeliveryEvent
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult
 
 __all__ = ["CALLBACK_SETTING", "ChannelAdapter", "SmsSize", "sms_size"]
@@ -35,8 +36,16 @@ class ChannelAdapter(Adapter):
 
     def verify_webhook(self, request: RawRequest) -> None:
         """Check that a delivery webhook comes from the provider. Raises: WebhookRejected."""
-        raise UnsupportedFeature(f"{self.label} sends no delivery events here.", adapter=self.name, operation="webhook")
+        raise UnsupportedFeature(
+            phrase("%(label)s sends no delivery events here.", label=phrase(self.label)),
+            adapter=self.name,
+            operation="webhook",
+        )
 
     def parse_events(self, request: RawRequest) -> list[DeliveryEvent]:
         """The delivery events of a verified webhook."""
-        raise UnsupportedFeature(f"{self.label} sends no delivery events here.", adapter=self.name, operation="webhook")
+        raise UnsupportedFeature(
+            phrase("%(label)s sends no delivery events here.", label=phrase(self.label)),
+            adapter=self.name,
+            operation="webhook",
+        )

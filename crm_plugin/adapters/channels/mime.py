@@ -16,6 +16,7 @@ from hashlib import sha256
 
 from crm_plugin.clock import require_aware
 from crm_plugin.errors import PermanentError, RecipientRefused
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 
 # "=_" occurs neither in quoted-printable nor in base64, so no body can hold this boundary and it need not be searched for.
@@ -97,12 +98,12 @@ def message_id(touchpoint_key: str, domain: str) -> str:
 def ascii_address(address: str) -> str:
     """The address with its domain in ASCII form (IDNA). Raises: ValueError when it is no address a mail server can be told."""
     if not _ADDRESS.fullmatch(address) or len(address) > 254:
-        raise ValueError("not an e-mail address")
+        raise ValueError(phrase("not an e-mail address"))
     if address.isascii():
         return address
     local, _, domain = address.rpartition("@")
     if not local.isascii():
-        raise ValueError("letters outside ASCII before the @")
+        raise ValueError(phrase("letters outside ASCII before the @"))
     return f"{local}@{domain.encode('idna').decode('ascii')}"
 
 
@@ -111,7 +112,9 @@ def _recipient(address: str) -> str:
         return ascii_address(address)
     except ValueError as error:
         raise RecipientRefused(
-            f"The address cannot be written to: {error}.", operation="build", hint="Correct it in the store."
+            phrase("The address cannot be written to: %(why)s.", why=error),
+            operation="build",
+            hint=phrase("Correct it in the store."),
         ) from error
 
 
@@ -120,23 +123,25 @@ def _own_address(what: str, address: str) -> str:
         return ascii_address(address)
     except ValueError as error:
         raise PermanentError(
-            f"The {what} address cannot be used: {error}.", operation="build", hint="Correct it in the connection."
+            phrase("The %(what)s address cannot be used: %(why)s.", what=what, why=error),
+            operation="build",
+            hint=phrase("Correct it in the connection."),
         ) from error
 
 
 def _refuse_breaks(what: str, value: str) -> None:
     if _CONTROL.search(value):
         raise PermanentError(
-            f"The {what} holds a line break or control character.",
+            phrase("The %(what)s holds a line break or control character.", what=what),
             code="header_injection",
             operation="build",
-            hint="Take it out of the template or of the member's data.",
+            hint=phrase("Take it out of the template or of the member's data."),
         )
 
 
 def _url(value: str) -> str:
     if not _URL.fullmatch(value) or len(value) > _LINE_LIMIT - 24:
-        raise PermanentError("The unsubscribe link is no address a header can hold.", operation="build")
+        raise PermanentError(phrase("The unsubscribe link is no address a header can hold."), operation="build")
     return value
 
 
@@ -144,7 +149,7 @@ def _extra_header(name: str, value: str) -> str:
     _refuse_breaks("header's name", name)
     lowered = name.lower()
     if not _HEADER_NAME.fullmatch(name) or lowered in _OWN_HEADERS or lowered.startswith("content-"):
-        raise PermanentError(f"The header {name!r} cannot be set from outside.", operation="build")
+        raise PermanentError(phrase("The header %(name)r cannot be set from outside.", name=name), operation="build")
     return _text_header(name, value)
 
 

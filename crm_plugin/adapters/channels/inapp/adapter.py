@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from crm_plugin.adapters.base import Capability, Problem, Setting
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.errors import ConfigError, PermanentError
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
 
 Sink = Callable[[Message, str], str]
@@ -41,21 +42,23 @@ class InAppChannel(ChannelAdapter):
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Keep one message."""
         if self._sink is None:
-            raise ConfigError("The in-app channel has no inbox to write to.", hint="Call bind() before sending.")
+            raise ConfigError(
+                phrase("The in-app channel has no inbox to write to."), hint=phrase("Call bind() before sending.")
+            )
         if not message.text.strip():
-            raise PermanentError("The message is empty.", adapter=self.name, operation="build")
-        for what, link in (("link", message.url), ("picture", message.image_url)):
+            raise PermanentError(phrase("The message is empty."), adapter=self.name, operation="build")
+        for what, link in ((phrase("link"), message.url), (phrase("picture"), message.image_url)):
             if link and not _LINK.fullmatch(link):
                 raise PermanentError(
-                    f"The {what} is not a web address.",
+                    phrase("The %(what)s is not a web address.", what=what),
                     adapter=self.name,
                     operation="build",
-                    hint="Begin it with https:// or with / for a page of the shop.",
+                    hint=phrase("Begin it with https:// or with / for a page of the shop."),
                 )
         return SendResult(self._sink(message, idempotency_key))
 
     def check(self) -> list[Problem]:
         """Nothing to reach; only the inbox must be there."""
         if self._sink is None:
-            return [Problem("not_bound", "The in-app inbox is not connected.", "Restart the plugin.")]
+            return [Problem("not_bound", phrase("The in-app inbox is not connected."), phrase("Restart the plugin."))]
         return []

@@ -13,6 +13,7 @@ from crm_plugin.adapters.channels.smtp.connection import Connection, Pool, Serve
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import AdapterError, InvalidInput, PermanentError
 from crm_plugin.http_client import excerpt
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -69,7 +70,7 @@ class SmtpChannel(ChannelAdapter):
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one mail over. The message's own sender goes before the connection's."""
         if not (message.text or message.html):
-            raise PermanentError("The message is empty.", adapter=self.name, operation="build")
+            raise PermanentError(phrase("The message is empty."), adapter=self.name, operation="build")
         form = skeleton(
             message.sender or self.values["from_address"],
             message.sender_name or self.values["from_name"],
@@ -89,8 +90,8 @@ class SmtpChannel(ChannelAdapter):
             return [
                 Problem(
                     "no_encryption",
-                    "Mail and password go to the server unencrypted.",
-                    "Choose STARTTLS or TLS.",
+                    phrase("Mail and password go to the server unencrypted."),
+                    phrase("Choose STARTTLS or TLS."),
                     Severity.WARNING,
                 )
             ]
@@ -103,7 +104,10 @@ class SmtpChannel(ChannelAdapter):
 
 def _within(key: str, value: int, most: int) -> int:
     if not 1 <= value <= most:
-        raise InvalidInput(f"The {key} must be between 1 and {most}, not {value}.", field=key)
+        raise InvalidInput(
+            phrase("The %(key)s must be between 1 and %(most)s, not %(value)s.", key=key, most=most, value=value),
+            field=key,
+        )
     return value
 
 
@@ -113,4 +117,8 @@ def _check_address(key: str, value: str) -> None:
     try:
         ascii_address(value)
     except ValueError as error:
-        raise InvalidInput(f"{value!r} cannot be used: {error}.", field=key, hint="Like shop@example.com.") from error
+        raise InvalidInput(
+            phrase("%(value)r cannot be used: %(why)s.", value=value, why=error),
+            field=key,
+            hint=phrase("Like shop@example.com."),
+        ) from error

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from crm_plugin.adapters.channels.mime import Mail
 from crm_plugin.adapters.channels.smtp.replies import Stage, error_for
 from crm_plugin.errors import ActionRequired, AdapterError, OutcomeUnknown, TransientError
+from crm_plugin.phrases import phrase
 
 # Servers commonly close after a hundred mails or a minute without one; we go first.
 MAILS_PER_CONNECTION = 100
@@ -94,10 +95,10 @@ class Connection:
             code, text = self._reply()
         except OSError as error:
             raise OutcomeUnknown(
-                "The mail was handed over, and the mail server's answer did not come.",
+                phrase("The mail was handed over, and the mail server's answer did not come."),
                 adapter="smtp",
                 operation=Stage.DATA.value,
-                hint="It may have been sent; look in the mail server's log for the Message-ID.",
+                hint=phrase("It may have been sent; look in the mail server's log for the Message-ID."),
             ) from error
         if not 200 <= code < 300:
             raise error_for(Stage.DATA, code, text)
@@ -179,7 +180,7 @@ class Pool:
             return self._over(Connection(self._server), mail)
         except ConnectionLost as lost:
             raise TransientError(
-                f"The mail server closed the connection before the mail was handed over: {lost}.",
+                phrase("The mail server closed the connection before the mail was handed over: %(why)s.", why=lost),
                 adapter="smtp",
                 operation="send",
             ) from lost
@@ -266,37 +267,45 @@ def _opening_error(server: Server, error: Exception) -> AdapterError:
         return error_for(Stage.CONNECT, error.smtp_code, _text(error))
     if isinstance(error, smtplib.SMTPNotSupportedError):
         return ActionRequired(
-            f"The mail server {where} does not offer what the connection asks for: {error}",
+            phrase(
+                "The mail server %(where)s does not offer what the connection asks for: %(why)s",
+                where=where,
+                why=error,
+            ),
             adapter="smtp",
             operation=Stage.CONNECT.value,
-            hint="Choose another encryption or port, or leave the user name empty if it wants no login.",
+            hint=phrase("Choose another encryption or port, or leave the user name empty if it wants no login."),
         )
     if isinstance(error, UnicodeError):
         return ActionRequired(
-            "The mail server's name, the user name or the password holds letters that SMTP cannot carry.",
+            phrase("The mail server's name, the user name or the password holds letters that SMTP cannot carry."),
             adapter="smtp",
             operation=Stage.CONNECT.value,
-            hint="Use letters, digits and signs of a plain English keyboard.",
+            hint=phrase("Use letters, digits and signs of a plain English keyboard."),
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return ActionRequired(
-            f"The certificate of the mail server {where} cannot be trusted: {error.verify_message}.",
+            phrase(
+                "The certificate of the mail server %(where)s cannot be trusted: %(why)s.",
+                where=where,
+                why=error.verify_message,
+            ),
             adapter="smtp",
             operation=Stage.CONNECT.value,
-            hint="Use the host name that stands in the certificate.",
+            hint=phrase("Use the host name that stands in the certificate."),
         )
     if isinstance(error, ssl.SSLError):
         return ActionRequired(
-            f"The mail server {where} does not speak TLS on this port as set.",
+            phrase("The mail server %(where)s does not speak TLS on this port as set.", where=where),
             adapter="smtp",
             operation=Stage.CONNECT.value,
-            hint="Port 465 goes with TLS, port 587 with STARTTLS.",
+            hint=phrase("Port 465 goes with TLS, port 587 with STARTTLS."),
         )
     return TransientError(
-        f"The mail server {where} cannot be reached: {error}.",
+        phrase("The mail server %(where)s cannot be reached: %(why)s.", where=where, why=error),
         adapter="smtp",
         operation=Stage.CONNECT.value,
-        hint="Check host and port; the message waits and is tried again.",
+        hint=phrase("Check host and port; the message waits and is tried again."),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from crm_plugin.errors import ActionRequired, AdapterError, PermanentError, RecipientRefused, TransientError
 from crm_plugin.http_client import excerpt
+from crm_plugin.phrases import phrase
 
 
 class Stage(StrEnum):
@@ -40,32 +41,34 @@ def error_for(stage: Stage, code: int, text: str) -> AdapterError:
     context: dict[str, Any] = {"adapter": "smtp", "operation": stage.value, "status": code, "excerpt": shown}
     said = f"{code} {shown}".strip()
     if 400 <= code < 500:
-        return TransientError(f"The mail server asks to try again later: {said}.", **context)
+        return TransientError(phrase("The mail server asks to try again later: %(said)s.", said=said), **context)
     if code in _LOGIN_CODES or stage is Stage.LOGIN:
         return ActionRequired(
-            f"The mail server refuses the login: {said}.",
-            hint="Check user name and password; many providers want an app password.",
+            phrase("The mail server refuses the login: %(said)s.", said=said),
+            hint=phrase("Check user name and password; many providers want an app password."),
             **context,
         )
     if stage is Stage.CONNECT:
         return ActionRequired(
-            f"The mail server takes no mail from here: {said}.",
-            hint="Check host and port with your provider.",
+            phrase("The mail server takes no mail from here: %(said)s.", said=said),
+            hint=phrase("Check host and port with your provider."),
             **context,
         )
     if stage is Stage.SENDER and code != 552:
         return ActionRequired(
-            f"The mail server refuses the sender address: {said}.",
-            hint="Use a sender address that this server may send for.",
+            phrase("The mail server refuses the sender address: %(said)s.", said=said),
+            hint=phrase("Use a sender address that this server may send for."),
             **context,
         )
     if enhanced in _OUR_FAULT or (stage is Stage.RECIPIENT and _RELAY.search(text)):
         return ActionRequired(
-            f"The mail server does not accept this sender: {said}.",
-            hint="Sign in to the server, and check SPF, DKIM and DMARC of the sender's domain.",
+            phrase("The mail server does not accept this sender: %(said)s.", said=said),
+            hint=phrase("Sign in to the server, and check SPF, DKIM and DMARC of the sender's domain."),
             **context,
         )
     dead = enhanced in _DEAD_ADDRESS or (not enhanced and stage is Stage.RECIPIENT and code in _DEAD_ADDRESS_CODES)
     if dead or stage is Stage.RECIPIENT:
-        return RecipientRefused(f"The mail server refuses the recipient: {said}.", suppress=dead, **context)
-    return PermanentError(f"The mail server refuses the message: {said}.", **context)
+        return RecipientRefused(
+            phrase("The mail server refuses the recipient: %(said)s.", said=said), suppress=dead, **context
+        )
+    return PermanentError(phrase("The mail server refuses the message: %(said)s.", said=said), **context)

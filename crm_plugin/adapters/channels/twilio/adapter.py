@@ -35,6 +35,7 @@ from crm_plugin.errors import (
 )
 from crm_plugin.events import DeliveryEvent
 from crm_plugin.http_client import CONNECT_TIMEOUT, excerpt, make_session, retry_after
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult
 
 _READ_TIMEOUT = 30.0
@@ -105,7 +106,9 @@ class TwilioChannel(ChannelAdapter):
         super().__init__(values)
         if not (self.values["from_number"] or self.values["messaging_service_sid"]):
             raise InvalidInput(
-                "Twilio needs a sender.", field="from_number", hint="Give a sender number or a messaging service SID."
+                phrase("Twilio needs a sender."),
+                field="from_number",
+                hint=phrase("Give a sender number or a messaging service SID."),
             )
         self._clock = clock or SystemClock()
         self._account = f"{self.values['base_url']}/2010-04-01/Accounts/{self.values['account_sid']}"
@@ -131,7 +134,7 @@ class TwilioChannel(ChannelAdapter):
         except msgspec.DecodeError as error:
             # It said yes in a form we cannot read: sending again could double the message.
             raise OutcomeUnknown(
-                "Twilio took the message and its answer cannot be read.",
+                phrase("Twilio took the message and its answer cannot be read."),
                 adapter=self.name,
                 operation="send",
                 status=response.status_code,
@@ -148,16 +151,32 @@ class TwilioChannel(ChannelAdapter):
                 f"{self._account}.json", timeout=(CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False
             )
         except requests.RequestException as error:
-            return [Problem("unreachable", f"Twilio cannot be reached: {_cause(error)}.", "Check the API address.")]
+            return [
+                Problem(
+                    "unreachable",
+                    phrase("Twilio cannot be reached: %(why)s.", why=_cause(error)),
+                    phrase("Check the API address."),
+                )
+            ]
         if response.status_code != 200:
             refusal = self._refusal(response)
             return [Problem(refusal.code, refusal.message, refusal.hint)]
         try:
             status = msgspec.json.decode(response.content, type=dict[str, Any]).get("status", "active")
         except msgspec.DecodeError:
-            return [Problem("malformed_response", "What answers there is not Twilio.", "Check the API address.")]
+            return [
+                Problem(
+                    "malformed_response", phrase("What answers there is not Twilio."), phrase("Check the API address.")
+                )
+            ]
         if status != "active":
-            return [Problem("action_required", f"The Twilio account is {status}.", "Open it in Twilio's console.")]
+            return [
+                Problem(
+                    "action_required",
+                    phrase("The Twilio account is %(status)s.", status=status),
+                    phrase("Open it in Twilio's console."),
+                )
+            ]
         return []
 
     def verify_webhook(self, request: RawRequest) -> None:
@@ -178,13 +197,13 @@ class TwilioChannel(ChannelAdapter):
 
     def _form(self, message: Message) -> dict[str, str]:
         if not message.text.strip():
-            raise PermanentError("The message is empty.", adapter=self.name, operation="build")
+            raise PermanentError(phrase("The message is empty."), adapter=self.name, operation="build")
         if not _E164.fullmatch(message.to):
             raise RecipientRefused(
-                "The phone number is not in international form.",
+                phrase("The phone number is not in international form."),
                 adapter=self.name,
                 operation="build",
-                hint="Correct it in the store, like +447700900123.",
+                hint=phrase("Correct it in the store, like +447700900123."),
             )
         form = {"To": message.to, "Body": message.text}
         if self.values["messaging_service_sid"]:
@@ -215,16 +234,20 @@ def _network_error(error: requests.RequestException) -> AdapterError:
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, _NOT_SENT):
-        return TransientError(f"Twilio cannot be reached: {_cause(error)}.", adapter="twilio", operation="send")
+        return TransientError(
+            phrase("Twilio cannot be reached: %(why)s.", why=_cause(error)), adapter="twilio", operation="send"
+        )
     return OutcomeUnknown(
-        "The text was handed to Twilio, and the answer did not come.",
+        phrase("The text was handed to Twilio, and the answer did not come."),
         adapter="twilio",
         operation="send",
-        hint="It may have been sent; look in Twilio's message log before sending it again.",
+        hint=phrase("It may have been sent; look in Twilio's message log before sending it again."),
     )
 
 
 def _cause(error: requests.RequestException) -> str:
-    return {"ConnectTimeout": "no answer in time", "SSLError": "its certificate cannot be trusted"}.get(
-        type(error).__name__, "no connection"
-    )
+    known = {
+        "ConnectTimeout": phrase("no answer in time"),
+        "SSLError": phrase("its certificate cannot be trusted"),
+    }
+    return known.get(type(error).__name__, phrase("no connection"))

@@ -10,6 +10,7 @@ from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.storefronts.woocommerce.adapter import WooCommerceStorefront
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
 from crm_plugin.errors import PermanentError
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
 
 
@@ -34,13 +35,13 @@ class WooCommerceNoteChannel(ChannelAdapter):
         """Post one note. WooCommerce knows no idempotency key; it is left unused."""
         if not message.order_external_id:
             raise PermanentError(
-                "A note needs an order to hang on.",
+                phrase("A note needs an order to hang on."),
                 adapter=self.name,
                 operation="send",
-                hint="Use this channel in journeys after a purchase.",
+                hint=phrase("Use this channel in journeys after a purchase."),
             )
         if not message.text.strip():
-            raise PermanentError("The note is empty.", adapter=self.name, operation="send")
+            raise PermanentError(phrase("The note is empty."), adapter=self.name, operation="send")
         path = f"orders/{int(message.order_external_id)}/notes"
         made = self._client.post(path, {"note": message.text, "customer_note": True})
         note_id = made.get("id") if isinstance(made, dict) else None

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
-from crm_plugin.adapters.raw import FieldError
+from crm_plugin.adapters.raw import FieldError, whole
 from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.adapters.storefronts.csv.mapping import FileMapping, read_mapping
 from crm_plugin.adapters.storefronts.csv.opening import open_rows
 from crm_plugin.adapters.storefronts.csv.pages import Pages
 from crm_plugin.adapters.storefronts.csv.rows import Rows, by_name
 from crm_plugin.errors import InvalidInput, MalformedResponse
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Record, ShopInfo, Stream
 
 
@@ -70,12 +71,14 @@ class CsvStorefront(FileStorefront):
             rows = [dict(row) for row in told["rows"]]
         except (ValueError, TypeError, KeyError) as error:
             raise MalformedResponse(
-                "The kept text is not complete.", adapter=self.name, hint="Mend the file and import it again."
+                phrase("The kept text is not complete."),
+                adapter=self.name,
+                hint=phrase("Mend the file and import it again."),
             ) from error
         try:
             return reader.member(rows[0]) if stream is Stream.MEMBERS else reader.order(rows)
         except FieldError as error:
-            raise MalformedResponse(f"{error.reason}.", adapter=self.name, path=error.path) from error
+            raise MalformedResponse(whole(error.reason), adapter=self.name, path=error.path) from error
 
     def look_at_columns(self) -> None:
         """See FileStorefront."""
@@ -150,7 +153,9 @@ class CsvStorefront(FileStorefront):
     def _mapping(self) -> FileMapping:
         if self.mapping is None:
             raise InvalidInput(
-                "There is no mapping.", field="mapping", hint="Say which column is what: --mapping FILE."
+                phrase("There is no mapping."),
+                field="mapping",
+                hint=phrase("Say which column is what: --mapping FILE."),
             )
         return self.mapping
 
@@ -165,10 +170,12 @@ def _column(header: Sequence[str], mapping: FileMapping, key: str) -> int | None
 
 def _check_columns(header: Sequence[str], mapping: FileMapping) -> None:
     wanted = {**mapping.columns, **mapping.attributes}
-    missing = [f"{name} (for {key})" for key, name in wanted.items() if name not in header]
+    missing = [
+        phrase("%(name)s (for %(key)s)", name=name, key=key) for key, name in wanted.items() if name not in header
+    ]
     if missing:
         raise InvalidInput(
-            f"The file has no column {', '.join(missing)}.",
+            phrase("The file has no column %(names)s.", names=missing),
             field="mapping",
-            hint=f"Its columns are: {', '.join(header)}.",
+            hint=phrase("Its columns are: %(names)s.", names=list(header)),
         )

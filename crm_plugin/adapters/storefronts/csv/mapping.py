@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 
 KINDS = ("members", "orders", "order_lines")
 _PERSON = (
@@ -104,9 +105,9 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
     kind = str(document.get("kind", ""))
     if kind not in KINDS:
         raise InvalidInput(
-            f"`kind` is {kind!r}." if kind else "`kind` is missing.",
+            phrase("`kind` is %(kind)r.", kind=kind) if kind else phrase("`kind` is missing."),
             field="mapping",
-            hint=f"Use one of: {', '.join(KINDS)}.",
+            hint=phrase("Use one of: %(names)s.", names=KINDS),
         )
     known = {"members": MEMBER_KEYS, "orders": ORDER_KEYS, "order_lines": LINE_KEYS}[kind]
     columns: dict[str, str] = {}
@@ -119,18 +120,24 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
             constants[key] = str(value["value"])
         elif not isinstance(value, (str, int)) or isinstance(value, bool):
             raise InvalidInput(
-                f"`{key}` must be a column's name.", field="mapping", hint="A constant is written {value: X}."
+                phrase("`%(key)s` must be a column's name.", key=key),
+                field="mapping",
+                hint=phrase("A constant is written {value: X}."),
             )
         elif key in known:
             columns[key] = str(value)
         elif kind == "members":
             attributes[key] = str(value)
         if key not in known and kind != "members":
-            raise InvalidInput(f"`{key}` is not a key of {kind}.", field="mapping", hint=_suggest(key, known))
+            raise InvalidInput(
+                phrase("`%(key)s` is not a key of %(kind)s.", key=key, kind=kind),
+                field="mapping",
+                hint=_suggest(key, known),
+            )
     _require(kind, {*columns, *constants}, columns)
     words = document.get("status_words") or {}
     if not isinstance(words, dict):
-        raise InvalidInput("`status_words` must map the file's words to ours.", field="mapping")
+        raise InvalidInput(phrase("`status_words` must map the file's words to ours."), field="mapping")
     return FileMapping(
         kind=kind,
         columns=columns,
@@ -151,15 +158,21 @@ def _require(kind: str, told: Collection[str], columns: Collection[str]) -> None
     for needed in _REQUIRED[kind]:
         if needed not in told:
             raise InvalidInput(
-                f"`{needed}` is missing.", field="mapping", hint=f"Name the column that holds the {needed}."
+                phrase("`%(key)s` is missing.", key=needed),
+                field="mapping",
+                hint=phrase("Name the column that holds the %(key)s.", key=needed),
             )
     if kind == "members" and "member_id" not in columns and "email" not in columns:
         raise InvalidInput(
-            "Neither `member_id` nor `email` is there.", field="mapping", hint="One of them must tell who is meant."
+            phrase("Neither `member_id` nor `email` is there."),
+            field="mapping",
+            hint=phrase("One of them must tell who is meant."),
         )
     if kind == "order_lines" and "line_total" not in columns and "unit_price" not in columns:
         raise InvalidInput(
-            "Neither `unit_price` nor `line_total` is there.", field="mapping", hint="Name the column of the price."
+            phrase("Neither `unit_price` nor `line_total` is there."),
+            field="mapping",
+            hint=phrase("Name the column of the price."),
         )
 
 
@@ -171,7 +184,9 @@ def _encoding(document: AbstractMapping[str, Any]) -> str:
             io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         except LookupError as error:
             raise InvalidInput(
-                f"There is no encoding {encoding!r}.", field="mapping", hint="Try utf-8 or cp1252."
+                phrase("There is no encoding %(name)r.", name=encoding),
+                field="mapping",
+                hint=phrase("Try utf-8 or cp1252."),
             ) from error
     return encoding
 
@@ -180,7 +195,9 @@ def _delimiter(document: AbstractMapping[str, Any]) -> str:
     delimiter = str(document.get("delimiter", ""))
     if delimiter and (len(delimiter) > 1 or delimiter in '\r\n"'):
         raise InvalidInput(
-            f"{delimiter!r} cannot stand between columns.", field="mapping", hint='Give one character, such as ";".'
+            phrase("%(told)r cannot stand between columns.", told=delimiter),
+            field="mapping",
+            hint=phrase('Give one character, such as ";".'),
         )
     return delimiter
 
@@ -188,14 +205,22 @@ def _delimiter(document: AbstractMapping[str, Any]) -> str:
 def _tests(document: AbstractMapping[str, Any], option: str, known: tuple[str, ...]) -> tuple[Test, ...]:
     told = document.get(option) or {}
     if not isinstance(told, dict):
-        raise InvalidInput(f"`{option}` must name a key, such as {{order_id: {{prefix: C}}}}.", field="mapping")
+        raise InvalidInput(
+            phrase("`%(option)s` must name a key, such as {order_id: {prefix: C}}.", option=option), field="mapping"
+        )
     tests = []
     for key, condition in told.items():
         if key not in known:
-            raise InvalidInput(f"`{option}` speaks of {key!r}.", field="mapping", hint=_suggest(str(key), known))
+            raise InvalidInput(
+                phrase("`%(option)s` speaks of %(key)r.", option=option, key=key),
+                field="mapping",
+                hint=_suggest(str(key), known),
+            )
         if not isinstance(condition, dict) or len(condition) != 1 or next(iter(condition)) not in _TESTS:
             raise InvalidInput(
-                f"`{option}` of {key} is not understood.", field="mapping", hint=f"Use one of {', '.join(_TESTS)}."
+                phrase("`%(option)s` of %(key)s is not understood.", option=option, key=key),
+                field="mapping",
+                hint=phrase("Use one of: %(names)s.", names=_TESTS),
             )
         how, value = next(iter(condition.items()))
         values = value if isinstance(value, list) else [value]
@@ -205,4 +230,4 @@ def _tests(document: AbstractMapping[str, Any], option: str, known: tuple[str, .
 
 def _suggest(key: str, known: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(key, known, 1)
-    return f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(known)}."
+    return phrase("Did you mean %(name)s?", name=close[0]) if close else phrase("Known are: %(names)s.", names=known)

@@ -12,6 +12,7 @@ from typing import Any
 
 from crm_plugin.adapters.storefronts.csv.mapping import FileMapping
 from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
 
 # A first line that is longer names no columns: somebody chose a picture or an archive.
 _LONGEST_LINE = 1_000_000
@@ -20,7 +21,7 @@ _GZIP = b"\x1f\x8b"
 # Excel's own formats: a zip archive since 2007, a compound document before.
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_SAVE = "Save it as CSV (UTF-8)"
+_SAVE = phrase("Save it as CSV (UTF-8)")
 
 
 @contextmanager
@@ -30,7 +31,9 @@ def open_rows(path: Path, mapping: FileMapping) -> Iterator[tuple[Iterator[list[
         raw: Any = path.open("rb")
     except OSError as error:
         raise InvalidInput(
-            f"The file {path.name} cannot be opened: {error.strerror}.", field="file", hint="Check its name and folder."
+            phrase("The file %(name)s cannot be opened: %(why)s.", name=path.name, why=error.strerror),
+            field="file",
+            hint=phrase("Check its name and folder."),
         ) from error
     with raw:
         if raw.peek(2)[:2] == _GZIP:
@@ -50,7 +53,11 @@ def _encoding(raw: Any, mapping: FileMapping) -> str:
     except (EOFError, OSError) as error:
         raise _broken_archive() from error
     if begin.startswith(_WORKBOOKS):
-        raise InvalidInput("That is a workbook or an archive, no CSV file.", field="file", hint=f"{_SAVE} first.")
+        raise InvalidInput(
+            phrase("That is a workbook or an archive, no CSV file."),
+            field="file",
+            hint=phrase("%(what)s first.", what=_SAVE),
+        )
     return mapping.encoding or ("utf-16" if begin.startswith(_UTF_16) else "utf-8-sig")
 
 
@@ -58,13 +65,17 @@ def _first_line(text: io.TextIOWrapper) -> str:
     try:
         first = text.readline(_LONGEST_LINE)
     except UnicodeDecodeError as error:
-        raise _wrong_encoding(error, "The file") from error
+        raise _wrong_encoding(error, phrase("The file")) from error
     except (EOFError, OSError) as error:
         raise _broken_archive() from error
     if len(first) == _LONGEST_LINE:
-        raise InvalidInput("The file's first line does not end.", field="file", hint="Choose a CSV file; this is none.")
+        raise InvalidInput(
+            phrase("The file's first line does not end."), field="file", hint=phrase("Choose a CSV file; this is none.")
+        )
     if not first.strip():
-        raise InvalidInput("The file is empty.", field="file", hint="Its first line must name the columns.")
+        raise InvalidInput(
+            phrase("The file is empty."), field="file", hint=phrase("Its first line must name the columns.")
+        )
     return first
 
 
@@ -72,9 +83,11 @@ def _refuse_delimiter(first: str, told: str) -> None:
     better = max(_DELIMITERS, key=first.count)
     if first.count(better):
         raise InvalidInput(
-            f"{told!r} does not stand between the columns of this file.",
+            phrase("%(told)r does not stand between the columns of this file.", told=told),
             field="mapping",
-            hint=f"It looks like {better!r}; leave `delimiter` out of the mapping and it is found out.",
+            hint=phrase(
+                "It looks like %(better)r; leave `delimiter` out of the mapping and it is found out.", better=better
+            ),
         )
 
 
@@ -113,30 +126,36 @@ def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[list[str]]:
             yield cells
     except _Endless as error:
         raise InvalidInput(
-            f"Row {number + 1} does not end.", field="file", hint=f"{_SAVE} again; this is no table."
+            phrase("Row %(number)s does not end.", number=number + 1),
+            field="file",
+            hint=phrase("%(what)s again; this is no table.", what=_SAVE),
         ) from error
     except UnicodeDecodeError as error:
         # The file is decoded some rows ahead of where it is read.
-        raise _wrong_encoding(error, f"Somewhere after row {number} the file") from error
+        raise _wrong_encoding(error, phrase("Somewhere after row %(number)s the file", number=number)) from error
     except csv.Error as error:
         raise InvalidInput(
-            f"Row {number + 1} cannot be read as CSV: {error}.",
+            phrase("Row %(number)s cannot be read as CSV: %(what)s.", number=number + 1, what=error),
             field="file",
-            hint=f"{_SAVE} again; a quotation mark that is opened and never closed is the usual cause.",
+            hint=phrase(
+                "%(what)s again; a quotation mark that is opened and never closed is the usual cause.", what=_SAVE
+            ),
         ) from error
     except (EOFError, OSError) as error:
         raise InvalidInput(
-            f"The file breaks off after row {number}.", field="file", hint="Copy or export it again, whole."
+            phrase("The file breaks off after row %(number)s.", number=number),
+            field="file",
+            hint=phrase("Copy or export it again, whole."),
         ) from error
 
 
 def _wrong_encoding(error: UnicodeDecodeError, what: str) -> InvalidInput:
     return InvalidInput(
-        f"{what} is not in the encoding {error.encoding}.",
+        phrase("%(what)s is not in the encoding %(encoding)s.", what=what, encoding=error.encoding),
         field="file",
-        hint="Name its encoding in the mapping, such as encoding: cp1252, or save the file as UTF-8.",
+        hint=phrase("Name its encoding in the mapping, such as encoding: cp1252, or save the file as UTF-8."),
     )
 
 
 def _broken_archive() -> InvalidInput:
-    return InvalidInput("The file is not a whole gzip file.", field="file", hint="Copy it again.")
+    return InvalidInput(phrase("The file is not a whole gzip file."), field="file", hint=phrase("Copy it again."))

@@ -9,6 +9,7 @@ from typing import Any
 from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts.csv.mapping import FileMapping
 from crm_plugin.adapters.storefronts.csv.rows import Row, Rows, by_name
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Record, RecordProblem, RefundRecord, Stream
 
 PAGE = 100
@@ -46,8 +47,11 @@ class Pages:
             return
         try:
             if len(cells) != width:
-                swallowed = "; a quotation mark is not closed" if any("\n" in cell for cell in cells) else ""
-                reason = f"the row has {len(cells)} cells, the first line names {width}{swallowed}"
+                reason = phrase(
+                    "the row has %(count)s cells, the first line names %(width)s", count=len(cells), width=width
+                )
+                if any("\n" in cell for cell in cells):
+                    reason = phrase("%(reason)s; a quotation mark is not closed", reason=reason)
                 raise FieldError(reason, f"row {number}")
             record = self._rows.member(rows[0]) if self._stream is Stream.MEMBERS else self._rows.order(rows)
         except FieldError as error:
@@ -64,7 +68,13 @@ class Pages:
     def _problem(self, rows: list[Row], number: int, error: FieldError) -> RecordProblem:
         key = "member_id" if self._stream is Stream.MEMBERS else "order_id"
         name = self._rows.cell(rows[0], key) or f"row {number}"
-        return RecordProblem(self._stream, name, f"Row {number}: {error.reason}.", self._raw(rows, number), error.path)
+        return RecordProblem(
+            self._stream,
+            name,
+            phrase("Row %(number)s: %(reason)s.", number=number, reason=error.reason),
+            self._raw(rows, number),
+            error.path,
+        )
 
     def _raw(self, rows: list[Row], number: int) -> str:
         raw = {

@@ -11,6 +11,7 @@ from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.csv import values
 from crm_plugin.adapters.storefronts.csv.mapping import FileMapping, Test
+from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     ConsentRecord,
     ConsentState,
@@ -56,7 +57,7 @@ class Rows:
         email = self.cell(row, "email")
         external_id = self.cell(row, "member_id") or email.lower()
         if not external_id:
-            raise FieldError("there is neither a member id nor an e-mail", self.path("member_id"))
+            raise FieldError(phrase("there is neither a member id nor an e-mail"), self.path("member_id"))
         attributes = {name: row.get(column, "").strip() for name, column in self._mapping.attributes.items()}
         tags = None
         if "tags" in self._mapping.columns:
@@ -108,10 +109,10 @@ class Rows:
         row = rows[0]
         order_id = self.cell(row, "order_id")
         if not order_id:
-            raise FieldError("the order id is empty", self.path("order_id"))
+            raise FieldError(phrase("the order id is empty"), self.path("order_id"))
         placed = self._time(row, "placed_at")
         if placed is None:
-            raise FieldError("the time of the order is empty", self.path("placed_at"))
+            raise FieldError(phrase("the time of the order is empty"), self.path("placed_at"))
         currency = (self.cell(row, "currency") or self._currency).upper()
         member = self.cell(row, "member_id")
         by_line = self._mapping.kind == "order_lines"

@@ -13,6 +13,7 @@ from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.clock import zone
 from crm_plugin.money import LARGEST_MINOR, to_minor
+from crm_plugin.phrases import phrase
 
 _YES = frozenset({"yes", "y", "1", "true", "on", "granted", "subscribed", "是"})
 _NO = frozenset({"no", "n", "0", "false", "off", "withdrawn", "unsubscribed", "否"})
@@ -35,9 +36,14 @@ def instant(text: str, zone_name: str, date_format: str, path: str) -> datetime:
     try:
         value = datetime.strptime(text, date_format) if date_format else datetime.fromisoformat(text)  # noqa: DTZ007
     except ValueError as error:
-        hint = f"does not have the form {date_format}" if date_format else "is not a date such as 2026-03-29 18:05:00"
+        wrong = (
+            phrase("%(text)r does not have the form %(form)s", text=text, form=date_format)
+            if date_format
+            else phrase("%(text)r is not a date such as 2026-03-29 18:05:00", text=text)
+        )
+        example = 'date_format: "%d/%m/%Y %H:%M"'
         raise FieldError(
-            f'{text!r} {hint}; name the file\'s form as date_format: "%d/%m/%Y %H:%M" in the mapping', path
+            phrase("%(wrong)s; name the file's form as %(example)s in the mapping", wrong=wrong, example=example), path
         ) from error
     if value.tzinfo is None:
         value = value.replace(tzinfo=zone(zone_name))
@@ -51,12 +57,12 @@ def birthday(text: str, date_format: str, path: str) -> tuple[int | None, int, i
         try:
             date(2000, month, day)
         except ValueError as error:
-            raise FieldError(f"{text!r} is not a day of the year", path) from error
+            raise FieldError(phrase("%(text)r is not a day of the year", text=text), path) from error
         return None, month, day
     try:
         value = datetime.strptime(text, date_format) if date_format else datetime.fromisoformat(text)  # noqa: DTZ007
     except ValueError as error:
-        raise FieldError(f"{text!r} is not a birthday such as 1985-06-05 or 06-05", path) from error
+        raise FieldError(phrase("%(text)r is not a birthday such as 1985-06-05 or 06-05", text=text), path) from error
     return value.year, value.month, value.day
 
 
@@ -66,12 +72,12 @@ def number(text: str, path: str) -> Decimal:
         value = Decimal(text)
     except InvalidOperation as error:
         raise FieldError(
-            f"{text!r} is not a number; write it with a point and without thousands marks", path
+            phrase("%(text)r is not a number; write it with a point and without thousands marks", text=text), path
         ) from error
     if not value.is_finite():
-        raise FieldError(f"{text!r} is not a number", path)
+        raise FieldError(phrase("%(text)r is not a number", text=text), path)
     if not -_LARGEST <= value <= _LARGEST:
-        raise FieldError(f"{text} is too large a number", path)
+        raise FieldError(phrase("%(text)s is too large a number", text=text), path)
     return value
 
 
@@ -80,7 +86,7 @@ def minor(amount: Decimal, currency: str, path: str) -> int:
     try:
         return to_minor(amount, currency)
     except ValueError as error:
-        raise FieldError(f"{amount} is too large an amount", path) from error
+        raise FieldError(phrase("%(amount)s is too large an amount", amount=amount), path) from error
 
 
 def yes_or_no(text: str, path: str) -> bool | None:
@@ -92,7 +98,7 @@ def yes_or_no(text: str, path: str) -> bool | None:
         return True
     if word in _NO:
         return False
-    raise FieldError(f"{text!r} is neither yes nor no", path)
+    raise FieldError(phrase("%(text)r is neither yes nor no", text=text), path)
 
 
 @lru_cache(maxsize=4096)

@@ -20,6 +20,7 @@ from crm_plugin.adapters.storefronts.woocommerce.refunds import RefundWalk
 from crm_plugin.adapters.storefronts.woocommerce.rows import Cursor
 from crm_plugin.clock import is_zone
 from crm_plugin.errors import AdapterError, MalformedResponse
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Record, ShopInfo, Stream
 
 _PROBES = 2
@@ -103,7 +104,7 @@ class WooCommerceStorefront(StorefrontAdapter):
         self._currency = str(settings.get("currency") or "").upper()
         if len(self._currency) != 3:
             raise MalformedResponse(
-                "The store does not tell its currency.", adapter=self.name, path="$.settings.currency"
+                phrase("The store does not tell its currency."), adapter=self.name, path="$.settings.currency"
             )
         zone, notes = _zone(root)
         return ShopInfo(str(root.get("name") or ""), self._currency, zone, str(environment.get("version") or ""), notes)
@@ -150,8 +151,8 @@ class WooCommerceStorefront(StorefrontAdapter):
         return [
             Problem(
                 "plain_http",
-                "The store is asked without encryption: members and orders travel in clear, the keys do not.",
-                "Give the store a certificate and enter its https:// address.",
+                phrase("The store is asked without encryption: members and orders travel in clear, the keys do not."),
+                phrase("Give the store a certificate and enter its https:// address."),
                 Severity.WARNING,
             )
         ]
@@ -164,9 +165,13 @@ class WooCommerceStorefront(StorefrontAdapter):
         return [
             Problem(
                 "no_meta_data",
-                "This key does not show what plugins keep with an account: birthdays, language and consent stay unknown.",
-                "The key belongs to a shop manager. Create one for an administrator in WooCommerce > Settings > Advanced > "
-                "REST API and enter it here.",
+                phrase(
+                    "This key does not show what plugins keep with an account: birthdays, language and consent stay unknown."
+                ),
+                phrase(
+                    "The key belongs to a shop manager. Create one for an administrator in WooCommerce > Settings > Advanced > "
+                    "REST API and enter it here."
+                ),
                 Severity.WARNING,
             )
         ]

@@ -20,6 +20,7 @@ from crm_plugin.adapters.storefronts.woocommerce.auth import Way, oauth_params, 
 from crm_plugin.adapters.storefronts.woocommerce.errors import ADAPTER, Answer
 from crm_plugin.errors import AdapterError, MalformedResponse, OutcomeUnknown, TransientError
 from crm_plugin.http_client import BodyTooLarge, make_session, read_body, retry_after
+from crm_plugin.phrases import phrase
 
 API = "/wp-json/wc/v3/"
 PAGE_SIZES = (100, 50, 25, 10)
@@ -321,8 +322,8 @@ def _never_left(error: requests.RequestException) -> bool:
 
 def _unknown(operation: str, status: int | None = None) -> OutcomeUnknown:
     return OutcomeUnknown(
-        "The store took the request but gave no answer: it may have been done.",
-        hint="Look at the order in the store before sending again.",
+        phrase("The store took the request but gave no answer: it may have been done."),
+        hint=phrase("Look at the order in the store before sending again."),
         adapter=ADAPTER,
         operation=operation,
         status=status,
@@ -331,8 +332,8 @@ def _unknown(operation: str, status: int | None = None) -> OutcomeUnknown:
 
 def _too_large(operation: str) -> MalformedResponse:
     return MalformedResponse(
-        "The store's answer is larger than 64 MB.",
-        hint="A plugin of the store adds too much to its REST API.",
+        phrase("The store's answer is larger than 64 MB."),
+        hint=phrase("A plugin of the store adds too much to its REST API."),
         adapter=ADAPTER,
         operation=operation,
         path="$",

@@ -14,6 +14,7 @@ from crm_plugin.adapters.raw import any_json, json_part, split_rows
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
 from crm_plugin.http_client import excerpt
+from crm_plugin.phrases import joined, phrase
 from crm_plugin.redaction import redact
 
 ADAPTER = "woocommerce"
@@ -23,17 +24,19 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 52
 # Of these, the ones that smaller pages may cure.
 TOO_HEAVY = frozenset({500, 502, 504, 520, 522, 524})
 
-PERMALINKS = "In WordPress open Settings > Permalinks, choose “Post name” and save, then try again."
-FIREWALL = (
+PERMALINKS = phrase("In WordPress open Settings > Permalinks, choose “Post name” and save, then try again.")
+FIREWALL = phrase(
     "A security plugin or the host's firewall answers in the store's place. "
     "Allow requests to /wp-json/wc/ there, or ask the host to."
 )
-LATER = "Try again in a few minutes; a sync goes on where it stopped."
-NO_TLS = (
+LATER = phrase("Try again in a few minutes; a sync goes on where it stopped.")
+NO_TLS = phrase(
     "Ask the host for a certificate, or enter the address with http:// instead: the keys are then never sent, but members and "
     "orders travel in clear."
 )
-NEW_KEYS = "In WooCommerce open Settings > Advanced > REST API, create a key for an administrator and enter both parts here again."
+NEW_KEYS = phrase(
+    "In WooCommerce open Settings > Advanced > REST API, create a key for an administrator and enter both parts here again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +92,35 @@ def for_answer(answer: Answer, operation: str, store: str) -> AdapterError:
     if 300 <= answer.status < 400:
         return _redirected(answer, store, context)
     if answer.status == 429:
-        return TransientError("The store asks for fewer requests at a time (HTTP 429).", hint=LATER, **context)
+        return TransientError(phrase("The store asks for fewer requests at a time (HTTP 429)."), hint=LATER, **context)
     if answer.status in TRANSIENT:
-        return TransientError(f"The store is busy or down (HTTP {answer.status}).", hint=LATER, **context)
+        return TransientError(
+            phrase("The store is busy or down (HTTP %(status)s).", status=answer.status), hint=LATER, **context
+        )
     if b"to HTTPS port" in answer.body:
         return ActionRequired(
-            f"{urlsplit(store).netloc} answers only to https.",
-            hint=f"Enter https://{urlsplit(store).netloc} as the store's address.",
+            phrase("%(host)s answers only to https.", host=urlsplit(store).netloc),
+            hint=phrase("Enter https://%(host)s as the store's address.", host=urlsplit(store).netloc),
             code="redirected",
             **context,
         )
     if answer.status == 403 and code:
         return ActionRequired(
-            f"The store knows the key but does not allow this: {message or code}",
-            hint=f"The key belongs to a user without the rights of a shop manager. {NEW_KEYS}",
+            phrase("The store knows the key but does not allow this: %(what)s", what=message or code),
+            hint=joined(phrase("The key belongs to a user without the rights of a shop manager."), NEW_KEYS),
             **context,
         )
     if answer.status == 404 and (code == "rest_no_route" or not code):
         return ActionRequired(
-            "There is no WooCommerce REST API at this address (HTTP 404).",
-            hint=f"Check the store's address and that WooCommerce is active. {PERMALINKS}",
+            phrase("There is no WooCommerce REST API at this address (HTTP 404)."),
+            hint=joined(phrase("Check the store's address and that WooCommerce is active."), PERMALINKS),
             **context,
         )
     if not code:
         return _not_json(answer, context)
-    return PermanentError(f"The store refused the request: {message} ({code}).", **context)
+    return PermanentError(
+        phrase("The store refused the request: %(message)s (%(code)s).", message=message, code=code), **context
+    )
 
 
 def for_body(answer: Answer, operation: str) -> AdapterError:
@@ -126,10 +133,14 @@ def for_body(answer: Answer, operation: str) -> AdapterError:
     }
     if answer.is_html or answer.body.lstrip()[:1] not in (b"[", b"{"):
         return _not_json(answer, context)
-    wrong = "has another form than asked for" if answer.is_json else "breaks off or is not valid JSON"
     return MalformedResponse(
-        f"The store's answer {wrong}.",
-        hint=f"It began: {excerpt(answer.body)[:80]!r}. If this stays, a plugin of the store spoils its REST API.",
+        phrase("The store's answer has another form than asked for.")
+        if answer.is_json
+        else phrase("The store's answer breaks off or is not valid JSON."),
+        hint=phrase(
+            "It began: %(words)r. If this stays, a plugin of the store spoils its REST API.",
+            words=excerpt(answer.body)[:80],
+        ),
         path="$",
         **context,
     )
@@ -148,30 +159,42 @@ def for_unauthorised(answer: Answer, operation: str, ways: tuple[Way, ...]) -> A
     said = message.lower()
     if "timestamp" in said:
         return ActionRequired(
-            "The store says that this computer's clock is wrong.",
-            hint="The two clocks may differ by 15 minutes at most; set the right time here or on the store's server.",
+            phrase("The store says that this computer's clock is wrong."),
+            hint=phrase(
+                "The two clocks may differ by 15 minutes at most; set the right time here or on the store's server."
+            ),
             **context,
         )
     if "permissions" in said:
         return ActionRequired(
-            f"The key may not do this: {message}",
-            hint="In WooCommerce open Settings > Advanced > REST API and give the key the permission Read/Write.",
+            phrase("The key may not do this: %(message)s", message=message),
+            hint=phrase(
+                "In WooCommerce open Settings > Advanced > REST API and give the key the permission Read/Write."
+            ),
             **context,
         )
     if "secret is invalid" in said:
-        return ActionRequired("The store knows the key, but the secret is wrong.", hint=NEW_KEYS, **context)
+        return ActionRequired(phrase("The store knows the key, but the secret is wrong."), hint=NEW_KEYS, **context)
     if "key is invalid" in said:
-        return ActionRequired("The store does not know this key.", hint=NEW_KEYS, **context)
+        return ActionRequired(phrase("The store does not know this key."), hint=NEW_KEYS, **context)
     if "signature" in said:
         return ActionRequired(
-            "The store does not accept the signature: the secret is wrong, or the store has another address than the one given.",
-            hint=f"Use exactly the address shown in WordPress under Settings > General > Site Address. {NEW_KEYS}",
+            phrase(
+                "The store does not accept the signature: the secret is wrong, or the store has another address than the one given."
+            ),
+            hint=joined(
+                phrase("Use exactly the address shown in WordPress under Settings > General > Site Address."), NEW_KEYS
+            ),
             **context,
         )
-    tried = "with a header, in the query and with a signature" if Way.BASIC in ways else "with a signature"
     return ActionRequired(
-        f"The store does not accept the keys, shown {tried}.",
-        hint=f"{NEW_KEYS} If they are right, the host may be dropping them: ask it to pass the Authorization header on.",
+        phrase("The store does not accept the keys, shown with a header, in the query and with a signature.")
+        if Way.BASIC in ways
+        else phrase("The store does not accept the keys, shown with a signature."),
+        hint=joined(
+            NEW_KEYS,
+            phrase("If they are right, the host may be dropping them: ask it to pass the Authorization header on."),
+        ),
         **context,
     )
 
@@ -184,19 +207,21 @@ def for_exception(error: Exception, operation: str, store: str) -> AdapterError:
         return _for_certificate(str(error), host, context)
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
         return ActionRequired(
-            f"{store} is not an address.", hint="Enter it as in the browser: https://shop.example", **context
+            phrase("%(store)s is not an address.", store=store),
+            hint=phrase("Enter it as in the browser: https://shop.example"),
+            **context,
         )
     if timed_out(error):
-        return TransientError(f"{host} took too long to answer.", hint=LATER, **context)
+        return TransientError(phrase("%(host)s took too long to answer.", host=host), hint=LATER, **context)
     if "NameResolution" in repr(error) or "getaddrinfo" in repr(error):
         return TransientError(
-            f"The name {host} is not found.",
-            hint="Check the store's address and this computer's connection.",
+            phrase("The name %(host)s is not found.", host=host),
+            hint=phrase("Check the store's address and this computer's connection."),
             **context,
         )
     return TransientError(
-        f"{host} cannot be reached, or broke off in the middle.",
-        hint=f"{LATER} Check the store's address if this stays.",
+        phrase("%(host)s cannot be reached, or broke off in the middle.", host=host),
+        hint=joined(LATER, phrase("Check the store's address if this stays.")),
         excerpt=excerpt(str(error)),
         **context,
     )
@@ -206,23 +231,28 @@ def _for_certificate(said: str, host: str, context: dict[str, Any]) -> ActionReq
     said = said.lower()
     if not any(word in said for word in ("certificate", "hostname")):
         # No certificate was shown at all: what answers there speaks plain http, or a protocol given up long ago.
-        return ActionRequired(f"{host} does not answer to https.", hint=NO_TLS, code="no_https", **context)
-    why = next((words for sign, words in _CERTIFICATE if sign in said), "is not valid")
+        return ActionRequired(
+            phrase("%(host)s does not answer to https.", host=host), hint=NO_TLS, code="no_https", **context
+        )
+    why = next((words for sign, words in _CERTIFICATE if sign in said), phrase("is not valid"))
     return ActionRequired(
-        f"The certificate of {host} {why}.",
-        hint="Check the store's address, or ask the host to put this right. Keys are not sent before.",
+        phrase("The certificate of %(host)s %(why)s.", host=host, why=why),
+        hint=phrase("Check the store's address, or ask the host to put this right. Keys are not sent before."),
         code="certificate",
         **context,
     )
 
 
 _CERTIFICATE = (
-    ("expired", "has expired"),
-    ("hostname mismatch", "is for another name"),
-    ("doesn't match", "is for another name"),
-    ("self-signed", "is self-signed, so nobody vouches for it"),
-    ("self signed", "is self-signed, so nobody vouches for it"),
-    ("unable to get local issuer", "is not signed by anybody this computer knows, or its chain is not complete"),
+    ("expired", phrase("has expired")),
+    ("hostname mismatch", phrase("is for another name")),
+    ("doesn't match", phrase("is for another name")),
+    ("self-signed", phrase("is self-signed, so nobody vouches for it")),
+    ("self signed", phrase("is self-signed, so nobody vouches for it")),
+    (
+        "unable to get local issuer",
+        phrase("is not signed by anybody this computer knows, or its chain is not complete"),
+    ),
 )
 
 
@@ -240,17 +270,20 @@ def _redirected(answer: Answer, store: str, context: dict[str, Any]) -> ActionRe
         path = target.path.split("/wp-json", 1)[0].rstrip("/")
         there = f"{target.scheme or here.scheme}://{target.netloc}{path}"
         return ActionRequired(
-            f"The store sends us on from {store} to {there}.",
-            hint=f"Enter {there} as the store's address: keys are never sent to another address than the one given.",
+            phrase("The store sends us on from %(store)s to %(there)s.", store=store, there=there),
+            hint=phrase(
+                "Enter %(there)s as the store's address: keys are never sent to another address than the one given.",
+                there=there,
+            ),
             code="redirected",
             **context,
         )
     if any(word in answer.headers.get("Location", "") for word in ("aiowpsec", "wp-login", "login")):
         return ActionRequired(
-            "The store sends its REST API to a sign-in page.", hint=FIREWALL, code="redirected", **context
+            phrase("The store sends its REST API to a sign-in page."), hint=FIREWALL, code="redirected", **context
         )
     return ActionRequired(
-        "The store's REST API is not where it should be: it sends us in a circle.",
+        phrase("The store's REST API is not where it should be: it sends us in a circle."),
         hint=PERMALINKS,
         code="redirected",
         **context,
@@ -259,13 +292,23 @@ def _redirected(answer: Answer, store: str, context: dict[str, Any]) -> ActionRe
 
 def _not_json(answer: Answer, context: dict[str, Any]) -> ActionRequired:
     words = excerpt(answer.body)[:80]
+    hint: str
     if answer.status == 404 or answer.status < 400:
-        hint = f"Check the store's address; it may be the wrong one. {PERMALINKS} If that is done already: {FIREWALL}"
+        hint = joined(
+            phrase("Check the store's address; it may be the wrong one."),
+            PERMALINKS,
+            phrase("If that is done already: %(what)s", what=FIREWALL),
+        )
     else:
         hint = FIREWALL
-    kind = "a web page" if answer.is_html else "something that is not JSON"
+    kind = phrase("a web page") if answer.is_html else phrase("something that is not JSON")
     return ActionRequired(
-        f"The store answered with {kind} instead of data (HTTP {answer.status}): {words!r}.",
+        phrase(
+            "The store answered with %(kind)s instead of data (HTTP %(status)s): %(words)r.",
+            kind=kind,
+            status=answer.status,
+            words=words,
+        ),
         hint=hint,
         code="not_json",
         **context,

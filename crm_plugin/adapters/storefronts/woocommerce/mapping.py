@@ -15,13 +15,14 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, read_record
+from crm_plugin.adapters.raw import FieldError, read_record, whole
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.woocommerce import payloads
 from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
 from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import parse_minor
+from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     ConsentRecord,
     MemberRecord,
@@ -150,7 +151,7 @@ class Mapper:
     def _order(self, row: payloads.Order) -> OrderRecord:
         currency = row.currency.strip().upper()
         if len(currency) != 3:
-            raise FieldError(f"{row.currency!r} is no currency", "$.currency")
+            raise FieldError(phrase("%(told)r is no currency", told=row.currency), "$.currency")
         order_id = str(row.id)
         status = row.status.strip().removeprefix("wc-")
         placed = limits.instant(row.date_created_gmt, "$.date_created_gmt")
@@ -307,7 +308,7 @@ def minor(amount: Amount | None, currency: str, path: str) -> int:
     try:
         return _minor(amount, currency)
     except ValueError as error:
-        raise FieldError(f"{amount!r} is not an amount", path) from error
+        raise FieldError(phrase("%(told)r is not an amount", told=amount), path) from error
 
 
 def text(value: str | int | float | None) -> str:
@@ -331,4 +332,4 @@ def _instant(value: datetime | None, path: str) -> datetime | None:
 
 def malformed(error: FieldError) -> MalformedResponse:
     """The error as the contract wants it."""
-    return MalformedResponse(f"{error.reason}.", adapter=ADAPTER, path=error.path)
+    return MalformedResponse(whole(error.reason), adapter=ADAPTER, path=error.path)

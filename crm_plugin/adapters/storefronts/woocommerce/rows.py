@@ -10,6 +10,7 @@ import msgspec
 from crm_plugin.adapters.raw import label_of, text_of
 from crm_plugin.adapters.storefronts.woocommerce import payloads
 from crm_plugin.errors import MalformedResponse
+from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Record, RecordProblem, Stream
 
 DAY_SECONDS = 24 * 3600.0
@@ -37,7 +38,7 @@ def read_rows(stream: Stream, rows: list[msgspec.Raw], read: Reader) -> Found:
             reason, path = error.message, error.path
         except (ArithmeticError, ValueError, TypeError) as error:
             # A value nobody has thought of must not keep the rows behind it away.
-            reason, path = f"It cannot be read: {error}.", "$"
+            reason, path = phrase("It cannot be read: %(what)s.", what=error), "$"
         label = label_of(raw, ("id",), f"row {number + 1} of {len(rows)}")
         found.problems.append(RecordProblem(stream, label, reason, text_of(raw), path))
     return found
