@@ -77,10 +77,12 @@ def refuse(form: Form, error: CrmError) -> None:
 def said(error: CrmError) -> str:
     """What is wrong with a text, in as few words as it takes: its name says nothing new on its own page."""
     message = error.message
-    while isinstance(message, Phrase) and "where" in message.values:
-        message = message.values["what"]
-    told = str(in_words(message))
-    told = sentences((f"{told[:1].upper()}{told[1:]}", in_words(error.hint)))
+    if isinstance(message, Phrase) and "where" in message.values:
+        told = str(in_words(message.values["what"]))
+        told = f"{told[:1].upper()}{told[1:]}"
+    else:
+        told = str(in_words(message))
+    told = sentences((told, in_words(error.hint)))
     line = error.line if isinstance(error, InvalidInput) else 0
     return str(_("Line %(line)s: %(what)s", line=line, what=told) if line else told)
 

@@ -6,6 +6,7 @@ translated from where they stand.
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
+from crm_plugin import errors
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class, storefront_names
 
 PACKAGE = Path(__file__).resolve().parent.parent.parent / "crm_plugin"
@@ -20,6 +22,30 @@ PO = PACKAGE / "translations" / "zh" / "LC_MESSAGES" / "messages.po"
 _KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "_l": None, "phrase": None}
 # What no page shows.
 _NOT = ("cli", "demo")
+# Of these, what is said while the server starts, or of a programme's file.
+_STARTING = frozenset(
+    {
+        "adapters/registry.py",
+        "config.py",
+        "manifest.py",
+        "runtime.py",
+        "store/migrate.py",
+        "touchpoints/documents.py",
+        "touchpoints/program_file.py",
+        "web/server.py",
+    }
+)
+# What tells people something, with the place of the first argument they read.
+_READ = {
+    **{
+        name: 0
+        for name, one in vars(errors).items()
+        if isinstance(one, type) and issubclass(one, errors.CrmError) and one is not errors.WebhookRejected
+    },
+    **dict.fromkeys(("FieldError", "NotAllowed", "SecurityError"), 0),
+    "Problem": 1,
+    "RecordProblem": 2,
+}
 
 Message = str | tuple[str, str]
 
@@ -58,6 +84,38 @@ def _settings() -> list[str]:
     settings = [setting for cls in classes for setting in cls.settings]
     told = {text for one in settings for text in (one.label, one.help, *one.choices) if text}
     return sorted(told | {cls.label for cls in classes})
+
+
+def plain_errors() -> list[tuple[str, str]]:
+    """Where an error that a page can show is told in plain text, which no page could translate: place and text."""
+    return [
+        (f"{path.relative_to(PACKAGE)}:{told.lineno}", ast.unparse(told))
+        for method, path in _sources()
+        if method == "python" and path.relative_to(PACKAGE).as_posix() not in _STARTING
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        for told in _told_by(call)
+        if _is_plain(told)
+    ]
+
+
+def _told_by(call: ast.Call) -> list[ast.expr]:
+    """What an error, a problem or a reason is made of that people read."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    if name not in _READ:
+        return []
+    first = _READ[name]
+    last = first + (2 if name == "Problem" else 1)
+    return [
+        *call.args[first:last],
+        *(word.value for word in call.keywords if word.arg in ("message", "hint", "reason")),
+    ]
+
+
+def _is_plain(told: ast.expr) -> bool:
+    if isinstance(told, ast.IfExp):
+        return _is_plain(told.body) or _is_plain(told.orelse)
+    return isinstance(told, ast.JoinedStr | ast.BinOp) or (isinstance(told, ast.Constant) and bool(told.value))
 
 
 def bring_in_step(*more: Path) -> list[Message]:
