@@ -99,6 +99,19 @@ def test_pages_fit_and_keep_to_themselves(
     assert (watched.complaints, watched.foreign) == ([], [])
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_phone_shows_the_whole_menu(browser: Browser, demo: Demo, signed_in: Any, language: str) -> None:
+    watched = _Watched(browser, signed_in, demo.url, viewport={"width": 390, "height": 844})
+    watched.page.goto(f"{demo.url}/s/{demo.shop.name}/connections?lang={language}")
+    hidden = """() => [...document.querySelectorAll('.side a, .side button')].filter(e => {
+        const box = e.getBoundingClientRect();
+        return box.left < 0 || box.right > innerWidth || e.scrollWidth > e.clientWidth + 1;
+    }).map(e => e.textContent)"""
+    assert watched.page.evaluate(hidden) == []
+    assert watched.page.locator(".side nav a, .side > ul:not(.side-foot) a").count() == 6
+    watched.context.close()
+
+
 def test_every_control_has_a_name(browser: Browser, demo: Demo, signed_in: Any) -> None:
     watched = _Watched(browser, signed_in, demo.url)
     nameless = """() => [...document.querySelectorAll(
