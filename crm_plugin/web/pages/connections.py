@@ -101,7 +101,7 @@ def _lede(reading: Reading, rows: list[dict[str, Any]]) -> str:
     elif reading.live:
         parts.append(_("Your store is being read."))
     elif reading.last_at is not None:
-        parts.append(_("Your store is connected; it was read last at %(when)s.", when=formats.moment(reading.last_at)))
+        parts.append(_("Your store is connected; it was looked at last at %(when)s.", when=formats.moment(reading.last_at)))
     paused = [row for row in rows if row["state"].tone == "bad"]
     if paused:
         parts.append(ngettext("%(num)s sender is paused.", "%(num)s senders are paused.", len(paused)))
