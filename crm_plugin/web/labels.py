@@ -75,7 +75,7 @@ REASONS: dict[Reason, Label] = {
         "warn",
         _("No sender"),
         _(
-            "Nothing is set up that could send it. Set up a sender under Connections, or give the journey another channel."
+            "No sender that is set up and switched on could send it. See Connections, or give the journey another channel."
         ),
     ),
     Reason.NO_LONGER_MATCHES: Label(

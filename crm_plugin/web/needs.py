@@ -96,17 +96,31 @@ def _senders(connection: Connection, shop: Shop) -> Iterator[Need]:
 
 
 def _channels(connection: Connection, shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:
-    there = senders.available(connection, shop)
+    known = senders.senders(connection, shop)
+    there = {one.channel for one in known if one.enabled}
+    off = {one.channel: one for one in reversed(known) if not one.enabled}
     used = {channel for journey in running for channel in journey.channels}
-    silent = any(not set(journey.channels) & set(there) for journey in running)
-    for channel in sorted(used - set(there)):
-        yield Need(
-            "bad" if silent else "warn",
-            _("Nothing goes out by %(channel)s", channel=channel_name(channel)),
-            _("A journey that is on uses it, but no sender is set up for it."),
-            f"{url_for('pages.connections', shop=shop.name)}#senders",
-            _("Set up a sender"),
-        )
+    silent = any(not set(journey.channels) & there for journey in running)
+    for channel in sorted(used - there):
+        tone = "bad" if silent else "warn"
+        title = _("Nothing goes out by %(channel)s", channel=channel_name(channel))
+        if channel in off:
+            sender = off[channel]
+            yield Need(
+                tone,
+                title,
+                _("A journey that is on uses it, and %(sender)s is switched off.", sender=_(sender.label)),
+                url_for("pages.connections_sender", shop=shop.name, adapter=sender.adapter),
+                _("Switch it on"),
+            )
+        else:
+            yield Need(
+                tone,
+                title,
+                _("A journey that is on uses it, but no sender is set up for it."),
+                f"{url_for('pages.connections', shop=shop.name)}#senders",
+                _("Set up a sender"),
+            )
 
 
 def _public_address(shop: Shop, running: list[journeys.Journey], public_url: str) -> Iterator[Need]:

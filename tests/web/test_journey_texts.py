@@ -296,7 +296,7 @@ def test_without_a_sender_no_test_is_offered(page: Page, post: Post) -> None:
     assert "Send a test message" not in words(page(SMS))
     answer = post(SMS, {"body_text": "Hi", "do": "test", "to": "+4915112345678"})
     assert answer.status_code == 422
-    assert "Nothing is set up that could send it." in words(answer.text)
+    assert "No sender that is set up and switched on could send it." in words(answer.text)
 
 
 def test_order_speaks_only_after_a_purchase(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:

@@ -146,12 +146,12 @@ def test_switching_on_says_for_whom_first(runtime: Runtime, shop: Shop, page: Pa
 def test_missing_senders_are_named(page: Page) -> None:
     told = words(page("journeys/birthday/switch"))
     assert "No sender for: Text message." in told
-    assert "Set up a sender" in told
+    assert "See the senders" in told
 
 
 def test_without_any_sender_it_says_so(runtime: Runtime, shop: Shop, page: Page) -> None:
     _only_email(runtime, shop, channels=["sms"])
-    assert "Nothing is set up that could send it." in words(page("journeys"))
+    assert "No sender that is set up and switched on could send it." in words(page("journeys"))
 
 
 @pytest.mark.usefixtures("people")

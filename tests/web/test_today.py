@@ -152,6 +152,25 @@ def test_missing_sender_of_a_journey_is_told(page: Page, runtime: Runtime, shop:
     assert "Nothing goes out by E-mail" not in words(page("today"))
 
 
+def test_sender_that_is_off_is_not_told_as_missing(page: Page, runtime: Runtime, shop: Shop) -> None:
+    _sender(runtime, shop, enabled=False)
+    assert "SMTP is set up and switched off. Switch it on" in words(page("today"))
+    told = "Those who send e-mail and text messages for you are switched off."
+    assert told in words(page("connections"))
+    _switch_on(runtime, shop, "birthday")
+    html = page("today")
+    assert "Nothing goes out by E-mail A journey that is on uses it, and SMTP is switched off. Switch it on" in words(
+        html
+    )
+    assert html.count('href="/s/shop-1/connections/senders/smtp"') == 2
+    # Another sender of the same channel would do.
+    _sender(runtime, shop, "twilio", "sms")
+    assert "Switch it on" in words(page("today"))
+    assert told not in words(page("connections"))
+    senders.switch(runtime.db, shop, "smtp", True, NOON)
+    assert "Nothing goes out by E-mail" not in words(page("today"))
+
+
 def test_missing_postal_address_is_told(page: Page, runtime: Runtime, shop: Shop) -> None:
     _sender(runtime, shop)
     assert "Your postal address is missing" not in words(page("today"))

@@ -101,12 +101,19 @@ def _lede(reading: Reading, rows: list[dict[str, Any]]) -> str:
     elif reading.live:
         parts.append(_("Your store is being read."))
     elif reading.last_at is not None:
-        parts.append(_("Your store is connected; it was looked at last at %(when)s.", when=formats.moment(reading.last_at)))
+        parts.append(
+            _("Your store is connected; it was looked at last at %(when)s.", when=formats.moment(reading.last_at))
+        )
+    writing = [row["sender"] for row in rows if row["sender"] and row["cls"].channel in ("email", "sms")]
     paused = [row for row in rows if row["state"].tone == "bad"]
     if paused:
         parts.append(ngettext("%(num)s sender is paused.", "%(num)s senders are paused.", len(paused)))
-    elif not any(row["sender"] and row["sender"].enabled and row["cls"].channel in ("email", "sms") for row in rows):
-        parts.append(_("Nobody sends e-mail or text messages for you yet."))
+    elif not any(one.enabled for one in writing):
+        parts.append(
+            _("Those who send e-mail and text messages for you are switched off.")
+            if writing
+            else _("Nobody sends e-mail or text messages for you yet.")
+        )
     return languages.sentences(parts)
 
 

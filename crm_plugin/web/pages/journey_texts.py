@@ -140,7 +140,9 @@ def _test(journey: Journey, channel: str, locale: str, form: Form) -> Response |
         made = templates.preview(connection, shop, text, reader.member_id, now)
         kept = get_text(connection, shop.shop_id, journey.template_key, channel, locale)
     if not adapter:
-        raise NotFound(_("Nothing is set up that could send it."), hint=_("Set up a sender under Connections."))
+        raise NotFound(
+            _("No sender that is set up and switched on could send it."), hint=_("See the senders under Connections.")
+        )
     testing.send_text(runtime.db, runtime.box, shop, adapter, form.text("to"), made, now, site().public_url)
     with runtime.db.write() as connection:
         _note(connection, "text.test", journey, channel, locale, to=form.text("to"))

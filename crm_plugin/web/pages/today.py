@@ -148,7 +148,8 @@ def _steps(connection: Connection, shop: Shop, reading: Reading) -> list[Step]:
     """What a new shop has to do, in order; each ticks itself off."""
     connections = url_for("pages.connections", shop=shop.name)
     files = takes_files(shop)
-    set_up = [one for one in senders.senders(connection, shop) if one.channel in ("email", "sms") and one.enabled]
+    set_up = [one for one in senders.senders(connection, shop) if one.channel in ("email", "sms")]
+    off = next((one for one in set_up if not any(other.enabled for other in set_up)), None)
     return [
         Step("store", True, _("Connect your store"), shop.url),
         Step(
@@ -163,11 +164,15 @@ def _steps(connection: Connection, shop: Shop, reading: Reading) -> list[Step]:
         ),
         Step(
             "senders",
-            bool(set_up),
+            any(one.enabled for one in set_up),
             _("Set up who sends your messages"),
-            _("A mail server for e-mail, Twilio for text messages: at least one of them."),
-            f"{connections}#senders",
-            _("Set up a sender"),
+            _("%(sender)s is set up and switched off.", sender=_(off.label))
+            if off
+            else _("A mail server for e-mail, Twilio for text messages: at least one of them."),
+            url_for("pages.connections_sender", shop=shop.name, adapter=off.adapter)
+            if off
+            else f"{connections}#senders",
+            _("Switch it on") if off else _("Set up a sender"),
         ),
         Step(
             "tiers",
