@@ -7,6 +7,8 @@ from functools import cache, lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from crm_plugin.places import zones_in
+
 _DAY_ZERO = date(1970, 1, 1).toordinal()
 
 
@@ -56,9 +58,9 @@ def require_aware(value: datetime) -> datetime:
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """The zone of that IANA name. Raises: ValueError when there is none."""
+    """The zone of that IANA name, or the main one of a place (`places.py`). Raises: ValueError when there is none."""
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(next(iter(zones_in(name)), name))
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"unknown time zone {name!r}; use an IANA name such as Europe/London") from error
 

@@ -71,7 +71,10 @@ class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A customer as the platform knows them. `external_id` is the platform's own id of the account, opaque to us."""
+    """A customer as the platform knows them. `external_id` is the platform's own id of the account, opaque to us.
+
+    `region` is the letters of the state or province within the country.
+    """
 
     stream: ClassVar[Stream] = Stream.MEMBERS
 
@@ -84,6 +87,7 @@ class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     locale: str = ""
     timezone: str = ""
     country: str = ""
+    region: str = ""
     birth_year: int | None = None
     birth_month: int | None = None
     birth_day: int | None = None

@@ -9,13 +9,14 @@ from decimal import Decimal
 from crm_plugin.analytics.profile import LevelView, Profile
 from crm_plugin.analytics.timeline import Contacted, Event, Joined, Ordered, Refunded, Said, TierChanged
 from crm_plugin.money import to_major
+from crm_plugin.places import place_of
 
 
 def lines(member: Profile) -> Iterator[str]:
     """Everything that is known of the member, the most important first."""
     ids = [f"our id {member.member_id}", f"the store's id {member.external_id}" if member.external_id else "a guest"]
     yield f"{member.name or member.email or member.phone or 'A member without a name'} ({', '.join(ids)}, {member.state})"
-    known = (member.email, member.phone, member.country, member.locale, member.zone, _birthday(member))
+    known = (member.email, member.phone, member.country, member.locale, _zone(member.zone), _birthday(member))
     yield f"  {' · '.join(part for part in known if part)}"
     if member.tags:
         yield f"  Tags: {', '.join(member.tags)}"
@@ -37,6 +38,11 @@ def lines(member: Profile) -> Iterator[str]:
     yield from (f"  {_minute(one.at)} {_event(one)}" for one in member.timeline)
     if not member.timeline:
         yield "  nothing that we know of"
+
+
+def _zone(name: str) -> str:
+    place = "-".join(part for part in place_of(name) if part)
+    return f"any zone of {place}" if place else name
 
 
 def _birthday(member: Profile) -> str:

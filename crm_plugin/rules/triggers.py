@@ -22,6 +22,7 @@ from typing import Any
 from crm_plugin.clock import at_local, day_number, from_day_number, local_day, zone
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
+from crm_plugin.places import zones_in
 from crm_plugin.store.base import from_micros, to_micros
 
 BIRTHDAY, LAPSE, POST_PURCHASE = "birthday", "lapse", "post_purchase"
@@ -51,7 +52,19 @@ class QuietHours:
         return at >= self.start or at < self.end
 
     def after(self, at: datetime, zone_name: str) -> datetime:
-        """The instant itself, or the end of the quiet hours it falls into."""
+        """The instant itself, or the end of the quiet hours it falls into; in a place of several zones, of those of all of them.
+
+        Where no hour of the day is free in all of them, those of the main zone count.
+        """
+        names = zones_in(zone_name)
+        allowed, over = at, at + timedelta(days=2)
+        while (later := max(self._after(allowed, name) for name in names)) > allowed:
+            if later > over:
+                return self._after(at, names[0])
+            allowed = later
+        return allowed
+
+    def _after(self, at: datetime, zone_name: str) -> datetime:
         local = at.astimezone(zone(zone_name))
         if not self.covers(local.time()):
             return at

@@ -11,8 +11,8 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 _HAS_BIRTHDAY = text("birth_md IS NOT NULL")
 _GONE = text("state <> 'active'")
 
-# One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, country, phone, else the shop's) and
-# never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or month*100 when only the month is known.
+# One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, state or country, phone, else the shop's),
+# also a place of several zones (`places.py`), and never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or month*100 when only the month is known.
 # `changed_at` moves with every change that a trigger may depend on (birthday, zone). `fingerprint` skips unchanged records.
 members = Table(
     "members",
@@ -29,6 +29,7 @@ members = Table(
     Column("timezone", Text, nullable=False, default=""),
     Column("zone", Text, nullable=False),
     Column("country", Text, nullable=False, default=""),
+    Column("region", Text, nullable=False, default=""),
     Column("birth_year", Integer),
     Column("birth_md", Integer),
     Column("joined_at", Instant),

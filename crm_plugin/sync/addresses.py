@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from crm_plugin.clock import is_zone
+from crm_plugin.places import lies_in, zone_at
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
@@ -37,30 +36,37 @@ def phone_key(text: str, country: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def member_zone(timezone: str, phone: str, country: str, shop_zone: str) -> str:
-    """The zone of a member's days: own, else the country's when it has but one, else the phone's likewise, else the shop's.
+def member_zone(timezone: str, phone: str, country: str, region: str, shop_zone: str) -> str:
+    """The zone of a member's days: own, else that of the state or country, else the phone's, else the shop's.
 
-    A country is where parcels go; a phone may have been taken along from another.
+    A country is where parcels go; a phone may have been taken along from another, so it only tells which of the country's zones it is.
+    Where that stays open, the place stands for all its zones (`places.py`).
 
-    Args: phone: in E.164 or empty.
+    Args: phone: in E.164 or empty. region: the state's letters.
     """
     if timezone and is_zone(timezone):
         return timezone
-    return (country and country_zone(country)) or (phone and _phone_zone(phone)) or shop_zone
-
-
-def country_zone(country: str) -> str:
-    """The zone of an ISO 3166 country that has exactly one; else empty."""
-    return _single_zones().get(country.upper(), "")
+    place = zone_at(country, region) if country else ""
+    if is_zone(place):
+        return place
+    called = _phone_zone(phone) if phone else ""
+    if place and not (called and lies_in(called, place)):
+        return place
+    return called or shop_zone
 
 
 @lru_cache(maxsize=65536)
 def _phone_zone(phone: str) -> str:
+    import phonenumbers
     from phonenumbers import timezone
 
     number = _parse(phone, "")
-    zones = timezone.time_zones_for_number(number) if number is not None else ()
-    return zones[0] if len(zones) == 1 and is_zone(zones[0]) else ""
+    if number is None:
+        return ""
+    zones = timezone.time_zones_for_number(number)
+    if len(zones) == 1 and is_zone(zones[0]):
+        return str(zones[0])
+    return zone_at(phonenumbers.region_code_for_number(number) or "")
 
 
 def _parse(text: str, country: str) -> PhoneNumber | None:
@@ -74,13 +80,3 @@ def _parse(text: str, country: str) -> PhoneNumber | None:
         return None
     # "Possible", not "valid": tables of valid ranges are always older than the newest range.
     return number if phonenumbers.is_possible_number(number) else None
-
-
-@cache
-def _single_zones() -> dict[str, str]:
-    zones: defaultdict[str, list[str]] = defaultdict(list)
-    for line in (files("tzdata") / "zoneinfo" / "zone.tab").read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            country, _place, name, *_ = line.split("\t")
-            zones[country].append(name)
-    return {country: names[0] for country, names in zones.items() if len(names) == 1}

@@ -26,7 +26,7 @@ from crm_plugin.sync.member_rows import OTHER, OWN, Member, MemberRows
 from crm_plugin.sync.values import Days, fingerprint, micros
 from crm_plugin.sync.written import Written, is_older
 
-_FILLED = ("first_name", "last_name", "locale", "country")
+_FILLED = ("first_name", "last_name", "locale", "country", "region")
 
 
 class MemberBook(MemberRows):
@@ -207,6 +207,8 @@ class MemberBook(MemberRows):
             "locale": told.locale or values["locale"],
             "timezone": told.timezone or values["timezone"],
             "country": country,
+            # A state is one of its country: moved to another, the old one is none any more.
+            "region": told.region or (values["region"] if country == values["country"] else ""),
             "joined_at": values["joined_at"],
             "joined_on": values["joined_on"],
             "updated_at": micros(told.updated_at or at) or values["updated_at"],
@@ -233,6 +235,8 @@ class MemberBook(MemberRows):
         """What an order tells of an account that the account does not; e-mail and phone are the account's own to tell."""
         values = member.values
         told = {name: told for name in _FILLED if not values[name] and (told := getattr(contact, name))}
+        if values["country"] not in ("", contact.country):
+            told.pop("region", None)
         if told or (contact.birth_month is not None and values["birth_md"] is None):
             member.put(**told)
             self._place(member, contact, only_missing=True)
@@ -243,7 +247,9 @@ class MemberBook(MemberRows):
         if told.birth_month is not None and not (only_missing and member.values["birth_md"] is not None):
             moved = member.put(birth_md=told.birth_month * 100 + (told.birth_day or 0), birth_year=told.birth_year)
         values = member.values
-        zone = member_zone(values["timezone"], values["phone"], values["country"], self._shop.timezone)
+        zone = member_zone(
+            values["timezone"], values["phone"], values["country"], values["region"], self._shop.timezone
+        )
         moved = member.put(zone=zone) or moved
         if moved:
             member.put(changed_at=self._at)

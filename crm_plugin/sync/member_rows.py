@@ -30,6 +30,7 @@ COLUMNS = (
     "timezone",
     "zone",
     "country",
+    "region",
     "birth_year",
     "birth_md",
     "joined_at",
@@ -42,7 +43,9 @@ COLUMNS = (
 )
 _BLANK: dict[str, Any] = {
     **dict.fromkeys(COLUMNS),
-    **dict.fromkeys(("email", "phone", "first_name", "last_name", "locale", "timezone", "country", "fingerprint"), ""),
+    **dict.fromkeys(
+        ("email", "phone", "first_name", "last_name", "locale", "timezone", "country", "region", "fingerprint"), ""
+    ),
     "state": "active",
     "attributes": "{}",
 }

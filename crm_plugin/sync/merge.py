@@ -77,15 +77,18 @@ def _settle_touchpoints(connection: Connection, shop_id: int, guest: int, accoun
 
 def _fill_empty(connection: Connection, shop: Shop, guest: int, account: int, now: datetime) -> None:
     """Birthday, names and country that only the guest told; `changed_at` moves with the birthday and the zone of its days."""
-    names = ("first_name", "last_name", "country", "locale")
+    names = ("first_name", "last_name", "country", "region", "locale")
     columns = f"{', '.join(names)}, birth_md, birth_year, timezone, phone, zone"
     sql = f"SELECT {columns} FROM members WHERE shop_id = ? AND member_id = ?"  # noqa: S608
     told = bulk.execute(connection, sql, (shop.shop_id, guest)).one()
     kept = bulk.execute(connection, sql, (shop.shop_id, account)).one()
     changes = {name: value for name, value, own in zip(names, told, kept, strict=False) if value and not own}
+    if kept.country not in ("", told.country):
+        changes.pop("region", None)
     if told.birth_md is not None and kept.birth_md is None:
         changes |= {"birth_md": told.birth_md, "birth_year": told.birth_year}
-    zone = member_zone(kept.timezone, kept.phone, changes.get("country", kept.country), shop.timezone)
+    lives = (changes.get(name, getattr(kept, name)) for name in ("country", "region"))
+    zone = member_zone(kept.timezone, kept.phone, *lives, shop.timezone)
     if zone != kept.zone:
         changes["zone"] = zone
     if changes.keys() & {"birth_md", "zone"}:

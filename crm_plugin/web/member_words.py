@@ -14,6 +14,7 @@ from flask_babel import gettext as _
 
 from crm_plugin.analytics.timeline import Event, TierChanged
 from crm_plugin.clock import local_day, zone
+from crm_plugin.places import place_of
 from crm_plugin.web import why
 from crm_plugin.web.formats import day
 
@@ -63,6 +64,14 @@ def birthday(year: int | None, month_day: int | None) -> str:
 def country(code: str) -> str:
     """A country's name."""
     return str(get_locale().territories.get(code, code))
+
+
+def zone_words(name: str) -> str:
+    """A member's zone, or the place of several that is all that is known."""
+    code, state = place_of(name)
+    if not code:
+        return name.replace("_", " ")
+    return str(_("Any zone of %(place)s", place=", ".join(part for part in (state, country(code)) if part)))
 
 
 def language(tag: str) -> str:

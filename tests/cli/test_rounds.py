@@ -13,7 +13,10 @@ import pytest
 from crm_plugin.demo import mail_sink
 from crm_plugin.errors import TransientError
 from crm_plugin.jobs import tasks
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.tenants import shop_named
 from tests.cli.conftest import Run, Spoken, greet
+from tests.factories import member, write
 
 AT = "2026-06-02T12:00"
 
@@ -137,6 +140,15 @@ def test_member_is_shown(shop: Run, say: Callable[..., Spoken]) -> None:
     for part in ("born --06-02", "Worth: 0 orders", "Tier: none", "email, marketing: granted since 2026-01-01"):
         assert part in said
     assert "birthday by email: accepted" in said
+
+
+def test_member_whose_zone_is_open_is_shown(shop: Run, say: Callable[..., Spoken]) -> None:
+    runtime = Runtime.open()
+    with runtime.db.read() as connection:
+        found = shop_named(connection, "shop")
+    write(runtime.db, found, [member("7", email="t@x.test", country="US", region="TX")])
+    runtime.close()
+    assert "t@x.test · US · any zone of US-TX\n" in say("member", "shop", "7").out
 
 
 def test_programme_goes_out_and_in_again(shop: Run, say: Callable[..., Spoken], tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_phones_are_read_and_tell_a_zone() -> None:
         if billing["phone"]:
             number = phone_key(billing["phone"], billing["country"])
             assert number
-            zones[billing["country"]].add(member_zone("", number, billing["country"], "none"))
+            zones[billing["country"]].add(member_zone("", number, billing["country"], "", "none"))
     assert {country: sorted(found) for country, found in sorted(zones.items())} == {
         "AU": ["Australia/Sydney"],
         "CN": ["Asia/Shanghai"],

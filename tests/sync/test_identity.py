@@ -112,6 +112,63 @@ def test_account_moves_to_the_guests_country(db: Database, shop: Shop) -> None:
     assert (row.country, row.zone, row.birth_md, row.changed_at) == ("JP", "Asia/Tokyo", 309, later)
 
 
+@pytest.mark.parametrize(
+    ("told", "zone"),
+    [
+        ({"country": "US"}, "any:US"),
+        ({"country": "US", "region": "CA"}, "America/Los_Angeles"),
+        ({"country": "US", "region": "CA", "phone": "+1 212 555 0123"}, "America/Los_Angeles"),
+        ({"country": "US", "region": "TX"}, "any:US-TX"),
+        ({"country": "US", "region": "TX", "phone": "+1 915 555 0123"}, "America/Denver"),
+        ({"country": "US", "phone": "+1 212 555 0123"}, "America/New_York"),
+        ({"country": "US", "phone": "+1 800 555 0123"}, "any:US"),
+        ({"country": "US", "phone": "+44 20 7946 0123"}, "any:US"),
+        ({"country": "US", "region": "CA", "timezone": "Asia/Tokyo"}, "Asia/Tokyo"),
+        ({"phone": "+44 7400 123456"}, "Europe/London"),
+        ({"phone": "+7 916 123-45-67"}, "any:RU"),
+        ({}, "Europe/Berlin"),
+    ],
+)
+def test_zone_is_the_narrowest_that_is_known(db: Database, shop: Shop, told: dict[str, str], zone: str) -> None:
+    write(db, shop, [member("1", **told)])
+    with db.read() as connection:
+        assert connection.execute(select(members.c.zone)).scalar_one() == zone
+
+
+def test_state_goes_with_its_country(db: Database, shop: Shop) -> None:
+    def lives() -> tuple[str, ...]:
+        with db.read() as connection:
+            row = connection.execute(select(members.c.country, members.c.region, members.c.zone)).one()
+        return tuple(row)
+
+    write(db, shop, [member("1", email="a@x.test", country="US")])
+    write(db, shop, [order("o1", member_external_id="1", contact=_guest(country="CA", region="AB"))])
+    assert lives() == ("US", "", "any:US")
+    write(db, shop, [order("o2", member_external_id="1", contact=_guest(country="US", region="OH"))])
+    assert lives() == ("US", "OH", "America/New_York")
+    write(db, shop, [member("1", email="a@x.test", country="US", first_name="Ann")])
+    assert lives() == ("US", "OH", "America/New_York")
+    write(db, shop, [member("1", email="a@x.test", country="DE")])
+    assert lives() == ("DE", "", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("own", "lives"),
+    [
+        ("", ("US", "CA", "America/Los_Angeles")),
+        ("US", ("US", "CA", "America/Los_Angeles")),
+        ("DE", ("DE", "", "Europe/Berlin")),
+    ],
+)
+def test_account_takes_over_the_guests_state(db: Database, shop: Shop, own: str, lives: tuple[str, ...]) -> None:
+    write(db, shop, [member("1", email="old@x.test", country=own)])
+    write(db, shop, [order("o1", contact=_guest(email="new@x.test", country="US", region="CA"))])
+    write(db, shop, [member("1", email="new@x.test", country=own)])
+    with db.read() as connection:
+        row = connection.execute(select(members.c.country, members.c.region, members.c.zone)).one()
+    assert tuple(row) == lives
+
+
 def test_known_account_and_guest_become_one(db: Database, shop: Shop) -> None:
     write(db, shop, [member("1", email="old@x.test")])
     said = ConsentRecord(channel="email", state=ConsentState.WITHDRAWN, at=NOON)

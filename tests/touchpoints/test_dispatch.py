@@ -130,6 +130,29 @@ def test_night_defers_and_the_window_ends(db: Database, shop: Shop, sink: mail_s
     assert sink.messages == []
 
 
+def test_nobody_is_woken_in_any_zone_of_their_country(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
+    yes = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=START),)
+    person = {"birth_month": 6, "birth_day": 2, "consents": yes, "country": "US"}
+    write(
+        db,
+        shop,
+        [member("7", email="any@x.test", **person), member("8", email="ny@x.test", region="NY", **person)],
+        START,
+    )
+    # 10:30 in New York, 04:30 in Honolulu, where the night ends at 18:00 UTC.
+    now, morning = DUE.replace(hour=14, minute=30), DUE.replace(hour=18)
+    plan_shop(db, shop, now)
+    t = touchpoints.c
+    with db.write() as connection:
+        tries = {row.address: row.next_try_at for row in connection.execute(select(t.address, t.next_try_at))}
+        connection.execute(update(touchpoints).values(next_try_at=now))
+    assert (tries["any@x.test"], tries["ny@x.test"]) == (morning, DUE.replace(hour=14))
+    assert _send(db, shop, now) == {"accepted": 4, "planned": 1}
+    assert _states(db)["any@x.test"] == ("planned", "quiet_hours")
+    assert _send(db, shop, morning - timedelta(minutes=1)) == {}
+    assert _send(db, shop, morning) == {"accepted": 1}
+
+
 def test_refused_recipient_stops_nobody_else(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
     sink.refuse("m1@x.test", "550 5.1.1 no such user")
     plan_shop(db, shop, DUE)

@@ -118,6 +118,23 @@ def test_rule_is_said_back(page: Page, people: dict[str, int]) -> None:
     assert "Members whose amount spent in the last 365 days is at least 100: 1 of 3 members" in told
 
 
+@pytest.mark.parametrize(
+    ("lives", "told"),
+    [
+        ({"timezone": "America/New_York"}, "Time zone America/New York"),
+        ({"country": "US"}, "Time zone Any zone of United States"),
+        ({"country": "US", "region": "TX"}, "Time zone Any zone of TX, United States"),
+    ],
+)
+def test_zone_that_is_not_known_is_told_as_a_place(
+    runtime: Runtime, shop: Shop, page: Page, lives: dict[str, str], told: str
+) -> None:
+    write(runtime.db, shop, [member("1", email="a@x.test", **lives)])
+    with runtime.db.read() as connection:
+        mine = connection.execute(select(members.c.member_id)).scalar_one()
+    assert told in words(page(f"members/{mine}"))
+
+
 def test_rule_with_typo_lists_nobody(page: Page, people: dict[str, int]) -> None:
     told = words(page("members?rule=spend() >= 1", status=422))
     assert "Line 1, column 1: There is no field 'spend'. Did you mean spent?" in told

@@ -29,7 +29,7 @@ from crm_plugin.web import ids, labels, why
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.member_file import rows as file_rows
-from crm_plugin.web.member_words import address_kind, birthday, country, language, story, their_time
+from crm_plugin.web.member_words import address_kind, birthday, country, language, story, their_time, zone_words
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help, rule_error
 from crm_plugin.web.site import site, the_shop
@@ -227,6 +227,7 @@ def _words(member: Profile) -> dict[str, Any]:
         "own_time": own_time,
         "birthday": birthday(member.birth_year, member.birth_md),
         "country": country(member.country),
+        "zone": zone_words(member.zone),
         "language": language(member.locale),
         "address_kind": address_kind,
         "labels": labels,

@@ -24,6 +24,7 @@ _PERSON = (
     "locale",
     "timezone",
     "country",
+    "region",
     "birthday",
     "email_consent",
     "sms_consent",

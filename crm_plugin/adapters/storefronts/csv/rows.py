@@ -7,6 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from msgspec import structs
+
 from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.csv import values
@@ -86,6 +88,7 @@ class Rows:
             locale=self.cell(row, "locale"),
             timezone=self.cell(row, "timezone"),
             country=values.country(self.cell(row, "country")),
+            region=self.cell(row, "region").upper(),
             birth_year=year,
             birth_month=month,
             birth_day=day,
@@ -162,20 +165,7 @@ class Rows:
             ConsentRecord(channel=c.channel, state=c.state, at=placed, source=c.source, proof=c.proof)
             for c in told.consents
         )
-        return MemberRecord(
-            external_id=told.external_id,
-            email=told.email,
-            phone=told.phone,
-            first_name=told.first_name,
-            last_name=told.last_name,
-            locale=told.locale,
-            timezone=told.timezone,
-            country=told.country,
-            birth_year=told.birth_year,
-            birth_month=told.birth_month,
-            birth_day=told.birth_day,
-            consents=at,
-        )
+        return structs.replace(told, consents=at)
 
     def _line(self, row: Row, currency: str) -> tuple[OrderLineRecord, Decimal]:
         quantity = self._number(row, "quantity", Decimal(1))

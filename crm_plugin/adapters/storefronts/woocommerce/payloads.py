@@ -31,6 +31,7 @@ class Billing(msgspec.Struct, gc=False):
     city: str | None = ""
     postcode: str | int | None = ""
     country: str | None = ""
+    state: str | int | None = ""
     email: str | None = ""
     phone: str | int | None = ""
 

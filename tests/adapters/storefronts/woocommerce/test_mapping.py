@@ -92,10 +92,10 @@ def test_empty_objects_come_as_lists() -> None:
 
 
 def test_billing_address_is_another_of_the_same_person() -> None:
-    raw = customer(7, billing={"email": "Work@Example.test", "first_name": "Nora", "country": "fr"})
+    raw = customer(7, billing={"email": "Work@Example.test", "first_name": "Nora", "country": "fr", "state": "us-x"})
     member = Mapper().member(msgspec.json.encode(raw))
     assert (member.email, member.other_emails) == ("c7@example.test", ("Work@Example.test",))
-    assert (member.first_name, member.country) == ("Nora", "FR")
+    assert (member.first_name, member.country, member.region) == ("Nora", "FR", "US-X")
     same = Mapper().member(msgspec.json.encode(customer(7, billing={"email": "C7@example.TEST"})))
     assert same.other_emails == ()
 
