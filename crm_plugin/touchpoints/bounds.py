@@ -119,9 +119,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                     return whole
                 more = following
             whole += more
-        raise SecurityError(
-            phrase("it comes out longer than %(most)s characters", most=LONGEST_OUTPUT)
-        )
+        raise SecurityError(phrase("it comes out longer than %(most)s characters", most=LONGEST_OUTPUT))
 
 
 class _Bounds(NodeTransformer):

@@ -16,8 +16,8 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import tokens
 from crm_plugin.touchpoints.batch import Batch, Subject
 from crm_plugin.touchpoints.journeys import Journey
-from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.render import (
     CALLED,
     JourneyView,

@@ -12,8 +12,8 @@ from crm_plugin.records import ConsentState, OrderStatus
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
-from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
 from crm_plugin.touchpoints.policy import Policy
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import Reason, State
 
 # How soon it is looked at again whether an order was paid.
@@ -80,7 +80,7 @@ def address_of(channel: str, member: Row[Any]) -> str:
 
 
 def agreed(journey: Journey, channel: str, said: dict[tuple[str, str], str]) -> bool:
-    """Whether consent covers it; the same rule as planning's (`plan.py`)."""
+    """Whether consent covers it; the same rule as planning's (`reach.py`)."""
     name = CONSENT_CHANNEL[channel]
     own, all_ = said.get((name, journey.topic)), said.get((name, MARKETING))
     if journey.kind == "transactional":

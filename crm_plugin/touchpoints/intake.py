@@ -25,7 +25,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, unsubscribe
 from crm_plugin.touchpoints.journeys import MARKETING
-from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import Reason, State, may_go
 from crm_plugin.touchpoints.tokens import Unsubscribe
 

@@ -14,21 +14,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    Subquery,
-    func,
-    literal,
-    literal_column,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Select, Subquery, func, literal, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import local_day, zone
 from crm_plugin.ids import id_sql, reserve_ids
-from crm_plugin.records import ConsentState
 from crm_plugin.rules import sql as rules_sql
 from crm_plugin.rules.triggers import Slot, slots
 from crm_plugin.store import journeys, touchpoints
@@ -38,8 +28,9 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.due import CHANGES, Late, matched
-from crm_plugin.touchpoints.journeys import MARKETING, Journey, all_journeys
+from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.reach import TRUE, first, flags
 from crm_plugin.touchpoints.states import Reason, State
 
 # Rows say when their writing began, an import's when the whole file did: what changed this long before the watermark is looked at again.
@@ -267,11 +258,11 @@ def _judged(
     if journey.audience is not None:
         today = local_day(now, shop.timezone)
         base = base.where(rules_sql.condition(shop, journey.audience, today, literal_column("m.member_id")))
-    reached = base.add_columns(*_flags(journey, channels)).subquery("reached")
-    channel = _first(reached, channels, lambda name, _adapter: f"'{name}'")
-    adapter = _first(reached, channels, lambda _name, adapter: f"'{adapter}'")
-    address = _first(reached, channels, lambda name, _adapter: f"reached.address_{name}")
-    none = " AND ".join([f"NOT reached.open_{name}" for name, _ in channels]) or _TRUE
+    reached = base.add_columns(*flags(journey, channels)).subquery("reached")
+    channel = first(reached, channels, lambda name, _adapter: f"'{name}'")
+    adapter = first(reached, channels, lambda _name, adapter: f"'{adapter}'")
+    address = first(reached, channels, lambda name, _adapter: f"reached.address_{name}")
+    none = " AND ".join([f"NOT reached.open_{name}" for name, _ in channels]) or TRUE
     over = f"reached.valid_until <= {to_micros(now)}"
     state = f"CASE WHEN {over} THEN '{State.MISSED}' WHEN {none} THEN '{State.SKIPPED}' ELSE '{State.PLANNED}' END"
     if not channels:
@@ -299,57 +290,3 @@ def _judged(
         literal_column(state).label("state"),
         literal_column(reason).label("reason"),
     )
-
-
-_TRUE = "1 = 1"
-
-
-def _first(reached: Any, channels: list[tuple[str, str]], value: Any) -> str:
-    """The value of the first channel that is open, else empty."""
-    if not channels:
-        return "''"
-    cases = " ".join(f"WHEN reached.open_{name} THEN {value(name, adapter)}" for name, adapter in channels)
-    return f"CASE {cases} ELSE '' END"
-
-
-# Where a channel's address stands, and under whose consent it is used: a note is mailed by the store.
-_ADDRESS = {"email": "m.email", "sms": "m.phone", "inapp": "COALESCE(m.external_id, '')", "note": "m.email"}
-CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "email"}
-
-
-def _flags(journey: Journey, channels: list[tuple[str, str]]) -> list[Any]:
-    """For each channel: the address, whether the member agreed, and whether both and no suppression leave it open."""
-    found: list[Any] = []
-    for name, _ in channels:
-        address = _ADDRESS[name]
-        agreed = _agreed(journey, CONSENT_CHANNEL[name], name == "inapp")
-        blocked = (
-            "EXISTS (SELECT 1 FROM suppressions AS s WHERE s.shop_id = m.shop_id "  # noqa: S608
-            f"AND s.channel = '{CONSENT_CHANNEL[name]}' AND s.address = {address})"
-        )
-        found += [
-            literal_column(address).label(f"address_{name}"),
-            literal_column(f"({agreed})").label(f"agreed_{name}"),
-            literal_column(f"({address} <> '' AND {agreed} AND NOT {blocked})").label(f"open_{name}"),
-        ]
-    return found
-
-
-def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
-    """Whether the member's consent covers the journey.
-
-    Marketing needs a yes for its topic or for all marketing, and no refusal of either. A message about the member's own order
-    (transactional) and a card on the shop's own pages need no yes, but a refusal holds.
-    """
-
-    def said(state: ConsentState, *topics: str) -> str:
-        named = ", ".join(f"'{topic}'" for topic in topics)
-        return (
-            "EXISTS (SELECT 1 FROM member_consents AS c WHERE c.shop_id = m.shop_id AND c.member_id = m.member_id "  # noqa: S608
-            f"AND c.channel = '{channel}' AND c.topic IN ({named}) AND c.state = '{state}')"
-        )
-
-    if journey.kind == "transactional":
-        return f"NOT {said(ConsentState.WITHDRAWN, journey.topic)}" if journey.topic != MARKETING else _TRUE
-    refused = f"NOT {said(ConsentState.WITHDRAWN, MARKETING, journey.topic)}"
-    return refused if own_ground else f"{said(ConsentState.GRANTED, MARKETING, journey.topic)} AND {refused}"

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, update
 from crm_plugin.phrases import cut
 from crm_plugin.records import ConsentState, SendResult
 from crm_plugin.store import attempts, consent
-from crm_plugin.touchpoints.plan import CONSENT_CHANNEL
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import State
 
 

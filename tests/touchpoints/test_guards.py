@@ -14,7 +14,8 @@ from crm_plugin.store import members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import batch, gate, senders
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.plan import CONSENT_CHANNEL, plan_shop
+from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import TRANSITIONS, State, may_go
 from tests.factories import make_shop, order, write
 from tests.touchpoints.test_dispatch import BOX, DUE, START

@@ -1,0 +1,61 @@
+"""By which channel a member may be reached, asked in SQL: address, consent, no suppression. `gate.py` asks the same in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import literal_column
+
+from crm_plugin.records import ConsentState
+from crm_plugin.touchpoints.journeys import MARKETING, Journey
+
+TRUE = "1 = 1"
+# Where a channel's address stands, and under whose consent it is used: a note is mailed by the store.
+_ADDRESS = {"email": "m.email", "sms": "m.phone", "inapp": "COALESCE(m.external_id, '')", "note": "m.email"}
+CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "email"}
+
+
+def first(reached: Any, channels: list[tuple[str, str]], value: Any) -> str:
+    """The value of the first channel that is open, else empty."""
+    if not channels:
+        return "''"
+    cases = " ".join(f"WHEN reached.open_{name} THEN {value(name, adapter)}" for name, adapter in channels)
+    return f"CASE {cases} ELSE '' END"
+
+
+def flags(journey: Journey, channels: list[tuple[str, str]]) -> list[Any]:
+    """For each channel: the address, whether the member agreed, and whether both and no suppression leave it open."""
+    found: list[Any] = []
+    for name, _ in channels:
+        address = _ADDRESS[name]
+        agreed = _agreed(journey, CONSENT_CHANNEL[name], name == "inapp")
+        blocked = (
+            "EXISTS (SELECT 1 FROM suppressions AS s WHERE s.shop_id = m.shop_id "  # noqa: S608
+            f"AND s.channel = '{CONSENT_CHANNEL[name]}' AND s.address = {address})"
+        )
+        found += [
+            literal_column(address).label(f"address_{name}"),
+            literal_column(f"({agreed})").label(f"agreed_{name}"),
+            literal_column(f"({address} <> '' AND {agreed} AND NOT {blocked})").label(f"open_{name}"),
+        ]
+    return found
+
+
+def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
+    """Whether the member's consent covers the journey.
+
+    Marketing needs a yes for its topic or for all marketing, and no refusal of either. A message about the member's own order
+    (transactional) and a card on the shop's own pages need no yes, but a refusal holds.
+    """
+
+    def said(state: ConsentState, *topics: str) -> str:
+        named = ", ".join(f"'{topic}'" for topic in topics)
+        return (
+            "EXISTS (SELECT 1 FROM member_consents AS c WHERE c.shop_id = m.shop_id AND c.member_id = m.member_id "  # noqa: S608
+            f"AND c.channel = '{channel}' AND c.topic IN ({named}) AND c.state = '{state}')"
+        )
+
+    if journey.kind == "transactional":
+        return f"NOT {said(ConsentState.WITHDRAWN, journey.topic)}" if journey.topic != MARKETING else TRUE
+    refused = f"NOT {said(ConsentState.WITHDRAWN, MARKETING, journey.topic)}"
+    return refused if own_ground else f"{said(ConsentState.GRANTED, MARKETING, journey.topic)} AND {refused}"
