@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.rules.tiers import APPLIED, SAVED, Move
+from crm_plugin.rules.tiers import APPLIED, SAVED, Level, Move
 from crm_plugin.store import audit_log, members
 from crm_plugin.store.members import full_name
 
@@ -45,6 +45,18 @@ def history(connection: Connection, shop_id: int, limit: int = 10) -> list[Act]:
             tuple(Move(**move) for move in row.detail.get("moves", ())),
         )
         for row in connection.execute(query)
+    ]
+
+
+def former(connection: Connection, shop_id: int, limit: int = 50) -> list[list[Level]]:
+    """The ladders that were saved, the newest first: what is gone is still told by its name and place."""
+    columns = audit_log.c
+    query = select(columns.detail).where(columns.shop_id == shop_id, columns.action == SAVED)
+    details = connection.execute(query.order_by(columns.audit_id.desc()).limit(limit)).scalars()
+    return [
+        [Level(str(one["key"]), str(one["rule"]), one["title"]) for one in detail.get(ladder, ())]
+        for detail in details
+        for ladder in ("levels", "before")
     ]
 
 

@@ -142,6 +142,7 @@ def save_levels(
     """
     _one_at_a_time(connection, shop)
     ranks = compiled(wanted)
+    _refuse_same_names(wanted)
     refuse_asked(connection, shop, [level.key for level in wanted], besides)
     rows = [
         {
@@ -156,13 +157,29 @@ def save_levels(
         }
         for rank, (level, rule) in enumerate(ranks)
     ]
+    before = levels(connection, shop.shop_id) if actor else []
     columns = tier_levels.c
     connection.execute(delete(tier_levels).where(columns.shop_id == shop.shop_id, columns.program_key == PROGRAM_KEY))
     if rows:
         connection.execute(insert(tier_levels), rows)
     if actor:
-        kept = {"levels": [level.as_dict() for level in wanted]}
+        # The ladder before too: who holds a level that is gone, and what was, are still told by its name.
+        kept = {name: [one.as_dict() for one in ladder] for name, ladder in (("levels", wanted), ("before", before))}
         audit.note(connection, shop.shop_id, actor, SAVED, kept, now)
+
+
+def _refuse_same_names(wanted: Sequence[Level]) -> None:
+    """Refuse two levels that a reader could not tell apart. Raises: InvalidInput."""
+    seen: set[tuple[str, str]] = set()
+    for level in wanted:
+        for lang, name in level.title.items():
+            if name and (lang, name.casefold()) in seen:
+                raise InvalidInput(
+                    phrase("Two levels are called %(name)r.", name=name),
+                    field="title",
+                    hint=phrase("Give each a name of its own."),
+                )
+            seen.add((lang, name.casefold()))
 
 
 def held(connection: Connection, shop_id: int) -> dict[str, int]:

@@ -63,6 +63,7 @@ def read(form: Form, saved: Sequence[Level]) -> list[Level]:
     titles = {level.key: level.title for level in saved}
     taken: set[str] = {row["key"] for row in _rows(form) if row["key"]}
     seen: set[str] = set()
+    called: set[tuple[str, str]] = set()
     found: list[Level] = []
     for number, row in enumerate(_rows(form)):
         if not (row["en"] or row["zh"]):
@@ -73,10 +74,21 @@ def read(form: Form, saved: Sequence[Level]) -> list[Level]:
         if row["key"] in seen:
             form.errors[f"key-{number}"] = _("Another level has this key. Give each a key of its own.")
         seen.add(row["key"])
+        _name_apart(form, number, row, called)
         level = Level(row["key"], row["rule"], retitled(titles.get(row["was"], {}), row["en"], row["zh"]))
         _check(form, number, level)
         found.append(level)
     return found[::-1]
+
+
+def _name_apart(form: Form, number: int, row: dict[str, str], called: set[tuple[str, str]]) -> None:
+    """Two levels of one name could not be told apart, in whichever language the reader has."""
+    for lang, other in (("en", "zh"), ("zh", "en")):
+        name = (row[lang] or row[other]).casefold()
+        if name and (lang, name) in called:
+            field = f"{lang if row[lang] else other}-{number}"
+            form.errors.setdefault(field, _("Another level has this name. Give each a name of its own."))
+        called.add((lang, name))
 
 
 def _check(form: Form, number: int, level: Level) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.analytics import tiers as reads
 from crm_plugin.rules import compile_rule
-from crm_plugin.rules.tiers import Level, Move, Preview, preview
+from crm_plugin.rules.tiers import Level, Move, Preview, levels, preview
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.tier_form import mark
 from crm_plugin.web.titles import named
@@ -77,12 +77,13 @@ class Look:
 def look(connection: Connection, shop: Shop, wanted: Sequence[Level], saved: Sequence[Level], as_of: date) -> Look:
     """Who would move by these levels; nothing is written."""
     found = preview(connection, shop, wanted, as_of)
-    names = names_of(wanted, saved)
+    former = reads.former(connection, shop.shop_id)
+    names, ranks = names_of(wanted, saved, *former), _ranks(wanted, saved, *former)
     people = reads.names(connection, shop.shop_id, [one for ids in found.examples.values() for one in ids])
-    steps = [_step(move, found, names, people, _ranks(wanted, saved)) for move in found.moves]
+    steps = [_step(move, found, names, people, ranks) for move in found.moves]
     order = [level.key for level in reversed(wanted)] + [""]
     gone = [key for key in dict.fromkeys(move.from_level for move in found.moves) if key not in order]
-    lines = (_line(key, order, found, names, _ranks(wanted, saved)) for key in (*order[:-1], *gone, ""))
+    lines = (_line(key, order, found, names, ranks) for key in (*order[:-1], *gone, ""))
     return Look(
         rungs=tuple(rung(level, found.levels[level.key]) for level in reversed(wanted)),
         steps=tuple(sorted(steps, key=lambda step: (KINDS.index(step.kind), -step.count))),
@@ -99,9 +100,14 @@ def rung(level: Level, members: int) -> Rung:
     return Rung(level.key, named(level.title, level.key), sentence(compile_rule(level.rule).node), members)
 
 
-def names_of(wanted: Sequence[Level], saved: Sequence[Level]) -> dict[str, str]:
-    """What each level is called, those taken out too."""
-    return {level.key: named(level.title, level.key) for level in (*saved, *wanted)}
+def names_of(*ladders: Sequence[Level]) -> dict[str, str]:
+    """What each level is called, in the first of these ladders that has it."""
+    return {level.key: named(level.title, level.key) for ladder in reversed(ladders) for level in ladder}
+
+
+def tier_names(connection: Connection, shop: Shop) -> dict[str, str]:
+    """What each level of the shop is called, those taken out too: a member may hold one until the next daily run."""
+    return names_of(levels(connection, shop.shop_id), *reads.former(connection, shop.shop_id))
 
 
 def kind_of(before: str, after: str, ranks: Mapping[str, float]) -> str:
@@ -113,15 +119,16 @@ def kind_of(before: str, after: str, ranks: Mapping[str, float]) -> str:
     return "up" if ranks.get(after, 0) > ranks.get(before, 0) else "down"
 
 
-def _ranks(wanted: Sequence[Level], saved: Sequence[Level]) -> dict[str, float]:
+def _ranks(wanted: Sequence[Level], *before: Sequence[Level]) -> dict[str, float]:
     """Where each level stands; one that was taken out stands just above its neighbour below that is still there."""
     ranks: dict[str, float] = {level.key: float(place) for place, level in enumerate(wanted)}
-    below = -1.0
-    for level in saved:
-        if level.key in ranks:
-            below = ranks[level.key]
-        else:
-            ranks[level.key] = below + 0.5
+    for ladder in before:
+        below = -1.0
+        for level in ladder:
+            if level.key in ranks:
+                below = ranks[level.key]
+            else:
+                ranks[level.key] = below + 0.5
     return ranks
 
 

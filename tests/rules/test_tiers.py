@@ -154,9 +154,19 @@ def test_saving_and_applying_is_one_act(db: Database) -> None:
     with db.read() as connection:
         assert tiers.levels(connection, shop.shop_id) == [GOLD]
         assert _audited(connection) == [
-            ("page:owner", "tiers.saved", {"levels": [GOLD.as_dict()]}),
+            ("page:owner", "tiers.saved", {"levels": [GOLD.as_dict()], "before": [one.as_dict() for one in LADDER]}),
             ("page:owner", "tiers.applied", report.as_dict()),
         ]
+
+
+@pytest.mark.parametrize("name", ["Gold", "GOLD"])
+def test_two_levels_of_one_name_are_refused(db: Database, name: str) -> None:
+    shop = _shop(db)
+    same = [Level("gold", "spent() >= 9", {"en": "Gold"}), Level("gold-2", "spent() >= 99", {"en": name, "zh": "金"})]
+    with pytest.raises(InvalidInput, match=f"Two levels are called '{name}'"), db.write() as connection:
+        tiers.save_levels(connection, shop, same, NOW)
+    with db.read() as connection:
+        assert tiers.levels(connection, shop.shop_id) == LADDER
 
 
 def test_refused_level_moves_nobody(db: Database) -> None:

@@ -13,7 +13,7 @@ from crm_plugin.rules import compile_rule
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.tiers import Level, apply, held, levels, save_levels
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log
+from crm_plugin.store import audit_log, members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
 from crm_plugin.web.rule_help import example
@@ -167,6 +167,8 @@ def test_saving_only_moves_nobody_yet(runtime: Runtime, shop: Shop, post: Post, 
         ({"rule-0": 'tier == "bronze"'}, "A level cannot depend on the level held."),
         ({"en-0": "", "zh-0": ""}, "Give the level a name."),
         ({"key-0": "bronze"}, "Another level has this key."),
+        ({"en-0": " bronze"}, "Another level has this name. Give each a name of its own."),
+        ({"en-0": "", "zh-0": "铜卡"}, "Another level has this name. Give each a name of its own."),
         ({"key-0": "Gold!"}, "Use small letters, digits, - and _"),
     ],
 )
@@ -218,16 +220,49 @@ def test_level_taken_out_is_named_in_the_preview(runtime: Runtime, shop: Shop, p
 
 
 @pytest.mark.usefixtures("people")
+def test_level_that_was_replaced_keeps_its_name(runtime: Runtime, shop: Shop, post: Post, page: Page) -> None:
+    _set_up(runtime, shop, BRONZE, GOLD)
+    form = _form(BRONZE, Level("platinum", "spent() >= 200", {"en": "Platinum"}))
+    seen = _seen(post("tiers/preview", form).text)
+    assert post("tiers", {**form, "do": "save", "seen": seen}).status_code == 303
+    html = page("tiers")
+    told = words(html)
+    assert "↑ 1 Gold → Platinum" in told
+    assert "↓ 1 Gold → Bronze" in told
+    with runtime.db.read() as connection:
+        rich = connection.execute(select(members.c.member_id).where(members.c.first_name == "Bo")).scalar_one()
+    assert "Guest" not in words(page(f"members/{rich}"))
+    assert "Gold" in words(page(f"members/{rich}"))
+    assert ">gold<" not in page("members")
+    assert post("tiers", {**form, "do": "apply", "seen": _seen(html)}).status_code == 303
+    told = words(page("tiers"))
+    assert "Gold → Bronze 1 , Gold → Platinum 1" in told
+    assert "Moved from tier Gold to Bronze" in words(page(f"members/{rich}"))
+
+
+@pytest.mark.usefixtures("people")
 def test_level_a_journey_asks_for_is_not_taken_out(runtime: Runtime, shop: Shop, post: Post) -> None:
     _set_up(runtime, shop, BRONZE, GOLD)
-    told = {"key": "wishes", "trigger": {"type": "birthday"}, "channels": ["email"], "audience": 'tier != "bronze"'}
+    told = {
+        "key": "wishes",
+        "title": {"en": "Wishes"},
+        "trigger": {"type": "birthday"},
+        "channels": ["email"],
+        "audience": 'tier != "bronze"',
+    }
     with runtime.db.write() as connection:
         journeys.save(connection, shop, journeys.read_draft(told), NOON)
     before = _audited(runtime)
     for path, act in (("tiers/preview", ""), ("tiers", "preview"), ("tiers", "save"), ("tiers", "apply")):
         answer = post(path, _form(GOLD, do=act))
         assert answer.status_code == 422
-        assert 'The journey wishes asks for a level that would be gone: tier != "bronze".' in words(answer.text)
+        told_so = "Bronze cannot go: the journey “Wishes” is only for members whose tier is not “bronze”. Keep the level,"
+        assert told_so in words(answer.text)
+    # Also when the row has just been taken out, and nobody has asked yet whether that can be.
+    answer = post("tiers", _form(BRONZE, GOLD, do="remove-1"))
+    assert answer.status_code == 200
+    assert told_so in words(answer.text)
+    assert "Give the new level a name" not in answer.text
     assert _kept(runtime, shop)[0] == [BRONZE, GOLD]
     assert _audited(runtime) == before
 

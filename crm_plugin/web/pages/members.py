@@ -33,6 +33,7 @@ from crm_plugin.web.member_words import address_kind, birthday, country, languag
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help, rule_error
 from crm_plugin.web.site import site, the_shop
+from crm_plugin.web.tier_look import tier_names
 from crm_plugin.web.titles import named
 
 PAGE = 50
@@ -105,7 +106,7 @@ def members() -> str | tuple[str, int]:
             next_after=rows[PAGE - 1].member_id if len(rows) > PAGE else None,
             after=after,
             pills=_pills(connection, shop, found.all),
-            tier_names=_tier_names(connection, shop),
+            tier_names=tier_names(connection, shop),
             fields=field_help(),
         )
     return (page, 422) if found.error else page
@@ -130,7 +131,7 @@ def members_export() -> Response:
         count = reads.count(connection, shop, **filters)
         detail = {"members": count, **asked.address()}
         audit.note(connection, shop.shop_id, g.actor, "members.export", detail, runtime.clock.now())
-        names = _tier_names(connection, shop)
+        names = tier_names(connection, shop)
     lines = file_rows(runtime.db, shop, filters, names)
     headers = {"Content-Disposition": f'attachment; filename="members-{shop.name}-{as_of.isoformat()}.csv"'}
     return Response(lines, content_type="text/csv; charset=utf-8", headers=headers)
@@ -200,7 +201,7 @@ def _one(member_id: int, form: Form) -> str:
         limit = WHOLE_STORY if whole else STORY
         member = reads.profile(connection, shop, member_id, as_of, limit=limit + 1)
         expected = ahead.expected(connection, shop, member_id, now) if member.state == "active" else []
-        names = _tier_names(connection, shop)
+        names = tier_names(connection, shop)
     return render_template(
         "members_one.html",
         member=member,
@@ -263,10 +264,6 @@ def _pills(connection: Connection, shop: Shop, everybody: int) -> list[Pill]:
     found = [Pill(level.key, named(level.title, level.key), held.get(level.key, 0)) for level in reversed(levels)]
     without = max(everybody - sum(held.values()), 0)
     return [*found, Pill(reads.NO_TIER, _("No tier"), without)]
-
-
-def _tier_names(connection: Connection, shop: Shop) -> dict[str, str]:
-    return {level.key: named(level.title, level.key) for level in tiers.levels(connection, shop.shop_id)}
 
 
 def _today() -> date:

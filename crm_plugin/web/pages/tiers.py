@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -16,17 +17,19 @@ from crm_plugin.analytics import tiers as reads
 from crm_plugin.analytics.members import count as count_members
 from crm_plugin.clock import local_day
 from crm_plugin.rules import ladder
-from crm_plugin.rules.asked import asking
+from crm_plugin.rules.asked import Asking, asking
 from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and_apply, save_levels
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.web import formats, tier_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
-from crm_plugin.web.tier_look import Rung, look, names_of, rung
+from crm_plugin.web.tier_look import Rung, look, rung, tier_names
 from crm_plugin.web.titles import chinese, named, share, who
+from crm_plugin.web.why import sentence_of
 
 YEAR_DAYS = 365
 bp.add_app_template_filter(named, "named")
@@ -96,22 +99,33 @@ def tiers_preview() -> str | tuple[str, int]:
 
 def _read(connection: Connection, form: Form, saved: list[Level]) -> list[Level]:
     """The levels the form describes; what is wrong stands in the form then, such as a rule that still asks for one taken out."""
-    wanted = tier_form.read(form, saved)
-    if not form.failed and (kept := asking(connection, the_shop(), [level.key for level in wanted])):
-        one = kept[0]
-        told = {"key": one.key, "rule": one.rule}
-        form.errors[""] = (
-            _(
-                "The segment %(key)s asks for a level that would be gone: %(rule)s. Give the segment another rule first.",
-                **told,
-            )
-            if one.kind == "segment"
-            else _(
-                "The journey %(key)s asks for a level that would be gone: %(rule)s. Give the journey another rule first.",
-                **told,
-            )
-        )
+    shop, wanted = the_shop(), tier_form.read(form, saved)
+    kept = [] if form.failed else asking(connection, shop, [level.key for level in wanted])
+    if kept:
+        there = {level.key for level in wanted}
+        gone = _(", ").join(named(level.title, level.key) for level in saved if level.key not in there)
+        titles = {one.key: named(one.title, one.key) for one in all_journeys(connection, shop.shop_id)}
+        form.errors[""] = sentences(_asked(one, gone, titles) for one in kept)
     return wanted
+
+
+def _asked(one: Asking, gone: str, titles: Mapping[str, str]) -> str:
+    """What keeps a level from being taken out, and what to do about it."""
+    told = {"level": gone, "rule": sentence_of(one.rule), "name": titles.get(one.key, one.key)}
+    text = (
+        _(
+            "%(level)s cannot go: the segment %(name)s is for %(rule)s. "
+            "Keep the level, or give the segment another rule first.",
+            **told,
+        )
+        if one.kind == "segment"
+        else _(
+            "%(level)s cannot go: the journey “%(name)s” is only for %(rule)s. "
+            "Keep the level, or change under Journeys whom the journey is for.",
+            **told,
+        )
+    )
+    return str(text)
 
 
 def _was_seen(act: str, seen: str) -> bool:
@@ -158,10 +172,11 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         offers=[] if editing else _offers(connection, shop),
         fewest=ladder.FEWEST,
         look=seen,
-        wrong=_wrong(trial) if form.failed else [],
+        # A row that is not filled in yet is no mistake before anybody asks; a level that cannot go is.
+        wrong=_wrong(trial) if form.failed or "" in trial.errors else [],
         fields=field_help("tier"),
         history=reads.history(connection, shop.shop_id),
-        names=names_of((), saved),
+        names=tier_names(connection, shop),
         **_standing(connection, shop, saved),
     )
 
