@@ -77,9 +77,9 @@ def _unsubscribe(demo: Demo) -> None:
 
 
 def _pages(demo: Demo) -> None:
-    """Sign in by the link and open every page, one member and one message, in both languages."""
+    """Sign in by the link's button and open every page, one member and one message, in both languages."""
     with make_session() as browser:
-        browser.get(demo.link)
+        browser.post(demo.link)
         with demo.runtime.db.read() as connection:
             query = select(touchpoints.c.touchpoint_id, touchpoints.c.member_id).where(
                 touchpoints.c.shop_id == demo.shop.shop_id, touchpoints.c.state == "accepted"

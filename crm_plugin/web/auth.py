@@ -37,17 +37,21 @@ def _serializer(runtime: Runtime) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(runtime.box.signing_keys, salt=_SALT)
 
 
-def _use(runtime: Runtime, token: str) -> bool:
-    """Whether the link is good, which it is once."""
+def _marker(runtime: Runtime, token: str) -> Path | None:
+    """The marker that the link's use leaves; None for a link that is none of ours or has run out."""
     try:
         nonce = str(_serializer(runtime).loads(token, max_age=LINK_SECONDS))
     except BadData:
-        return False
-    folder = runtime.config.data_dir / "used-links"
-    folder.mkdir(parents=True, exist_ok=True)
-    _forget_old(folder)
+        return None
+    return runtime.config.data_dir / "used-links" / nonce
+
+
+def _use(marker: Path) -> bool:
+    """Whether the link is good, which it is once."""
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    _forget_old(marker.parent)
     try:
-        os.close(os.open(folder / nonce, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         return False
     return True
@@ -61,15 +65,21 @@ def _forget_old(folder: Path) -> None:
 
 
 @bp.get("/enter/<token>")
+def ask(token: str) -> str | tuple[str, int]:
+    """Ask before the link is used up: previews and scanners open every link."""
+    marker = _marker(site().runtime, token)
+    if marker is None or marker.exists():
+        return _run_out()
+    return render_template("enter.html")
+
+
+@bp.post("/enter/<token>")
 def enter(token: str) -> Response | tuple[str, int]:
     """Open the pages to this browser."""
-    if not _use(site().runtime, token):
-        return render_template(
-            "message.html",
-            title=_("This link has been used or has run out"),
-            text=_("Each sign-in link works once, for 15 minutes. Ask for a new one where the server runs:"),
-            code="crm-plugin link",
-        ), 403
+    security.refuse_foreign_writes()
+    marker = _marker(site().runtime, token)
+    if marker is None or not _use(marker):
+        return _run_out()
     chosen = session.get("lang")
     session.clear()
     if chosen:
@@ -77,6 +87,16 @@ def enter(token: str) -> Response | tuple[str, int]:
     session["who"] = "owner"
     session.permanent = True
     return redirect(url_for("pages.home"), 303)
+
+
+def _run_out() -> tuple[str, int]:
+    page = render_template(
+        "message.html",
+        title=_("This link has been used or has run out"),
+        text=_("Each sign-in link works once, for 15 minutes. Ask for a new one where the server runs:"),
+        code="crm-plugin link",
+    )
+    return page, 403
 
 
 @bp.post("/leave")

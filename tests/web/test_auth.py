@@ -56,10 +56,11 @@ def rows(runtime: Runtime) -> dict[str, int]:
 def test_link_opens_once(app: Flask, runtime: Runtime, shop: Shop) -> None:
     path = auth.sign_in_path(runtime)
     first, second = app.test_client(), app.test_client()
-    answer = first.get(path)
+    answer = first.post(path)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
     assert first.get("/s/shop-1/today").status_code == 200
-    again = second.get(path)
+    assert second.get(path).status_code == 403
+    again = second.post(path)
     assert again.status_code == 403
     assert "This link has been used or has run out" in words(again.text)
     assert "crm-plugin link" in again.text
@@ -67,17 +68,36 @@ def test_link_opens_once(app: Flask, runtime: Runtime, shop: Shop) -> None:
     assert first.get("/s/shop-1/today").status_code == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_looking_at_a_link_does_not_use_it(app: Flask, runtime: Runtime, shop: Shop, method: str) -> None:
+    path, looker = auth.sign_in_path(runtime), app.test_client()
+    for _ in range(2):
+        answer = looker.open(path, method=method)
+        assert answer.status_code == 200
+        assert "Set-Cookie" not in answer.headers
+    assert looker.get("/s/shop-1/today").status_code == 401
+    assert "Open the pages" in words(looker.get(path).text)
+    assert app.test_client().post(path).status_code == 303
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}])
+def test_other_sites_use_no_link(app: Flask, runtime: Runtime, headers: dict[str, str]) -> None:
+    path = auth.sign_in_path(runtime)
+    assert app.test_client().post(path, headers=headers).status_code == 403
+    assert app.test_client().post(path, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+
+
 def test_link_runs_out(stranger: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     path = auth.sign_in_path(runtime)
     later = timed.time.time() + auth.LINK_SECONDS + 2
     monkeypatch.setattr(timed.time, "time", lambda: later)
-    assert stranger.get(path).status_code == 403
+    assert (stranger.get(path).status_code, stranger.post(path).status_code) == (403, 403)
     assert not (runtime.config.data_dir / "used-links").exists()
 
 
 def test_link_of_another_installation_is_worthless(stranger: FlaskClient, runtime: Runtime) -> None:
     other = Runtime(runtime.config, runtime.db, SecretBox(Fernet.generate_key()), runtime.clock)
-    assert stranger.get(auth.sign_in_path(other)).status_code == 403
+    assert stranger.post(auth.sign_in_path(other)).status_code == 403
     assert stranger.get("/enter/nonsense").status_code == 403
 
 
@@ -87,7 +107,7 @@ def test_sign_in_outlives_a_new_key(runtime: Runtime, queue: Any, shop: Shop) ->
     old, new = Fernet.generate_key(), Fernet.generate_key()
     before = replace(runtime, box=SecretBox(old))
     browser = create_app(before, queue).test_client()
-    assert browser.get(auth.sign_in_path(before)).status_code == 303
+    assert browser.post(auth.sign_in_path(before)).status_code == 303
     browser.application = create_app(replace(runtime, box=SecretBox(new, old)), queue)
     assert browser.get("/s/shop-1/today").status_code == 200
     # Each page signs the session anew, so that the old key can go.
@@ -99,17 +119,17 @@ def test_used_link_stays_used_after_restart(app: Flask, runtime: Runtime, queue:
     from crm_plugin.app import create_app
 
     path = auth.sign_in_path(runtime)
-    assert app.test_client().get(path).status_code == 303
-    assert create_app(runtime, queue).test_client().get(path).status_code == 403
+    assert app.test_client().post(path).status_code == 303
+    assert create_app(runtime, queue).test_client().post(path).status_code == 403
 
 
 def test_old_markers_are_forgotten(stranger: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     folder: Path = runtime.config.data_dir / "used-links"
-    stranger.get(auth.sign_in_path(runtime))
+    stranger.post(auth.sign_in_path(runtime))
     (before,) = folder.iterdir()
     later = before.stat().st_mtime + 2 * auth.LINK_SECONDS + 1
     monkeypatch.setattr(auth.time, "time", lambda: later)
-    stranger.get(auth.sign_in_path(runtime))
+    stranger.post(auth.sign_in_path(runtime))
     assert before not in list(folder.iterdir())
 
 
@@ -130,13 +150,13 @@ def test_signing_in_keeps_only_the_language(app: Flask, runtime: Runtime, shop: 
     browser.get("/?lang=zh")
     with browser.session_transaction() as session:
         session["planted"] = "x"
-    browser.get(auth.sign_in_path(runtime))
+    browser.post(auth.sign_in_path(runtime))
     with browser.session_transaction() as session:
         assert {key: session[key] for key in session if not key.startswith("_")} == {"lang": "zh", "who": "owner"}
 
 
 def test_cookie_is_out_of_reach(app: Flask, runtime: Runtime) -> None:
-    cookie = app.test_client().get(auth.sign_in_path(runtime)).headers["Set-Cookie"]
+    cookie = app.test_client().post(auth.sign_in_path(runtime)).headers["Set-Cookie"]
     for flag in ("HttpOnly", "SameSite=Lax", "Path=/", "Expires="):
         assert flag in cookie
 
@@ -154,13 +174,13 @@ def test_cookie_is_out_of_reach(app: Flask, runtime: Runtime) -> None:
     ],
 )
 def test_cookie_goes_by_http_on_this_machine_alone(app: Flask, runtime: Runtime, base_url: str, secure: bool) -> None:
-    answer = app.test_client().get(auth.sign_in_path(runtime), base_url=base_url)
+    answer = app.test_client().post(auth.sign_in_path(runtime), base_url=base_url)
     assert (answer.status_code, "; Secure" in answer.headers["Set-Cookie"]) == (303, secure)
 
 
 def test_cookie_by_way_of_a_proxy_stays_with_https(app: Flask, runtime: Runtime) -> None:
     path, forwarded = auth.sign_in_path(runtime), {"X-Forwarded-For": "192.0.2.7"}
-    answer = app.test_client().get(path, base_url="http://127.0.0.1:8000", headers=forwarded)
+    answer = app.test_client().post(path, base_url="http://127.0.0.1:8000", headers=forwarded)
     assert (answer.status_code, "; Secure" in answer.headers["Set-Cookie"]) == (303, True)
 
 
@@ -171,7 +191,7 @@ def test_cookie_without_public_https_follows_the_request(
     from crm_plugin.app import create_app
 
     plain = replace(runtime, config=replace(runtime.config, public_url=""))
-    answer = create_app(plain, queue).test_client().get(auth.sign_in_path(plain), base_url=base_url)
+    answer = create_app(plain, queue).test_client().post(auth.sign_in_path(plain), base_url=base_url)
     assert (answer.status_code, "; Secure" in answer.headers["Set-Cookie"]) == (303, secure)
 
 
