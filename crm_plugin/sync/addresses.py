@@ -12,8 +12,11 @@ from crm_plugin.places import lies_in, zone_at
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
 
+# What is written at once asks for the same address several times over; there are never as many in it.
+_RECENT = 16_384
 
-@lru_cache(maxsize=65536)
+
+@lru_cache(maxsize=_RECENT)
 def email_key(text: str) -> str:
     """The e-mail as it is compared and kept; empty when it is no address at all."""
     key = unicodedata.normalize("NFC", text.strip()).lower()
@@ -24,7 +27,7 @@ def email_key(text: str) -> str:
     return key
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_RECENT)
 def phone_key(text: str, country: str) -> str:
     """The number in E.164, read with the country's habits when it bears no country code; empty when it is no number."""
     number = _parse(text, country)
@@ -35,7 +38,7 @@ def phone_key(text: str, country: str) -> str:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_RECENT)
 def member_zone(timezone: str, phone: str, country: str, region: str, shop_zone: str) -> str:
     """The zone of a member's days: own, else that of the state or country, else the phone's, else the shop's.
 
@@ -55,7 +58,7 @@ def member_zone(timezone: str, phone: str, country: str, region: str, shop_zone:
     return called or shop_zone
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_RECENT)
 def _phone_zone(phone: str) -> str:
     import phonenumbers
     from phonenumbers import timezone
