@@ -85,6 +85,12 @@ class UnknownField(RuleError):
     code = "unknown_field"
 
 
+class UnknownSegment(RuleError):
+    """A rule names a segment that is not there: it stops, for without it the rule would mean something else."""
+
+    code = "unknown_segment"
+
+
 class RuleTypeError(RuleError):
     code = "rule_type"
 

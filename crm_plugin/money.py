@@ -54,3 +54,19 @@ def to_major(minor: int, currency: str) -> Decimal:
 def convert_minor(minor: int, currency: str, rate: Decimal, into: str) -> int:
     """The amount in another currency; `rate` is units of `into` for one unit of `currency`. Rounded half up once."""
     return to_minor(to_major(minor, currency) * rate, into)
+
+
+def share(part: int, base: int | None, total: int, same_currency: bool) -> int:
+    """A part of an order (discount, cost) in the shop's currency: in proportion to its total, rounded half up.
+
+    Taken from stored figures alone, so that a later change of a rate cannot make what is taken away differ from what was added.
+    """
+    if same_currency or not part:
+        return part
+    if base is None or not total:
+        return 0
+    numerator, denominator = part * base, total
+    if denominator < 0:
+        numerator, denominator = -numerator, -denominator
+    sign = -1 if numerator < 0 else 1
+    return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))

@@ -12,8 +12,9 @@ import crm_plugin
 from crm_plugin.adapters.base import Adapter
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class, storefront_names
 from crm_plugin.config import ENVIRONMENT
+from crm_plugin.rules.catalogue.common import SPAN
 from crm_plugin.rules.fields import FIELDS
-from crm_plugin.rules.operators import OPERATORS
+from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
 from crm_plugin.rules.triggers import DAYS
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import documents
@@ -106,16 +107,19 @@ def test_words_of_a_programme_are_described() -> None:
 
 
 def test_fields_and_operators_are_the_tables() -> None:
-    tables = RULES.split("| field |")[1]
-    fields, operators = tables.split("| operator |")[0], tables.split("| operator |")[1].split("\n\n")[0]
-    assert re.findall(r"^\| `([^`]+)` \|", fields, re.MULTILINE) == list(FIELDS)
-    assert re.findall(r"^\| `([^`]+)` \|", operators, re.MULTILINE) == [*OPERATORS, "in", "not in"]
+    fields, operators = RULES.split("### Operators")
+    rows = dict(re.findall(r"^\| `([^`]+)` \| (.*)$", fields, re.MULTILINE))
+    assert list(rows) == list(FIELDS)
+    told = re.findall(r"^\| `([^`]+)` \|", operators, re.MULTILINE)
+    assert told == [*OPERATORS, "in", "not in", *MATCHES, "known", *CALCULATIONS]
     for spec in FIELDS.values():
         for parameter in spec.parameters:
-            assert parameter.positional or re.search(rf"`{spec.key}\([^`]*{parameter.key}=", fields), (
+            in_a_span = spec.windowed and parameter.key in {one.key for one in SPAN}
+            assert parameter.positional or in_a_span or f"`{parameter.key}=`" in rows[spec.key], (
                 spec.key,
                 parameter.key,
             )
+    assert all(f"`{one.key}=" in RULES for one in SPAN)
 
 
 def test_variables_of_a_text_are_the_table() -> None:

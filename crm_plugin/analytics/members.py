@@ -14,8 +14,8 @@ from sqlalchemy import text as text_
 from crm_plugin.analytics.profile import Profile, profile
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import compile_for
-from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, select_members
+from crm_plugin.rules import matching
+from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
 from crm_plugin.store import identities, member_facts, member_tiers, members, tier_levels
 from crm_plugin.store.members import FORMER, full_name
 from crm_plugin.store.tenants import Shop
@@ -174,7 +174,7 @@ def _wanted(connection: Connection, shop: Shop, text: str, rule: str, tier: str,
     if rule.strip():
         if as_of is None:
             raise ValueError("a rule needs the day it is asked for")
-        query = select_members(shop, compile_for(connection, shop, rule).node, as_of)
+        query = matching(connection, shop, rule, as_of)
     else:
         query = select(m.member_id).select_from(members).where(m.shop_id == shop.shop_id, m.state == ACTIVE)
     if text.strip():

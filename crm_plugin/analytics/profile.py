@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Row, and_, or_, select
 from crm_plugin.analytics.timeline import Contacted, Event, Said, event_dict, said, timeline, upcoming
 from crm_plugin.errors import NotFound
 from crm_plugin.phrases import phrase
+from crm_plugin.rules.book import read_book, resolve
+from crm_plugin.rules.document import from_json
 from crm_plugin.rules.explain import Explanation, explain_from, snapshot_of
 from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.parse import from_json
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.store import (
     identities,
@@ -257,11 +258,12 @@ def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> Ti
     rows = connection.execute(
         select(tier_levels).where(level.shop_id == shop.shop_id, level.program_key == PROGRAM_KEY).order_by(level.rank)
     ).all()
-    snapshot = snapshot_of(connection, shop, member_id)
+    snapshot = snapshot_of(connection, shop, member_id, as_of)
+    book = read_book(connection, shop.shop_id)
     levels = []
     for row in rows:
         node = from_json(row.rule)
-        explained = explain_from(snapshot, node, as_of)
+        explained = explain_from(snapshot, resolve(node, book), as_of)
         levels.append(LevelView(row.level_key, row.title, row.rule_text, node, row.level_key == key, explained))
     return TierView(key, held.since_at if held else None, held.since_on if held else None, tuple(levels))
 

@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
-from crm_plugin.rules.check import check, check_tiers
+from crm_plugin.rules.book import Book, read_book, resolve
+from crm_plugin.rules.check import check
+from crm_plugin.rules.document import to_json
 from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.parse import parse, to_json
-from crm_plugin.rules.sql import PROGRAM_KEY, select_members
-from crm_plugin.store import member_facts, member_tiers, members, tier_levels
+from crm_plugin.rules.parse import parse
+from crm_plugin.rules.sql import PROGRAM_KEY, is_history, select_members
+from crm_plugin.store import member_facts, member_tiers, members
 from crm_plugin.store.tenants import Shop
 
-__all__ = ["Rule", "compile_for", "compile_rule", "count", "sample"]
+__all__ = ["Book", "Rule", "compile_for", "compile_rule", "count", "matching", "read_book", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A checked rule: the text as it was written, its tree, and the tree as stored."""
+    """A checked rule: the text as it was written, its tree, and the tree as stored.
+
+    `asked` is the tree with every segment's rule in its place, which can be run; the same tree when no names were looked up.
+    """
 
     text: str
     node: Node
     json: dict[str, Any]
+    asked: Node
 
 
-def compile_rule(text: str, tiers: Collection[str] | None = None) -> Rule:
-    """Read and check a rule, its tiers too where they are given. Raises: RuleError with line and column."""
+def compile_rule(text: str, book: Book | None = None) -> Rule:
+    """Read and check a rule, its names too where they are given. Raises: RuleError with line and column."""
     node = check(parse(text))
-    if tiers is not None:
-        check_tiers(node, tiers)
-    return Rule(text.strip(), node, to_json(node))
+    return Rule(text.strip(), node, to_json(node), node if book is None else resolve(node, book))
 
 
 def compile_for(connection: Connection, shop: Shop, text: str) -> Rule:
-    """Read and check a rule against the tiers this shop has. Raises: RuleError."""
-    columns = tier_levels.c
-    query = select(columns.level_key).where(columns.shop_id == shop.shop_id, columns.program_key == PROGRAM_KEY)
-    return compile_rule(text, connection.execute(query.order_by(columns.rank)).scalars().all())
+    """Read and check a rule against what this shop has. Raises: RuleError."""
+    return compile_rule(text, read_book(connection, shop.shop_id))
+
+
+def matching(connection: Connection, shop: Shop, text: str, as_of: date) -> Select[int]:
+    """The active members who match, one column `member_id`. Raises: RuleError."""
+    rule = compile_for(connection, shop, text)
+    return select_members(shop, rule.asked, as_of, history=is_history(connection, shop, as_of))
 
 
 def count(connection: Connection, shop: Shop, text: str, as_of: date) -> int:
     """How many active members match. Raises: RuleError."""
-    matching = select_members(shop, compile_for(connection, shop, text).node, as_of).subquery()
-    return connection.execute(select(func.count()).select_from(matching)).scalar_one()
+    found = matching(connection, shop, text, as_of).subquery()
+    return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
 
 def sample(connection: Connection, shop: Shop, text: str, as_of: date, limit: int) -> list[Row[Any]]:
@@ -54,8 +61,8 @@ def sample(connection: Connection, shop: Shop, text: str, as_of: date, limit: in
 
     Members without orders have 0, 0 and None, those without a level an empty tier. Raises: RuleError.
     """
-    node = compile_for(connection, shop, text).node
-    chosen = select_members(shop, node, as_of).order_by(members.c.member_id).limit(limit).subquery("chosen")
+    found = matching(connection, shop, text, as_of)
+    chosen = found.order_by(members.c.member_id).limit(limit).subquery("chosen")
     m, f, t = members.c, member_facts.c, member_tiers.c
     query = (
         select(

@@ -1,22 +1,26 @@
-"""Who asks for a level: the rules of segments and the audiences of journeys, which would change their meaning if it went."""
+"""Who asks for a level or a segment: saved rules that would change their meaning if it went."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select
 
 from crm_plugin.errors import InvalidInput, RuleError
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import compile_rule
-from crm_plugin.store import journeys, segments
+from crm_plugin.rules import Book, compile_rule, read_book
+from crm_plugin.rules.book import RULE
+from crm_plugin.rules.earned import refuse_own_level
+from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.windows import PROGRAM
+from crm_plugin.store import journeys, segments, tier_levels
 from crm_plugin.store.tenants import Shop
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A saved rule that would not hold without a level; `kind` is segment or journey."""
+    """A saved rule that would not hold without a name; `kind` is segment, journey or tier."""
 
     kind: str
     key: str
@@ -26,39 +30,59 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """What gets other rules in the same transaction, and is checked there."""
+    """What gets other rules in the same transaction, and is checked there. `segments` are all that will be, None for no change."""
 
-    segments: bool = False
+    segments: Mapping[str, Node | None] | None = None
     journeys: Collection[str] = ()
+    tiers: bool = False
 
 
 NOTHING = Rewritten()
-_KINDS = {"segment": phrase("segment"), "journey": phrase("journey")}
+_KINDS = {"segment": phrase("segment"), "tier": phrase("tier"), "journey": phrase("journey")}
 
 
-def asking(connection: Connection, shop: Shop, levels: Collection[str], besides: Rewritten = NOTHING) -> list[Asking]:
-    """The saved rules that would not hold with these levels alone, by kind and key."""
-    s, j = segments.c, journeys.c
+def book_then(
+    connection: Connection,
+    shop: Shop,
+    levels: Collection[str] | None = None,
+    segments: Mapping[str, Node | None] | None = None,
+) -> Book:
+    """The names there will be with these levels of the main programme and these segments; None leaves what is saved."""
+    book = read_book(connection, shop.shop_id)
+    if levels is not None:
+        book = replace(book, levels={**book.levels, PROGRAM: levels})
+    return book if segments is None else replace(book, segments=segments)
+
+
+def asking(connection: Connection, shop: Shop, then: Book, besides: Rewritten = NOTHING) -> list[Asking]:
+    """The saved rules that would not hold with these names alone, by kind and key."""
+    s, j, t = segments.c, journeys.c, tier_levels.c
     kept: list[tuple[str, str, str]] = []
-    if not besides.segments:
-        rows = connection.execute(select(s.segment_key, s.rule_text).where(s.shop_id == shop.shop_id))
-        kept += [("segment", row.segment_key, row.rule_text) for row in rows]
-    rows = connection.execute(select(j.journey_key, j.audience_text).where(j.shop_id == shop.shop_id))
-    kept += [("journey", row.journey_key, row.audience_text) for row in rows if row.journey_key not in besides.journeys]
+    if besides.segments is None:
+        saved = select(s.segment_key, s.rule_text).where(s.shop_id == shop.shop_id, s.kind == RULE)
+        kept += [("segment", key, rule) for key, rule in connection.execute(saved) if key in then.segments]
+    if not besides.tiers:
+        ranked = select(t.level_key, t.rule_text).where(t.shop_id == shop.shop_id)
+        kept += [("tier", key, rule) for key, rule in connection.execute(ranked)]
+    spoken = connection.execute(select(j.journey_key, j.audience_text).where(j.shop_id == shop.shop_id))
+    kept += [("journey", key, rule) for key, rule in spoken if key not in besides.journeys]
     found: list[Asking] = []
     # Sorted here: the databases do not agree on the order of letters.
-    for kind, key, rule in sorted(kept, key=lambda one: (one[0] != "segment", one[1])):
+    order = {"segment": 0, "tier": 1, "journey": 2}
+    for kind, key, rule in sorted(kept, key=lambda one: (order[one[0]], one[1])):
         try:
             if rule:
-                compile_rule(rule, levels)
+                compiled = compile_rule(rule, then)
+                if kind == "tier":
+                    refuse_own_level(compiled)
         except RuleError as error:
             found.append(Asking(kind, key, rule, error.message))
     return found
 
 
-def refuse_asked(connection: Connection, shop: Shop, levels: Collection[str], besides: Rewritten = NOTHING) -> None:
-    """Refuse to leave a saved rule without a level it asks for. Raises: InvalidInput."""
-    for one in asking(connection, shop, levels, besides):
+def refuse_asked(connection: Connection, shop: Shop, then: Book, besides: Rewritten = NOTHING) -> None:
+    """Refuse to leave a saved rule without a name it asks for. Raises: InvalidInput."""
+    for one in asking(connection, shop, then, besides):
         raise InvalidInput(
             phrase(
                 "The %(kind)s %(key)s keeps its rule: %(rule)s. %(problem)s",
@@ -67,5 +91,5 @@ def refuse_asked(connection: Connection, shop: Shop, levels: Collection[str], be
                 rule=one.rule,
                 problem=one.problem,
             ),
-            hint=phrase("Keep the level, or give the %(kind)s another rule first.", kind=_KINDS[one.kind]),
+            hint=phrase("Keep what it asks for, or give the %(kind)s another rule first.", kind=_KINDS[one.kind]),
         )

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from datetime import date
 from decimal import Decimal
 from typing import NoReturn
 
 from crm_plugin.errors import RuleTypeError
 from crm_plugin.phrases import phrase
-from crm_plugin.rules.fields import FieldSpec, Kind, Parameter, at, field_named, in_order, nearest
-from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Membership, Node, Not, Or, Place, Value, leaves
+from crm_plugin.rules.fields import FieldSpec, Kind, Parameter, Unit, at, field_named, in_order, nearest
+from crm_plugin.rules.nodes import (
+    And,
+    Calculation,
+    Compare,
+    Everyone,
+    Field,
+    Holds,
+    Known,
+    Matches,
+    Membership,
+    Node,
+    Not,
+    Number,
+    Or,
+    Place,
+    Relation,
+    Term,
+    Value,
+    Within,
+    leaves,
+)
 from crm_plugin.rules.operators import OPERATORS
 
 # Ten thousand times the turnover of a large shop, and room below 63 bits for minor units.
@@ -24,6 +44,7 @@ MAX_VALUES = 500
 # SQLite takes no expression deeper than 1,000, and each condition of a flat group is one level.
 MAX_CONDITIONS = 200
 _KINDS = {Kind.NUMBER: phrase("number"), Kind.TEXT: phrase("text"), Kind.FLAG: phrase("flag")}
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2199, 12, 31)
 
 
 def check(node: Node) -> Node:
@@ -31,28 +52,10 @@ def check(node: Node) -> Node:
     count = sum(1 for _ in leaves(node))
     if count > MAX_CONDITIONS:
         raise RuleTypeError(
-            phrase(
-                "The rule has %(count)s conditions; %(most)s are the most.",
-                count=count,
-                most=MAX_CONDITIONS,
-            ),
+            phrase("The rule has %(count)s conditions; %(most)s are the most.", count=count, most=MAX_CONDITIONS),
             **at(node.at),
         )
     _check(node)
-    return node
-
-
-def check_tiers(node: Node, levels: Collection[str]) -> Node:
-    """Hold the tiers a rule names against those there are: a mistyped one in `tier != "glod"` would widen the audience."""
-    for leaf in leaves(node):
-        if isinstance(leaf, Compare | Membership) and leaf.field.key == "tier":
-            for value in leaf.values if isinstance(leaf, Membership) else (leaf.value,):
-                if value != "" and value not in levels:
-                    _refuse(
-                        leaf.at,
-                        phrase("There is no tier %(value)r.", value=value),
-                        nearest(str(value), levels) or phrase("Save the tiers first."),
-                    )
     return node
 
 
@@ -65,14 +68,7 @@ def _check(node: Node) -> None:
     elif isinstance(node, Not):
         _check(node.item)
     elif isinstance(node, Holds):
-        spec = _check_field(node.field)
-        if spec.kind is not Kind.FLAG:
-            example = f"{spec.key}{'()' if spec.parameters else ''} {'>= 1' if spec.kind is Kind.NUMBER else '== …'}"
-            _refuse(
-                node.at,
-                phrase("%(key)s is a %(kind)s and no condition by itself.", key=spec.key, kind=_KINDS[spec.kind]),
-                phrase("Compare it: %(written)s.", written=example),
-            )
+        _check_held(node)
     elif isinstance(node, Compare):
         spec = _check_compared(node.field)
         if OPERATORS[node.op].ordered and spec.kind is not Kind.NUMBER:
@@ -82,24 +78,138 @@ def _check(node: Node) -> None:
                 phrase("Write ==, != or in."),
             )
         _check_value(spec, node.value, node.at)
+    elif isinstance(node, Relation):
+        _check_relation(node)
     elif isinstance(node, Membership):
+        _check_list(node)
+    elif isinstance(node, Matches):
         spec = _check_compared(node.field)
-        if not node.values:
-            _refuse(node.at, phrase("The list is empty."), phrase("Name at least one value."))
-        if len(node.values) > MAX_VALUES:
+        if spec.kind is not Kind.TEXT:
             _refuse(
                 node.at,
-                phrase(
-                    "The list has %(count)s values; %(most)s are the most.",
-                    count=len(node.values),
-                    most=MAX_VALUES,
-                ),
-                phrase("Use a tag for such lists."),
+                phrase("%(key)s is a number, and %(how)s looks into texts.", key=spec.key, how=node.how),
+                phrase("Write == or >=."),
             )
-        for value in node.values:
-            _check_value(spec, value, node.at)
-    else:
-        assert isinstance(node, Everyone)
+        _check_text(node.text, phrase("The text"), node.at)
+        if not node.text:
+            _refuse(
+                node.at,
+                phrase("Every text holds the empty one."),
+                phrase("Write known(%(key)s) for whoever has one.", key=spec.key),
+            )
+    elif isinstance(node, Known):
+        if _check_field(node.field).kind is Kind.FLAG:
+            _refuse(node.at, phrase("%(key)s is always known.", key=node.field.key), phrase("Write it alone."))
+    elif isinstance(node, Within):
+        _check_field(node.field)
+    elif not isinstance(node, Everyone):
+        raise TypeError(f"{type(node).__name__} is no node of a rule")
+
+
+def _check_held(node: Holds) -> None:
+    spec = _check_field(node.field)
+    if spec.kind is not Kind.FLAG:
+        example = f"{spec.key}{'()' if spec.called else ''} {'>= 1' if spec.kind is Kind.NUMBER else '== …'}"
+        _refuse(
+            node.at,
+            phrase("%(key)s is a %(kind)s and no condition by itself.", key=spec.key, kind=_KINDS[spec.kind]),
+            phrase("Compare it: %(written)s.", written=example),
+        )
+
+
+def _check_list(node: Membership) -> None:
+    spec = _check_compared(node.field)
+    if not node.values:
+        _refuse(node.at, phrase("The list is empty."), phrase("Name at least one value."))
+    if len(node.values) > MAX_VALUES:
+        hint = phrase("Use a tag or a list segment for so many.")
+        _refuse(
+            node.at,
+            phrase("The list has %(count)s values; %(most)s are the most.", count=len(node.values), most=MAX_VALUES),
+            hint,
+        )
+    for value in node.values:
+        _check_value(spec, value, node.at)
+
+
+def _check_relation(node: Relation) -> None:
+    if not [one for side in (node.left, node.right) for one in _fields(side)]:
+        _refuse(
+            node.at,
+            phrase("Two values are compared, and no field."),
+            phrase("Compare a field: spent() / orders() >= 50."),
+        )
+    left, right = _unit(node.left), _unit(node.right)
+    if None not in (left, right) and left is not right:
+        _refuse(
+            node.at,
+            phrase("%(left)s is compared with %(right)s.", left=_a(left), right=_a(right)),
+            phrase("Compare like with like."),
+        )
+
+
+def _fields(term: Term) -> list[Field]:
+    if isinstance(term, Calculation):
+        return [*_fields(term.left), *_fields(term.right)]
+    return [term] if isinstance(term, Field) else []
+
+
+# What may be added or compared with one another; None is a bare number, which goes with everything.
+_PLAIN = (Unit.COUNT, Unit.NONE, Unit.SHARE, Unit.MONTH, Unit.YEAR)
+
+
+def _unit(term: Term) -> Unit | None:
+    """What a calculation counts. Raises: RuleTypeError for one of unlike things."""
+    if isinstance(term, Number):
+        _check_number(term.value, term.at)
+        return None
+    if isinstance(term, Field):
+        spec = _check_compared(term)
+        if spec.kind is not Kind.NUMBER:
+            _refuse(
+                term.at,
+                phrase("%(key)s is a text, and numbers are compared here.", key=spec.key),
+                phrase('Compare it with a text: == "…".'),
+            )
+        if not spec.exact:
+            _refuse(
+                term.at, phrase("%(key)s cannot be calculated with.", key=spec.key), phrase("Compare it with a number.")
+            )
+        return None if spec.unit in _PLAIN else spec.unit
+    left, right = _unit(term.left), _unit(term.right)
+    if term.op in "+-":
+        if None not in (left, right) and left is not right:
+            _refuse(
+                term.at,
+                phrase("%(left)s and %(right)s do not add up.", left=_a(left), right=_a(right)),
+                phrase("Calculate with like things."),
+            )
+        return left or right
+    if term.op == "*":
+        if left is not None and right is not None:
+            _refuse(
+                term.at,
+                phrase("%(left)s times %(right)s is nothing known.", left=_a(left), right=_a(right)),
+                phrase("Multiply by a number or a count."),
+            )
+        return left or right
+    if isinstance(term.right, Number) and term.right.value == 0:
+        _refuse(term.at, phrase("Nothing can be divided by zero."), "")
+    if left is right:
+        return None
+    if right is not None:
+        _refuse(
+            term.at,
+            phrase("%(left)s divided by %(right)s is nothing known.", left=_a(left), right=_a(right)),
+            phrase("Divide by a number or a count."),
+        )
+    return left
+
+
+def _a(unit: Unit | None) -> str:
+    return {Unit.MONEY: phrase("an amount"), Unit.DAYS: phrase("a number of days")}.get(
+        unit or Unit.NONE, phrase("a number")
+    )
 
 
 def _check_compared(field: Field) -> FieldSpec:
@@ -134,7 +244,21 @@ def _check_field(field: Field) -> FieldSpec:
             phrase("%(key)s wants %(names)s.", key=spec.key, names=names),
             phrase("An example: %(rule)s.", rule=f'{spec.key}({spec.needs_one_of[0]}="…")'),
         )
+    _check_span(args, field.at)
     return spec
+
+
+def _check_span(args: dict[str, Value], place: Place) -> None:
+    fixed = [name for name in ("from_date", "to_date") if name in args]
+    moving = [name for name in ("days", "since") if name in args]
+    if fixed and moving:
+        _refuse(
+            place,
+            phrase("%(one)s and %(other)s do not go together.", one=fixed[0], other=moving[0]),
+            phrase("Give days=, since=, or fixed dates."),
+        )
+    if len(fixed) == 2 and str(args["from_date"]) > str(args["to_date"]):
+        _refuse(place, phrase("The span ends before it begins."), phrase("Exchange from_date and to_date."))
 
 
 def _check_argument(spec: FieldSpec, parameter: Parameter, value: Value, place: Place) -> None:
@@ -158,6 +282,35 @@ def _check_argument(spec: FieldSpec, parameter: Parameter, value: Value, place: 
             phrase("There is no %(key)s %(value)r.", key=parameter.key, value=value),
             nearest(value, parameter.choices),
         )
+    if parameter.is_day:
+        _check_day(name, value, place)
+    if spec.key.startswith("attribute") and re.search(r'["\\]', value):
+        _refuse(
+            place,
+            phrase("%(name)s holds a quotation mark or backslash.", name=name),
+            phrase("Rename the attribute where it comes from."),
+        )
+
+
+def _check_day(name: str, value: str, place: Place) -> None:
+    hint = phrase('Write year, month and day: "2026-01-31".')
+    try:
+        day = date.fromisoformat(value) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value) else None
+    except ValueError:
+        day = None
+    if day is None:
+        _refuse(place, phrase("%(name)s is no day: %(value)r.", name=name, value=value), hint)
+    if not FIRST_DAY <= day <= LAST_DAY:
+        _refuse(
+            place,
+            phrase(
+                "%(name)s lies outside %(first)s to %(last)s.",
+                name=name,
+                first=FIRST_DAY,
+                last=LAST_DAY,
+            ),
+            hint,
+        )
 
 
 def _check_value(spec: FieldSpec, value: Value, place: Place) -> None:
@@ -169,8 +322,12 @@ def _check_value(spec: FieldSpec, value: Value, place: Place) -> None:
                 phrase('Put it in quotes: "%(value)s".', value=value),
             )
         _check_text(value, spec.key, place)
-        if not value and spec.key != "tier":
-            _refuse(place, phrase("An empty %(key)s is unknown and equals nothing.", key=spec.key), "")
+        if not value and not spec.empty_is_known:
+            _refuse(
+                place,
+                phrase("An empty %(key)s is unknown and equals nothing.", key=spec.key),
+                phrase("Write not known(%(key)s).", key=spec.key),
+            )
         if spec.form is not None and not re.fullmatch(spec.form[0], value):
             _refuse(place, phrase("No member has the %(key)s %(value)r.", key=spec.key, value=value), spec.form[1])
         return
@@ -180,20 +337,8 @@ def _check_value(spec: FieldSpec, value: Value, place: Place) -> None:
             phrase("%(key)s is a number, and %(value)r a text.", key=spec.key, value=value),
             phrase("Write the number without quotes."),
         )
-    exact = Decimal(value)
-    digits, power = len(exact.as_tuple().digits), exact.as_tuple().exponent
-    if abs(exact) > MAX_NUMBER or digits > MAX_DIGITS or (isinstance(power, int) and power < -MAX_DECIMALS):
-        _refuse(
-            place,
-            phrase("%(number)s has too many digits.", number=f"{exact:f}"),
-            phrase(
-                "Numbers go up to %(most)s, with at most %(places)s places and %(digits)s digits.",
-                most=MAX_NUMBER,
-                places=MAX_DECIMALS,
-                digits=MAX_DIGITS,
-            ),
-        )
-    if spec.between is not None and not spec.between[0] <= exact <= spec.between[1]:
+    _check_number(value, place)
+    if spec.between is not None and not spec.between[0] <= Decimal(value) <= spec.between[1]:
         low, high = spec.between
         _refuse(
             place,
@@ -202,9 +347,25 @@ def _check_value(spec: FieldSpec, value: Value, place: Place) -> None:
                 key=spec.key,
                 low=low,
                 high=high,
-                number=f"{exact:f}",
+                number=format(Decimal(value), "f"),
             ),
             "",
+        )
+
+
+def _check_number(value: int | Decimal, place: Place) -> None:
+    exact = Decimal(value)
+    digits, power = len(exact.as_tuple().digits), exact.as_tuple().exponent
+    if abs(exact) > MAX_NUMBER or digits > MAX_DIGITS or (isinstance(power, int) and power < -MAX_DECIMALS):
+        _refuse(
+            place,
+            phrase("%(number)s has too many digits.", number=format(exact, "f")),
+            phrase(
+                "Numbers go up to %(most)s, with at most %(places)s places and %(digits)s digits.",
+                most=MAX_NUMBER,
+                places=MAX_DECIMALS,
+                digits=MAX_DIGITS,
+            ),
         )
 
 

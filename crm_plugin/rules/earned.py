@@ -12,13 +12,13 @@ from sqlalchemy import ColumnElement, Connection, Select, case, literal, select,
 
 from crm_plugin.errors import InvalidInput, RuleTypeError
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import Rule, compile_rule
+from crm_plugin.rules import Book, Rule, compile_rule
+from crm_plugin.rules.book import check_key
 from crm_plugin.rules.fields import at
-from crm_plugin.rules.nodes import Field, fields_of
+from crm_plugin.rules.nodes import Field, deep_fields, fields_of
 from crm_plugin.rules.operands import Operand
-from crm_plugin.rules.parse import field_text
-from crm_plugin.rules.segments import check_key
-from crm_plugin.rules.sql import ACTIVE, JoinedScope, operand, truth
+from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, JoinedScope, operand, truth
+from crm_plugin.rules.text import field_text
 from crm_plugin.store import members
 from crm_plugin.store.tenants import Shop
 
@@ -60,8 +60,8 @@ class Change(NamedTuple):
     reason: dict[str, Any]
 
 
-def compiled(wanted: Sequence[Level]) -> list[tuple[Level, Rule]]:
-    """The levels with their rules, checked. Raises: InvalidInput, RuleError."""
+def compiled(wanted: Sequence[Level], book: Book | None = None) -> list[tuple[Level, Rule]]:
+    """The levels with their rules, checked; the names in them too where they are given. Raises: InvalidInput, RuleError."""
     found: list[tuple[Level, Rule]] = []
     for level in wanted:
         check_key(level.key, phrase("level"))
@@ -71,16 +71,21 @@ def compiled(wanted: Sequence[Level]) -> list[tuple[Level, Rule]]:
                 field="key",
                 hint=phrase("Give each a key of its own."),
             )
-        rule = compile_rule(level.rule)
-        for asked in fields_of(rule.node):
-            if asked.key == "tier":
-                raise RuleTypeError(
-                    phrase("A level cannot depend on the level held."),
-                    hint=phrase("Ask for what earns it."),
-                    **at(asked.at),
-                )
+        rule = compile_rule(level.rule, book)
+        refuse_own_level(rule)
         found.append((level, rule))
     return found
+
+
+def refuse_own_level(rule: Rule) -> None:
+    """A level that depended on the level held would never come to rest. Raises: RuleTypeError."""
+    for asked in deep_fields(rule.asked):
+        if asked.key in ("tier", "days_in_tier") or asked.arg("since") == "tier":
+            raise RuleTypeError(
+                phrase("A level cannot depend on the level held."),
+                hint=phrase("Ask for what earns it."),
+                **at(asked.at),
+            )
 
 
 def plan_for(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> Plan:
@@ -88,9 +93,9 @@ def plan_for(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> Pl
     scope = JoinedScope(shop, as_of)
     # The highest level that holds wins. Whoever was deleted earns none.
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [(members.c.state != ACTIVE, literal(""))]
-    whens += [(truth(scope, rule.node), literal(level.key)) for level, rule in reversed(ranks)]
+    whens += [(truth(scope, rule.asked), literal(level.key)) for level, rule in reversed(ranks)]
     earned: ColumnElement[str] = case(*whens, else_=literal("")).label("earned")
-    held = scope.tier().label("held")
+    held = scope.tier(PROGRAM_KEY).label("held")
     asked = dict.fromkeys(asked for _, rule in ranks for asked in fields_of(rule.node))
     operands = {one: operand(scope, one) for one in asked}
     columns = [column for one in operands.values() for column in one.columns]

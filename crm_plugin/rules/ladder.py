@@ -11,9 +11,9 @@ from sqlalchemy import Connection, func, select
 from crm_plugin.money import to_major
 from crm_plugin.rules.earned import Level
 from crm_plugin.rules.nodes import Field
-from crm_plugin.rules.operands import Whole
-from crm_plugin.rules.parse import field_text, value_text, whole
+from crm_plugin.rules.operands import Whole, plain
 from crm_plugin.rules.sql import ACTIVE, JoinedScope, operand
+from crm_plugin.rules.text import field_text, value_text
 from crm_plugin.store import members
 from crm_plugin.store.tenants import Shop
 
@@ -60,7 +60,7 @@ def propose(connection: Connection, shop: Shop, as_of: date, days: int | None) -
         reached = nearest_round(to_major(int(connection.execute(place).scalar_one()), shop.currency))
         # Where many spend the same, the next level still asks for more.
         below = reached if below is None else max(reached, next_round(below))
-        found.append(Level(key, f"{field_text(asked)} >= {value_text(whole(below))}", _TITLES[key]))
+        found.append(Level(key, f"{field_text(asked)} >= {value_text(plain(below))}", _TITLES[key]))
     return Ladder(tuple(found), days, spenders)
 
 

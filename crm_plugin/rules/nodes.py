@@ -40,6 +40,27 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    """A number written inside a calculation."""
+
+    value: int | Decimal
+    at: Place = attribute(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Calculation:
+    """Two numbers joined by `+`, `-`, `*` or `/`; unknown when either is, and when divided by zero."""
+
+    op: str
+    left: Term
+    right: Term
+    at: Place = attribute(default=NOWHERE, compare=False, repr=False)
+
+
+Term = Field | Number | Calculation
+
+
+@dataclass(frozen=True, slots=True)
 class And:
     """All hold. An empty group matches nobody."""
 
@@ -74,12 +95,40 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class Relation:
+    """Two numbers compared of which at least one is calculated, or both are fields."""
+
+    left: Term
+    op: str
+    right: Term
+    at: Place = attribute(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
     """A field against a list of values: `in`, or `not in` when `negated`."""
 
     field: Field
     values: tuple[Value, ...]
     negated: bool = False
+    at: Place = attribute(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """A text field that holds a piece of text; `how` is a key of `operators.MATCHES`. The case of A to Z does not count."""
+
+    field: Field
+    how: str
+    text: str
+    at: Place = attribute(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Whether a field has a value at all; never unknown itself."""
+
+    field: Field
     at: Place = attribute(default=NOWHERE, compare=False, repr=False)
 
 
@@ -92,18 +141,30 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """A saved segment looked up: its rule, or None for a list kept member by member. Never written, see `book.resolve`.
+
+    What is unknown there is not in it, so this is never unknown.
+    """
+
+    field: Field
+    rule: Node | None
+    at: Place = attribute(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Everyone:
     """Every member: said in so many words, never the meaning of something left empty."""
 
     at: Place = attribute(default=NOWHERE, compare=False, repr=False)
 
 
-Leaf = Compare | Membership | Holds | Everyone
+Leaf = Compare | Relation | Membership | Matches | Known | Holds | Within | Everyone
 Node = And | Or | Not | Leaf
 
 
 def leaves(node: Node) -> Iterator[Leaf]:
-    """Every condition of the tree, from left to right."""
+    """Every condition of the tree, from left to right; a segment is one condition."""
     if isinstance(node, And | Or):
         for item in node.items:
             yield from leaves(item)
@@ -113,6 +174,34 @@ def leaves(node: Node) -> Iterator[Leaf]:
         yield node
 
 
+def leaf_fields(leaf: Leaf) -> Iterator[Field]:
+    """The fields one condition asks for."""
+    if isinstance(leaf, Relation):
+        yield from term_fields(leaf.left)
+        yield from term_fields(leaf.right)
+    elif not isinstance(leaf, Everyone):
+        yield leaf.field
+
+
+def term_fields(term: Term) -> Iterator[Field]:
+    """The fields of a calculation, from left to right."""
+    if isinstance(term, Calculation):
+        yield from term_fields(term.left)
+        yield from term_fields(term.right)
+    elif isinstance(term, Field):
+        yield term
+
+
 def fields_of(node: Node) -> list[Field]:
-    """Every field the tree asks for, once each, from left to right."""
-    return list(dict.fromkeys(leaf.field for leaf in leaves(node) if not isinstance(leaf, Everyone)))
+    """Every field the tree asks for, once each, from left to right; a segment's own are its own."""
+    return list(dict.fromkeys(field for leaf in leaves(node) for field in leaf_fields(leaf)))
+
+
+def deep_fields(node: Node) -> list[Field]:
+    """Every field that decides, those of segments in their place too."""
+    found: dict[Field, None] = {}
+    for leaf in leaves(node):
+        found |= dict.fromkeys(leaf_fields(leaf))
+        if isinstance(leaf, Within) and leaf.rule is not None:
+            found |= dict.fromkeys(deep_fields(leaf.rule))
+    return list(found)

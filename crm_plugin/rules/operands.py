@@ -1,6 +1,8 @@
-"""What a field becomes in SQL: something that can be compared with a value, and that can be shown for one member.
+"""What a field becomes in SQL: something that can be compared with a value, calculated with, and shown for one member.
 
-Comparisons stay on bare columns and whole numbers, so that an index can serve them and no rounding decides who is in.
+Comparisons stay on bare columns and whole numbers, so that an index can serve them and no rounding decides who is in. A number that is
+calculated is a fraction of two whole numbers, compared by multiplying: products of two amounts stay exact on PostgreSQL, and on SQLite
+up to 63 bits.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Protocol
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, Numeric, case, cast, literal, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Numeric, case, cast, func, literal
 
 from crm_plugin.money import to_major
 from crm_plugin.rules.nodes import Value
@@ -21,10 +23,13 @@ Truth = ColumnElement[bool]
 
 
 class Operand(Protocol):
-    """One field for one member, in SQL. `columns` are what `shown` needs to say its value."""
+    """One field for one member, in SQL. `columns` are what `shown` needs to say its value; `known` is true when there is one."""
 
     @property
     def columns(self) -> tuple[ColumnElement[Any], ...]: ...
+
+    @property
+    def known(self) -> Truth: ...
 
     def compare(self, op: str, value: Value) -> Truth: ...
 
@@ -32,66 +37,136 @@ class Operand(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Quotient:
+    """A calculated number: `top` over `bottom`, whole numbers. Where `bottom` is not above zero the number is unknown."""
+
+    top: ColumnElement[Any]
+    bottom: ColumnElement[Any]
+
+    def compare(self, op: str, other: Quotient) -> Truth:
+        """Unknown when either is."""
+        left, right = _exact(self.top) * other.bottom, _exact(other.top) * self.bottom
+        found: Truth = case(((self.bottom > 0) & (other.bottom > 0), OPERATORS[op].call(left, right)))
+        return found
+
+    def combine(self, op: str, other: Quotient) -> Quotient:
+        """The two added, subtracted, multiplied or divided."""
+        a, b, c, d = _exact(self.top), self.bottom, _exact(other.top), other.bottom
+        if op == "*":
+            return Quotient(a * c, _exact(b) * d)
+        if op == "/":
+            # The sign goes to the top; divided by zero the bottom is zero, which is unknown.
+            return Quotient(a * d * func.sign(c), _exact(b) * func.abs(c))
+        return Quotient(a * d + (c if op == "+" else -c) * b, _exact(b) * d)
+
+
+def constant(value: Value) -> Quotient:
+    """A written number."""
+    exact = Fraction(value)
+    return Quotient(_bound(exact.numerator), _bound(exact.denominator))
+
+
+@dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole number: a count, or money in minor units when `currency` is given. NULL is unknown."""
+    """A whole number: a count, or money in minor units when `currency` is given. NULL is unknown.
+
+    With `scale` the column holds so many for one: items are kept in thousandths.
+    """
 
     expression: ColumnElement[Any]
     currency: str = ""
+    scale: int = 1
 
     @property
     def columns(self) -> tuple[ColumnElement[Any], ...]:
         return (self.expression,)
 
+    @property
+    def known(self) -> Truth:
+        return self.expression.is_not(None)
+
+    @property
+    def _units(self) -> int:
+        return int(1 / to_major(1, self.currency)) if self.currency else self.scale
+
     def compare(self, op: str, value: Value) -> Truth:
-        return _compare_whole(self.expression, op, _minor(value, self.currency))
+        return _compare_whole(self.expression, op, Fraction(value) * self._units)
+
+    def quotient(self) -> Quotient:
+        """For calculating; in major units."""
+        return Quotient(self.expression, case((self.expression.is_not(None), _bound(self._units))))
 
     def shown(self, raw: tuple[Any, ...]) -> Value | None:
         if raw[0] is None:
             return None
-        return to_major(int(raw[0]), self.currency) if self.currency else int(raw[0])
+        if self.currency:
+            return to_major(int(raw[0]), self.currency)
+        return int(raw[0]) if self.scale == 1 else plain(Decimal(int(raw[0])) / self.scale)
 
 
 @dataclass(frozen=True, slots=True)
 class DaysSince:
-    """Days from a local day to `as_of` (a day number). The day's column stands alone, so that its index can be used."""
+    """Days from a stored day (a number) to `as_of`. The day's column stands alone, so that its index can be used."""
 
     column: ColumnElement[Any]
     as_of: int
 
     @property
     def columns(self) -> tuple[ColumnElement[Any], ...]:
-        return (type_coerce(self.column, Integer),)
+        return (self.column,)
+
+    @property
+    def known(self) -> Truth:
+        return self.column.is_not(None)
 
     def compare(self, op: str, value: Value) -> Truth:
-        day = type_coerce(self.column, Integer)
-        return _compare_whole(day, OPERATORS[op].mirrored, self.as_of - Fraction(value))
+        return _compare_whole(self.column, OPERATORS[op].mirrored, self.as_of - Fraction(value))
+
+    def quotient(self) -> Quotient:
+        return Quotient(_bound(self.as_of) - self.column, case((self.column.is_not(None), _bound(1))))
 
     def shown(self, raw: tuple[Any, ...]) -> Value | None:
         return None if raw[0] is None else self.as_of - int(raw[0])
 
 
 @dataclass(frozen=True, slots=True)
-class Average:
-    """A sum in minor units over a count; unknown when the count is zero. Compared by multiplying, for a quotient would be rounded."""
+class Ratio:
+    """A sum over a count; unknown when the count is not above zero. Compared by multiplying, for a quotient would be rounded.
 
-    total: ColumnElement[Any]
-    count: ColumnElement[Any]
-    currency: str
+    The sum is in minor units of `currency` when that is given; `places` is how many decimals are shown of any other.
+    """
+
+    top: ColumnElement[Any]
+    bottom: ColumnElement[Any]
+    currency: str = ""
+    places: int = 2
 
     @property
     def columns(self) -> tuple[ColumnElement[Any], ...]:
-        return (self.total, self.count)
+        return (self.top, self.bottom)
+
+    @property
+    def known(self) -> Truth:
+        return func.coalesce(self.bottom > 0, _bound(1) == 0)
 
     def compare(self, op: str, value: Value) -> Truth:
         limit = _minor(value, self.currency)
-        # NUMERIC is exact and does not overflow on PostgreSQL; SQLite keeps whole numbers as they are.
-        left = cast(self.total, Numeric) * _bound(limit.denominator)
-        right = cast(self.count, Numeric) * _bound(limit.numerator)
-        return case((self.count > 0, OPERATORS[op].call(left, right)))
+        left = _exact(self.top) * _bound(limit.denominator)
+        right = _exact(self.bottom) * _bound(limit.numerator)
+        found: Truth = case((self.bottom > 0, OPERATORS[op].call(left, right)))
+        return found
+
+    def quotient(self) -> Quotient:
+        units = int(1 / to_major(1, self.currency)) if self.currency else 1
+        return Quotient(self.top, _exact(self.bottom) * _bound(units) if units > 1 else self.bottom)
 
     def shown(self, raw: tuple[Any, ...]) -> Value | None:
-        total, count = raw
-        return average(int(total), int(count), self.currency) if total is not None and count else None
+        top, bottom = raw
+        if top is None or not bottom or bottom < 0:
+            return None
+        if self.currency:
+            return average(int(top), int(bottom), self.currency)
+        return plain(half_up(Fraction(int(top), int(bottom)), self.places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +179,38 @@ class Words:
     def columns(self) -> tuple[ColumnElement[Any], ...]:
         return (self.expression,)
 
+    @property
+    def known(self) -> Truth:
+        return self.expression.is_not(None)
+
     def compare(self, op: str, value: Value) -> Truth:
         found: Truth = OPERATORS[op].call(self.expression, value)
         return found
 
     def shown(self, raw: tuple[Any, ...]) -> Value | None:
         return None if raw[0] is None else str(raw[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A number that others keep in floating point; compared as one."""
+
+    expression: ColumnElement[Any]
+
+    @property
+    def columns(self) -> tuple[ColumnElement[Any], ...]:
+        return (self.expression,)
+
+    @property
+    def known(self) -> Truth:
+        return self.expression.is_not(None)
+
+    def compare(self, op: str, value: Value) -> Truth:
+        found: Truth = OPERATORS[op].call(self.expression, float(value))
+        return found
+
+    def shown(self, raw: tuple[Any, ...]) -> Value | None:
+        return None if raw[0] is None else plain(Decimal(repr(float(raw[0]))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +223,10 @@ class Flag:
     def columns(self) -> tuple[ColumnElement[Any], ...]:
         return (self.expression,)
 
+    @property
+    def known(self) -> Truth:
+        return self.expression.is_not(None)
+
     def compare(self, op: str, value: Value) -> Truth:
         raise TypeError("a flag is not compared")
 
@@ -132,6 +237,16 @@ class Flag:
 def average(total_minor: int, count: int, currency: str) -> Decimal:
     """The mean as it is shown: major units, rounded half up to the minor unit."""
     return to_major(math.floor(Fraction(2 * total_minor + count, 2 * count)), currency)
+
+
+def half_up(value: Fraction, places: int) -> Decimal:
+    """A fraction as a decimal with so many places, the half going up."""
+    return Decimal(math.floor(value * 10**places + Fraction(1, 2))).scaleb(-places)
+
+
+def plain(value: Decimal) -> int | Decimal:
+    """A number without a fraction as int, one with as few places as it needs."""
+    return int(value) if value == value.to_integral_value() else value.normalize()
 
 
 def _minor(value: Value, currency: str) -> Fraction:
@@ -150,6 +265,11 @@ def _compare_whole(expression: ColumnElement[Any], op: str, value: Fraction) -> 
     else:
         found = OPERATORS[op].call(expression, _bound(math.ceil(value) if op in (">=", "<") else math.floor(value)))
     return found
+
+
+def _exact(expression: ColumnElement[Any]) -> ColumnElement[Any]:
+    # NUMERIC is exact and does not overflow on PostgreSQL; SQLite keeps whole numbers as they are.
+    return cast(expression, Numeric)
 
 
 def _bound(value: int) -> ColumnElement[int]:

@@ -1,4 +1,4 @@
-"""Text and JSON into nodes, and back.
+"""Text into nodes.
 
 The text is a strict subset of Python's expressions, read by `ast` with an allow-list: what is not listed is refused. Reading names the
 arguments and sorts them, so that equal rules have equal trees; whether a tree makes sense is `check`'s business.
@@ -7,30 +7,36 @@ arguments and sorts them, so that equal rules have equal trees; whether a tree m
 from __future__ import annotations
 
 import ast
-import json
-import re
-from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from crm_plugin.errors import RuleSyntaxError, RuleTypeError
 from crm_plugin.phrases import joined, phrase
-from crm_plugin.rules.fields import FIELDS, FieldSpec, at, field_named, in_order, nearest
+from crm_plugin.rules.fields import FIELDS, FieldSpec, Kind, at, field_named, in_order
 from crm_plugin.rules.nodes import (
     And,
+    Calculation,
     Compare,
     Everyone,
     Field,
     Holds,
+    Known,
+    Matches,
     Membership,
     Node,
     Not,
+    Number,
     Or,
     Place,
+    Relation,
+    Term,
     Value,
 )
-from crm_plugin.rules.operators import OPERATORS
+from crm_plugin.rules.operands import plain
+from crm_plugin.rules.operators import MATCHES, OPERATORS
 from crm_plugin.rules.spelling import MAX_DEPTH, look_over
+
+MAX_CALCULATION = 4
 
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
@@ -40,6 +46,7 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.LtE: "<=",
     ast.Lt: "<",
 }
+_CALCULATIONS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _EXAMPLE = phrase("An example: %(rule)s.", rule='spent(days=365) >= 1000 and not bought(sku="GIFT")')
 
 
@@ -98,6 +105,8 @@ class _Reader:
             return self._comparison(tree)
         if isinstance(tree, ast.Name) and tree.id == "everyone":
             return Everyone(place)
+        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in _ASKED:
+            return self._asked(tree, tree.func.id)
         if isinstance(tree, ast.Name | ast.Call):
             return Holds(self._field(tree), place)
         if isinstance(tree, ast.Tuple):
@@ -114,7 +123,34 @@ class _Reader:
                 phrase("A value alone says nothing."),
                 joined(phrase("Compare a field with it."), _EXAMPLE),
             )
+        if isinstance(tree, ast.BinOp):
+            self._refuse(tree, phrase("A number alone says nothing."), phrase("Compare it: spent() / orders() >= 50."))
         return self._refuse(tree, phrase("This is not part of the rule language."), _EXAMPLE)
+
+    def _asked(self, tree: ast.Call, how: str) -> Node:
+        """`known(field)`, and the looks into a text: `starts_with(field, "text")`."""
+        place = self._place(tree)
+        example = "known(country)" if how == "known" else f'{how}(email, "…")'
+        if tree.keywords or len(tree.args) != (1 if how == "known" else 2):
+            self._refuse(
+                tree, phrase("%(how)s does not take this.", how=how), phrase("Write %(written)s.", written=example)
+            )
+        if not isinstance(tree.args[0], ast.Name | ast.Call):
+            self._refuse(
+                tree.args[0],
+                phrase("%(how)s asks about a field.", how=how),
+                phrase("Write %(written)s.", written=example),
+            )
+        field = self._field(tree.args[0])
+        if how == "known":
+            return Known(field, place)
+        return Matches(field, how, self._text(tree.args[1]), place)
+
+    def _text(self, tree: ast.expr) -> str:
+        value = self._value(tree)
+        if not isinstance(value, str):
+            self._refuse(tree, phrase("A text is wanted here."), phrase("Put it in quotes."))
+        return value
 
     def _comparison(self, tree: ast.Compare) -> Node:
         operands = [tree.left, *tree.comparators]
@@ -122,36 +158,74 @@ class _Reader:
         # 100 <= spent() < 500 is two conditions that must both hold.
         return found[0] if len(found) == 1 else And(tuple(found), self._place(tree))
 
-    def _one(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Compare | Membership:
+    def _one(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Node:
+        if isinstance(op, ast.Is | ast.IsNot):
+            return self._none(left, right, isinstance(op, ast.Is))
         if isinstance(op, ast.In | ast.NotIn):
-            if not isinstance(left, ast.Name | ast.Call):
-                self._refuse(
-                    left,
-                    phrase("Only a field can be asked for a list."),
-                    phrase("An example: %(rule)s.", rule='country in ("GB", "IE")'),
-                )
-            if not isinstance(right, ast.Tuple | ast.List):
-                self._refuse(
-                    right,
-                    phrase("A list stands after in."),
-                    phrase("An example: %(rule)s.", rule='country in ("GB", "IE")'),
-                )
-            values = tuple(self._value(one) for one in right.elts)
-            return Membership(self._field(left), values, isinstance(op, ast.NotIn), self._place(left))
-        key = _COMPARISONS.get(type(op))
-        if key is None:
-            self._refuse(left, phrase("is cannot compare here."), phrase("Write == or !=."))
-        if not isinstance(left, ast.Name | ast.Call):
-            left, right, key = right, left, OPERATORS[key].mirrored
-        if not isinstance(left, ast.Name | ast.Call):
+            return self._in(left, right, isinstance(op, ast.NotIn))
+        key = _COMPARISONS[type(op)]
+        if isinstance(left, ast.Name | ast.Call) and _is_value(right):
+            return Compare(self._field(left), key, self._value(right), self._place(left))
+        if isinstance(right, ast.Name | ast.Call) and _is_value(left):
+            return Compare(self._field(right), OPERATORS[key].mirrored, self._value(left), self._place(right))
+        self._refuse_bare_word(left, right)
+        if _is_value(left) and _is_value(right):
             self._refuse(right, phrase("Two values are compared, and no field."), _EXAMPLE)
-        if isinstance(right, ast.Name | ast.Call):
+        return Relation(self._term(left, 0), key, self._term(right, 0), self._place(left))
+
+    def _refuse_bare_word(self, left: ast.expr, right: ast.expr) -> None:
+        """`country == GB`: a text that lost its quotes is no field that is misspelt."""
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, ast.Name) and isinstance(other, ast.Name | ast.Call) and one.id not in FIELDS:
+                spec = FIELDS.get(other.id if isinstance(other, ast.Name) else getattr(other.func, "id", ""))
+                if spec is not None and spec.kind is Kind.TEXT:
+                    self._refuse(one, phrase("%(id)s is not a value.", id=one.id), phrase("Put texts in quotes."))
+
+    def _none(self, left: ast.expr, right: ast.expr, same: bool) -> Node:
+        if not (isinstance(right, ast.Constant) and right.value is None and isinstance(left, ast.Name | ast.Call)):
             self._refuse(
-                right,
-                phrase("A field is compared with a value, not with another field."),
-                phrase("Put texts in quotes."),
+                left,
+                phrase("is cannot compare here."),
+                phrase("Write == or !=, or country is None for what is not known."),
             )
-        return Compare(self._field(left), key, self._value(right), self._place(left))
+        known = Known(self._field(left), self._place(left))
+        return Not(known, known.at) if same else known
+
+    def _in(self, left: ast.expr, right: ast.expr, negated: bool) -> Node:
+        place = self._place(left)
+        if isinstance(left, ast.Constant) and isinstance(right, ast.Name | ast.Call):
+            # As Python has it: "@example.com" in email.
+            piece = Matches(self._field(right), "contains", self._text(left), place)
+            return Not(piece, place) if negated else piece
+        if not isinstance(left, ast.Name | ast.Call):
+            self._refuse(
+                left, phrase("Only a field can be asked for a list."), phrase('An example: country in ("GB", "IE").')
+            )
+        if not isinstance(right, ast.Tuple | ast.List):
+            self._refuse(right, phrase("A list stands after in."), phrase('An example: country in ("GB", "IE").'))
+        values = tuple(self._value(one) for one in right.elts)
+        return Membership(self._field(left), values, negated, place)
+
+    def _term(self, tree: ast.expr, depth: int) -> Term:
+        """A number: a field, a written one, or a calculation."""
+        place = self._place(tree)
+        if depth > MAX_CALCULATION:
+            raise RuleSyntaxError(phrase("The calculation is nested too deeply."), **at(place))
+        if isinstance(tree, ast.BinOp):
+            op = _CALCULATIONS.get(type(tree.op))
+            if op is None:
+                self._refuse(tree, phrase("This cannot be calculated here."), phrase("There are + - * and /."))
+            return Calculation(op, self._term(tree.left, depth + 1), self._term(tree.right, depth + 1), place)
+        if isinstance(tree, ast.Name | ast.Call):
+            return self._field(tree)
+        value = self._value(tree)
+        if isinstance(value, str):
+            self._refuse(
+                tree,
+                phrase("A text is no number to calculate or compare with."),
+                phrase("Compare a text with a field."),
+            )
+        return Number(value, place)
 
     def _field(self, tree: ast.Name | ast.Call) -> Field:
         place = self._place(tree)
@@ -178,13 +252,11 @@ class _Reader:
     def _positional(self, spec: FieldSpec, number: int, value: ast.expr) -> str:
         if number < len(spec.positional):
             return spec.positional[number].key
-        names = [f"{one.key}=" for one in spec.parameters if not one.positional]
+        names = ", ".join(f"{one.key}=" for one in spec.parameters if not one.positional)
         hint = (
             phrase("Give it by name: %(names)s.", names=names)
             if names
-            else phrase("Write %(written)s.", written=spec.key)
-            if spec.parameters
-            else phrase("Write %(written)s alone.", written=spec.key)
+            else phrase("Write %(key)s%(value)s.", key=spec.key, value="" if spec.parameters else " alone")
         )
         raise RuleTypeError(phrase("%(key)s takes no such value.", key=spec.key), hint=hint, **at(self._place(value)))
 
@@ -198,7 +270,7 @@ class _Reader:
                 return tree.value
             if isinstance(tree.value, int | float) and not isinstance(tree.value, bool):
                 # The digits as written, for a float would have lost some.
-                return whole(Decimal((ast.get_source_segment(self._source, tree) or "0").replace("_", "")))
+                return plain(Decimal((ast.get_source_segment(self._source, tree) or "0").replace("_", "")))
             self._refuse(
                 tree,
                 phrase("%(value)r is not a value here.", value=tree.value),
@@ -219,153 +291,11 @@ class _Reader:
         raise RuleSyntaxError(message, line=place.line, column=place.column, hint=hint)
 
 
-def whole(value: Decimal) -> int | Decimal:
-    """A number without a fraction as int, so that equal values are equal nodes."""
-    return int(value) if value == value.to_integral_value() else value.normalize()
+_ASKED = ("known", *MATCHES)
 
 
-def to_text(node: Node) -> str:
-    """The rule as a line of text; `parse` gives the same tree back."""
-    if isinstance(node, And | Or):
-        word = " and " if isinstance(node, And) else " or "
-        return word.join(_inside(item, of=node) for item in node.items)
-    if isinstance(node, Not):
-        inner = to_text(node.item)
-        return f"not ({inner})" if isinstance(node.item, And | Or) else f"not {inner}"
-    if isinstance(node, Compare):
-        return f"{field_text(node.field)} {node.op} {value_text(node.value)}"
-    if isinstance(node, Membership):
-        values = ", ".join(value_text(value) for value in node.values)
-        return f"{field_text(node.field)} {'not in' if node.negated else 'in'} [{values}]"
-    if isinstance(node, Holds):
-        return field_text(node.field)
-    assert isinstance(node, Everyone)
-    return "everyone"
-
-
-def _inside(item: Node, of: And | Or) -> str:
-    # A group inside a group keeps its brackets, also where they change nothing: the form shows them as a group.
-    return f"({to_text(item)})" if isinstance(item, And | Or) else to_text(item)
-
-
-def field_text(field: Field) -> str:
-    """A field as it is written: `spent(days=365)`, `country`, `tag("vip")`."""
-    spec = FIELDS[field.key]
-    if not spec.parameters:
-        return field.key
-    positional = {one.key for one in spec.positional}
-    args = [value_text(value) if name in positional else f"{name}={value_text(value)}" for name, value in field.args]
-    return f"{field.key}({', '.join(args)})"
-
-
-def value_text(value: Value) -> str:
-    """A value as it is written."""
-    return (
-        json.dumps(value, ensure_ascii=False)
-        if isinstance(value, str)
-        else format(value, "f" if isinstance(value, Decimal) else "d")
-    )
-
-
-def to_json(node: Node) -> dict[str, Any]:
-    """The rule as a JSON document, as it is stored and as a form posts it."""
-    if isinstance(node, And):
-        return {"and": [to_json(item) for item in node.items]}
-    if isinstance(node, Or):
-        return {"or": [to_json(item) for item in node.items]}
-    if isinstance(node, Not):
-        return {"not": to_json(node.item)}
-    if isinstance(node, Everyone):
-        return {"everyone": True}
-    document: dict[str, Any] = {"field": node.field.key}
-    if node.field.args:
-        document["args"] = {name: _plain(value) for name, value in node.field.args}
-    if isinstance(node, Compare):
-        document |= {"op": node.op, "value": _plain(node.value)}
-    elif isinstance(node, Membership):
-        document |= {"op": "not in" if node.negated else "in", "value": [_plain(value) for value in node.values]}
-    return document
-
-
-def _plain(value: Value) -> str | int | float:
-    # `check` allows no number with more digits than a float keeps.
-    return float(value) if isinstance(value, Decimal) else value
-
-
-def from_json(document: Any) -> Node:
-    """The tree of a JSON document. Raises: RuleSyntaxError, UnknownField or RuleTypeError, with the path in the document."""
-    return _from_json(document, "rule", 0)
-
-
-def _from_json(document: Any, path: str, depth: int) -> Node:
-    place = Place(path=path)
-    if depth > MAX_DEPTH:
-        raise RuleSyntaxError(phrase("The rule is nested too deeply."), path=path)
-    if not isinstance(document, Mapping):
-        raise RuleSyntaxError(
-            phrase("A condition is an object."),
-            path=path,
-            hint=phrase("An example: %(rule)s.", rule='{"everyone": true}'),
-        )
-    keys = set(document)
-    if keys in ({"and"}, {"or"}):
-        (word,) = keys
-        items = document[word]
-        if not isinstance(items, Sequence) or isinstance(items, str):
-            raise RuleSyntaxError(phrase("%(word)r holds a list of conditions.", word=word), path=f"{path}.{word}")
-        nodes = tuple(_from_json(item, f"{path}.{word}[{number}]", depth + 1) for number, item in enumerate(items))
-        if len(nodes) == 1:
-            # A group of one means what it holds, and has no text of its own.
-            return nodes[0]
-        return And(nodes, place) if word == "and" else Or(nodes, place)
-    if keys == {"not"}:
-        return Not(_from_json(document["not"], f"{path}.not", depth + 1), place)
-    if keys == {"everyone"} and document["everyone"] is True:
-        return Everyone(place)
-    if "field" in keys and keys <= {"field", "args", "op", "value"}:
-        return _leaf_from_json(document, place)
-    known = ("and", "or", "not", "everyone", "field", "args", "op", "value")
-    unknown = sorted(str(key) for key in keys - set(known))
-    hint = (
-        nearest(unknown[0], known)
-        if unknown
-        else phrase("An example: %(rule)s.", rule='{"field": "orders", "op": ">=", "value": 2}')
-    )
-    raise RuleSyntaxError(phrase("This is not a condition."), path=path, hint=hint)
-
-
-def _leaf_from_json(document: Mapping[str, Any], place: Place) -> Node:
-    path = place.path
-    spec = field_named(str(document["field"]), Place(path=f"{path}.field"))
-    given = document.get("args", {})
-    if not isinstance(given, Mapping):
-        raise RuleSyntaxError(phrase("Arguments are an object of names and values."), path=f"{path}.args")
-    args = {str(name): _from_plain(value, f"{path}.args.{name}") for name, value in given.items()}
-    field = Field(spec.key, in_order(spec, args, Place(path=f"{path}.args")), place)
-    if ("op" in document) != ("value" in document):
-        raise RuleSyntaxError(phrase("`op` and `value` go together."), path=path)
-    if "op" not in document:
-        return Holds(field, place)
-    op, value = document["op"], document["value"]
-    if op in ("in", "not in"):
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            raise RuleSyntaxError(phrase("%(op)r wants a list.", op=op), path=f"{path}.value")
-        values = tuple(_from_plain(one, f"{path}.value[{number}]") for number, one in enumerate(value))
-        return Membership(field, values, op == "not in", place)
-    if not isinstance(op, str) or op not in OPERATORS:
-        hint = phrase("There are: %(names)s.", names=[*OPERATORS, "in", "not in"])
-        raise RuleSyntaxError(phrase("There is no operator %(op)r.", op=op), path=f"{path}.op", hint=hint)
-    return Compare(field, op, _from_plain(value, f"{path}.value"), place)
-
-
-_FINITE = re.compile(r"-?\d")
-
-
-def _from_plain(value: Any, path: str) -> Value:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, float) and _FINITE.match(repr(value)):
-        return whole(Decimal(repr(value)))
-    raise RuleTypeError(phrase("A value is a number or a text."), path=path)
+def _is_value(tree: ast.expr) -> bool:
+    """A number or text as written."""
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+        tree = tree.operand
+    return isinstance(tree, ast.Constant)

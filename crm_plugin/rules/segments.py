@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,23 +11,24 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import compile_for
-from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.parse import from_json
+from crm_plugin.rules import Rule, compile_rule, read_book
+from crm_plugin.rules.asked import refuse_asked
+from crm_plugin.rules.book import LIST, RULE, check_key, resolve
+from crm_plugin.rules.document import from_json
+from crm_plugin.rules.nodes import Field, Holds, Node
 from crm_plugin.store import segments
 from crm_plugin.store.tenants import Shop
-
-_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A saved rule: the text as written, and its tree."""
+    """A saved rule: the text as written, and its tree. Of the kind "list" it has neither: its members were named one by one."""
 
     key: str
     title: str
+    kind: str
     rule: str
-    node: Node
+    node: Node | None
     updated_at: datetime
 
     def as_dict(self) -> dict[str, Any]:
@@ -36,25 +36,47 @@ class Segment:
         return {"key": self.key, "title": self.title, "rule": self.rule}
 
 
-def check_key(key: str, what: str) -> str:
-    """The key, when it can be one. Raises: InvalidInput."""
-    if not _KEY.fullmatch(key):
-        hint = phrase("Use small letters, digits, - and _, at most 64, beginning with a letter or digit.")
-        raise InvalidInput(
-            phrase("%(key)r cannot be the key of a %(what)s.", key=key, what=what), field="key", hint=hint
-        )
-    return key
-
-
 def save(connection: Connection, shop: Shop, key: str, text: str, now: datetime, *, title: str = "") -> Segment:
     """Save a rule under a key, in place of what was there. Raises: InvalidInput, RuleError; nothing is written then."""
     check_key(key, phrase("segment"))
-    rule = compile_for(connection, shop, text)
-    values = {"title": title, "rule_text": rule.text, "rule": rule.json, "updated_at": now}
+    rule = compile_rule(text)
+    then = read_book(connection, shop.shop_id)
+    if key in then.segments and then.segments[key] is None:
+        raise InvalidInput(
+            phrase("%(key)r is a list of members.", key=key),
+            field="key",
+            hint=phrase("Save the rule under another key."),
+        )
+    then = replace(then, segments={**then.segments, key: rule.node})
+    # Resolved from its own place, for then a circle leads back to it.
+    resolve(Holds(Field("segment", (("segment", key),))), then)
+    refuse_asked(connection, shop, then)
+    return put(connection, shop, key, rule, now, title=title)
+
+
+def put(connection: Connection, shop: Shop, key: str, rule: Rule, now: datetime, *, title: str = "") -> Segment:
+    """The same for a rule whose names were checked by whoever saves what they name too."""
+    values = {"title": title, "kind": RULE, "rule_text": rule.text, "rule": rule.json, "updated_at": now}
+    _write(connection, shop, key, values)
+    return Segment(key, title, RULE, rule.text, rule.node, now)
+
+
+def save_list(connection: Connection, shop: Shop, key: str, now: datetime, *, title: str = "") -> Segment:
+    """Save a segment whose members are named one by one; those it has stay. Raises: InvalidInput when the key is a rule's."""
+    check_key(key, phrase("segment"))
+    present = read_book(connection, shop.shop_id).segments
+    if present.get(key) is not None:
+        raise InvalidInput(
+            phrase("%(key)r is a rule.", key=key), field="key", hint=phrase("Save the list under another key.")
+        )
+    _write(connection, shop, key, {"title": title, "kind": LIST, "rule_text": "", "rule": {}, "updated_at": now})
+    return Segment(key, title, LIST, "", None, now)
+
+
+def _write(connection: Connection, shop: Shop, key: str, values: dict[str, Any]) -> None:
     same = (segments.c.shop_id == shop.shop_id, segments.c.segment_key == key)
     if not connection.execute(update(segments).where(*same).values(values)).rowcount:
         connection.execute(insert(segments).values(shop_id=shop.shop_id, segment_key=key, **values))
-    return Segment(key, title, rule.text, rule.node, now)
 
 
 def list(connection: Connection, shop_id: int) -> Sequence[Segment]:
@@ -68,7 +90,7 @@ def show(connection: Connection, shop: Shop, key: str) -> Segment:
     query = select(segments).where(segments.c.shop_id == shop.shop_id, segments.c.segment_key == key)
     row = connection.execute(query).first()
     if row is None:
-        keys = [segment.key for segment in list(connection, shop.shop_id)]
+        keys = ", ".join(segment.key for segment in list(connection, shop.shop_id))
         raise NotFound(
             phrase("There is no segment %(key)r.", key=key),
             hint=phrase("There are: %(names)s.", names=keys) if keys else phrase("Save one first."),
@@ -77,10 +99,19 @@ def show(connection: Connection, shop: Shop, key: str) -> Segment:
 
 
 def remove(connection: Connection, shop: Shop, key: str) -> None:
-    """Forget a segment. Raises: NotFound."""
+    """Forget a segment that nothing asks for. Raises: NotFound, InvalidInput."""
     show(connection, shop, key)
+    book = read_book(connection, shop.shop_id)
+    left = {other: rule for other, rule in book.segments.items() if other != key}
+    refuse_asked(connection, shop, replace(book, segments=left))
+    forget(connection, shop, key)
+
+
+def forget(connection: Connection, shop: Shop, key: str) -> None:
+    """The same for whoever has seen to that."""
     connection.execute(delete(segments).where(segments.c.shop_id == shop.shop_id, segments.c.segment_key == key))
 
 
 def _segment(row: Row[Any]) -> Segment:
-    return Segment(row.segment_key, row.title, row.rule_text, from_json(row.rule), row.updated_at)
+    node = from_json(row.rule) if row.kind == RULE else None
+    return Segment(row.segment_key, row.title, row.kind, row.rule_text, node, row.updated_at)

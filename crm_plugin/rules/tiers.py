@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -18,8 +18,8 @@ from crm_plugin.clock import day_number
 from crm_plugin.errors import InvalidInput
 from crm_plugin.ids import new_ids
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import Rule
-from crm_plugin.rules.asked import NOTHING, Rewritten, refuse_asked
+from crm_plugin.rules import Book, Rule, read_book
+from crm_plugin.rules.asked import NOTHING, Rewritten, book_then, refuse_asked
 from crm_plugin.rules.earned import Change, Level, changes, compiled, plan_for
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
 from crm_plugin.store import audit, bulk, member_tiers, members, shops, tier_changes, tier_levels
@@ -140,10 +140,31 @@ def save_levels(
     A level that a saved rule asks for stays, or the rule would mean something else; `besides` are those rewritten in the same transaction.
     Raises: InvalidInput, RuleError; nothing is written then.
     """
-    _one_at_a_time(connection, shop)
-    ranks = compiled(wanted)
+    then = book_then(connection, shop, [level.key for level in wanted], besides.segments)
+    ranks = compiled(wanted, then)
+    refuse_asked(connection, shop, then, replace(besides, tiers=True))
     _refuse_same_names(wanted)
-    refuse_asked(connection, shop, [level.key for level in wanted], besides)
+    before = levels(connection, shop.shop_id) if actor else []
+    _put(connection, shop, ranks, now)
+    if actor:
+        # The ladder before too: who holds a level that is gone, and what was, are still told by its name.
+        kept = {name: [one.as_dict() for one in ladder] for name, ladder in (("levels", wanted), ("before", before))}
+        audit.note(connection, shop.shop_id, actor, SAVED, kept, now)
+
+
+def check_levels(wanted: Sequence[Level], book: Book) -> None:
+    """Hold levels against the names there will be. Raises: InvalidInput, RuleError."""
+    compiled(wanted, book)
+    _refuse_same_names(wanted)
+
+
+def put_levels(connection: Connection, shop: Shop, wanted: Sequence[Level], now: datetime) -> None:
+    """The same for levels whose names were checked by whoever saves what they name too. Raises: InvalidInput, RuleError."""
+    _put(connection, shop, compiled(wanted), now)
+
+
+def _put(connection: Connection, shop: Shop, ranks: Sequence[tuple[Level, Rule]], now: datetime) -> None:
+    _one_at_a_time(connection, shop)
     rows = [
         {
             "shop_id": shop.shop_id,
@@ -157,15 +178,10 @@ def save_levels(
         }
         for rank, (level, rule) in enumerate(ranks)
     ]
-    before = levels(connection, shop.shop_id) if actor else []
     columns = tier_levels.c
     connection.execute(delete(tier_levels).where(columns.shop_id == shop.shop_id, columns.program_key == PROGRAM_KEY))
     if rows:
         connection.execute(insert(tier_levels), rows)
-    if actor:
-        # The ladder before too: who holds a level that is gone, and what was, are still told by its name.
-        kept = {name: [one.as_dict() for one in ladder] for name, ladder in (("levels", wanted), ("before", before))}
-        audit.note(connection, shop.shop_id, actor, SAVED, kept, now)
 
 
 def _refuse_same_names(wanted: Sequence[Level]) -> None:
@@ -193,7 +209,7 @@ def held(connection: Connection, shop_id: int) -> dict[str, int]:
 
 def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: date) -> Preview:
     """What these levels would come to if they were saved and applied; writes nothing. Raises: InvalidInput, RuleError."""
-    plan = plan_for(shop, compiled(wanted), as_of)
+    plan = plan_for(shop, compiled(wanted, read_book(connection, shop.shop_id)), as_of)
     chosen = plan.select.where(members.c.state == ACTIVE)
     pairs = chosen.with_only_columns(members.c.member_id, plan.held, plan.earned).subquery()
     first, last = func.min(pairs.c.member_id), func.max(pairs.c.member_id)
@@ -229,7 +245,7 @@ def apply_within(
 ) -> TierReport:
     """The same inside a transaction. `reader` is a connection of its own: what is written cannot disturb what is still being read."""
     _one_at_a_time(writer, shop)
-    plan = plan_for(shop, compiled(levels(writer, shop.shop_id)), as_of)
+    plan = plan_for(shop, compiled(levels(writer, shop.shop_id), read_book(writer, shop.shop_id)), as_of)
     moved: Counter[tuple[str, str]] = Counter()
     for page in changes(reader, plan):
         _write(writer, shop, page, as_of, now)

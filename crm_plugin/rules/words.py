@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
+from crm_plugin.rules.catalogue.common import CHANNEL_NAMES
 from crm_plugin.rules.fields import FIELDS, Kind, Text
-from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Membership, Node, Not, Or, Value
-from crm_plugin.rules.operators import OPERATORS
+from crm_plugin.rules.nodes import (
+    And,
+    Calculation,
+    Compare,
+    Everyone,
+    Field,
+    Holds,
+    Known,
+    Leaf,
+    Matches,
+    Membership,
+    Node,
+    Not,
+    Number,
+    Or,
+    Relation,
+    Term,
+    Value,
+    Within,
+)
+from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
+from crm_plugin.rules.windows import PROGRAM, window_of
 
-_CHANNELS = {"email": Text("e-mail", "邮件"), "sms": Text("SMS", "短信"), "inapp": Text("in-app message", "站内消息")}
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
@@ -42,8 +63,21 @@ def _say(node: Node, chinese: bool, *, negated: bool) -> str:
         else:
             joint = " and " if together else " or "
         return joint.join(_part(item, chinese, negated) for item in node.items)
-    if isinstance(node, Holds):
+    if isinstance(node, Holds | Within):
         return _flag(node.field, chinese, negated)
+    if isinstance(node, Relation):
+        operator = OPERATORS[OPERATORS[node.op].negated if negated else node.op]
+        return _relation(node, operator.zh if chinese else operator.en, chinese)
+    if isinstance(node, Matches):
+        match = MATCHES[node.how]
+        if chinese:
+            phrase = (match.zh_not if negated else match.zh).format(f"“{node.text}”")
+            return f"{_name(node.field, chinese)}{phrase}"
+        phrase = match.en_not if negated else match.en
+        return f"whose {_name(node.field, chinese)} {phrase} “{node.text}”"
+    if isinstance(node, Known):
+        phrase = ("未知" if negated else "已知") if chinese else ("is not known" if negated else "is known")
+        return f"{_name(node.field, chinese)}{phrase}" if chinese else f"whose {_name(node.field, chinese)} {phrase}"
     if isinstance(node, Everyone):
         if chinese:
             return "不存在" if negated else "不限"
@@ -71,38 +105,149 @@ def _part(item: Node, chinese: bool, negated: bool) -> str:
 
 
 def _whose(field: Field, phrase: str, value: str, chinese: bool) -> str:
-    name, days = FIELDS[field.key].label, field.arg("days")
     if chinese:
-        window = "" if days is None else f"近 {days} 天"
-        return f"{window}{name.zh}{phrase}{_spaced(value)}"
-    window = "" if days is None else f" {_last(days)}"
-    return f"whose {name.en}{window} {phrase} {value}"
+        return f"{_name(field, chinese)}{phrase}{_spaced(value)}"
+    return f"whose {_name(field, chinese)} {phrase} {value}"
+
+
+def _name(field: Field, chinese: bool) -> str:
+    """A field with its arguments and its span of days."""
+    label = _filled(FIELDS[field.key].label, field, chinese)
+    span = _span(field, chinese)
+    if chinese:
+        return f"{span}{label}" if span else label
+    return f"{label} {span}" if span else label
 
 
 def _flag(field: Field, chinese: bool, negated: bool) -> str:
     spec = FIELDS[field.key]
-    template = spec.without if negated else spec.label
-    said = (template.zh if chinese else template.en).format(
-        tag=field.arg("tag"), channel=_channel(field, chinese), product=_product(field, chinese)
-    )
-    days = field.arg("days")
+    said = _filled(spec.without if negated else spec.label, field, chinese)
+    span = _span(field, chinese)
     if chinese:
-        return said if days is None else f"近 {days} 天{said}"
-    return f"who {said}" if days is None else f"who {said} {_last(days)}"
+        return f"{span}{said}"
+    return f"who {said} {span}".rstrip()
+
+
+def _relation(node: Relation, phrase: str, chinese: bool) -> str:
+    left, right = _term(node.left, chinese), _term(node.right, chinese)
+    if chinese:
+        return f"{left}{phrase}{_spaced(right)}"
+    begins = "of whom" if isinstance(node.left, Number) else "whose"
+    return f"{begins} {left} {phrase} {right if isinstance(node.right, Number) else f'the {right}'}"
+
+
+def _term(term: Term, chinese: bool) -> str:
+    if isinstance(term, Number):
+        return _figure(term.value)
+    if isinstance(term, Field):
+        return _name(term, chinese)
+    assert isinstance(term, Calculation)
+    joint = CALCULATIONS[term.op][1 if chinese else 0]
+    left, right = (
+        f"({_term(one, chinese)})" if isinstance(one, Calculation) else _term(one, chinese)
+        for one in (term.left, term.right)
+    )
+    return f"{left}{joint}{_spaced(right)}" if chinese else f"{left} {joint} {right}"
+
+
+def _filled(template: Text, field: Field, chinese: bool) -> str:
+    """A label with the arguments in their places."""
+    text = template.zh if chinese else template.en
+    if "{" in text:
+        text = text.format(
+            tag=field.arg("tag"),
+            name=field.arg("name"),
+            segment=field.arg("segment"),
+            channel=_channel(field, chinese),
+            topic=_topic(field, chinese),
+            product=_product(field, chinese),
+            messages=_messages(field, chinese),
+        )
+    program = field.arg("program")
+    if program is not None and program != PROGRAM:
+        return f"“{program}”{text}" if chinese else f"{text} of “{program}”"
+    return text
 
 
 def _channel(field: Field, chinese: bool) -> str:
-    channel = _CHANNELS.get(str(field.arg("channel")))
+    channel = CHANNEL_NAMES.get(str(field.arg("channel")))
     return "" if channel is None else channel.zh if chinese else channel.en
 
 
-def _product(field: Field, chinese: bool) -> str:
-    sku, title = field.arg("sku"), field.arg("title")
-    named = "" if title is None else f"“{title}”"
-    coded = "" if sku is None else f"（编码 {sku}）" if chinese else f"(code {sku})"
+def _topic(field: Field, chinese: bool) -> str:
+    topic = field.arg("topic")
+    if topic is None or topic == "marketing":
+        return "营销信息" if chinese else "marketing"
+    return f"“{topic}”信息" if chinese else f"“{topic}”"
+
+
+def _messages(field: Field, chinese: bool) -> str:
+    channel, journey = _channel(field, chinese), field.arg("journey")
     if chinese:
-        return f"商品{named}{coded}"
-    return " ".join(part for part in ("the product", named, coded) if part)
+        parts = ([f"渠道：{channel}"] if channel else []) + ([f"流程：“{journey}”"] if journey else [])
+        return f"（{'，'.join(parts)}）" if parts else ""
+    return (f" by {channel}" if channel else "") + (f" from the journey “{journey}”" if journey else "")
+
+
+def _product(field: Field, chinese: bool) -> str:
+    title, sku = field.arg("title"), field.arg("sku")
+    product, category = field.arg("product"), field.arg("category")
+    named = "" if title is None else f"“{title}”"
+    if chinese:
+        of = "" if category is None else f"“{category}”类"
+        coded = "" if sku is None else f"（编码 {sku}）"
+        numbered = "" if product is None else f"（编号 {product}）"
+        return f"{of}商品{named}{coded}{numbered}"
+    what = "the product" if any(one is not None for one in (title, sku, product)) else "anything"
+    coded = "" if sku is None else f"(code {sku})"
+    numbered = "" if product is None else f"(id {product})"
+    of = "" if category is None else f"in “{category}”"
+    return " ".join(part for part in (what, named, coded, numbered, of) if part)
+
+
+_ANCHORS = {
+    "first_order": Text("the first order", "首次下单"),
+    "joined": Text("joining", "注册"),
+    "tier": Text("the tier was reached", "达到当前等级"),
+    "year": Text("1 January", "今年 1 月 1 日"),
+    "month": Text("the first of the month", "本月 1 日"),
+}
+
+
+def _span(field: Field, chinese: bool) -> str:
+    """The window of a field; empty for all there ever was."""
+    window = window_of(field)
+    if window is None:
+        return ""
+    if window.since:
+        anchor = _ANCHORS[window.since].in_language("zh" if chinese else "en")
+        if window.days is None:
+            return f"自{anchor}以来的" if chinese else f"since {anchor}"
+        if chinese:
+            return f"自{anchor}起 {window.days} 天内的"
+        return f"in the first {_days(window.days)} from {anchor} on"
+    if window.days is not None:
+        return f"近 {window.days} 天" if chinese else f"in the last {_days(window.days)}"
+    if chinese:
+        first = "" if window.from_day is None else f"{window.from_day.isoformat()} 起"
+        last = "" if window.to_day is None else f"至 {window.to_day.isoformat()} "
+        return f"{first}{last}".strip() + "的"
+    return " ".join(
+        part
+        for part in (
+            "" if window.from_day is None else f"from {_day(window.from_day)}",
+            "" if window.to_day is None else f"up to {_day(window.to_day)}",
+        )
+        if part
+    )
+
+
+def _days(days: int) -> str:
+    return "day" if days == 1 else f"{days} days"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
 def _value(field: Field, value: Value, chinese: bool) -> str:
@@ -113,6 +258,11 @@ def _value(field: Field, value: Value, chinese: bool) -> str:
         return f"“{value}”"
     if field.key == "birthday_month" and isinstance(value, int):
         return f"{value} 月" if chinese else _MONTHS[value - 1]
+    assert not isinstance(value, str)
+    return _figure(value)
+
+
+def _figure(value: int | Decimal) -> str:
     return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
 
 
@@ -120,10 +270,6 @@ def _list(values: list[str], chinese: bool) -> str:
     if chinese:
         return "、".join(values[:-1]) + ("或" if len(values) > 1 else "") + values[-1]
     return ", ".join(values[:-1]) + (" or " if len(values) > 1 else "") + values[-1]
-
-
-def _last(days: Value) -> str:
-    return "in the last day" if days == 1 else f"in the last {days} days"
 
 
 def _spaced(value: str) -> str:

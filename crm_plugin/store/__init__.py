@@ -11,7 +11,16 @@ from crm_plugin.store.members import (
     suppressions,
 )
 from crm_plugin.store.orders import order_lines, orders, products, refunds
-from crm_plugin.store.program import journeys, member_tiers, segments, templates, tier_changes, tier_levels
+from crm_plugin.store.program import (
+    journeys,
+    member_tiers,
+    segment_events,
+    segment_members,
+    segments,
+    templates,
+    tier_changes,
+    tier_levels,
+)
 from crm_plugin.store.shops import audit_log, connections, inbox, job_runs, problems, shops, sync_state
 from crm_plugin.store.touchpoints import attempts, delivery_events, inapp_messages, touchpoint_contents, touchpoints
 
@@ -37,6 +46,8 @@ __all__ = [
     "problems",
     "products",
     "refunds",
+    "segment_events",
+    "segment_members",
     "segments",
     "shops",
     "suppressions",

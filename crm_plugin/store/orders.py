@@ -89,6 +89,7 @@ refunds = Table(
     belongs_to("orders", "order_id"),
     belongs_to("members", "member_id", ondelete="NO ACTION"),
     Index("ix_refunds_member", "shop_id", "member_id", "refunded_on"),
+    Index("ix_refunds_day", "shop_id", "refunded_on"),
     Index("ix_refunds_order", "shop_id", "order_id"),
     Index("ix_refunds_waiting", "shop_id", "order_external_id"),
 )

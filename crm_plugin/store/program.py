@@ -6,17 +6,55 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text,
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
-# One row: a saved rule with a name. `rule_text` is what the merchant wrote, `rule` the stored tree it was checked into.
+# One row: a segment. Of the kind "rule" it has a rule: `rule_text` as the merchant wrote it, `rule` the stored tree; of the kind "list"
+# its members were named one by one. `kept_through` is up to when `segment_members` follows the rule, `kept_on` the local day it was asked
+# for last, `kept_rule` the rule that was asked then; NULL before the first time.
 segments = Table(
     "segments",
     metadata,
     shop_key(),
     Column("segment_key", Text, primary_key=True),
     Column("title", Text, nullable=False, default=""),
+    Column("kind", Text, nullable=False, default="rule", server_default="rule"),
     Column("rule_text", Text, nullable=False),
     Column("rule", Json, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("kept_through", Instant),
+    Column("kept_on", LocalDay),
+    Column("kept_rule", Text),
     belongs_to("shops"),
+)
+
+# One row: a member whom a segment holds, since when.
+segment_members = Table(
+    "segment_members",
+    metadata,
+    shop_key(),
+    Column("segment_key", Text, primary_key=True),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("since_at", Instant, nullable=False),
+    Column("since_on", LocalDay, nullable=False),
+    belongs_to("segments", "segment_key"),
+    belongs_to("members", "member_id"),
+    Index("ix_segment_members_member", "shop_id", "member_id"),
+    Index("ix_segment_members_since", "shop_id", "segment_key", "since_on"),
+)
+
+# One row: a member entered a segment or left it; kept for good, also when the segment goes.
+segment_events = Table(
+    "segment_events",
+    metadata,
+    shop_key(),
+    id_key("event_id"),
+    Column("segment_key", Text, nullable=False),
+    Column("member_id", BigInteger, nullable=False),
+    Column("entered", Boolean, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("as_of", LocalDay, nullable=False),
+    belongs_to("members", "member_id"),
+    Index("ix_segment_events_segment", "shop_id", "segment_key", "at"),
+    Index("ix_segment_events_at", "shop_id", "at"),
+    Index("ix_segment_events_member", "shop_id", "member_id", "segment_key", "as_of"),
 )
 
 # One row: one level of a tier programme. `rank` 0 is the lowest; the highest level whose rule holds is the member's.
@@ -64,6 +102,7 @@ tier_changes = Table(
     Column("reason", Json, nullable=False, default=dict),
     belongs_to("members", "member_id"),
     Index("ix_tier_changes_member", "shop_id", "member_id", "changed_at"),
+    Index("ix_tier_changes_day", "shop_id", "as_of"),
 )
 
 # One row: a journey. `planned_through` is the planner's watermark: everything due up to it has been planned.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, UniqueConstraint, false, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, PhraseText, belongs_to, id_key, metadata, shop_key
 
@@ -103,7 +103,7 @@ attempts = Table(
 )
 
 # One row: one event a provider told us. `touchpoint_id` is NULL while its touchpoint is not known: an event may overtake the answer of the
-# call it speaks of, and some speak of an address alone.
+# call it speaks of, and some speak of an address alone. `machine` is true where a mail system opened or followed by itself.
 delivery_events = Table(
     "delivery_events",
     metadata,
@@ -116,6 +116,7 @@ delivery_events = Table(
     Column("kind", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("reason", Text, nullable=False, default=""),
+    Column("machine", Boolean, nullable=False, default=False, server_default=false()),
     Column("raw", Json, nullable=False, default=dict),
     Column("received_at", Instant, nullable=False),
     UniqueConstraint("shop_id", "adapter", "provider_event_id"),

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.rules import sql as rules_sql
+from crm_plugin.rules.book import resolved
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.store import (
     member_consents,
@@ -103,7 +104,8 @@ def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datet
         concerned = sorted({row.member_id for row in rows if row.journey_key == journey.key})
         if journey.audience is None or not concerned:
             continue
-        holds = rules_sql.condition(shop, journey.audience, today, members.c.member_id)
+        audience = resolved(connection, shop_id, journey.audience)
+        holds = rules_sql.condition(shop, audience, today, members.c.member_id)
         query = select(members.c.member_id).where(
             members.c.shop_id == shop_id, members.c.member_id.in_(concerned), holds
         )

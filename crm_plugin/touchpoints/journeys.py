@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, func, select, update
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule
+from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.parse import from_json
 from crm_plugin.rules.triggers import POST_PURCHASE, Trigger, read_time, read_trigger
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.tenants import Shop

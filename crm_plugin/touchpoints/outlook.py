@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select, true
 
 from crm_plugin.rules import sql as rules_sql
+from crm_plugin.rules.book import resolved
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE
 from crm_plugin.store import member_facts, members, orders, touchpoints
 from crm_plugin.store.tenants import Shop
@@ -119,7 +120,8 @@ def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: da
     m = members.c
     query = select(m.member_id).where(m.shop_id == shop.shop_id, m.state == rules_sql.ACTIVE, _awaited(shop, journey))
     if journey.audience is not None:
-        query = query.where(rules_sql.condition(shop, journey.audience, as_of, m.member_id))
+        audience = resolved(connection, shop.shop_id, journey.audience)
+        query = query.where(rules_sql.condition(shop, audience, as_of, m.member_id))
     # Whom no address reaches would make a poor example, but is better than none. By the key, so that the first who fits is enough.
     for more in (or_(m.email != "", m.phone != ""), true()):
         found = connection.execute(query.where(more).order_by(m.member_id.desc()).limit(1)).scalar()

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from crm_plugin.clock import local_day, zone
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.rules import sql as rules_sql
+from crm_plugin.rules.book import resolved
 from crm_plugin.rules.triggers import Slot, slots
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.base import from_micros, to_micros
@@ -257,7 +258,8 @@ def _judged(
     base = matched(shop, journey, is_sqlite, due, now, late)
     if journey.audience is not None:
         today = local_day(now, shop.timezone)
-        base = base.where(rules_sql.condition(shop, journey.audience, today, literal_column("m.member_id")))
+        audience = resolved(connection, shop.shop_id, journey.audience)
+        base = base.where(rules_sql.condition(shop, audience, today, literal_column("m.member_id")))
     reached = base.add_columns(*flags(journey, channels)).subquery("reached")
     channel = first(reached, channels, lambda name, _adapter: f"'{name}'")
     adapter = first(reached, channels, lambda _name, adapter: f"'{adapter}'")

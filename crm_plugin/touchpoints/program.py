@@ -14,8 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule, segments, tiers
-from crm_plugin.rules.asked import Rewritten, refuse_asked
+from crm_plugin.rules.asked import Rewritten, book_then, refuse_asked
+from crm_plugin.rules.book import RULE, check_key, resolve
+from crm_plugin.rules.nodes import Everyone, Node
 from crm_plugin.rules.triggers import POST_PURCHASE
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
@@ -152,21 +155,33 @@ def _place(text: Text) -> _Place:
 def _check_rules(connection: Connection, shop: Shop, program: Program, before: _State) -> None:
     """Hold every rule against the tiers there will be: those of the file, and those the file leaves."""
     levels = [level.key for level in (before.levels if program.tiers is None else program.tiers)]
+    rules: dict[str, Node | None] = {}
     for draft in program.segments or ():
         with within("segments", draft.key):
-            compile_rule(draft.rule, levels)
+            rules[draft.key] = compile_rule(draft.rule).node
+    besides = _rewritten(program, rules, before)
+    book = book_then(connection, shop, levels, besides.segments)
+    for key, rule in rules.items():
+        with within("segments", key):
+            check_key(key, phrase("segment"))
+            resolve(rule or Everyone(), book)
+    if program.tiers is not None:
+        with within("tiers"):
+            tiers.check_levels(program.tiers, book)
     for journey in program.journeys or ():
         if journey.audience_text:
             with within("journeys", journey.key):
-                compile_rule(journey.audience_text, levels)
-    if program.tiers is not None:
-        with within("tiers"):
-            refuse_asked(connection, shop, levels, _rewritten(program))
+                compile_rule(journey.audience_text, book)
+    if program.tiers is not None or program.segments is not None:
+        with within("tiers" if program.tiers is not None else "segments"):
+            refuse_asked(connection, shop, book, besides)
 
 
-def _rewritten(program: Program) -> Rewritten:
-    """What the file gives another rule, or takes away."""
-    return Rewritten(program.segments is not None, {draft.key for draft in program.journeys or ()})
+def _rewritten(program: Program, rules: Mapping[str, Node | None], before: _State) -> Rewritten:
+    """What the file gives another rule, or takes away; lists of members are no file's business and stay."""
+    lists = {one.key: None for one in before.segments if one.node is None and one.key not in rules}
+    segments_then = None if program.segments is None else {**lists, **rules}
+    return Rewritten(segments_then, {draft.key for draft in program.journeys or ()}, program.tiers is not None)
 
 
 def _wanted_texts(program: Program, before: _State) -> dict[_Place, Text]:
@@ -225,7 +240,7 @@ def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping
         with within("settings"):
             shop = save_settings(connection, shop, program.settings, now)
     if program.tiers is not None and program.tiers != tiers.levels(connection, shop.shop_id):
-        tiers.save_levels(connection, shop, program.tiers, now, besides=_rewritten(program))
+        tiers.put_levels(connection, shop, program.tiers, now)
     if program.segments is not None:
         _write_segments(connection, shop, program, now)
     for text in wanted.values():
@@ -239,9 +254,10 @@ def _write_segments(connection: Connection, shop: Shop, program: Program, now: d
     for draft in program.segments or ():
         one = present.pop(draft.key, None)
         if one is None or (one.title, one.rule) != (draft.title, draft.rule.strip()):
-            segments.save(connection, shop, draft.key, draft.rule, now, title=draft.title)
-    for key in present:
-        segments.remove(connection, shop, key)
+            segments.put(connection, shop, draft.key, compile_rule(draft.rule), now, title=draft.title)
+    for key, one in present.items():
+        if one.kind == RULE:
+            segments.forget(connection, shop, key)
 
 
 def _report(program: Program, before: _State, after: _State) -> ProgramReport:

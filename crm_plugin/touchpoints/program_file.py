@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
-from crm_plugin.rules.segments import check_key
+from crm_plugin.rules.book import check_key
 from crm_plugin.rules.tiers import Level, check_level, read_level
 from crm_plugin.touchpoints import documents
 from crm_plugin.touchpoints.documents import Inline, InlineList

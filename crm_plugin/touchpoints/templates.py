@@ -11,7 +11,7 @@ from crm_plugin.adapters.channels.base import SmsSize, sms_size
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
-from crm_plugin.rules.segments import check_key
+from crm_plugin.rules.book import check_key
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in
 from crm_plugin.store import orders
 from crm_plugin.store.tenants import Shop

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.rules import compile_for
-from crm_plugin.rules.parse import from_json
+from crm_plugin.rules.document import from_json
 from crm_plugin.rules.triggers import BIRTHDAY, DAYS, POST_PURCHASE, read_time
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import CHANNELS, LONGEST_VALIDITY, Draft, Journey, kinds_of, read_draft

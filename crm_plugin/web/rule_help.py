@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from flask_babel import gettext as _
 
 from crm_plugin.errors import RuleError
-from crm_plugin.rules.fields import FIELDS, FieldSpec, Kind, Unit
-from crm_plugin.rules.parse import value_text
+from crm_plugin.rules.fields import FIELDS, FieldSpec
+from crm_plugin.rules.reference import example
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.titles import chinese
 
@@ -34,38 +34,12 @@ def field_help(*without: str) -> list[FieldHelp]:
     """Every field there is, but for those that make no sense here."""
     lang = "zh" if chinese() else "en"
     specs = [spec for key, spec in FIELDS.items() if key not in without]
-    return [FieldHelp(example(spec), _label(spec, lang), spec.help.in_language(lang)) for spec in specs]
+    return [
+        FieldHelp(example(spec), _label(spec, lang), f"{spec.help.in_language(lang)} {spec.unknown.in_language(lang)}")
+        for spec in specs
+    ]
 
 
 def _label(spec: FieldSpec, lang: str) -> str:
-    blank = "…"
-    return spec.label.in_language(lang).format(tag=blank, channel=blank, product=blank)
-
-
-_VALUES = {Unit.COUNT: "2", Unit.MONEY: "100", Unit.DAYS: "90", Unit.MONTH: "5", Unit.NONE: "1"}
-_WORDS = {
-    "tier": "gold",
-    "country": "GB",
-    "locale": "en",
-    "tag": "vip",
-    "channel": "email",
-    "sku": "A-100",
-    "title": "Mug",
-}
-
-
-def example(spec: FieldSpec) -> str:
-    """How a condition with this field is written."""
-    needed = [one for one in spec.parameters if one.positional or one.key in spec.needs_one_of[:1]]
-    args = ", ".join(
-        value_text(_WORDS[one.key]) if one.positional else f"{one.key}={value_text(_WORDS[one.key])}" for one in needed
-    )
-    optional = [one.key for one in spec.parameters if one not in needed and one.type is int]
-    if optional:
-        args = ", ".join(part for part in (args, f"{optional[0]}=365") if part)
-    asked = f"{spec.key}({args})" if spec.parameters else spec.key
-    if spec.kind is Kind.FLAG:
-        return asked
-    if spec.kind is Kind.TEXT:
-        return f"{asked} == {value_text(_WORDS[spec.key])}"
-    return f"{asked} >= {_VALUES[spec.unit]}"
+    blank = dict.fromkeys(("tag", "name", "segment", "channel", "topic", "product"), "…")
+    return spec.label.in_language(lang).format(**blank, messages="")

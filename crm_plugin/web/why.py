@@ -8,14 +8,14 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from babel.dates import get_month_names
-from babel.numbers import format_currency
+from babel.numbers import format_currency, format_percent
 from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 
 from crm_plugin.analytics.profile import LevelView, TierView
 from crm_plugin.errors import RuleError
 from crm_plugin.rules.fields import FIELDS, Kind, Unit
-from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Node, Not, Or
+from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Node, Not, Or, Relation, Within
 from crm_plugin.rules.operators import OPERATORS
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.words import leaf_words, words
@@ -59,10 +59,21 @@ def conditions(level: LevelView, currency: str) -> list[Condition]:
     for leaf, negated in dict.fromkeys(_parts(level.node, False)):
         known = explained[leaf]
         truth = None if known.truth is None else known.truth != negated
-        value = "" if isinstance(leaf, Everyone) else value_words(leaf.field, known.value, currency)
+        value = _value(leaf, known.value, currency)
         missing = "" if truth else _missing(leaf, negated, known.value, currency)
         found.append(Condition(_condition(leaf, negated), value, truth, missing))
     return found
+
+
+def _value(leaf: Leaf, value: Any, currency: str) -> str:
+    """The member's own value beside a condition; of a calculation the number it comes to."""
+    if isinstance(leaf, Everyone):
+        return ""
+    if isinstance(leaf, Relation):
+        return str(_("not known")) if value is None else str(number(value))
+    if isinstance(leaf, Within):
+        return str(_("yes") if value else _("no"))
+    return value_words(leaf.field, value, currency)
 
 
 def alternatives(node: Node, negated: bool = False) -> bool:
@@ -91,7 +102,9 @@ def value_words(field: Field, value: Any, currency: str) -> str:
         return str(value) or str(_("none"))
     if spec.unit is Unit.MONEY:
         return str(format_currency(Decimal(str(value)), currency, locale=get_locale()))
-    if spec.unit is Unit.DAYS:
+    if spec.unit is Unit.SHARE:
+        return str(format_percent(Decimal(str(value)), locale=get_locale(), decimal_quantization=False))
+    if spec.unit is Unit.DAYS and value == int(value):
         return str(ngettext("%(num)s day", "%(num)s days", int(value)))
     if spec.unit is Unit.MONTH:
         return str(get_month_names("wide", context="stand-alone", locale=get_locale())[int(value)])

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from crm_plugin.rules.book import resolve
 from crm_plugin.rules.check import check
 from crm_plugin.rules.evaluate import evaluate
 from crm_plugin.rules.nodes import And, Node, Not, Or
 from crm_plugin.rules.parse import parse
-from crm_plugin.rules.sql import condition, select_members
+from crm_plugin.rules.snapshot import snapshot_of
+from crm_plugin.rules.sql import condition, is_history, select_members
 from crm_plugin.store import members
 from crm_plugin.store.session import Database
-from tests.rules.shops import AS_OF, MadeMember, MadeOrder, MadeRefund, keep, made_members, rules
+from tests.rules.shops import AS_OF, BOOK, MadeMember, MadeOrder, MadeRefund, keep, made_members, rules
 
 _SHOPS = itertools.count(1)
 
@@ -33,15 +36,22 @@ def test_sql_and_evaluate_agree(db: Database, currency: str, made: list[MadeMemb
     with db.write() as connection:
         shop = keep(connection, next(_SHOPS), made, currency=currency)
         people = dict(enumerate(made, start=1))
-        for node in map(check, asked):
-            expected = {key for key, one in people.items() if evaluate(node, one.snapshot(currency), AS_OF) is True}
-            active = {key for key in expected if people[key].state == "active"}
-            assert set(connection.execute(select_members(shop, node, AS_OF)).scalars()) == active
-            assert set(connection.execute(select_members(shop, node, AS_OF, live=False)).scalars()) == expected
-            by_key = select(members.c.member_id).where(
-                members.c.shop_id == shop.shop_id, condition(shop, node, AS_OF, members.c.member_id)
-            )
-            assert set(connection.execute(by_key).scalars()) == expected
+        for node in (resolve(check(one), BOOK) for one in asked):
+            for as_of in (AS_OF, AS_OF - timedelta(days=30)):
+                history = is_history(connection, shop, as_of)
+                expected = {
+                    key for key in people if evaluate(node, snapshot_of(connection, shop, key, as_of), as_of) is True
+                }
+                active = {key for key in expected if people[key].state == "active"}
+                found = select_members(shop, node, as_of, history=history)
+                assert set(connection.execute(found).scalars()) == active, (node, as_of)
+                found = select_members(shop, node, as_of, live=False, history=history)
+                assert set(connection.execute(found).scalars()) == expected
+                by_key = select(members.c.member_id).where(
+                    members.c.shop_id == shop.shop_id,
+                    condition(shop, node, as_of, members.c.member_id, history=history),
+                )
+                assert set(connection.execute(by_key).scalars()) == expected, (node, as_of)
 
 
 _REGULAR = MadeMember(
@@ -112,7 +122,7 @@ def test_empty_group_matches_nobody(db: Database, node: Node) -> None:
     with db.write() as connection:
         shop = keep(connection, 1, [_NEVER])
         assert connection.execute(select_members(shop, node, AS_OF)).all() == []
-    assert evaluate(node, _NEVER.snapshot("EUR"), AS_OF) is False
+        assert evaluate(node, snapshot_of(connection, shop, 1, AS_OF), AS_OF) is False
 
 
 def test_numbers_beyond_the_columns_are_answers(db: Database) -> None:

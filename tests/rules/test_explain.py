@@ -41,7 +41,7 @@ def test_each_condition_tells_value_and_truth(db: Database) -> None:
                 {"text": "spent() >= 100", "value": "174.50", "truth": True},
                 {"text": "days_since_joined < 30", "value": None, "truth": None},
                 # Shown rounded, compared exactly.
-                {"text": "average_order == 66.67", "value": "66.67", "truth": False},
+                {"text": "average_order() == 66.67", "value": "66.67", "truth": False},
                 {"text": 'bought(sku="A")', "value": False, "truth": False},
                 {"text": 'country == "GB"', "value": "GB", "truth": True},
             ],
@@ -55,15 +55,19 @@ def test_snapshot_is_what_was_kept(db: Database) -> None:
     with db.write() as connection:
         shop = keep(connection, 1, [_MEMBER])
         keep(connection, 2, [MadeMember(country="DE", orders=(MadeOrder(1, 99),), tags=frozenset({"staff"}))])
-        found, expected = snapshot_of(connection, shop, 1), _MEMBER.snapshot("EUR")
-        assert sorted(found.orders, key=str) == sorted(expected.orders, key=str)
-        assert (found.refunds, found.tags, found.consents) == (
-            expected.refunds,
+        found = snapshot_of(connection, shop, 1, AS_OF)
+        placed = sorted(
+            (order.placed_on, order.base_minor, [line.sku for line in order.lines]) for order in found.orders
+        )
+        days = [AS_OF - timedelta(days=ago) for ago in (90, 3, 3)]
+        assert placed == [(days[0], 5_000, ["B"]), (days[1], 5_000, []), (days[2], 10_000, ["B"])]
+        assert [(one.refunded_on, one.base_minor) for one in found.refunds] == [(AS_OF - timedelta(days=2), 2_550)]
+        assert (found.tags, found.consents) == (
             frozenset({"vip"}),
-            frozenset({"email"}),
+            {("email", "marketing"): "granted", ("sms", "marketing"): "withdrawn"},
         )
         with pytest.raises(NotFound):
-            snapshot_of(connection, shop, 2)
+            snapshot_of(connection, shop, 2, AS_OF)
 
 
 def test_count_and_sample_know_the_shop(db: Database) -> None:

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from crm_plugin import rules as rules_package
 from crm_plugin.errors import RuleError, RuleSyntaxError, RuleTypeError, UnknownField
 from crm_plugin.rules import compile_rule
+from crm_plugin.rules.book import Book
 from crm_plugin.rules.check import check
+from crm_plugin.rules.document import from_json, to_json
 from crm_plugin.rules.fields import FIELDS
-from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Membership, Node, Not, Or
-from crm_plugin.rules.operators import OPERATORS
-from crm_plugin.rules.parse import from_json, parse, to_json, to_text
+from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Membership, Node, Not, Or, fields_of
+from crm_plugin.rules.parse import parse
+from crm_plugin.rules.reference import example, markdown
+from crm_plugin.rules.text import to_text
 from tests.rules.shops import rules
 
 
@@ -134,7 +137,25 @@ def test_other_spellings_mean_the_same(text: str, node: Node, canonical: str) ->
         ),
         ("spent() >=", RuleSyntaxError, 1, 11, None),
         ("orders() > True", RuleSyntaxError, 1, 12, None),
-        ("orders() + 1 > 2", RuleSyntaxError, 1, 1, None),
+        ("orders() ** 2 > 2", RuleSyntaxError, 1, 1, "This cannot be calculated here. There are + - * and /."),
+        ("orders() + 1", RuleSyntaxError, 1, 1, "A number alone says nothing. Compare it: spent() / orders() >= 50."),
+        (
+            "spent() > orders() * days_since_order",
+            RuleTypeError,
+            1,
+            1,
+            None,
+        ),
+        ("spent() + days_since_order > 1", RuleTypeError, 1, 1, None),
+        ("orders() / 0 > 1", RuleTypeError, 1, 1, "Nothing can be divided by zero."),
+        ("1 < 2", RuleSyntaxError, 1, 5, None),
+        ('orders(days=3, from_date="2026-01-01") > 1', RuleTypeError, 1, 1, None),
+        ('orders(from_date="2026-13-01") > 1', RuleTypeError, 1, 1, None),
+        ('orders(since="birth") > 1', RuleTypeError, 1, 1, None),
+        ('contains(orders(), "1")', RuleTypeError, 1, 1, None),
+        ('contains(email, "")', RuleTypeError, 1, 1, None),
+        ("known(tag('x'))", RuleTypeError, 1, 1, "tag is always known. Write it alone."),
+        ('attribute_number("x") + 1 > 2', RuleTypeError, 1, 1, None),
         ('__import__("os").system("x")', RuleSyntaxError, 1, 17, "'.' cannot stand here."),
         ('eval("1")', UnknownField, 1, 1, None),
         ("[x for x in orders]", RuleSyntaxError, 1, 1, None),
@@ -148,7 +169,13 @@ def test_other_spellings_mean_the_same(text: str, node: Node, canonical: str) ->
         ('spent() >= "x"', RuleTypeError, 1, 1, "spent is a number, and 'x' a text. Write the number without quotes."),
         ("country == 5", RuleTypeError, 1, 1, 'country is a text, and 5 a number. Put it in quotes: "5".'),
         ('country > "GB"', RuleTypeError, 1, 1, "> compares numbers, and country is a text. Write ==, != or in."),
-        ('country == ""', RuleTypeError, 1, 1, "An empty country is unknown and equals nothing."),
+        (
+            'country == ""',
+            RuleTypeError,
+            1,
+            1,
+            "An empty country is unknown and equals nothing. Write not known(country).",
+        ),
         (
             'country != "Germany"',
             RuleTypeError,
@@ -161,7 +188,13 @@ def test_other_spellings_mean_the_same(text: str, node: Node, canonical: str) ->
         ("tag()", RuleTypeError, 1, 1, 'tag wants a tag. Write tag("…").'),
         ("bought(days=3)", RuleTypeError, 1, 1, None),
         ('consents("fax")', RuleTypeError, 1, 1, "There is no channel 'fax'. There are: email, sms, inapp."),
-        ("spent(365) >= 1", RuleTypeError, 1, 7, "spent takes no such value. Give it by name: days=."),
+        (
+            "spent(365) >= 1",
+            RuleTypeError,
+            1,
+            7,
+            "spent takes no such value. Give it by name: days=, from_date=, to_date=, since=.",
+        ),
         ("orders(day=3) > 1", RuleTypeError, 1, 1, "orders takes no argument 'day'. Did you mean days?"),
         ("orders(days=0) > 1", RuleTypeError, 1, 1, None),
         ("birthday_month == 13", RuleTypeError, 1, 1, None),
@@ -208,24 +241,45 @@ def test_a_group_of_one_is_what_it_holds() -> None:
     assert from_json({"and": [{"everyone": True}]}) == Everyone()
 
 
+_BOOK = Book({"main": ("silver", "gold")}, {"a": parse('segment("b")'), "b": parse('not segment("a")')}, {"lapse"})
+
+
 def test_mistyped_tier_is_refused_where_tiers_are_known() -> None:
-    assert (
-        compile_rule('tier != "gold" and tier != ""', tiers=["silver", "gold"]).text == 'tier != "gold" and tier != ""'
-    )
+    assert compile_rule('tier != "gold" and tier != ""', _BOOK).text == 'tier != "gold" and tier != ""'
     with pytest.raises(RuleTypeError) as caught:
-        compile_rule('orders() > 1 and tier != "glod"', tiers=["silver", "gold"])
+        compile_rule('orders() > 1 and tier != "glod"', _BOOK)
     assert str(caught.value) == "line 1, column 18: There is no tier 'glod'. Did you mean gold?"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('not segment("c")', "There is no segment 'c'."),
+        ('days_in_segment("c") > 1', "There is no segment 'c'."),
+        ('segment("a")', "The segments speak of one another in a circle: a → b → a."),
+        ('opened(journey="laps") > 1', "There is no journey 'laps'."),
+        ('tier(program="vip") != "gold"', "There is no tier programme 'vip'."),
+    ],
+)
+def test_names_that_are_not_there_are_refused(text: str, message: str) -> None:
+    with pytest.raises(RuleError) as caught:
+        compile_rule(text, _BOOK)
+    assert caught.value.message == message
 
 
 def test_readme_tells_every_field_and_operator() -> None:
     text = Path(rules_package.__file__).with_name("README.md").read_text(encoding="utf-8")
-    told = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
-    assert told == {*FIELDS, *OPERATORS, "in", "not in"}
+    assert markdown() in text
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_example_is_a_rule(key: str) -> None:
+    assert [one.key for one in fields_of(compile_rule(example(FIELDS[key])).node)] == [key]
 
 
 @pytest.mark.parametrize("key", FIELDS)
 def test_every_field_is_told_in_both_languages(key: str) -> None:
     spec = FIELDS[key]
-    texts = [spec.label, spec.help, *(parameter.label for parameter in spec.parameters)]
+    texts = [spec.label, spec.help, spec.unknown, *(parameter.label for parameter in spec.parameters)]
     texts += [spec.without] if spec.kind == "flag" else []
     assert all(text.en and text.zh and text.en != text.zh for text in texts)

@@ -469,7 +469,11 @@ def _programs(draw: st.DrawFn) -> dict[str, Any]:
         }
         audience = draw(st.none() | _RULES)
         told.append({**journey, "audience": audience} if audience else journey)
-    levels = [{"key": key, "title": draw(_TITLES), "rule": draw(_RULES)} for key in draw(st.lists(_KEYS, unique=True))]
+    # Each level has a name of its own.
+    levels = [
+        {"key": key, "title": {lang: f"{name} {key}" for lang, name in draw(_TITLES).items()}, "rule": draw(_RULES)}
+        for key in draw(st.lists(_KEYS, unique=True))
+    ]
     saved = [
         {"key": key, "title": draw(_WORDS), "rule": draw(_RULES)} for key in sorted(draw(st.sets(_KEYS, max_size=3)))
     ]

@@ -123,7 +123,7 @@ def test_records_that_cannot_be_read(page: Page, post: Post, queue: Queue) -> No
     [
         ("orders() > 1 &", "第 1 行第 14 列：'&' 不是这里的运算符。请写 and。"),
         ("ordrs() > 1", "第 1 行第 1 列：没有字段“ordrs”。是否指 orders？"),
-        ("country == GB", "第 1 行第 12 列：字段只能与值比较，不能与另一个字段比较。文本请加上引号。"),
+        ("country == GB", "第 1 行第 12 列：GB 不是值。文本请加上引号。"),
         ('tier == "gold"', "没有等级“gold”。请先保存等级。"),
         ("orders", "orders 是数字，不能单独作为条件。请加以比较：orders() >= 1。"),
     ],

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from markupsafe import escape
 from sqlalchemy import select
 
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.fields import FIELDS
+from crm_plugin.rules.reference import example
 from crm_plugin.rules.tiers import Level, apply, held, levels, save_levels
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
-from crm_plugin.web.rule_help import example
 from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, words
 
@@ -256,7 +257,9 @@ def test_level_a_journey_asks_for_is_not_taken_out(runtime: Runtime, shop: Shop,
     for path, act in (("tiers/preview", ""), ("tiers", "preview"), ("tiers", "save"), ("tiers", "apply")):
         answer = post(path, _form(GOLD, do=act))
         assert answer.status_code == 422
-        told_so = "Bronze cannot go: the journey “Wishes” is only for members whose tier is not “bronze”. Keep the level,"
+        told_so = (
+            "Bronze cannot go: the journey “Wishes” is only for members whose tier is not “bronze”. Keep the level,"
+        )
         assert told_so in words(answer.text)
     # Also when the row has just been taken out, and nobody has asked yet whether that can be.
     answer = post("tiers", _form(BRONZE, GOLD, do="remove-1"))
@@ -300,7 +303,7 @@ def test_every_field_is_explained_by_a_rule_that_can_be_read(page: Page) -> None
     told = page("tiers?start=own")
     for key, spec in FIELDS.items():
         compile_rule(example(spec))
-        assert (f"<code>{key}" in told) == (key != "tier")
+        assert (f"<code>{escape(example(spec))}</code>" in told) == (key not in ("tier", "days_in_tier"))
 
 
 def test_stranger_and_foreign_page_change_nothing(

@@ -17,7 +17,7 @@ from crm_plugin.analytics import tiers as reads
 from crm_plugin.analytics.members import count as count_members
 from crm_plugin.clock import local_day
 from crm_plugin.rules import ladder
-from crm_plugin.rules.asked import Asking, asking
+from crm_plugin.rules.asked import Asking, Rewritten, asking, book_then
 from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and_apply, save_levels
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import all_journeys
@@ -97,10 +97,14 @@ def tiers_preview() -> str | tuple[str, int]:
         return render_template("_tiers_preview.html", look=look(connection, shop, wanted, saved, _today()), wrong=[])
 
 
+_LEVELS = Rewritten(tiers=True)
+
+
 def _read(connection: Connection, form: Form, saved: list[Level]) -> list[Level]:
     """The levels the form describes; what is wrong stands in the form then, such as a rule that still asks for one taken out."""
     shop, wanted = the_shop(), tier_form.read(form, saved)
-    kept = [] if form.failed else asking(connection, shop, [level.key for level in wanted])
+    then = book_then(connection, shop, [level.key for level in wanted])
+    kept = [] if form.failed else asking(connection, shop, then, _LEVELS)
     if kept:
         there = {level.key for level in wanted}
         gone = _(", ").join(named(level.title, level.key) for level in saved if level.key not in there)
@@ -174,7 +178,7 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         look=seen,
         # A row that is not filled in yet is no mistake before anybody asks; a level that cannot go is.
         wrong=_wrong(trial) if form.failed or "" in trial.errors else [],
-        fields=field_help("tier"),
+        fields=field_help("tier", "days_in_tier"),
         history=reads.history(connection, shop.shop_id),
         names=tier_names(connection, shop),
         **_standing(connection, shop, saved),

@@ -1,0 +1,155 @@
+"""What a shop's rules may name: its tiers, segments and journeys; and putting a segment's rule in its place.
+
+A name that is not there is refused, for `tier != "glod"` and `not segment("gone")` would widen an audience.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection, select
+
+from crm_plugin.errors import InvalidInput, RuleTypeError, UnknownSegment
+from crm_plugin.phrases import phrase
+from crm_plugin.rules.document import from_json
+from crm_plugin.rules.fields import FIELDS, at, nearest
+from crm_plugin.rules.nodes import (
+    And,
+    Compare,
+    Field,
+    Holds,
+    Membership,
+    Node,
+    Not,
+    Or,
+    Place,
+    Within,
+    fields_of,
+    leaf_fields,
+    leaves,
+)
+from crm_plugin.rules.windows import PROGRAM
+from crm_plugin.store import journeys, segments, tier_levels
+
+RULE, LIST = "rule", "list"
+_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+# Segments within segments; more than this is nobody's intention.
+MAX_NESTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The names there are. `levels` are those of each tier programme, lowest first; a segment without a rule is a list.
+
+    `journeys` None means that they are not looked at.
+    """
+
+    levels: Mapping[str, Collection[str]] = field(default_factory=dict)
+    segments: Mapping[str, Node | None] = field(default_factory=dict)
+    journeys: Collection[str] | None = None
+
+
+def read_book(connection: Connection, shop_id: int) -> Book:
+    """The names as they are saved."""
+    t, s, j = tier_levels.c, segments.c, journeys.c
+    levels: dict[str, list[str]] = {}
+    ranked = select(t.program_key, t.level_key).where(t.shop_id == shop_id).order_by(t.program_key, t.rank)
+    for program, level in connection.execute(ranked):
+        levels.setdefault(program, []).append(level)
+    saved = connection.execute(select(s.segment_key, s.kind, s.rule).where(s.shop_id == shop_id))
+    rules = {key: from_json(rule) if kind == RULE else None for key, kind, rule in saved}
+    return Book(levels, rules, set(connection.execute(select(j.journey_key).where(j.shop_id == shop_id)).scalars()))
+
+
+def names_something(node: Node) -> bool:
+    """Whether the rule speaks of anything that has to be looked up."""
+    return any(one.names for asked in fields_of(node) for one in FIELDS[asked.key].parameters) or any(
+        asked.key == "tier" for asked in fields_of(node)
+    )
+
+
+def resolved(connection: Connection, shop_id: int, node: Node) -> Node:
+    """A saved rule with its segments put in their place. Raises: UnknownSegment, RuleTypeError."""
+    return resolve(node, read_book(connection, shop_id)) if names_something(node) else node
+
+
+def resolve(node: Node, book: Book) -> Node:
+    """The tree with every segment's rule in its place, all names held against the book. Raises: UnknownSegment, RuleTypeError."""
+    return _resolve(node, book, ())
+
+
+def _resolve(node: Node, book: Book, inside: tuple[str, ...]) -> Node:
+    if isinstance(node, And | Or):
+        return replace(node, items=tuple(_resolve(item, book, inside) for item in node.items))
+    if isinstance(node, Not):
+        return replace(node, item=_resolve(node.item, book, inside))
+    if isinstance(node, Holds) and node.field.key == "segment":
+        return _segment(node, book, inside)
+    for asked in fields_of(node):
+        _check_names(asked, book)
+    if isinstance(node, Compare | Membership) and node.field.key == "tier":
+        levels = book.levels.get(str(node.field.arg("program") or PROGRAM), ())
+        for value in node.values if isinstance(node, Membership) else (node.value,):
+            if value != "" and value not in levels:
+                hint = nearest(str(value), levels) or phrase("Save the tiers first.")
+                raise RuleTypeError(phrase("There is no tier %(tier)r.", tier=value), hint=hint, **at(node.at))
+    return node
+
+
+def _segment(node: Holds, book: Book, inside: tuple[str, ...]) -> Node:
+    key = str(node.field.arg("segment"))
+    if key in inside:
+        round_ = " → ".join((*inside[inside.index(key) :], key))
+        raise RuleTypeError(
+            phrase("The segments speak of one another in a circle: %(round)s.", round=round_),
+            hint=phrase("Break it."),
+            **at(node.at),
+        )
+    if len(inside) == MAX_NESTED:
+        raise RuleTypeError(
+            phrase("Segments are nested too deeply."), hint=phrase("Write the rule out."), **at(node.at)
+        )
+    _check_segment(key, book, node.at)
+    rule = book.segments[key]
+    return Within(node.field, None if rule is None else _resolve(rule, book, (*inside, key)), node.at)
+
+
+def _check_names(asked: Field, book: Book) -> None:
+    for parameter in FIELDS[asked.key].parameters:
+        name = asked.arg(parameter.key)
+        if name is None or not parameter.names:
+            continue
+        if parameter.names == "segment":
+            _check_segment(str(name), book, asked.at)
+        known = {"program": {*book.levels, PROGRAM}, "journey": book.journeys}.get(parameter.names)
+        if known is not None and name not in known:
+            what = phrase("tier programme") if parameter.names == "program" else phrase("journey")
+            raise RuleTypeError(
+                phrase("There is no %(key)s %(value)r.", key=what, value=name),
+                hint=nearest(str(name), sorted(known)),
+                **at(asked.at),
+            )
+
+
+def _check_segment(key: str, book: Book, place: Place) -> None:
+    if key not in book.segments:
+        hint = nearest(key, sorted(book.segments)) or phrase("Save the segment first.")
+        raise UnknownSegment(phrase("There is no segment %(key)r.", key=key), hint=hint, **at(place))
+
+
+def segments_named(node: Node) -> set[str]:
+    """The segments a rule speaks of itself."""
+    found = (asked for leaf in leaves(node) for asked in leaf_fields(leaf))
+    return {str(asked.arg("segment")) for asked in found if asked.arg("segment") is not None}
+
+
+def check_key(key: str, what: str) -> str:
+    """The key, when it can be one. Raises: InvalidInput."""
+    if not _KEY.fullmatch(key):
+        hint = phrase("Use small letters, digits, - and _, at most 64, beginning with a letter or digit.")
+        raise InvalidInput(
+            phrase("%(key)r cannot be the key of a %(what)s.", key=key, what=what), field="key", hint=hint
+        )
+    return key

@@ -1,0 +1,105 @@
+"""Which products a member bought: whether, how often, how many and for how much."""
+
+from __future__ import annotations
+
+from crm_plugin.rules.catalogue.common import SPAN, text_of
+from crm_plugin.rules.nodes import Field
+from crm_plugin.rules.operands import Flag, Operand, Whole
+from crm_plugin.rules.rows import Rows, lines_bought
+from crm_plugin.rules.spec import KNOWN, ZERO, FieldSpec, Kind, Moves, Parameter, Scope, Source, Text, Unit
+from crm_plugin.rules.windows import window_of
+
+_SOURCES = (Source.PURCHASES, Source.PROFILE, Source.TIERS)
+_NAMED = ("sku", "title", "product", "category")
+_PRODUCT = (
+    Parameter("sku", str, Text("product code", "商品编码")),
+    Parameter("title", str, Text("product title", "商品名称")),
+    Parameter("product", str, Text("the store's id of the product", "店铺的商品编号")),
+    Parameter("category", str, Text("product category", "商品类别")),
+    *SPAN,
+)
+_HELP = Text(
+    "In an order that counts, also when it was given back. Code, title, id and category must be the same, letter by letter.",
+    "在有效订单中，退货也算。编码、名称、编号和类别须完全一致。",
+)
+
+
+def _lines(scope: Scope, field: Field) -> Rows:
+    named = {name: text_of(field, name) for name in _NAMED}
+    return lines_bought(scope.shop.currency, **named)
+
+
+def _bought(scope: Scope, field: Field) -> Operand:
+    return Flag(scope.among(_lines(scope, field), window_of(field)))
+
+
+def _times(scope: Scope, field: Field) -> Operand:
+    return Whole(scope.total(_lines(scope, field), "orders", window_of(field)))
+
+
+def _pieces(scope: Scope, field: Field) -> Operand:
+    return Whole(scope.total(_lines(scope, field), "items", window_of(field)), scale=1000)
+
+
+def _amount(scope: Scope, field: Field) -> Operand:
+    return Whole(scope.total(_lines(scope, field), "minor", window_of(field)), scope.shop.currency)
+
+
+ROWS = (
+    FieldSpec(
+        "bought",
+        Kind.FLAG,
+        Text("bought {product}", "购买过{product}"),
+        _HELP,
+        KNOWN,
+        _SOURCES,
+        _bought,
+        parameters=_PRODUCT,
+        without=Text("did not buy {product}", "没有购买过{product}"),
+        needs_one_of=_NAMED,
+        moves=Moves.WINDOW,
+        example=('sku="A-100", days=365', ""),
+    ),
+    FieldSpec(
+        "bought_times",
+        Kind.NUMBER,
+        Text("number of orders with {product}", "含{product}的订单数"),
+        _HELP,
+        ZERO,
+        _SOURCES,
+        _times,
+        Unit.COUNT,
+        _PRODUCT,
+        needs_one_of=_NAMED,
+        moves=Moves.WINDOW,
+        example=('category="Coffee"', ">= 3"),
+    ),
+    FieldSpec(
+        "bought_items",
+        Kind.NUMBER,
+        Text("number of pieces bought of {product}", "{product}的购买件数"),
+        _HELP,
+        ZERO,
+        _SOURCES,
+        _pieces,
+        Unit.COUNT,
+        _PRODUCT,
+        needs_one_of=_NAMED,
+        moves=Moves.WINDOW,
+        example=('sku="A-100"', ">= 2"),
+    ),
+    FieldSpec(
+        "bought_amount",
+        Kind.NUMBER,
+        Text("amount spent on {product}", "{product}的购买金额"),
+        _HELP,
+        ZERO,
+        _SOURCES,
+        _amount,
+        Unit.MONEY,
+        _PRODUCT,
+        needs_one_of=_NAMED,
+        moves=Moves.WINDOW,
+        example=('title="Mug", days=365', ">= 20"),
+    ),
+)
