@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
+from babel.core import get_global
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union
 from sqlalchemy import text as text_
 
@@ -16,7 +17,7 @@ from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import matching
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
-from crm_plugin.store import identities, member_facts, member_tiers, members, tier_levels
+from crm_plugin.store import identities, member_facts, member_tiers, members, orders, tier_levels
 from crm_plugin.store.members import FORMER, full_name
 from crm_plugin.store.tenants import Shop
 
@@ -29,6 +30,7 @@ _PHONE = re.compile(r"\+?[0-9]{3,15}")
 # As many are named when several members fit.
 _NAMED = 5
 _LONGEST_NAME = 60
+_DIALLED = 5
 # No character comes after it.
 _LAST = chr(0x10FFFF)
 
@@ -68,7 +70,8 @@ def search(
 ) -> list[MemberRow]:
     """Active members by id, from the one after `after` on; each filter that is given narrows.
 
-    `text` is the beginning of a name, an e-mail or a phone, or a whole id of the platform. A rule needs `as_of`, a day in the shop's zone.
+    `text` is the beginning of a name, an e-mail or a phone (also as it is dialled in the shop's country), a whole id of the platform, or
+    the number of an order. A rule needs `as_of`, a day in the shop's zone.
     Raises: RuleError, InvalidInput for a tier that does not exist.
     """
     m, f, t = members.c, member_facts.c, member_tiers.c
@@ -120,11 +123,20 @@ def search(
 
 
 def count(
-    connection: Connection, shop: Shop, *, text: str = "", rule: str = "", tier: str = "", as_of: date | None = None
+    connection: Connection,
+    shop: Shop,
+    *,
+    text: str = "",
+    rule: str = "",
+    tier: str = "",
+    as_of: date | None = None,
+    most: int | None = None,
 ) -> int:
-    """How many active members `search` would give in all. Raises: RuleError, InvalidInput."""
-    wanted = _wanted(connection, shop, text, rule, tier, as_of).subquery()
-    return int(connection.execute(select(func.count()).select_from(wanted)).scalar_one())
+    """How many active members `search` would give in all; counted no further than one past `most`. Raises: RuleError, InvalidInput."""
+    wanted = _wanted(connection, shop, text, rule, tier, as_of)
+    if most is not None:
+        wanted = wanted.limit(most + 1)
+    return int(connection.execute(select(func.count()).select_from(wanted.subquery())).scalar_one())
 
 
 def find(connection: Connection, shop: Shop, told: str) -> int:
@@ -139,7 +151,7 @@ def find(connection: Connection, shop: Shop, told: str) -> int:
         meant.append(select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id == int(told)))
         # A guest may have become an account since somebody noted the id.
         meant.append(_held(shop, FORMER, identities.c.value == told))
-    meant += [_held(shop, kind, identities.c.value == value) for kind, value in _addresses(told)]
+    meant += [_held(shop, kind, identities.c.value == value) for kind, value in _addresses(shop, told)]
     query = select(m.member_id, m.external_id, m.state, m.first_name, m.last_name, m.email)
     chosen = query.where(m.shop_id == shop.shop_id, m.member_id.in_(union(*meant).scalar_subquery()))
     rows = connection.execute(chosen.order_by(m.member_id).limit(100)).all()
@@ -208,8 +220,8 @@ def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[
 
 def _matches(connection: Connection, shop: Shop, text: str) -> ColumnElement[bool]:
     """Every way a text can be meant is one look into an index, so that it costs who is found and not who there is."""
-    ways = [_own_id(shop, text)]
-    addresses = _addresses(text)
+    ways = [_own_id(shop, text), *_buyers(shop, text)]
+    addresses = _addresses(shop, text)
     for kind, value in addresses:
         ways.append(_held(shop, kind, _begins(connection, identities.c.value, value)))
     if "@" not in text and all(kind == "email" for kind, _ in addresses):
@@ -262,18 +274,49 @@ def _own_id(shop: Shop, told: str) -> Select[Any]:
     return select(m.member_id).where(m.shop_id == shop.shop_id, m.external_id == told)
 
 
+def _buyers(shop: Shop, text: str) -> list[Select[Any]]:
+    """Whose order bears that number, which people write with a # before it, or none."""
+    o = orders.c
+    numbers = {text, text.removeprefix("#").strip(), f"#{text}"} - {""}
+    found = select(o.member_id).where(o.shop_id == shop.shop_id)
+    # Said as the index has it, or it would not be used.
+    return [
+        found.where(o.external_id.in_(numbers)),
+        found.where(o.number.in_(numbers), text_("orders.number <> orders.external_id")),
+    ]
+
+
 def _held(shop: Shop, kind: str, value: ColumnElement[bool]) -> Select[Any]:
     return select(identities.c.member_id).where(identities.c.shop_id == shop.shop_id, identities.c.kind == kind, value)
 
 
-def _addresses(told: str) -> list[tuple[str, str]]:
+def _addresses(shop: Shop, told: str) -> list[tuple[str, str]]:
     """What a text can be the address of, or its beginning: an e-mail always, a phone in E.164 where it is made of digits."""
     found = [("email", told.lower())]
     number = _PHONE_MARKS.sub("", told)
     if _PHONE.fullmatch(number):
         digits = number.removeprefix("+")
         found.append(("phone", f"+{digits.removeprefix('00')}"))
+        if digits == number and not digits.startswith("00"):
+            found += [("phone", told) for told in _as_called_at_home(shop, digits)]
     return found
+
+
+def _as_called_at_home(shop: Shop, digits: str) -> list[str]:
+    """A number, or its beginning, in E.164 as people of the shop's own country mean it: 07… is +447… in a shop of London."""
+    import phonenumbers
+
+    about = phonenumbers.PhoneMetadata.metadata_for_region(home_of(shop), None)
+    if about is None:
+        return []
+    national = digits.removeprefix(about.national_prefix or "")
+    # Few digits that nobody dials first are an id or the number of an order.
+    return [f"+{about.country_code}{national}"] if national != digits or len(digits) >= _DIALLED else []
+
+
+def home_of(shop: Shop) -> str:
+    """The letters of the country whose clock the shop goes by; empty where a zone is no country's."""
+    return str(get_global("zone_territories").get(shop.timezone, ""))
 
 
 def _called(row: Any) -> str:

@@ -12,7 +12,8 @@ _HAS_BIRTHDAY = text("birth_md IS NOT NULL")
 _GONE = text("state <> 'active'")
 
 # One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, state or country, phone, else the shop's),
-# also a place of several zones (`places.py`), and never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or month*100 when only the month is known.
+# also a place of several zones (`places.py`), and never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or
+# month*100 when only the month is known.
 # `changed_at` moves with every change that a trigger may depend on (birthday, zone). `fingerprint` skips unchanged records.
 members = Table(
     "members",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Table, Text, UniqueConstraint, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+
+_HAS_NUMBER = text("number <> external_id")
 
 # One row: an order. `base_minor` is the total in the shop's currency, NULL when there is no exchange rate for `currency`.
 # `placed_on` is the day in the shop's zone. `counts` follows the status. `first_seen_at` finds what arrives
@@ -44,6 +46,8 @@ orders = Table(
     Index("ix_orders_member", "shop_id", "member_id", "placed_on"),
     Index("ix_orders_placed", "shop_id", "placed_on"),
     Index("ix_orders_seen", "shop_id", "first_seen_at"),
+    # Most stores number their orders by id, and then it holds nothing.
+    Index("ix_orders_number", "shop_id", "number", sqlite_where=_HAS_NUMBER, postgresql_where=_HAS_NUMBER),
 )
 
 # One row: one line of an order, replaced as a whole when the order changes.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from crm_plugin.analytics import members as lists
 from crm_plugin.errors import InvalidInput, NotFound, UnknownField
@@ -32,7 +34,11 @@ def shop(db: Database) -> Shop:
     ]
     write(db, made, people)
     write(db, other, [member("1001", email="anna@x.test", first_name="Anna", last_name="Other")])
-    write(db, made, [order("o1", 25_000, member_external_id="1001"), order("o2", 500, member_external_id="1002")])
+    write(
+        db,
+        made,
+        [order("o1", 25_000, member_external_id="1001"), order("o2", 500, member_external_id="1002", number="2026-77")],
+    )
     with db.write() as connection:
         connection.execute(update(members).where(members.c.email == "gone@x.test").values(state="deleted"))
         tiers.save_levels(connection, made, [tiers.Level("gold", "spent() >= 100")], NOW)
@@ -75,6 +81,16 @@ def test_row_holds_worth_and_tier(db: Database, shop: Shop) -> None:
         ("+49 30 9", ["1002"]),
         ("0049 (30) 123", ["1001"]),
         ("493012", ["1001"]),
+        ("030 12345", ["1001"]),
+        ("030", ["1001", "1002"]),
+        ("3099", []),
+        ("30999", ["1002"]),
+        ("0301234567", []),
+        ("o1", ["1001"]),
+        ("#o1", ["1001"]),
+        ("2026-77", ["1002"]),
+        ("#2026-77", ["1002"]),
+        ("2026-7", []),
         ("émi", ["1002"]),
         ("ÉMI", ["1002"]),
         ("王小", ["1003"]),
@@ -91,6 +107,44 @@ def test_row_holds_worth_and_tier(db: Database, shop: Shop) -> None:
 )
 def test_text_is_the_beginning_of_what_is_known(db: Database, shop: Shop, text: str, ids: list[str]) -> None:
     assert _found(db, shop, text=text) == ids
+
+
+@pytest.mark.parametrize(
+    ("timezone", "home", "text", "found"),
+    [
+        ("Europe/London", "GB", "07700 900123", True),
+        ("Europe/London", "GB", "07700", True),
+        ("Europe/London", "GB", "(07700) 900-123", True),
+        ("Europe/London", "GB", "+44 7700", True),
+        ("Europe/Berlin", "DE", "07700 900123", False),
+        ("UTC", "", "07700 900123", False),
+    ],
+)
+def test_phone_is_found_as_it_is_dialled_at_home(
+    db: Database, timezone: str, home: str, text: str, found: bool
+) -> None:
+    with db.write() as connection:
+        shop = replace(make_shop(connection), timezone=timezone)
+    write(db, shop, [member("1", phone="+447700900123")])
+    assert lists.home_of(shop) == home
+    assert _found(db, shop, text=text) == ["1"] * found
+    with db.read() as connection:
+        if found and len(text) > 8:
+            assert lists.find(connection, shop, text)
+
+
+def test_text_is_looked_up_and_never_walked(sqlite_db: Database) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+    asked: list[tuple[str, Any]] = []
+    with sqlite_db.read() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+        lists.search(connection, shop, text="07700900")
+        statement, values = asked.pop()
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any("ix_orders_number" in step for step in plan), chr(10).join(plan)
+    assert [step for step in plan if "SCAN" in step and "orders" in step] == []
+    assert [step for step in plan if "SCAN members" in step or "SCAN identities" in step] == []
 
 
 def test_filters_narrow_together(db: Database, shop: Shop) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from crm_plugin.clock import FixedClock
 from crm_plugin.records import ConsentRecord, ConsentState, OrderLineRecord, OrderStatus
@@ -19,6 +19,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, consent, consents, members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
+from crm_plugin.web import member_list
 from crm_plugin.web.member_file import safe
 from crm_plugin.web.pages import members as page_module
 from tests.factories import NOON, make_shop, member, order, refund, write
@@ -148,6 +149,43 @@ def test_count_follows_typing(post: Post, people: dict[str, int]) -> None:
     wrong = post("members/count", {"rule": "orders() >="}, headers={"HX-Request": "true"})
     assert wrong.status_code == 422
     assert words(wrong.text).startswith("Line 1, column 12: The rule ends too early.")
+
+
+def _statements(runtime: Runtime) -> list[str]:
+    """What is asked of the database from now on."""
+    asked: list[str] = []
+    event.listen(runtime.db.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    return asked
+
+
+def test_list_by_a_rule_does_not_wait_for_the_count(
+    page: Page, post: Post, runtime: Runtime, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_module, "PAGE", 4)
+    monkeypatch.setattr(member_list, "MOST", 6)
+    write(runtime.db, shop, [member(str(number), first_name="Ann") for number in range(9)])
+    write(runtime.db, shop, [order(f"o{number}", 100 * number, member_external_id=str(number)) for number in range(9)])
+    asked = _statements(runtime)
+    for place in ("members?rule=spent()+>=+1", "members?rule=spent()+>=+1&after=5"):
+        html = page(place)
+        assert "data-live-now" in html
+        assert "9 members." in words(html)
+        assert [one for one in asked if "count(" in one and "facts" in one] == []
+    assert "Members whose amount spent is at least 1: more than 4 of 9 members" in words(html)
+    assert "Download them all as a CSV file" in words(html)
+    # It is asked for afterwards, and goes no further than anybody reads.
+    told = words(post("members/count", {"rule": "spent() >= 1"}).text)
+    assert told == "Members whose amount spent is at least 1: more than 6 of 9 members"
+    (counted,) = [one for one in asked if "count(" in one and "facts" in one]
+    assert "LIMIT" in counted
+    assert "5 of 9 members" in words(post("members/count", {"rule": "spent() >= 4"}).text)
+    # One page that holds all of them has counted them.
+    asked.clear()
+    html = page("members?rule=spent()+>=+5")
+    assert "9 members, 4 match." in words(html)
+    assert "data-live-now" not in html
+    assert [one for one in asked if "count(" in one and "facts" in one] == []
+    assert "9 members, more than 6 match." in words(page("members?q=ann"))
 
 
 def test_nobody_matches_offers_the_way_back(page: Page, people: dict[str, int]) -> None:

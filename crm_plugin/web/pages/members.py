@@ -10,28 +10,27 @@ from flask import flash, g, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 from sqlalchemy import Connection
-from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from crm_plugin.analytics import members as reads
 from crm_plugin.analytics.profile import Profile
 from crm_plugin.clock import local_day
-from crm_plugin.errors import InvalidInput, NotFound, RuleError
+from crm_plugin.errors import NotFound
 from crm_plugin.records import ConsentState
-from crm_plugin.rules import compile_for, tiers
+from crm_plugin.rules import tiers
 from crm_plugin.store import audit, consent
 from crm_plugin.store.members import present_id
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import ahead, unsubscribe
 from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.tokens import Unsubscribe
-from crm_plugin.web import ids, labels, why
+from crm_plugin.web import ids, labels, member_list, why
 from crm_plugin.web.forms import Form
-from crm_plugin.web.i18n import explained
 from crm_plugin.web.member_file import rows as file_rows
+from crm_plugin.web.member_list import Asked
 from crm_plugin.web.member_words import address_kind, birthday, country, language, story, their_time, zone_words
 from crm_plugin.web.pages import bp, go
-from crm_plugin.web.rule_help import field_help, rule_error
+from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.tier_look import tier_names
 from crm_plugin.web.titles import named
@@ -40,43 +39,6 @@ PAGE = 50
 STORY, WHOLE_STORY = 60, 2000
 # What can be asked of a member on their page; a note on an order goes by e-mail, under its consent.
 CONSENT_CHANNELS = ("email", "sms", "inapp")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the list is narrowed by."""
-
-    text: str = ""
-    rule: str = ""
-    tier: str = ""
-
-    @classmethod
-    def of(cls, values: MultiDict[str, str]) -> Asked:
-        """Out of an address or a form."""
-        return cls(*(values.get(name, "").strip() for name in ("q", "rule", "tier")))
-
-    @property
-    def narrows(self) -> bool:
-        return bool(self.text or self.rule or self.tier)
-
-    def filters(self, as_of: date) -> dict[str, Any]:
-        """As `analytics.members` takes them."""
-        return {"text": self.text, "rule": self.rule, "tier": self.tier, "as_of": as_of}
-
-    def address(self, **changes: str) -> dict[str, str]:
-        """As the address of the page has them, with changes."""
-        told = {"q": self.text, "rule": self.rule, "tier": self.tier} | changes
-        return {name: value for name, value in told.items() if value}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """How many there are and how many match; the rule as a sentence, or what is wrong with it."""
-
-    all: int
-    matching: int
-    sentence: str = ""
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +56,7 @@ def members() -> str | tuple[str, int]:
     shop, asked = the_shop(), Asked.of(request.args)
     after = request.args.get("after", 0, type=ids.place)
     with site().runtime.db.read() as connection:
-        found = _count(connection, shop, asked)
-        rows = []
-        if not found.error:
-            rows = reads.search(connection, shop, **asked.filters(_today()), after=after, limit=PAGE + 1)
+        found, rows = member_list.page(connection, shop, asked, _today(), after, PAGE)
         page = render_template(
             "members.html",
             asked=asked,
@@ -117,7 +76,7 @@ def members_count() -> str | tuple[str, int]:
     """How many match, while the filter is being typed."""
     asked = Asked.of(request.form)
     with site().runtime.db.read() as connection:
-        found = _count(connection, the_shop(), asked)
+        found = member_list.count(connection, the_shop(), asked, _today())
     page = render_template("_members_count.html", asked=asked, found=found)
     return (page, 422) if found.error else page
 
@@ -241,19 +200,6 @@ def _said(member: Profile) -> list[tuple[str, Any]]:
     general = {one.channel: one for one in member.permissions if one.topic == MARKETING}
     rows: list[tuple[str, Any]] = [(channel, general.get(channel)) for channel in CONSENT_CHANNELS]
     return rows + [(one.channel, one) for one in member.permissions if one.topic != MARKETING]
-
-
-def _count(connection: Connection, shop: Shop, asked: Asked) -> Found:
-    everybody = reads.count(connection, shop)
-    if not asked.narrows:
-        return Found(everybody, everybody)
-    try:
-        sentence = why.sentence(compile_for(connection, shop, asked.rule).node) if asked.rule else ""
-        return Found(everybody, reads.count(connection, shop, **asked.filters(_today())), sentence)
-    except RuleError as error:
-        return Found(everybody, 0, error=rule_error(error))
-    except InvalidInput as error:
-        return Found(everybody, 0, error=explained(error))
 
 
 def _pills(connection: Connection, shop: Shop, everybody: int) -> list[Pill]:

@@ -1,5 +1,6 @@
 // Makes pages livelier; every page works without it. What it does is asked for by attributes:
-//   data-live="#target" on a form: as it is typed in, the form's `data-live-url` is asked and its answer put into the target
+//   data-live="#target" on a form: as it is typed in, the form's `data-live-url` is asked and its answer put into the target;
+//     with data-live-now at once too, for what the page did not wait for
 //   data-frame="name" on a form: as it is typed in, the form is sent to its `data-frame-url` and the answer shown in the iframe of that name
 //   data-poll="2" with data-poll-url: the element is asked for again every so many seconds, until an answer comes without the attribute
 //   data-guard on a form: leaving with unsaved changes is asked about
@@ -27,6 +28,7 @@ function live(form) {
     clearTimeout(timer);
     timer = setTimeout(refresh, 350);
   });
+  if ("liveNow" in form.dataset) refresh();
 }
 
 function frame(form) {
