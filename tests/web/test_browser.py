@@ -46,7 +46,7 @@ def signed_in(browser: Browser, demo: Demo) -> Any:
     context = browser.new_context()
     page = context.new_page()
     page.goto(demo.link)
-    page.keyboard.press("Enter")
+    page.locator("main button").click()
     page.wait_for_url("**/today")
     assert page.url == f"{demo.url}/s/{demo.shop.name}/today"
     state = context.storage_state()
