@@ -166,6 +166,16 @@ def has_orders(connection: Connection, shop_id: int) -> bool:
     return connection.execute(select(orders.c.order_id).where(orders.c.shop_id == shop_id).limit(1)).first() is not None
 
 
+def without_rate(connection: Connection, shop_id: int) -> dict[str, int]:
+    """How many orders that count are in no sum, by their currency: there is no exchange rate for it."""
+    columns = orders.c
+    query = select(columns.currency, func.count()).where(
+        columns.shop_id == shop_id, columns.base_minor.is_(None), columns.counts
+    )
+    rows = connection.execute(query.group_by(columns.currency).order_by(columns.currency))
+    return {currency: number for currency, number in rows}  # noqa: C416
+
+
 def growth(connection: Connection, shop: Shop, until: date, days: int = 7) -> Growth:
     """What came in the `days` up to and with the local day `until`, and in as many before."""
     middle, first = until - timedelta(days=days), until - timedelta(days=2 * days)

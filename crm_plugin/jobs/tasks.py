@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from crm_plugin.adapters.registry import storefront_class
@@ -38,7 +39,7 @@ class Stopped(Exception):
 
 
 Progress = Callable[[pull.Progress], None]
-TIERS = "tiers"
+TIERS, RECOUNT = "tiers", "recount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,37 @@ def load_program(runtime: Runtime, shop: Shop, document: Mapping[str, Any], *, a
     with runtime.db.write() as connection:
         report = program.load(connection, shop, document, now, actor=actor)
         if report.rates_changed:
-            facts.rebuild(connection, shop_by_id(connection, shop.shop_id), now)
+            _recount(connection, shop_by_id(connection, shop.shop_id), now)
     return report.as_dict()
+
+
+def recount(runtime: Runtime, shop: Shop, *, now: datetime, progress: Progress | None = None) -> dict[str, Any]:
+    """Count all sums anew by the present exchange rates, unless they are counted by them."""
+    del progress  # It is one transaction: sums of two rates side by side would be worse than old ones.
+    with runtime.db.read() as connection:
+        if is_counted(connection, shop_by_id(connection, shop.shop_id)):
+            return {}
+    with runtime.db.write() as connection:
+        rows = _recount(connection, shop_by_id(connection, shop.shop_id), now)
+    with runtime.db.read() as connection:
+        # Rates that were saved meanwhile have asked for this job in vain: it was at it.
+        return {"members": rows, "again": not is_counted(connection, shop_by_id(connection, shop.shop_id))}
+
+
+def is_counted(connection: Connection, shop: Shop) -> bool:
+    """Whether the sums are by the present exchange rates."""
+    before = runs.last(connection, shop.shop_id, RECOUNT)
+    return (before.through if before else "") == _rates_mark(shop)
+
+
+def _recount(connection: Connection, shop: Shop, now: datetime) -> int:
+    rows = facts.rebuild(connection, shop, now)
+    runs.keep(connection, shop.shop_id, Run(RECOUNT, now, now, {"members": rows}, "", _rates_mark(shop)))
+    return rows
+
+
+def _rates_mark(shop: Shop) -> str:
+    return " ".join(f"{code}={rate}" for code, rate in sorted(shop.rates.items()))
 
 
 def tick(
@@ -288,6 +318,14 @@ JOBS: tuple[Job, ...] = (
     ),
     Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file, is_long=True),
     Job("retry_problems", "Read again the records that could not be read.", 0, retry_problems, is_long=True),
+    Job(
+        RECOUNT,
+        "Count all sums anew after a change of exchange rates.",
+        3600,
+        recount,
+        lambda shop: bool(shop.rates),
+        is_long=True,
+    ),
 )
 
 

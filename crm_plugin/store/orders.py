@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Table
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
 _HAS_NUMBER = text("number <> external_id")
+_WITHOUT_RATE = text("base_minor IS NULL")
 
 # One row: an order. `base_minor` is the total in the shop's currency, NULL when there is no exchange rate for `currency`.
 # `placed_on` is the day in the shop's zone. `counts` follows the status. `first_seen_at` finds what arrives
@@ -48,6 +49,7 @@ orders = Table(
     Index("ix_orders_seen", "shop_id", "first_seen_at"),
     # Most stores number their orders by id, and then it holds nothing.
     Index("ix_orders_number", "shop_id", "number", sqlite_where=_HAS_NUMBER, postgresql_where=_HAS_NUMBER),
+    Index("ix_orders_without_rate", "shop_id", "currency", sqlite_where=_WITHOUT_RATE, postgresql_where=_WITHOUT_RATE),
 )
 
 # One row: one line of an order, replaced as a whole when the order changes.

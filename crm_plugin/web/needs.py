@@ -46,6 +46,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
         *_postal_address(shop, running),
         *_unconfirmed(connection, shop),
         *_records(connection, shop),
+        *_rates(connection, shop),
     ]
     return sorted(found, key=lambda need: need.tone != "bad")
 
@@ -169,4 +170,18 @@ def _records(connection: Connection, shop: Shop) -> Iterator[Need]:
             _("They are set aside with the reason; everything else was read."),
             f"{url_for('pages.connections', shop=shop.name)}#problems",
             _("See why"),
+        )
+
+
+def _rates(connection: Connection, shop: Shop) -> Iterator[Need]:
+    found = figures.without_rate(connection, shop.shop_id)
+    count = sum(found.values())
+    missing = sorted(set(found) - set(shop.rates))
+    if count and missing:
+        yield Need(
+            "warn",
+            ngettext("%(num)s order is in no sum", "%(num)s orders are in no sum", count),
+            _("There is no exchange rate for %(currencies)s.", currencies=_(", ").join(missing)),
+            f"{url_for('pages.connections', shop=shop.name)}#rates",
+            _("Enter the rates"),
         )

@@ -25,7 +25,7 @@ NAMES = {
     "order_lines": lazy_gettext("Order lines"),
 }
 # The jobs that pages ask for.
-SYNC, IMPORT, RETRY = "sync", "import_file", "retry_problems"
+SYNC, IMPORT, RETRY, RECOUNT = "sync", "import_file", "retry_problems", "recount"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import event, insert, select, update
 
 from crm_plugin.analytics import today as figures
 from crm_plugin.ids import new_id
@@ -181,3 +181,17 @@ def test_members_counted_while_active(db: Database, shop: Shop) -> None:
     with db.read() as connection:
         assert figures.has_orders(connection, shop.shop_id) is True
         assert figures.has_orders(connection, 2) is False
+
+
+def test_orders_without_a_rate_are_looked_up(db: Database, shop: Shop) -> None:
+    told = [("o1", "USD", OrderStatus.PAID), ("o2", "USD", OrderStatus.PAID), ("o3", "GBP", OrderStatus.CANCELLED)]
+    write(db, shop, [order(key, 100, currency=currency, status=status) for key, currency, status in told])
+    asked: list[tuple[str, Any]] = []
+    with db.read() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+        assert figures.without_rate(connection, shop.shop_id) == {"USD": 2}
+        assert figures.without_rate(connection, 2) == {}
+        if connection.dialect.name == "sqlite":
+            statement, values = asked[0]
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert [step for step in plan if "ix_orders_without_rate" in step] == plan[:1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -23,16 +24,18 @@ from crm_plugin.demo import server
 from crm_plugin.demo import shop as demo
 from crm_plugin.demo.server import ServedShop
 from crm_plugin.jobs import queue as queues
-from crm_plugin.jobs import uploads
+from crm_plugin.jobs import tasks, uploads
+from crm_plugin.jobs.clock import Clock
 from crm_plugin.jobs.queue import Queue
-from crm_plugin.records import RecordProblem, Stream
+from crm_plugin.jobs.tasks import job_named
+from crm_plugin.records import OrderStatus, RecordProblem, Stream
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log, connections, inapp_messages, journeys, members, orders, problems
+from crm_plugin.store import audit_log, connections, inapp_messages, journeys, member_facts, members, orders, problems
 from crm_plugin.store.tenants import Shop, all_shops, shop_by_id
 from crm_plugin.sync import problems as broken
 from crm_plugin.touchpoints import senders
 from tests.adapters.channels.smtp_server import Script, SmtpServer
-from tests.factories import NOON, member, write
+from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, sign_in, words
 
 FILE = "Order,Date,Total,Email\n1,2026-05-01 10:00,12.50,a@x.test\n2,2026-05-02 10:00,7.00,b@x.test\n"
@@ -326,6 +329,98 @@ def test_example_follows_the_kind(page: Page) -> None:
     html = page("connections?kind=members")
     assert "kind: members" in html
     assert "birthday: Birthday" in html
+
+
+# Exchange rates.
+
+
+def _foreign(runtime: Runtime, shop: Shop) -> None:
+    """Ada ordered for 10 euros and 100 dollars, Bo for 50 pounds; Cy's draft in yen counts nowhere."""
+    write(runtime.db, shop, [member(str(number)) for number in (1, 2, 3)])
+    paid, draft = OrderStatus.PAID, OrderStatus.DRAFT
+    told = [(1, 1000, "EUR", paid), (1, 10_000, "USD", paid), (2, 5_000, "GBP", paid), (3, 900, "JPY", draft)]
+    made = [
+        order(f"o{place}", minor, member_external_id=str(who), currency=currency, status=status)
+        for place, (who, minor, currency, status) in enumerate(told)
+    ]
+    write(runtime.db, shop, made)
+
+
+def _spent(runtime: Runtime) -> list[tuple[int, int]]:
+    f = member_facts.c
+    with runtime.db.read() as connection:
+        rows = connection.execute(select(f.spent_minor, f.unconverted_orders).order_by(f.member_id))
+        return [(row.spent_minor, row.unconverted_orders) for row in rows]
+
+
+def test_rates_are_asked_for_where_orders_lack_them(page: Page, runtime: Runtime, shop: Shop) -> None:
+    assert 'id="rates"' not in page("connections")
+    _foreign(runtime, shop)
+    html = page("connections")
+    assert re.findall(r'name="(rate-\w+)"', html) == ["rate-GBP", "rate-USD"]
+    told = words(html)
+    assert "1 GBP (British Pound) in EUR optional 1 order in it is in no sum yet." in told
+    html = page("today")
+    assert "2 orders are in no sum There is no exchange rate for GBP, USD. Enter the rates" in words(html)
+    assert 'href="/s/shop-1/connections#rates"' in html
+    assert "没有 GBP，USD 的汇率" in words(page("today?lang=zh"))
+
+
+def test_new_rates_are_counted_by(page: Page, post: Post, runtime: Runtime, queue: Queue, shop: Shop) -> None:
+    _foreign(runtime, shop)
+    assert _spent(runtime) == [(1000, 1), (0, 1)]
+    answer = post("connections/rates", {"rate-USD": "0,9", "rate-GBP": ""})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/s/shop-1/connections#rates")
+    assert queue.wait(60)
+    assert "Saved. All sums are being counted anew by these rates" in words(page("connections"))
+    assert _spent(runtime) == [(10_000, 0), (0, 1)]
+    html = page("connections")
+    assert re.findall(r'name="(rate-\w+)"[^>]* value="([^"]*)"', html) == [("rate-GBP", ""), ("rate-USD", "0.9")]
+    assert "counted anew" not in words(html)
+    assert "1 order is in no sum There is no exchange rate for GBP." in words(page("today"))
+    assert _acts(runtime, shop.shop_id) == [("page:owner", "settings.saved")]
+    post("connections/rates", {"rate-USD": "0.90", "rate-GBP": ""})
+    assert "Saved. Nothing has changed." in words(page("connections"))
+    # Taken out again, its orders leave the sums.
+    post("connections/rates", {"rate-USD": "", "rate-GBP": "1.2"})
+    assert queue.wait(60)
+    assert _spent(runtime) == [(1000, 1), (6000, 0)]
+
+
+def test_recount_that_was_lost_is_made_up_for(
+    page: Page, post: Post, runtime: Runtime, queue: Queue, shop: Shop
+) -> None:
+    _foreign(runtime, shop)
+    queue.close()
+    post("connections/rates", {"rate-USD": "0.9"})
+    assert _spent(runtime) == [(1000, 1), (0, 1)]
+    told = words(page("connections"))
+    assert "Sums are being counted anew" in told
+    assert "in no sum yet" not in told
+    assert "2 orders are in no sum There is no exchange rate for GBP." in words(page("today"))
+    following = Queue(runtime, workers=1)
+    assert Clock(runtime, following).ask(job_named("recount")) == 1
+    assert following.wait(60)
+    following.close()
+    assert _spent(runtime) == [(10_000, 0), (0, 1)]
+    with runtime.db.read() as connection:
+        now = shop_by_id(connection, shop.shop_id)
+    assert tasks.recount(runtime, now, now=NOON) == {}
+
+
+@pytest.mark.parametrize("rate", ["much", "-1", "0", "1e12", "1,234,5"])
+def test_rate_that_is_none_is_told_at_its_field(
+    post: Post, runtime: Runtime, queue: Queue, shop: Shop, rate: str
+) -> None:
+    _foreign(runtime, shop)
+    answer = post("connections/rates", {"rate-USD": rate, "rate-GBP": "1.2"})
+    assert answer.status_code == 422
+    assert "is not an exchange rate." in _error(answer.text, "rate-USD")
+    assert 'value="1.2"' in answer.text
+    assert post("connections/rates", {"rate-EUR": "1"}).status_code == 422
+    assert queue.wait(60)
+    assert _spent(runtime) == [(1000, 1), (0, 1)]
+    assert _acts(runtime, shop.shop_id) == []
 
 
 # Senders.

@@ -17,12 +17,12 @@ from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.store import audit
 from crm_plugin.sync import connect, problems
 from crm_plugin.touchpoints import policy, senders, settings
-from crm_plugin.web import file_import, formats, languages, settings_form
+from crm_plugin.web import file_import, formats, languages, rates, settings_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
-from crm_plugin.web.reading import RETRY, SYNC, Reading, in_words, name_of, read, takes_files
+from crm_plugin.web.reading import RECOUNT, RETRY, SYNC, Reading, in_words, name_of, read, takes_files
 from crm_plugin.web.sender_states import state_of
 from crm_plugin.web.site import site, the_shop
 
@@ -42,6 +42,7 @@ def page(**forms: Form) -> str:
         broken = problems.open_problems(connection, shop.shop_id, limit=_SHOWN_PROBLEMS)
         broken_count = problems.count_open(connection, shop.shop_id)
         rows = _senders(connection)
+        foreign = rates.look(connection, shop)
     state = _state()
     return render_template(
         "connections.html",
@@ -55,6 +56,8 @@ def page(**forms: Form) -> str:
         public_url=here.public_url,
         message_form=forms.get("message_form") or _message_form(),
         import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),
+        rates=foreign,
+        rates_form=forms.get("rates_form") or rates.filled(shop),
         kinds=file_import.KINDS,
         name_of=name_of,
         channel_name=channel_name,
@@ -233,6 +236,25 @@ def connections_messages() -> Response | tuple[str, int]:
         return page(message_form=form), 422
     flash(_("Saved. It applies to every message from now on."), "good")
     return go("connections", _anchor="messages")
+
+
+@bp.post("/s/<shop>/connections/rates")
+def connections_rates() -> Response | tuple[str, int]:
+    """What other currencies are worth; then all sums are counted anew."""
+    runtime, shop, form = site().runtime, the_shop(), Form.posted()
+    try:
+        with runtime.db.write() as connection:
+            told = {"rates": rates.told(form) or None}
+            saved = settings.save_settings(connection, shop, told, runtime.clock.now(), actor=g.actor)
+    except CrmError as error:
+        rates.refuse(form, error)
+        return page(rates_form=form), 422
+    if saved.rates == shop.rates:
+        flash(_("Saved. Nothing has changed."), "good")
+    else:
+        site().queue.enqueue(RECOUNT, shop.shop_id)
+        flash(_("Saved. All sums are being counted anew by these rates; you do not have to wait here."), "good")
+    return go("connections", _anchor="rates")
 
 
 def _message_form() -> Form:
