@@ -17,7 +17,7 @@ from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.phrases import Phrase
 from crm_plugin.rules.triggers import POST_PURCHASE
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import templates
+from crm_plugin.touchpoints import lint, templates
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.outlook import newest_match
 from crm_plugin.touchpoints.render import PARTS, Rendered, Text
@@ -42,11 +42,12 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A text as its reader will see it, or why it cannot be shown."""
+    """A text as its reader will see it, or why it cannot be shown; `warnings` say what is unwise in it."""
 
     made: Rendered | None
     problem: str = ""
     size: SmsSize | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def filled(text: Text) -> Form:
@@ -113,7 +114,10 @@ def show(connection: Connection, shop: Shop, text: Text, reader: Reader, now: da
         made = templates.preview(connection, shop, text, reader.member_id, now)
     except CrmError as error:
         return Shown(None, said(error))
-    return Shown(made, "", sms_size(made.text) if text.channel == "sms" else None)
+    used = templates.used_by(connection, shop.shop_id, text.template_key)
+    marketing = bool(used) and used[0].kind == "marketing"
+    found = lint.warnings(text.channel, made, marketing=marketing, link=templates.SAMPLE_LINK)
+    return Shown(made, "", sms_size(made.text) if text.channel == "sms" else None, tuple(found))
 
 
 def _called(row: MemberRow) -> str:

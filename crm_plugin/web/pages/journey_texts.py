@@ -22,7 +22,7 @@ from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.texts import get_text, same, texts, tidied
 from crm_plugin.web import languages, text_form
 from crm_plugin.web.forms import Form
-from crm_plugin.web.i18n import explained
+from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.security import MESSAGE_POLICY
@@ -118,7 +118,12 @@ def _save(journey: Journey, channel: str, locale: str, form: Form) -> Response:
         saved = templates.put(connection, shop.shop_id, text, runtime.clock.now())
         if before is None or saved.version != before.version:
             _note(connection, "text.saved", journey, channel, saved.locale, version=saved.version)
+    with runtime.db.read() as connection:
+        reader = text_form.reader_of(connection, shop, journey, form, _today(shop))
+        warnings = text_form.show(connection, shop, saved, reader, _now()).warnings
     flash(_("Saved. Whoever has had this message does not get it again; the next ones read it like this."), "good")
+    for warning in warnings:
+        flash(in_words(warning), "warn")
     return go("journeys_text", key=journey.key, channel=channel, locale=saved.locale, member=form.text("member"))
 
 
