@@ -96,13 +96,14 @@ class RuleTypeError(RuleError):
 
 
 class RenderError(CrmError):
-    """A template cannot be rendered for one member: that touchpoint fails, the run goes on."""
+    """A template cannot be rendered for one member: that touchpoint fails, the run goes on. `line` counts from 1 (0: not known)."""
 
     code = "render"
 
-    def __init__(self, message: str, *, template: str = "", variable: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, template: str = "", variable: str = "", line: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.template = template
+        self.line = line
         self.variable = variable
 
 

@@ -22,7 +22,8 @@ from crm_plugin.touchpoints.journeys import CHANNELS, KINDS
 from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.program import SECTIONS, load
 from crm_plugin.touchpoints.recipes import recipes
-from crm_plugin.touchpoints.render import VARIABLES, LineView, MemberView, OrderView, Sandbox, ShopView
+from crm_plugin.touchpoints.render import Sandbox
+from crm_plugin.touchpoints.scene import VARIABLES, LineView, MemberView, OrderView, ShopView
 from crm_plugin.touchpoints.states import TRANSITIONS, Reason, State
 from tests.factories import NOON, make_shop
 

@@ -6,6 +6,7 @@ it is made. What is left runs as fast as bare Jinja.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -161,10 +162,7 @@ class _Bounds(NodeTransformer):
         if node.node is None:
             raise NotAllowed(phrase("a text cannot use {% filter %}"), node.lineno)
         if node.name not in _FILTERS:
-            raise NotAllowed(
-                phrase("there is no filter %(name)r; there are: %(names)s", name=node.name, names=sorted(_FILTERS)),
-                node.lineno,
-            )
+            raise NotAllowed(_no_filter(node.name), node.lineno)
         return self.generic_visit(node)
 
     def visit_Call(self, node: nodes.Call) -> nodes.Node:
@@ -202,6 +200,13 @@ class _Bounds(NodeTransformer):
 
     def _all(self, found: Sequence[Any]) -> list[Any]:
         return [self.visit(node) for node in found]
+
+
+def _no_filter(name: str) -> str:
+    close = difflib.get_close_matches(name.lower(), _FILTERS, 1, 0.7)
+    if close:
+        return phrase("there is no filter `%(name)s`; did you mean `%(close)s`?", name=name, close=close[0])
+    return phrase("there is no filter `%(name)s`; there are %(names)s.", name=name, names=sorted(_FILTERS))
 
 
 def _too_long() -> SecurityError:

@@ -18,18 +18,8 @@ from crm_plugin.touchpoints.batch import Batch, Subject
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
-from crm_plugin.touchpoints.render import (
-    CALLED,
-    JourneyView,
-    LineView,
-    MemberView,
-    OrderView,
-    Rendered,
-    Scene,
-    ShopView,
-    choose_locale,
-    render,
-)
+from crm_plugin.touchpoints.render import CALLED, Rendered, choose_locale, render
+from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView
 
 
 def key_of(row: Row[Any]) -> str:

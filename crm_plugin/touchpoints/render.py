@@ -9,50 +9,30 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 import css_inline
-from babel import Locale, UnknownLocaleError
+from babel import Locale
 from babel.dates import format_date, format_skeleton
 from babel.numbers import format_currency
-from jinja2 import (
-    StrictUndefined,
-    Template,
-    TemplateError,
-    TemplateSyntaxError,
-    UndefinedError,
-    meta,
-    nodes,
-    pass_context,
-)
+from jinja2 import Template, TemplateError, TemplateSyntaxError, meta, pass_context
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
+from jinja2.runtime import Context, Undefined
 
 from crm_plugin.errors import InvalidInput, RenderError
-from crm_plugin.money import to_major
-from crm_plugin.phrases import Phrase, phrase
-from crm_plugin.store.members import full_name
-from crm_plugin.touchpoints.bounds import LARGEST_NUMBER, LONGEST_OUTPUT, BoundedEnvironment, NotAllowed
-from crm_plugin.touchpoints.policy import Brand, Policy
+from crm_plugin.phrases import phrase
+from crm_plugin.touchpoints import mistakes
+from crm_plugin.touchpoints.bounds import LARGEST_NUMBER, LONGEST_OUTPUT, BoundedEnvironment
+from crm_plugin.touchpoints.mistakes import Mistake
+from crm_plugin.touchpoints.policy import Brand
+from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView, babel_locale
 
 # A text longer than this is no message; an HTML mail past 102 KB is cut by the largest mail host.
 LONGEST_SOURCE = 100_000
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
-VARIABLES = (
-    "member",
-    "shop",
-    "journey",
-    "occasion",
-    "days",
-    "order",
-    "marketing",
-    "unsubscribe_url",
-    "cta_url",
-    "locale",
-)
 PARTS = {
     "email": ("subject", "body_text", "body_html"),
     "sms": ("body_text",),
@@ -61,7 +41,6 @@ PARTS = {
 }
 # What errors call the channels.
 CALLED = {"email": phrase("email"), "sms": phrase("sms"), "inapp": phrase("inapp"), "note": phrase("note")}
-_NAMES = {"en": "there", "zh": "顾客"}
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
@@ -94,99 +73,12 @@ class Rendered:
     url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MemberView:
-    """What a text may know of a member; money is formatted when it is asked for."""
-
-    first_name: str
-    last_name: str
-    email: str
-    tier_title: str
-    orders: int
-    _spent_minor: int
-    _currency: str
-    _locale: str
-
-    @property
-    def name(self) -> str:
-        """How to address them: the family name stands first where it is written in Chinese; without a name a friendly word."""
-        return full_name(self.first_name, self.last_name) or _NAMES["zh" if self._locale.startswith("zh") else "en"]
-
-    @property
-    def spent(self) -> str:
-        """All that was spent, net of refunds, as money in the member's language."""
-        return money(self._spent_minor, self._currency, self._locale)
-
-
-@dataclass(frozen=True, slots=True)
-class LineView:
-    """One line of an order; `quantity` as people write it."""
-
-    title: str
-    quantity: str
-
-
-@dataclass(frozen=True, slots=True)
-class OrderView:
-    """The order a message speaks of."""
-
-    number: str
-    placed_on: date
-    lines: tuple[LineView, ...]
-    _total_minor: int
-    _currency: str
-    _locale: str
-
-    @property
-    def total(self) -> str:
-        """What was charged, as money in the member's language."""
-        return money(self._total_minor, self._currency, self._locale)
-
-
-@dataclass(frozen=True, slots=True)
-class ShopView:
-    """The shop as customers know it."""
-
-    title: str
-    url: str
-    address: str
-    currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class JourneyView:
-    """The journey a message belongs to."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Everything one message is rendered from."""
-
-    member: MemberView
-    shop: ShopView
-    journey: JourneyView
-    locale: str
-    occasion: date
-    days: int
-    order: OrderView | None = None
-    # Marketing has to say how to stop it, on every channel; the link is only there where one can be made.
-    marketing: bool = False
-    unsubscribe_url: str = ""
-    cta_url: str = ""
-
-    def names(self) -> dict[str, Any]:
-        """The variables by name."""
-        return {name: getattr(self, name) for name in VARIABLES}
-
-
 class Sandbox(BoundedEnvironment):
     """No attribute that begins with an underscore, nothing that changes what it is given, nothing that takes long or grows large."""
 
     def __init__(self, *, autoescape: bool) -> None:
         super().__init__(
-            undefined=StrictUndefined, autoescape=autoescape, trim_blocks=False, keep_trailing_newline=False
+            undefined=mistakes.Missing, autoescape=autoescape, trim_blocks=False, keep_trailing_newline=False
         )
         self.filters["money"] = _money_filter
         self.filters["date"] = _date_filter
@@ -199,6 +91,12 @@ class Sandbox(BoundedEnvironment):
             except AttributeError:
                 return self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        """What stands for a name that begins with an underscore."""
+        return self.undefined(
+            phrase("a name that begins with _ cannot be used"), obj=obj, name=attribute, exc=SecurityError
+        )
 
 
 _VIEWS = frozenset((MemberView, LineView, OrderView, ShopView, JourneyView, Brand))
@@ -261,7 +159,7 @@ def render(text: Text, scene: Scene, brand: Brand) -> Rendered:
             "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
             "brand": brand,
         }
-        html = _run(lambda: _compiled_mail(text.body_html, brand).render(around), text, "body_html")
+        html = _run(lambda: _compiled_mail(text.body_html, brand).render(around), text, "body_html", names)
     return Rendered(
         locale=scene.locale,
         # A subject is one line, whatever a name holds.
@@ -289,47 +187,44 @@ _MISTAKES = (
 )
 
 
-def _run(work: Callable[[], str], text: Text, part: str) -> str:
+def _run(work: Callable[[], str], text: Text, part: str, names: Mapping[str, Any] | None = None) -> str:
+    """What the work makes. Raises: RenderError; the line of a whole mail says nothing, so its inner text is tried alone by the `names`."""
     try:
         made = work()
     except _MISTAKES as error:
-        raise _told(error, f"{text.template_key} ({text.channel}, {text.locale}, {part})") from error
+        if names is not None:
+            _run(lambda: _compiled(text.parts()[part], True).render(names), text, part)
+        raise _told(error, text, part) from error
     if len(made) > LONGEST_OUTPUT:
-        where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
-        what = phrase("comes out longer than %(most)s characters.", most=LONGEST_OUTPUT)
-        raise RenderError(_of(where, what), template=where)
+        raise _error(text, part, Mistake(phrase("it comes out longer than %(most)s characters.", most=LONGEST_OUTPUT)))
     return made
 
 
-def _told(error: Exception, where: str) -> RenderError:
+def _told(error: Exception, text: Text, part: str) -> RenderError:
     """What went wrong in a text, in words that say what to do."""
     if isinstance(error, _TOO_DEEP):
-        what = phrase("is nested too deeply.")
-        return RenderError(_of(where, what), template=where, hint=phrase("Make it simpler."))
+        return _error(text, part, Mistake(phrase("it is nested too deeply.")), hint=phrase("Make it simpler."))
     if isinstance(error, TemplateSyntaxError):
-        what = phrase("cannot be read: %(why)s (line %(line)s).", why=error.message, line=error.lineno)
-        return RenderError(_of(where, what), template=where, hint=_MEND)
-    if isinstance(error, UndefinedError):
-        name = _undefined_name(str(error))
-        what = phrase("uses %(name)s that is not there: %(why)s.", name=name or phrase("something"), why=error.message)
-        hint = phrase("Guard it with {% if … %}, or take it out.")
-        return RenderError(_of(where, what), template=where, variable=name, hint=hint)
-    if isinstance(error, SecurityError):
-        return RenderError(_of(where, phrase("does what a text may not: %(why)s.", why=error)), template=where)
-    return RenderError(_of(where, phrase("fails: %(why)s.", why=error)), template=where, hint=_MEND)
+        return _error(text, part, mistakes.of_syntax(error, text.parts()[part]))
+    return _error(text, part, mistakes.of_rendering(error), name=mistakes.missing_name(error))
 
 
-_MEND = phrase("Mend it under Journeys.")
+def _error(text: Text, part: str, mistake: Mistake, *, hint: str = "", name: str = "") -> RenderError:
+    return RenderError(
+        _placed(text, part, mistake), template=_where(text, part), variable=name, line=mistake.line, hint=hint
+    )
 
 
-def _of(where: str, what: str) -> Phrase:
-    """What is wrong with a text, after the text itself; its own page leaves that out."""
-    return phrase("The text %(where)s %(what)s", where=where, what=what)
+def _where(text: Text, part: str) -> str:
+    return f"{text.template_key} ({text.channel}, {text.locale}, {part})"
 
 
-def _undefined_name(message: str) -> str:
-    found = re.findall(r"'([^']+)'", message)
-    return found[-1] if found else ""
+def _placed(text: Text, part: str, mistake: Mistake) -> str:
+    """A mistake after the text it is in; that text's own page leaves the place out."""
+    where = _where(text, part)
+    if mistake.line:
+        return phrase("%(where)s, line %(line)s: %(what)s", where=where, line=mistake.line, what=mistake.what)
+    return phrase("%(where)s: %(what)s", where=where, what=mistake.what)
 
 
 def check(text: Text, scenes: list[Scene], brand: Brand) -> None:
@@ -358,8 +253,8 @@ def check(text: Text, scenes: list[Scene], brand: Brand) -> None:
         try:
             made = render(text, scene, brand)
         except RenderError as error:
-            part = next((name for name in text.parts() if f", {name})" in error.message), "body_text")
-            raise InvalidInput(error.message, field=part, hint=error.hint) from error
+            part = next((name for name in text.parts() if error.template == _where(text, name)), "body_text")
+            raise InvalidInput(error.message, field=part, line=error.line, hint=error.hint) from error
         if not made.text.strip():
             raise InvalidInput(
                 phrase("The %(channel)s text of %(key)s (%(locale)s) comes out empty.", **_named(text)),
@@ -372,38 +267,22 @@ def _named(text: Text) -> dict[str, str]:
 
 
 def _check_part(text: Text, part: str, source: str) -> None:
-    where = f"{text.template_key} ({text.channel}, {text.locale}, {part})"
     environment = _environment(part == "body_html")
     try:
         tree = environment.parse(source)
         _compiled(source, part == "body_html")
     except TemplateSyntaxError as error:
-        pairs = phrase("Every {{ ends with }}, every {% with %}, and every {% if %} has its {% endif %}.")
-        what = phrase("%(why)s.", why=error.message or phrase("cannot be read"))
-        raise InvalidInput(
-            phrase("%(where)s, line %(line)s: %(what)s", where=where, line=error.lineno, what=what),
-            field=part,
-            line=error.lineno,
-            hint="" if isinstance(error, NotAllowed) else pairs,
-        ) from error
+        raise _refused(text, part, mistakes.of_syntax(error, source)) from error
     except (*_TOO_DEEP, ValueError) as error:
         # A number of very many digits is a ValueError.
-        what = phrase("it cannot be read.")
-        told = phrase("%(where)s: %(what)s", where=where, what=what)
-        raise InvalidInput(told, field=part, hint=phrase("Make it simpler.")) from error
-    unknown = sorted(meta.find_undeclared_variables(tree) - set(VARIABLES))
-    if unknown:
-        what = phrase("there is no variable %(name)r.", name=unknown[0])
-        raise InvalidInput(
-            phrase("%(where)s: %(what)s", where=where, what=what),
-            field=part,
-            line=_line_of(tree, unknown[0]),
-            hint=phrase("Known are: %(names)s.", names=list(VARIABLES)),
-        )
+        raise _refused(text, part, Mistake(phrase("it cannot be read.")), hint=phrase("Make it simpler.")) from error
+    unknown = mistakes.unknown_name(tree, meta.find_undeclared_variables(tree))
+    if unknown is not None:
+        raise _refused(text, part, unknown)
 
 
-def _line_of(tree: nodes.Template, name: str) -> int:
-    return next((found.lineno for found in tree.find_all(nodes.Name) if found.name == name), 0)
+def _refused(text: Text, part: str, mistake: Mistake, hint: str = "") -> InvalidInput:
+    return InvalidInput(_placed(text, part, mistake), field=part, line=mistake.line, hint=hint)
 
 
 def preheader(text: str) -> str:
@@ -413,36 +292,32 @@ def preheader(text: str) -> str:
     return body if len(body) <= 120 else body[:119].rsplit(" ", 1)[0] + "…"
 
 
-def money(minor: int, currency: str, locale: str) -> str:
-    """Minor units as money in a language."""
-    return str(format_currency(to_major(minor, currency), currency, locale=babel_locale(locale)))
-
-
 @pass_context
 def _money_filter(context: Context, value: Any, currency: str = "") -> str:
     """An amount in major units, by default in the shop's currency."""
-    code, amount = currency or context["shop"].currency, Decimal(str(value))
+    try:
+        code, amount = currency or context["shop"].currency, Decimal(str(value))
+    except InvalidOperation as error:
+        raise SecurityError(phrase("`money` needs a number")) from error
     if not -LARGEST_NUMBER <= amount <= LARGEST_NUMBER or amount.adjusted() < -20:
-        raise ValueError("the amount is out of range")
+        raise SecurityError(phrase("the amount is out of range"))
     return str(format_currency(amount, code, locale=babel_locale(context["locale"])))
 
 
+_STYLES = ("full", "long", "medium", "short", "day")
+
+
 @pass_context
-def _date_filter(context: Context, value: date, style: str = "long") -> str:
+def _date_filter(context: Context, value: Any, style: str = "long") -> str:
     """A day as the member's language writes it; the style "day" leaves out the year."""
-    locale = babel_locale(context["locale"])
+    if not isinstance(value, date) or style not in _STYLES:
+        raise SecurityError(
+            phrase("`date` needs a day such as `occasion`, and knows %(names)s", names=[f'"{one}"' for one in _STYLES])
+        )
+    locale: Locale = babel_locale(context["locale"])
     if style == "day":
         return str(format_skeleton("MMMMd", value, locale=locale))
     return str(format_date(value, style, locale=locale))
-
-
-@lru_cache(maxsize=256)
-def babel_locale(locale: str) -> Locale:
-    """The Babel locale of a tag; English for one nobody knows."""
-    try:
-        return Locale.parse(locale, sep="-")
-    except (UnknownLocaleError, ValueError):
-        return Locale("en")
 
 
 def choose_locale(wanted: str, there: Collection[str], fallback: str) -> str:
@@ -475,17 +350,3 @@ def _other_script(one: str, other: str) -> bool:
         return any(part.lower() in _TRADITIONAL for part in tag.split("-")[1:])
 
     return one.lower().startswith("zh") and traditional(one) != traditional(other)
-
-
-def sample_scenes(policy: Policy, shop: ShopView, locale: str, *, with_order: bool) -> list[Scene]:
-    """A member of whom all is known and one of whom hardly anything is: a text must do for both."""
-    day = date(2026, 3, 14)
-    names, tier = (("小雅", "林"), "金卡") if locale.startswith("zh") else (("Ada", "Lovelace"), "Gold")
-    full = MemberView(*names, "ada@example.com", tier, 7, 48_250, shop.currency, locale)
-    bare = MemberView("", "", "", "", 0, 0, shop.currency, locale)
-    order = OrderView("1042", day, (LineView("Linen shirt", "2"),), 5900, shop.currency, locale) if with_order else None
-    links = ("https://shop.example/u/sample", policy.cta_url or shop.url)
-    return [
-        Scene(full, shop, JourneyView("sample"), locale, day, 7, order, True, *links),
-        Scene(bare, ShopView(shop.title, "", "", shop.currency), JourneyView("sample"), locale, day, 0, order),
-    ]

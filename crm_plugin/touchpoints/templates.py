@@ -19,17 +19,8 @@ from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints.compose import scene_of
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.render import (
-    CALLED,
-    JourneyView,
-    Rendered,
-    Scene,
-    ShopView,
-    Text,
-    check,
-    render,
-    sample_scenes,
-)
+from crm_plugin.touchpoints.render import CALLED, Rendered, Text, check, render
+from crm_plugin.touchpoints.scene import JourneyView, Scene, ShopView, sample_scenes
 from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.texts import check_text, drop, get_text, put, texts, tidied
 

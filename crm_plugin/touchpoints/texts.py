@@ -14,7 +14,8 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store import templates
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.render import CALLED, PARTS, ShopView, Text, check, render, sample_scenes
+from crm_plugin.touchpoints.render import CALLED, PARTS, Text, check, render
+from crm_plugin.touchpoints.scene import ShopView, sample_scenes
 
 _PARTS = ("subject", "body_text", "body_html", "url")
 

@@ -14,7 +14,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 import crm_plugin
 from crm_plugin.adapters.channels.sms_parts import sms_size
-from crm_plugin.touchpoints.render import Brand, inlined
+from crm_plugin.touchpoints.policy import Brand
+from crm_plugin.touchpoints.render import inlined
 
 MESSAGES = Path(crm_plugin.__file__).parent / "templates" / "messages"
 RECIPES = ("birthday", "lapse", "post_purchase")

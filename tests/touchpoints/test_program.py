@@ -221,7 +221,7 @@ def _rows(db: Database) -> list[tuple[Any, ...]]:
         (_without("templates", "thanks", "sms"), "journeys, thanks: The journey has no text for sms"),
         (
             _with({**FULL["journeys"][0], "trigger": {"type": "lapse", "days": 9}, "kind": "marketing"}, "journeys", 0),
-            "templates, thanks, email, en: The text thanks (email, en, subject) uses number",
+            "templates, thanks, email, en: thanks (email, en, subject), line 1: `order.number` has nothing to show",
         ),
         (_with({"en": {"text": "x"}}, "templates", "thanks", "fax"), "templates, thanks, fax, en: There is no channel"),
         (_with({"en": {"body": "x"}}, "templates", "thanks", "sms"), "templates, thanks, sms, en: There is no 'body'"),
@@ -235,7 +235,7 @@ def _rows(db: Database) -> list[tuple[Any, ...]]:
         ),
         (
             _with({"en": {"text": "one\n{{ membr }}"}}, "templates", "thanks", "sms"),
-            "templates, thanks, sms, en: thanks (sms, en, body_text): there is no variable 'membr'",
+            "templates, thanks, sms, en: thanks (sms, en, body_text), line 2: there is no `membr`; did you mean `member`?",
         ),
     ],
 )

@@ -18,17 +18,8 @@ from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recipes import LOCALES, Recipe, install, recipe, recipe_texts, recipes
-from crm_plugin.touchpoints.render import (
-    JourneyView,
-    LineView,
-    MemberView,
-    OrderView,
-    Rendered,
-    Scene,
-    ShopView,
-    Text,
-    render,
-)
+from crm_plugin.touchpoints.render import Rendered, Text, render
+from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView
 from crm_plugin.touchpoints.templates import save_text, texts
 from crm_plugin.touchpoints.texts import check_text
 from tests.factories import NOON, make_shop, member, write

@@ -136,7 +136,7 @@ def test_rule_with_a_mistake(page: Page, runtime: Runtime, shop: Shop, rule: str
 @pytest.mark.parametrize(
     ("part", "value", "told"),
     [
-        ("body_text", "Hi {{ membr }}", "第 1 行：没有变量“membr”。可用的有：member，shop，"),
+        ("body_text", "Hi {{ membr }}", "第 1 行：没有“membr”；您是否想用“member”？"),
         ("body_text", "{% include 'x' %}", "第 1 行：文本不能引入其他文件。"),
         ("body_text", "{{ member.name | shout }}", "没有过滤器“shout”；可用的有：abs，"),
         ("body_text", " ", "birthday（en）的邮件文本是空的。邮件也需要纯文本：很多人看的是它。"),

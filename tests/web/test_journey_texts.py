@@ -22,7 +22,8 @@ from crm_plugin.store import audit_log, members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import recipes, senders, templates
-from crm_plugin.touchpoints.render import VARIABLES, Text
+from crm_plugin.touchpoints.render import Text
+from crm_plugin.touchpoints.scene import VARIABLES
 from crm_plugin.touchpoints.texts import get_text
 from crm_plugin.web.text_form import variables
 from tests.factories import NOON, member, order, write
@@ -138,11 +139,15 @@ def test_saving_keeps_it_and_says_that_nothing_is_sent_again(runtime: Runtime, p
 @pytest.mark.parametrize(
     ("part", "value", "said"),
     [
-        ("body_html", "<p>\n{{ membr.name }}</p>", "Line 2: There is no variable 'membr'. Known are: member, shop,"),
-        ("subject", "{{ order.number }}", "Uses number that is not there"),
+        ("body_html", "<p>\n{{ membr.name }}</p>", "Line 2: There is no `membr`; did you mean `member`?"),
+        (
+            "subject",
+            "{{ order.number }}",
+            "Line 1: `order.number` has nothing to show where a message follows no order",
+        ),
         ("subject", "", "has no subject"),
-        ("body_text", "{% if days %}x", "Line 1: Unexpected end of template."),
-        ("body_text", "{{ member.__class__ }}", "Does what a text may not"),
+        ("body_text", "{% if days %}x", "Line 1: {% if %} is not closed with {% endif %}."),
+        ("body_text", "{{ member.__class__ }}", "Line 1: A name that begins with _ cannot be used."),
     ],
 )
 def test_mistake_stands_at_its_field(runtime: Runtime, post: Post, part: str, value: str, said: str) -> None:
@@ -279,7 +284,7 @@ def test_this_very_text_is_sent_to_the_merchant(runtime: Runtime, post: Post, pa
     ("told", "said"),
     [
         ({"to": "nowhere"}, "is not an e-mail address."),
-        ({"to": "me@x.test", "body_text": "{{ nope }}"}, "no variable 'nope'"),
+        ({"to": "me@x.test", "body_text": "{{ nope }}"}, "There is no `nope`"),
     ],
 )
 def test_test_that_cannot_be_sent_says_why(

@@ -184,7 +184,7 @@ def test_waiting_mail_is_previewed(client: FlaskClient, page: Page, runtime: Run
     assert "Hello Ada</h1>" in client.get("/s/shop-1/outbox/10/message").text
     with runtime.db.write() as connection:
         connection.execute(update(templates).values(body_text="{{ nobody }}"))
-    assert "uses nobody that is not there" in words(page("outbox/10"))
+    assert "there is no `nobody`; there are member, shop," in words(page("outbox/10"))
 
 
 def test_text_message_tells_its_parts(page: Page, runtime: Runtime, ada: int) -> None:
