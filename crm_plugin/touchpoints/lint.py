@@ -1,7 +1,7 @@
 """What is allowed in a text and still unwise: told when it is shown and saved, never refused.
 
-Marketing by text message must say how to stop it, by a keyword to answer with or a link: in the United States by 47 CFR 64.1200, in China by
-the ministry's rule for short messages of 2015-06-30 (read in autumn 2026).
+Marketing by text message must say how to stop it, by a keyword to answer with or a link: in the United States by 47 CFR 64.1200, in
+China by the ministry's rule for short messages of 2015-06-30 (read in autumn 2026).
 """
 
 from __future__ import annotations
