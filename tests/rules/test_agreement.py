@@ -26,7 +26,7 @@ _SHOPS = itertools.count(1)
 
 @pytest.mark.parametrize("currency", ["EUR", "JPY"])
 @settings(
-    max_examples=60,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
