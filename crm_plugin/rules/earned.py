@@ -1,4 +1,7 @@
-"""Which level each member earns: the levels compiled into one pass over members, facts and held levels, and who changes by it."""
+"""Which level each member earns: the levels compiled into one pass over all of a shop, and who changes by it.
+
+Where every level takes an order, the facts alone are read: the level held stands there too. Else members, facts and held levels are joined.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,26 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, literal, select, text
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, literal, select, text
 
 from crm_plugin.errors import InvalidInput, RuleTypeError
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import Book, Rule, compile_rule
 from crm_plugin.rules.book import check_key
-from crm_plugin.rules.fields import at
+from crm_plugin.rules.evaluate import Snapshot, evaluate
+from crm_plugin.rules.fields import FIELDS, at
 from crm_plugin.rules.nodes import Field, deep_fields, fields_of
 from crm_plugin.rules.operands import Operand
-from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, JoinedScope, operand, truth
+from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, FactsScope, JoinedScope, SingleScope, operand, truth
 from crm_plugin.rules.text import field_text
-from crm_plugin.store import members
+from crm_plugin.rules.windows import JOINED, TIER
+from crm_plugin.store import member_facts, members
 from crm_plugin.store.tenants import Shop
 
 # Changes are read and written in pages, so that the first run over a large shop takes no more memory than the next.
 _PAGE = 10_000
+# The groups of the catalogue whose fields are nothing for whoever has no row of facts.
+_OF_ORDERS = ("purchases", "products")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +46,20 @@ class Level:
         return {"key": self.key, "title": dict(self.title), "rule": self.rule}
 
 
-class Plan(NamedTuple):
+class Rows(NamedTuple):
     """One row: a member with the level held, the level earned, the state and what the rules' fields are."""
 
     select: Select[Any]
     held: ColumnElement[str]
     earned: ColumnElement[str]
     operands: Mapping[Field, Operand]
+
+
+class Plan(NamedTuple):
+    """What to ask of the database: for everybody, and, in one or two parts, for all who may change level."""
+
+    everybody: Rows
+    changing: Sequence[Rows]
     rules: Mapping[str, Rule]
     # Of each level: its rule's fields, with their text.
     deciding: Mapping[str, Mapping[str, Field]]
@@ -90,9 +104,36 @@ def refuse_own_level(rule: Rule) -> None:
 
 def plan_for(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> Plan:
     """What to ask of the database for these levels, lowest first, on that local day."""
-    scope = JoinedScope(shop, as_of)
+    everybody = _rows(JoinedScope(shop, as_of), ranks, members.c.state)
+    changing = _ordered_and_gone(shop, ranks, as_of) if _takes_an_order(shop, ranks, as_of) else [everybody]
+    rules = {level.key: rule for level, rule in ranks}
+    deciding = {key: {field_text(one): one for one in fields_of(rule.node)} for key, rule in rules.items()}
+    return Plan(everybody, changing, rules, deciding)
+
+
+def _takes_an_order(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> bool:
+    """Whether nobody without facts can earn a level: rules ask for orders alone, and do not hold for whoever has none."""
+    nobody = Snapshot(shop.currency)
+    asked = [one for _, rule in ranks for one in deep_fields(rule.asked)]
+    of_orders = all(FIELDS[one.key].group in _OF_ORDERS and one.arg("since") not in (JOINED, TIER) for one in asked)
+    return of_orders and not any(evaluate(rule.asked, nobody, as_of) for _, rule in ranks)
+
+
+def _ordered_and_gone(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> list[Rows]:
+    """All who may earn or hold a level: active members from their facts, then the few who are gone, by their key."""
+    ordered, single = _rows(FactsScope(shop, as_of), ranks, literal(ACTIVE)), SingleScope(shop, as_of)
+    gone = _rows(single, ranks, single.member("state"))
+    is_gone = single.member("state") != ACTIVE
+    same = (single.member("shop_id") == shop.shop_id, single.member("member_id") == member_facts.c.member_id)
+    return [
+        ordered._replace(select=ordered.select.where(~exists(select(literal(1)).where(*same, is_gone)))),
+        gone._replace(select=gone.select.where(is_gone)),
+    ]
+
+
+def _rows(scope: JoinedScope | SingleScope, ranks: Sequence[tuple[Level, Rule]], state: ColumnElement[str]) -> Rows:
     # The highest level that holds wins. Whoever was deleted earns none.
-    whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [(members.c.state != ACTIVE, literal(""))]
+    whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [(state != ACTIVE, literal(""))]
     whens += [(truth(scope, rule.asked), literal(level.key)) for level, rule in reversed(ranks)]
     earned: ColumnElement[str] = case(*whens, else_=literal("")).label("earned")
     held = scope.tier(PROGRAM_KEY).label("held")
@@ -101,18 +142,16 @@ def plan_for(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> Pl
     columns = [column for one in operands.values() for column in one.columns]
     query = (
         select(
-            members.c.member_id,
+            scope.member("member_id"),
             held,
             earned,
-            members.c.state,
+            state.label("state"),
             *(column.label(f"value_{number}") for number, column in enumerate(columns)),
         )
         .select_from(scope.source)
-        .where(members.c.shop_id == shop.shop_id)
+        .where(scope.member("shop_id") == scope.shop.shop_id)
     )
-    rules = {level.key: rule for level, rule in ranks}
-    deciding = {key: {field_text(one): one for one in fields_of(rule.node)} for key, rule in rules.items()}
-    return Plan(query, held, earned, operands, rules, deciding)
+    return Rows(query, held, earned, operands)
 
 
 def changes(reader: Connection, plan: Plan) -> Iterator[list[Change]]:
@@ -120,22 +159,23 @@ def changes(reader: Connection, plan: Plan) -> Iterator[list[Change]]:
     if reader.dialect.name == "postgresql":
         # All rows are wanted, not the first few, for which PostgreSQL would otherwise plan a cursor.
         reader.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
-    query = plan.select.where(plan.held.element != plan.earned.element)
-    if reader.dialect.name == "sqlite":
-        # SQLite would take any index that begins with the shop, and read members, facts and levels in the order of names.
-        query = query.order_by(members.c.member_id)
-    found = reader.execute(query, execution_options={"stream_results": True, "yield_per": _PAGE})
-    for rows in found.partitions():
-        yield [Change(row[0], row[1], row[2], _reason(plan, row)) for row in rows]
+    for rows in plan.changing:
+        query = rows.select.where(rows.held.element != rows.earned.element)
+        if reader.dialect.name == "sqlite":
+            # SQLite would take any index that begins with the shop, and read the tables in the order of names or days.
+            query = query.order_by(rows.select.selected_columns.member_id)
+        found = reader.execute(query, execution_options={"stream_results": True, "yield_per": _PAGE})
+        for page in found.partitions():
+            yield [Change(row[0], row[1], row[2], _reason(plan, rows, row)) for row in page]
 
 
-def _reason(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
+def _reason(plan: Plan, rows: Rows, row: Sequence[Any]) -> dict[str, Any]:
     """Why: the rule that holds now, the rule of the level lost, and what the fields of both came to."""
     before, after, state = row[1], row[2], row[3]
     reason: dict[str, Any] = {"cause": "rule" if state == ACTIVE else str(state)}
     values: dict[Field, Any] = {}
     place = 4
-    for asked, one in plan.operands.items():
+    for asked, one in rows.operands.items():
         raw = tuple(row[place : place + len(one.columns)])
         place += len(one.columns)
         values[asked] = one.shown(raw)

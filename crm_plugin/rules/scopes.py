@@ -1,7 +1,8 @@
 """What the SQL of fields stands on: members, facts and held levels joined by key, and sums over orders, refunds, lines and messages.
 
 `JoinedScope` is for all members of a shop: everything a rule reads is joined once, already aggregated by member, and windows come from
-the index range of their days. `SingleScope` is for the members at hand: each thing is looked up by that member's key.
+the index range of their days; `FactsScope` is for those of them who have facts. `SingleScope` is for the members at hand: each thing is
+looked up by that member's key.
 
 Facts are of now. `history` asks for a day that orders or refunds have come after: what came later is taken off again, and the level held
 is the one of that day.
@@ -193,8 +194,8 @@ class _ByKey:
 class JoinedScope(_ByKey):
     """For all members of a shop: each thing read is one outer join of rows already aggregated by member."""
 
-    def __init__(self, shop: Shop, as_of: date, *, history: bool = False) -> None:
-        super().__init__(shop, as_of, members, history=history)
+    def __init__(self, shop: Shop, as_of: date, members_from: FromClause = members, *, history: bool = False) -> None:
+        super().__init__(shop, as_of, members_from, history=history)
 
     def among(self, rows: Rows, window: Window | None = None) -> Truth:
         key = ("among", rows.key, window)
@@ -246,6 +247,19 @@ class JoinedScope(_ByKey):
         if "program_key" in other.c:
             same.append(other.c.program_key == PROGRAM)
         return other, type_coerce(day, Integer), and_(*same)
+
+
+class FactsScope(JoinedScope):
+    """The same for those who have facts, whatever their state: one table in place of three. It knows no column of members."""
+
+    def __init__(self, shop: Shop, as_of: date) -> None:
+        super().__init__(shop, as_of, member_facts)
+
+    def tier(self, program: str) -> ColumnElement[str]:
+        return self.member("level_key") if program == PROGRAM else super().tier(program)
+
+    def _facts(self) -> FromClause:
+        return member_facts
 
 
 class SingleScope(_ByKey):

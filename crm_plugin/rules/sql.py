@@ -35,7 +35,7 @@ from crm_plugin.rules.nodes import (
 from crm_plugin.rules.operands import DaysSince, Flag, Operand, Quotient, Ratio, Truth, Whole, Words, constant
 from crm_plugin.rules.operators import MATCHES, fold
 from crm_plugin.rules.rows import MARKETING
-from crm_plugin.rules.scopes import JoinedScope, SingleScope
+from crm_plugin.rules.scopes import FactsScope, JoinedScope, SingleScope
 from crm_plugin.rules.windows import PROGRAM as PROGRAM_KEY
 from crm_plugin.store import members, orders, refunds, tier_changes
 from crm_plugin.store.tenants import Shop
@@ -44,6 +44,7 @@ __all__ = [
     "ACTIVE",
     "MARKETING",
     "PROGRAM_KEY",
+    "FactsScope",
     "JoinedScope",
     "SingleScope",
     "condition",

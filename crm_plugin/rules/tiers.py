@@ -1,7 +1,7 @@
 """Tiers by rule: a member holds the highest level whose rule is true.
 
-One pass over members, facts and held levels finds who changes; only they are written, each change with its reason for good. A member who
-was deleted holds no level.
+One pass over all of a shop finds who changes; only they are written, each change with its reason for good. A member who was deleted
+holds no level.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
 from crm_plugin.store import audit, bulk, member_tiers, members, shops, tier_changes, tier_levels
 from crm_plugin.store.base import to_json as json_text
 from crm_plugin.store.base import to_micros
+from crm_plugin.store.members import lock
+from crm_plugin.store.program import put_beside_facts
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 
@@ -210,8 +212,9 @@ def held(connection: Connection, shop_id: int) -> dict[str, int]:
 def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: date) -> Preview:
     """What these levels would come to if they were saved and applied; writes nothing. Raises: InvalidInput, RuleError."""
     plan = plan_for(shop, compiled(wanted, read_book(connection, shop.shop_id)), as_of)
-    chosen = plan.select.where(members.c.state == ACTIVE)
-    pairs = chosen.with_only_columns(members.c.member_id, plan.held, plan.earned).subquery()
+    everybody = plan.everybody
+    chosen = everybody.select.where(members.c.state == ACTIVE)
+    pairs = chosen.with_only_columns(members.c.member_id, everybody.held, everybody.earned).subquery()
     first, last = func.min(pairs.c.member_id), func.max(pairs.c.member_id)
     query = select(pairs.c.held, pairs.c.earned, func.count(), first, last).group_by(pairs.c.held, pairs.c.earned)
     counted = {"": 0} | {level.key: 0 for level in wanted}
@@ -245,6 +248,7 @@ def apply_within(
 ) -> TierReport:
     """The same inside a transaction. `reader` is a connection of its own: what is written cannot disturb what is still being read."""
     _one_at_a_time(writer, shop)
+    lock(writer, shop.shop_id)
     plan = plan_for(shop, compiled(levels(writer, shop.shop_id), read_book(writer, shop.shop_id)), as_of)
     moved: Counter[tuple[str, str]] = Counter()
     for page in changes(reader, plan):
@@ -275,6 +279,7 @@ def _write(connection: Connection, shop: Shop, page: Sequence[Change], as_of: da
         (shop.shop_id, PROGRAM_KEY, change.member_id, change.after, at_micros, day) for change in page if change.after
     )
     bulk.upsert_rows(connection, member_tiers, _HELD, _HELD[:3], _SETS, rows)
+    put_beside_facts(connection, shop.shop_id, ((change.member_id, change.after) for change in page), at_micros)
     kept = [
         (
             shop.shop_id,

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from crm_plugin.rules.nodes import Field
+from crm_plugin.store.program import PROGRAM as PROGRAM
 
-# The tier programme that is meant where none is named.
-PROGRAM = "main"
 FIRST_ORDER, JOINED, TIER, YEAR, MONTH = "first_order", "joined", "tier", "year", "month"
 ANCHORS = (FIRST_ORDER, JOINED, TIER, YEAR, MONTH)
 # Those that are another day for each member; the rest follow from the day of asking.

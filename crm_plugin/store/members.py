@@ -6,6 +6,7 @@ import re
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, func, select, text
 
+from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 
 _HAS_BIRTHDAY = text("birth_md IS NOT NULL")
@@ -94,7 +95,9 @@ member_tags = Table(
 
 # One row: what we keep counted per member, changed in the transaction of the order that changes it. Money is in the shop's currency;
 # `unconverted_orders` counts orders in a currency without an exchange rate, which are in no money sum. `spent_minor` is net of refunds.
-# A member without a counted order or refund may have no row: readers use an outer join and coalesce.
+# A member without a counted order or refund may have no row: readers use an outer join and coalesce. `level_key` is the level held in
+# the programme `main`, as `member_tiers` has it (program.py keeps the two in step): what earns a level and what is held are read as one
+# table, and SQLite keeps it in the order of its key, so that all of a shop is one stretch of the file.
 member_facts = Table(
     "member_facts",
     metadata,
@@ -114,9 +117,11 @@ member_facts = Table(
     Column("first_order_on", LocalDay),
     Column("last_order_on", LocalDay),
     Column("changed_at", Instant, nullable=False),
+    Column("level_key", Text, nullable=False, server_default=""),
     belongs_to("members", "member_id"),
     Index("ix_member_facts_last_order", "shop_id", "last_order_on"),
     Index("ix_member_facts_changed", "shop_id", "changed_at"),
+    sqlite_with_rowid=False,
 )
 
 # One row: a statement of consent, never changed or deleted. The newest per (member, channel, topic) decides.
@@ -164,6 +169,13 @@ suppressions = Table(
     Column("source", Text, nullable=False, default=""),
     belongs_to("shops"),
 )
+
+
+def lock(connection: Connection, shop_id: int) -> None:
+    """One writer of a shop's members, orders and levels at a time, until the end of the transaction. SQLite has but one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        bulk.execute(connection, "SELECT pg_advisory_xact_lock(?)", (shop_id,))
+
 
 # Each step asks the index for the next name, so that many members of few zones cost as much as few.
 _ZONES = text(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, UniqueConstraint
+from collections.abc import Iterable
 
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, select
+
+from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.members import member_facts
+
+# The tier programme that is meant where none is named; the level held in it stands beside the facts too.
+PROGRAM = "main"
 
 # One row: a segment. Of the kind "rule" it has a rule: `rule_text` as the merchant wrote it, `rule` the stored tree; of the kind "list"
 # its members were named one by one. `kept_through` is up to when `segment_members` follows the rule, `kept_on` the local day it was asked
@@ -86,6 +93,31 @@ member_tiers = Table(
     belongs_to("members", "member_id"),
     Index("ix_member_tiers_level", "shop_id", "program_key", "level_key"),
 )
+
+_SUMS = [column.name for column in member_facts.columns if column.default is not None]
+_WITH_LEVEL = ("shop_id", "member_id", *_SUMS, "changed_at", "level_key")
+
+
+def put_beside_facts(connection: Connection, shop_id: int, levels: Iterable[tuple[int, str]], at: int) -> None:
+    """Note beside the facts the level that each member holds now, empty for none.
+
+    Whoever holds one has a row of facts from then on, be it one of zeros made at `at` (microseconds): a pass over facts finds them all.
+    """
+    zeros = (0,) * len(_SUMS)
+    rows = [(shop_id, member_id, *zeros, at, level) for member_id, level in levels]
+    bulk.upsert_rows(connection, member_facts, _WITH_LEVEL, _WITH_LEVEL[:2], "level_key = excluded.level_key", rows)
+
+
+def copy_beside_facts(connection: Connection, shop_id: int, at: int, member_id: int | None = None) -> None:
+    """The same for all who hold a level, or for one of them, from `member_tiers`: after their facts were made anew or moved."""
+    columns = member_tiers.c
+    query = select(columns.member_id, columns.level_key).where(
+        columns.shop_id == shop_id, columns.program_key == PROGRAM
+    )
+    if member_id is not None:
+        query = query.where(columns.member_id == member_id)
+    put_beside_facts(connection, shop_id, ((row.member_id, row.level_key) for row in connection.execute(query)), at)
+
 
 # One row: one change of level, kept for good. An empty level key is "no level". `reason` holds the rule and the facts that decided.
 tier_changes = Table(

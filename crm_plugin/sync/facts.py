@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.store import bulk, member_facts, orders, refunds
 from crm_plugin.store.base import from_micros, to_micros
+from crm_plugin.store.program import copy_beside_facts
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync.turn import lock
 from crm_plugin.sync.values import Days, Money, share
@@ -286,6 +287,7 @@ def rebuild(connection: Connection, shop: Shop, now: datetime) -> int:
     at = to_micros(now)
     rows = [(shop.shop_id, member_id, *row, at) for member_id, row in sorted(fresh.items())]
     bulk.insert_rows(connection, member_facts, COLUMNS, rows)
+    copy_beside_facts(connection, shop.shop_id, at)
     return len(rows)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from crm_plugin.store import bulk, consent
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import FORMER
+from crm_plugin.store.program import copy_beside_facts
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import facts
 from crm_plugin.sync.addresses import member_zone
@@ -57,6 +58,7 @@ def merge(connection: Connection, shop: Shop, guest: int, account: int, now: dat
     remember = "INSERT INTO identities (shop_id, kind, value, member_id, rank) VALUES (?, ?, ?, ?, 0)"
     bulk.execute(connection, remember, (shop_id, FORMER, str(guest), account))
     facts.move(connection, shop_id, guest, account, now)
+    copy_beside_facts(connection, shop_id, to_micros(now), account)
     consent.recompute(connection, shop_id, account)
     bulk.execute(connection, "DELETE FROM member_consents WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
     _fill_empty(connection, shop, guest, account, now)

@@ -366,15 +366,30 @@ def _held(draw: st.DrawFn) -> Node:
     return Holds(Field(key, tuple(args)))
 
 
-rules: st.SearchStrategy[Node] = st.recursive(
-    _compared() | _held() | _looked_into() | _known() | _loose() | _related().filter(sound) | st.just(Everyone()),
-    lambda inner: (
-        st.builds(Not, inner)
-        | st.builds(And, st.lists(inner, min_size=2, max_size=3).map(tuple))
-        | st.builds(Or, st.lists(inner, min_size=2, max_size=3).map(tuple))
-    ),
-    max_leaves=6,
+@st.composite
+def _of_orders(draw: st.DrawFn) -> Node:
+    key = draw(st.sampled_from([*_SPANNED, *_BOUGHT, "days_since_order", "mean_gap", "late_by"]))
+    named = draw(_named()) if key in _BOUGHT else []
+    span = draw(_windows()) if key in _SPANNED or key in _BOUGHT else ()
+    return Compare(Field(key, (*named, *span)), draw(_OPS), draw((_SPANNED | _BOUGHT | _PLAIN)[key]))
+
+
+def _trees(leaves: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.builds(Not, inner)
+            | st.builds(And, st.lists(inner, min_size=2, max_size=3).map(tuple))
+            | st.builds(Or, st.lists(inner, min_size=2, max_size=3).map(tuple))
+        ),
+        max_leaves=6,
+    )
+
+
+rules = _trees(
+    _compared() | _held() | _looked_into() | _known() | _loose() | _related().filter(sound) | st.just(Everyone())
 )
+rules_of_orders = _trees(_of_orders())
 
 # Saved segments that the made rules speak of: a list, one whose rule may be unknown, one that asks for another.
 BOOK = Book(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select, update
 
 from crm_plugin.errors import InvalidInput, RuleError, RuleTypeError
 from crm_plugin.rules import earned, segments, tiers
 from crm_plugin.rules.asked import Rewritten
+from crm_plugin.rules.nodes import Node, fields_of
+from crm_plugin.rules.text import to_text
 from crm_plugin.rules.tiers import Level, Move
-from crm_plugin.store import audit_log, member_tiers, members, tier_changes, tier_levels
+from crm_plugin.store import audit_log, member_facts, member_tiers, members, tier_changes, tier_levels
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from tests.rules.shops import AS_OF, NOW, MadeMember, MadeOrder, MadeRefund, keep
+from crm_plugin.sync import facts
+from tests.rules.shops import AS_OF, NOW, MadeMember, MadeOrder, MadeRefund, keep, made_members, rules_of_orders
 
 BRONZE = Level("bronze", "orders() >= 1", {"en": "Bronze", "zh-CN": "青铜"})
 SILVER = Level("silver", "spent() >= 100 or orders(days=30) >= 2", {"en": "Silver"})
@@ -134,6 +140,60 @@ def test_deleted_member_and_removed_level_lose_it_with_the_cause(db: Database) -
     }
 
 
+@pytest.mark.parametrize(
+    ("ladder", "of_facts"),
+    [
+        (["orders() >= 1", "spent() >= 100 and average_order > 5"], True),
+        (["spent(days=365) >= 500", 'bought(sku="A")'], True),
+        # Whoever never ordered may earn one of these.
+        (["orders() == 0"], False),
+        (["everyone", "spent() >= 100"], False),
+        (['spent() >= 100 and country == "GB"'], False),
+    ],
+)
+def test_facts_alone_are_read_where_every_level_takes_an_order(db: Database, ladder: list[str], of_facts: bool) -> None:
+    shop = _shop(db, ladder=[])
+    ranks = earned.compiled([Level(f"level{rank}", rule) for rank, rule in enumerate(ladder)])
+    first = earned.plan_for(shop, ranks, AS_OF).changing[0].select
+    joined = str(first.get_final_froms()[0])
+    assert joined.startswith("member_facts") == of_facts
+    assert ("member_tiers" in joined) != of_facts
+
+
+_SHOPS = itertools.count(1)
+# A level cannot depend on the level held.
+_RULES = rules_of_orders.filter(lambda node: all(asked.arg("since") != "tier" for asked in fields_of(node)))
+_LADDERS = st.lists(_RULES, min_size=1, max_size=3)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(made=st.lists(made_members, min_size=1, max_size=4), before=_LADDERS, after=_LADDERS)
+def test_facts_alone_tell_the_same_changes(
+    db: Database, made: list[MadeMember], before: list[Node], after: list[Node]
+) -> None:
+    with db.write() as connection:
+        shop = keep(connection, next(_SHOPS), made)
+    for rules in (before, after):
+        wanted = [Level(f"level{rank}", to_text(node)) for rank, node in enumerate(rules)]
+        with db.read() as connection:
+            plan = earned.plan_for(shop, earned.compiled(wanted), AS_OF)
+            told, joined = (
+                sorted(change for page in earned.changes(connection, one) for change in page)
+                for one in (plan, plan._replace(changing=[plan.everybody]))
+            )
+        assert told == joined
+        tiers.save_and_apply(db, shop, wanted, as_of=AS_OF, now=NOW, actor="test")
+        with db.read() as connection:
+            assert [*earned.changes(connection, plan)] == []
+            f = member_facts.c
+            beside = select(f.member_id, f.level_key).where(f.shop_id == shop.shop_id, f.level_key != "")
+            assert {row.member_id: row.level_key for row in connection.execute(beside)} == _held(connection, shop)
+
+
 def test_preview_counts_and_writes_nothing(db: Database) -> None:
     shop = _shop(db)
     tiers.apply(db, shop, as_of=AS_OF, now=NOW)
@@ -199,6 +259,17 @@ def test_run_is_audited_only_when_it_moves_somebody(db: Database) -> None:
         assert [(actor, action, detail["changed"]) for actor, action, detail in _audited(connection)] == [
             ("cli", "tiers.applied", 4)
         ]
+
+
+def test_level_outlives_facts_made_anew(db: Database) -> None:
+    shop = _shop(db, ladder=[Level("all", "everyone"), GOLD])
+    tiers.apply(db, shop, as_of=AS_OF, now=NOW)
+    with db.write() as connection:
+        facts.rebuild(connection, shop, NOW)
+        tiers.save_levels(connection, shop, [SILVER], NOW)
+    # The one who never ordered holds a level too, and is found by facts of zeros.
+    moves = (Move("all", "", 2), Move("all", "silver", 2), Move("gold", "silver", 1))
+    assert tiers.apply(db, shop, as_of=AS_OF, now=NOW).moves == moves
 
 
 def test_one_shop_does_not_touch_another(db: Database) -> None:

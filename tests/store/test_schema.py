@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -39,6 +41,16 @@ def test_migrations_give_exactly_the_tables(empty_database_url: str) -> None:
         assert compare_metadata(context, metadata) == []
     assert not migrate.pending(engine)
     engine.dispose()
+
+
+def test_facts_lie_in_the_order_of_their_key_on_sqlite(tmp_path: Path) -> None:
+    for name, make in (("upgraded", migrate.upgrade), ("made", metadata.create_all)):
+        engine = make_engine(f"sqlite:///{tmp_path / name}.sqlite3")
+        make(engine)
+        with engine.connect() as connection:
+            told = "SELECT name FROM pragma_table_list WHERE wr = 1"
+            assert connection.exec_driver_sql(told).scalars().all() == ["member_facts"]
+        engine.dispose()
 
 
 def test_upgrade_twice_changes_nothing(empty_database_url: str) -> None:

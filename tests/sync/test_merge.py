@@ -7,7 +7,8 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from crm_plugin.store import members, touchpoints
+from crm_plugin.store import member_facts, member_tiers, members, touchpoints
+from crm_plugin.store.program import copy_beside_facts
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from tests.factories import NOON, make_shop, member, order, write
@@ -81,3 +82,23 @@ def test_other_occasions_of_the_guest_move_along(db: Database, shop: Shop) -> No
     _touchpoint(db, shop, _GUEST, "delivered", of_account=False, occasion="2025-06-01")
     _touchpoint(db, shop, _ACCOUNT, "planned", of_account=True)
     assert _become_one(db, shop) == [(_GUEST, "delivered"), (_ACCOUNT, "planned")]
+
+
+@pytest.mark.parametrize(
+    ("of_guest", "of_account", "kept"), [("gold", "", "gold"), ("gold", "silver", "silver"), ("", "silver", "silver")]
+)
+def test_level_stands_beside_the_facts_of_both(
+    db: Database, shop: Shop, of_guest: str, of_account: str, kept: str
+) -> None:
+    with db.write() as connection:
+        found = select(members.c.member_id).order_by(members.c.external_id.is_not(None))
+        for member_id, level in zip(connection.execute(found).scalars(), (of_guest, of_account), strict=True):
+            if level:
+                row = {"shop_id": shop.shop_id, "program_key": "main", "member_id": member_id, "level_key": level}
+                connection.execute(insert(member_tiers).values(**row, since_at=NOON, since_on=NOON.date()))
+                copy_beside_facts(connection, shop.shop_id, 0, member_id)
+    _become_one(db, shop)
+    with db.read() as connection:
+        assert connection.execute(select(member_tiers.c.level_key)).scalar_one() == kept
+        facts = connection.execute(select(member_facts)).one()
+    assert (facts.orders_count, facts.level_key) == (1, kept)
