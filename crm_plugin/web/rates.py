@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from babel.numbers import get_currency_name
 from flask_babel import get_locale
+from flask_babel import gettext as _
 from sqlalchemy import Connection
 
 from crm_plugin.analytics import today as figures
@@ -13,6 +14,8 @@ from crm_plugin.errors import CrmError
 from crm_plugin.jobs.tasks import is_counted
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.forms import Form
+from crm_plugin.web.i18n import in_words
+from crm_plugin.web.languages import sentences
 
 _PREFIX = "rate-"
 
@@ -55,9 +58,12 @@ def told(form: Form) -> dict[str, str]:
 
 
 def refuse(form: Form, error: CrmError) -> None:
-    """Put an error at its currency."""
+    """Put an error at its currency; how a file would write it says nothing here."""
     place = getattr(error, "field", "").replace("rates.", _PREFIX, 1)
-    form.refuse(error, place if place in form.values else "")
+    if place in form.values:
+        form.errors[place] = sentences((in_words(error.message), _("Write a number such as 0.92.")))
+    else:
+        form.refuse(error)
 
 
 def _name(code: str) -> str:

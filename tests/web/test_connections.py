@@ -415,7 +415,7 @@ def test_rate_that_is_none_is_told_at_its_field(
     _foreign(runtime, shop)
     answer = post("connections/rates", {"rate-USD": rate, "rate-GBP": "1.2"})
     assert answer.status_code == 422
-    assert "is not an exchange rate." in _error(answer.text, "rate-USD")
+    assert "is not an exchange rate. Write a number such as 0.92." in _error(answer.text, "rate-USD")
     assert 'value="1.2"' in answer.text
     assert post("connections/rates", {"rate-EUR": "1"}).status_code == 422
     assert queue.wait(60)
@@ -659,7 +659,7 @@ def test_messages_settings_are_kept_and_shown(page: Page, post: Post, runtime: R
         ({"cta_url": "my shop"}, "cta_url", "is not a web address"),
         ({"brand.color": "green"}, "brand.color", "is not a colour"),
         ({"brand.logo_url": "http://x.test/l.png"}, "brand.logo_url", "must begin with https://"),
-        ({"quiet_hours": "late"}, "quiet_hours", ""),
+        ({"quiet_hours": "late"}, "quiet_hours", "Write both times, such as 21:00 and 08:00."),
         ({"locale": "klingon"}, "locale", "is not a language"),
     ],
 )

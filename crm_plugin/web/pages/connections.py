@@ -232,7 +232,10 @@ def connections_messages() -> Response | tuple[str, int]:
         with runtime.db.write() as connection:
             settings.save_settings(connection, shop, _told(form), runtime.clock.now(), actor=g.actor)
     except CrmError as error:
-        form.refuse(error)
+        if getattr(error, "field", "") == "quiet_hours":
+            form.errors["quiet_hours"] = _("Write both times, such as 21:00 and 08:00.")
+        else:
+            form.refuse(error)
         return page(message_form=form), 422
     flash(_("Saved. It applies to every message from now on."), "good")
     return go("connections", _anchor="messages")
