@@ -15,23 +15,34 @@ from crm_plugin.cli.common import (
     limit_option,
     main,
     opened_shop,
+    shop_argument,
 )
 from crm_plugin.cli.profile import lines
 from crm_plugin.rules import tiers
+from crm_plugin.rules.fields import FIELDS
+from crm_plugin.rules.spec import FieldSpec
 
 
-@main.group()
+@main.group(told=("Fields", lambda: [(_example(field), field.help.en) for field in FIELDS.values()]))
 def rule() -> None:
-    """Ask who a rule is true for."""
+    """Ask who a rule is true for.
+
+    RULE is one text in quotes, such as 'spent(days=365) >= 1000 and not tag("staff")'; `everyone` is all members.
+    """
+
+
+def _example(field: FieldSpec) -> str:
+    arguments, compared = field.example
+    return f"{field.key}({arguments}) {compared}".replace("()", "").strip()
 
 
 @rule.command("count")
-@click.argument("name")
-@click.argument("expression")
+@shop_argument
+@click.argument("expression", metavar="RULE")
 @as_of_option
 @as_json_option
 def rule_count(name: str, expression: str, as_of: str | None, as_json: bool) -> None:
-    """How many members."""
+    """How many members a rule is true for."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         day = day_of(found, runtime, as_of)
         count = rules.count(connection, found, expression, day)
@@ -39,13 +50,13 @@ def rule_count(name: str, expression: str, as_of: str | None, as_json: bool) -> 
 
 
 @rule.command("list")
-@click.argument("name")
-@click.argument("expression")
+@shop_argument
+@click.argument("expression", metavar="RULE")
 @as_of_option
 @limit_option(20)
 @as_json_option
 def rule_list(name: str, expression: str, as_of: str | None, limit: int, as_json: bool) -> None:
-    """Which members."""
+    """Which members a rule is true for."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         rows = rules.sample(connection, found, expression, day_of(found, runtime, as_of), limit)
         # Ids as text, for JavaScript rounds such long numbers.
@@ -55,15 +66,18 @@ def rule_list(name: str, expression: str, as_of: str | None, limit: int, as_json
 
 @main.group("tiers")
 def tiers_() -> None:
-    """Tiers by rule."""
+    """Levels that members earn; they are written in the programme."""
 
 
 @tiers_.command("apply")
-@click.argument("name")
+@shop_argument
 @as_of_option
 @as_json_option
 def tiers_apply(name: str, as_of: str | None, as_json: bool) -> None:
-    """Bring every member to the level they have earned."""
+    """Bring every member to the level they have earned.
+
+    `serve` and `tick` do it once a day. Nobody is written to for it.
+    """
     with opened_shop(name) as (runtime, found):
         day = day_of(found, runtime, as_of)
         report = tiers.apply(runtime.db, found, as_of=day, now=runtime.clock.now(), actor=ACTOR)
@@ -71,12 +85,15 @@ def tiers_apply(name: str, as_of: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name")
+@shop_argument
 @click.argument("who", metavar="ID")
 @as_of_option
 @as_json_option
 def member(name: str, who: str, as_of: str | None, as_json: bool) -> None:
-    """Everything about one member, by our id, the store's id, an e-mail address or a phone number."""
+    """Everything about one member.
+
+    ID is an e-mail address, a phone number with its country code, the store's id or ours.
+    """
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         member_id = members.find(connection, found, who)
         told = members.profile(connection, found, member_id, day_of(found, runtime, as_of))

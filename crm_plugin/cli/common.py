@@ -35,11 +35,16 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-@click.group("crm-plugin", cls=Commands)
+@click.group(
+    "crm-plugin", cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
 @click.version_option(__version__, prog_name="crm-plugin")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """The CRM plugin for online stores."""
+    """The CRM plugin for online stores: members, tiers, and messages at the right moment.
+
+    Try `demo`; for a store of your own begin with `shop add`, then `serve`. SHOP is the name that you gave it. Data lie in CRM_DATA_DIR.
+    """
     told = os.environ.get("CRM_LOG_LEVEL", "WARNING").upper()
     if told not in _LEVELS:
         raise ConfigError(f"CRM_LOG_LEVEL is {told!r}.", hint=f"Use one of: {', '.join(_LEVELS)}.")
@@ -61,15 +66,20 @@ class Untraced(RedactingFormatter):
         return line if error is None else redact(f"{line}: {type(error).__name__}: {error}")
 
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+shop_argument = click.argument("name", metavar="SHOP")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, errors too.")
 
 
 def limit_option(usual: int) -> Callable[[_F], _F]:
     """At most so many rows."""
-    return click.option("--limit", type=click.IntRange(min=1), default=usual, show_default=True)
+    return click.option(
+        "--limit", type=click.IntRange(min=1), default=usual, show_default=True, help="At most so many."
+    )
 
 
-as_of_option = click.option("--as-of", help="A day in the shop's zone; today when left out.")
+as_of_option = click.option(
+    "--as-of", metavar="DAY", help="As things are on that day, such as 2026-11-24; else today in the shop's zone."
+)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from rich.console import Console
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 
+from crm_plugin.cli.words import Group
 from crm_plugin.config import load_config
 from crm_plugin.errors import ConfigError, CrmError, InvalidInput
 
@@ -22,7 +23,7 @@ stderr = Console(stderr=True)
 _log = logging.getLogger(__name__)
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Turns errors into words (or JSON) and exit code 1, and Ctrl-C into exit code 130. None shows where in the code it came from."""
 
     def main(

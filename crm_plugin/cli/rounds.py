@@ -7,23 +7,37 @@ from typing import Any
 
 import click
 
-from crm_plugin.cli.common import answer, as_json_option, instant_of, limit_option, main, opened, opened_shop, progress
+from crm_plugin.cli.common import (
+    answer,
+    as_json_option,
+    instant_of,
+    limit_option,
+    main,
+    opened,
+    opened_shop,
+    progress,
+    shop_argument,
+)
 from crm_plugin.cli.root import stderr
 from crm_plugin.errors import CrmError
 from crm_plugin.jobs import tasks
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
 from crm_plugin.touchpoints import outbox
-from crm_plugin.touchpoints.states import State
+from crm_plugin.touchpoints.states import Reason, State
 
 
 @main.command()
-@click.argument("name", required=False)
-@click.option("--at", help="An instant, in the shop's zone unless it names an offset; now when left out.")
+@click.argument("name", metavar="[SHOP]", required=False)
+@click.option(
+    "--at", metavar="INSTANT", help="Such as 2026-11-24T10:00, in the shop's zone unless it names an offset; else now."
+)
 @click.option("--sync", "pull", is_flag=True, help="Pull the store first, where it can be pulled.")
 @as_json_option
 def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
-    """One round by hand, of one shop or of all: recover, tiers once a day, plan, send.
+    """One round by hand: plan and send what is due.
+
+    Of one shop, or of all without a name: settle what a crash left, levels once a day, plan what has fallen due, send what may leave.
 
     It is a real round: messages leave, and what was due up to that instant counts as planned. What goes wrong in one shop, or in one
     step, is told at the end with exit code 1; everything else is done all the same.
@@ -87,16 +101,19 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 @main.command("outbox")
-@click.argument("name")
-@click.option("--state", default="", help="planned, accepted, skipped, unconfirmed ...")
-@click.option("--reason", default="", help="no_consent, quiet_hours ...")
-@click.option("--journey", default="", help="A journey's key.")
-@click.option("--before", type=int, help="The id of the last message of the page before.")
-@click.option("--count", "only_counts", is_flag=True, help="How many in each state and for each reason, over all.")
+@shop_argument
+@click.option("--state", metavar="STATE", default="", help=f"Only these: {', '.join(State)}.")
+@click.option("--reason", metavar="REASON", default="", help=f"Only these: {', '.join(Reason)}.")
+@click.option("--journey", metavar="KEY", default="", help="Only of this journey; `journey list` names them.")
+@click.option("--before", metavar="ID", type=int, help="Go on after this message, the last of the page before.")
+@click.option("--count", "only_counts", is_flag=True, help="Only how many there are in each state and for each reason.")
 @limit_option(50)
 @as_json_option
 def outbox_(name: str, only_counts: bool, as_json: bool, **asked: Any) -> None:
-    """What went, waits, was held back, failed, and why; newest first."""
+    """What went, what waits, what was held back, and why.
+
+    The newest first.
+    """
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         if only_counts:
             counts = {

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from crm_plugin.adapters.base import SettingType
-from crm_plugin.adapters.registry import channel_class
+from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.analytics import members
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened_shop
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened_shop, shop_argument
 from crm_plugin.cli.stores import pair
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
@@ -21,26 +22,29 @@ from crm_plugin.touchpoints import journeys, program, senders, testing, tokens
 
 @main.group("program")
 def program_() -> None:
-    """What a shop decided, as one file: settings, tiers, segments, journeys, texts."""
+    """Settings, tiers, segments, journeys and texts as one file."""
 
 
 @program_.command("load")
-@click.argument("name")
+@shop_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @as_json_option
 def program_load(name: str, file: Path, as_json: bool) -> None:
-    """Make it what the file says; all of it or nothing."""
+    """Make the shop's programme what a file says; all of it or nothing.
+
+    What the file does not name stays; tiers and segments are replaced as a whole. `program dump` shows how such a file is written.
+    """
     with opened_shop(name) as (runtime, found):
         report = tasks.load_program(runtime, found, program.read_file(file), actor=ACTOR)
     answer(report, as_json)
 
 
 @program_.command("dump")
-@click.argument("name")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it here instead of to stdout.")
+@shop_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it into this file.")
 @as_json_option
 def program_dump(name: str, output: Path | None, as_json: bool) -> None:
-    """Give it back as a file that `program load` takes."""
+    """Print the shop's programme as a file that `program load` takes."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         document = program.dump(connection, found)
     if output is not None:
@@ -57,14 +61,17 @@ def program_dump(name: str, output: Path | None, as_json: bool) -> None:
 
 @main.group("journey")
 def journey_() -> None:
-    """Journeys: what runs, and switching it on and off."""
+    """Switch journeys on and off.
+
+    What they say to whom and when is in the programme.
+    """
 
 
 @journey_.command("list")
-@click.argument("name")
+@shop_argument
 @as_json_option
 def journey_list(name: str, as_json: bool) -> None:
-    """The shop's journeys."""
+    """The shop's journeys, and which are on."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         there = journeys.all_journeys(connection, found.shop_id)
     if as_json:
@@ -94,48 +101,55 @@ def _switch(name: str, key: str, on: bool, as_json: bool) -> None:
 
 
 @journey_.command("on")
-@click.argument("name")
+@shop_argument
 @click.argument("key")
 @as_json_option
 def journey_on(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey on; it speaks from now on, nothing of the past is caught up."""
+    """Switch a journey on; it speaks from now on.
+
+    KEY as in `journey list`. Nothing of the past is caught up.
+    """
     _switch(name, key, True, as_json)
 
 
 @journey_.command("off")
-@click.argument("name")
+@shop_argument
 @click.argument("key")
 @as_json_option
 def journey_off(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey off; what waits is cancelled."""
+    """Switch a journey off; what waits is cancelled.
+
+    KEY as in `journey list`.
+    """
     _switch(name, key, False, as_json)
 
 
 @main.group("sender")
 def sender_() -> None:
-    """Senders: SMTP, Twilio and whatever else messages leave by."""
+    """What messages leave by: SMTP, Twilio, notes, in-app."""
 
 
 @sender_.command("list")
-@click.argument("name")
+@shop_argument
 @as_json_option
 def sender_list(name: str, as_json: bool) -> None:
-    """The shop's senders and how they are."""
+    """The shop's senders, and how they are."""
     keys = ("adapter", "channel", "label", "enabled", "status", "status_detail")
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         rows = [{key: getattr(one, key) for key in keys} for one in senders.senders(connection, found)]
     answer(rows, as_json)
 
 
-@sender_.command("set")
-@click.argument("name")
+@sender_.command("set", told=("Senders and their settings", lambda: list(_settings())))
+@shop_argument
 @click.argument("adapter")
 @click.argument("settings", nargs=-1, metavar="KEY=VALUE...")
 @as_json_option
 def sender_set(name: str, adapter: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Set a sender up after it has answered, or change what is told and leave the rest.
+    """Set a sender up, or change some of it; kept once it has answered.
 
-    A secret may come as CRM_<ADAPTER>_<KEY> in the environment, so that no list of processes shows it; else it is asked for.
+    What is not told stays as it is. A secret comes better as CRM_<ADAPTER>_<KEY> in the environment, such as CRM_SMTP_PASSWORD: no list
+    of processes shows it there. One that is missing is asked for.
     """
     told: dict[str, Any] = dict(map(pair, settings))
     _check_keys(adapter, told)
@@ -155,6 +169,14 @@ def sender_set(name: str, adapter: str, settings: tuple[str, ...], as_json: bool
         {"sender": adapter, "status": "ok", "warnings": [f"{one.message} {one.hint}".strip() for one in warnings]},
         as_json,
     )
+
+
+def _settings() -> Iterator[tuple[str, str]]:
+    for name in channel_names():
+        channel = channel_class(name)
+        for setting in channel.settings:
+            may = "" if setting.required else " (may be left out)"
+            yield f"{name} {setting.key}", f"{setting.label}. {setting.help}".rstrip() + may
 
 
 def _check_keys(adapter: str, told: dict[str, Any]) -> None:
@@ -178,23 +200,29 @@ def _secrets(adapter: str, told: dict[str, Any], *, ask: bool) -> dict[str, str]
 
 
 @sender_.command("check")
-@click.argument("name")
+@shop_argument
 @click.argument("adapter")
 @as_json_option
 def sender_check(name: str, adapter: str, as_json: bool) -> None:
-    """Ask a sender whether it is well; one that waits for you goes on once it answers."""
+    """Ask a sender whether it is well.
+
+    One that is paused goes on once it answers.
+    """
     with opened_shop(name) as (runtime, found):
         problems = senders.check(runtime.db, runtime.box, found, adapter, runtime.clock.now())
     answer({"sender": adapter, "problems": [f"{one.message} {one.hint}".strip() for one in problems]}, as_json)
 
 
 @sender_.command("test")
-@click.argument("name")
+@shop_argument
 @click.argument("adapter")
 @click.argument("to")
 @as_json_option
 def sender_test(name: str, adapter: str, to: str, as_json: bool) -> None:
-    """Send one message that says it is a test."""
+    """Send one message that says it is a test.
+
+    TO is an e-mail address, a phone number with its country code, or what else the sender writes to.
+    """
     with opened_shop(name) as (runtime, found):
         result = testing.send_test(
             runtime.db, runtime.box, found, adapter, to, runtime.clock.now(), runtime.config.public_url
@@ -203,11 +231,14 @@ def sender_test(name: str, adapter: str, to: str, as_json: bool) -> None:
 
 
 @main.command("inapp-token")
-@click.argument("name")
+@shop_argument
 @click.argument("who", metavar="ID")
 @as_json_option
 def inapp_token(name: str, who: str, as_json: bool) -> None:
-    """A token by which the storefront shows one member's in-app messages, good for 30 days; ID as in `member`."""
+    """A token for one member's in-app messages.
+
+    The store shows them by it. ID as in `member`. It is good for 30 days.
+    """
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         member_id = members.find(connection, found, who)
         token = tokens.member(runtime.box, found.shop_id, member_id)

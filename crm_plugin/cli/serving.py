@@ -23,11 +23,24 @@ HOST, PORT = "127.0.0.1", 8000
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
-@click.option("--host", default=HOST, show_default=True, help="0.0.0.0 to be reached from outside; the sign-in stays.")
-@click.option("--workers", default=2, show_default=True, help="Threads that work off jobs.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes any that is free."
+)
+@click.option(
+    "--host",
+    default=HOST,
+    show_default=True,
+    help="0.0.0.0 to be reached from other machines; signing in is still needed.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="So many jobs run at the same time."
+)
 def serve(port: int, host: str, workers: int) -> None:
-    """Pages, clock and workers in one process; prints a link that signs you in."""
+    """Run the pages and all that happens by itself.
+
+    It prints a sign-in link, reads stores every few minutes, plans and sends every minute. Set CRM_PUBLIC_URL to the address customers
+    reach it under.
+    """
     from crm_plugin.app import create_app
     from crm_plugin.jobs.clock import Clock
     from crm_plugin.jobs.queue import Queue
@@ -52,10 +65,12 @@ def serve(port: int, host: str, workers: int) -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Where the server runs.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="The port that `serve` was given."
+)
 @as_json_option
 def link(port: int, as_json: bool) -> None:
-    """A fresh sign-in link for a server that runs."""
+    """A fresh sign-in link for a `serve` that runs."""
     from crm_plugin.web.auth import sign_in_path
 
     with opened() as runtime:
@@ -64,16 +79,23 @@ def link(port: int, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
-@click.option("--members", default=3000, show_default=True, help="How many people the shop knows.")
-@click.option("--seed", default=7, show_default=True, help="Another number is another shop.")
-@click.option("--date", "on", help="The simulated day; today when left out.")
 @click.option(
-    "--check", "only_check", is_flag=True, help="Print the counts and end, with exit code 1 when something is wrong."
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes any that is free."
+)
+@click.option(
+    "--members", type=click.IntRange(min=20), default=3000, show_default=True, help="How many people the shop knows."
+)
+@click.option("--seed", default=7, show_default=True, help="Another number makes another shop.")
+@click.option("--date", "on", metavar="DAY", help="The day it plays on, such as 2026-11-24; else today.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Print the counts and end, with exit code 1 if they are wrong."
 )
 @as_json_option
 def demo(port: int, members: int, seed: int, on: str | None, only_check: bool, as_json: bool) -> None:
-    """A made-up shop, synced, tiered and written to through one day, with its pages."""
+    """A made-up shop with its pages.
+
+    It is synced, tiered and written to through one day. Nothing leaves this machine, and its data are forgotten when it ends.
+    """
     from crm_plugin.demo import run as demos
     from crm_plugin.demo.check import check
     from crm_plugin.jobs.clock import Clock
@@ -120,7 +142,10 @@ def _day(on: str | None) -> date | None:
 @main.command()
 @as_json_option
 def doctor(as_json: bool) -> None:
-    """Check settings, database, connected stores and senders, and say what to do."""
+    """Say what is wrong and what to do.
+
+    It looks at settings, stores and senders; nothing is changed or sent.
+    """
     found: list[dict[str, str]] = []
     with opened() as runtime:
         with runtime.db.read() as connection:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened, opened_shop, progress
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened, opened_shop, progress, shop_argument
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit, migrate
 from crm_plugin.store.tenants import all_shops
 from crm_plugin.sync import imports, problems
+from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 
 
 @main.group()
 def db() -> None:
-    """The database."""
+    """The database; every command brings it up to date by itself."""
 
 
 @db.command("upgrade")
@@ -37,24 +39,30 @@ def db_upgrade(as_json: bool) -> None:
 
 @main.group()
 def shop() -> None:
-    """Connected stores."""
+    """Connect stores, and set what their messages go by."""
 
 
 @shop.command("add")
 @click.argument("name")
-@click.option("--platform", required=True, help="woocommerce or csv.")
-@click.option("--url", default="", help="The store's address.")
-@click.option("--key", default="", help="WooCommerce consumer key.")
+@click.option("--platform", required=True, help="woocommerce; csv for a shop that hands in files.")
+@click.option("--url", default="", help="The store's address, such as https://shop.example (woocommerce).")
+@click.option("--key", default="", help="Consumer key, begins with ck_ (woocommerce).")
 @click.option(
-    "--secret", default="", help="WooCommerce consumer secret; better in CRM_STORE_SECRET.", envvar="CRM_STORE_SECRET"
+    "--secret",
+    default="",
+    help="Consumer secret, begins with cs_ (woocommerce); better in CRM_STORE_SECRET.",
+    envvar="CRM_STORE_SECRET",
 )
-@click.option("--currency", default="", help="ISO 4217, for a store that does not tell.")
-@click.option("--timezone", default="", help="IANA name, for a store that does not tell.")
-@click.option("--title", default="", help="The shop's name as customers know it.")
-@click.option("--locale", default="en", help="The language messages fall back to.")
+@click.option("--currency", default="", help="Such as GBP; needed where the store does not tell (csv).")
+@click.option("--timezone", default="", help="Such as Europe/London; needed where the store does not tell (csv).")
+@click.option("--title", default="", help="The shop's name as customers know it; else what the store tells.")
+@click.option("--locale", default="en", show_default=True, help="The language messages fall back to.")
 @as_json_option
 def shop_add(name: str, platform: str, as_json: bool, **told: str) -> None:
-    """Connect a store after it has answered, and give it the recipes, switched off."""
+    """Connect a store; kept once it has answered.
+
+    NAME is what other commands call it, such as my-shop. It gets all recipes as journeys, switched off.
+    """
     given = {key: told.pop(key) for key in ("url", "key", "secret")}
     credentials = {key: value for key, value in given.items() if value}
     with opened() as runtime:
@@ -65,28 +73,40 @@ def shop_add(name: str, platform: str, as_json: bool, **told: str) -> None:
 @shop.command("list")
 @as_json_option
 def shop_list(as_json: bool) -> None:
-    """The stores there are."""
+    """The stores there are, and how they are."""
     keys = ("name", "title", "platform", "currency", "timezone", "status", "status_detail")
     with opened() as runtime, runtime.db.read() as connection:
         rows = [{key: getattr(one, key) for key in keys} for one in all_shops(connection)]
     answer(rows, as_json)
 
 
-@shop.command("set")
-@click.argument("name")
+@shop.command("set", told=("Settings", lambda: [(one.key, one.help) for one in (*ROW_SETTINGS, *SETTINGS)]))
+@shop_argument
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE...")
 @as_json_option
 def shop_set(name: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Change what messages go by: title, locale, address, sender_name, cta_url, quiet_hours, brand, rates.
+    """Change what messages go by.
 
-    A value may be YAML: quiet_hours='{from: "21:00", to: "08:00"}'.
+    A value may be YAML: quiet_hours='{from: "21:00", to: "08:00"}' brand='{color: "#1f4d3d"}' rates='{USD: "0.92"}'. An empty one takes the
+    setting back.
     """
     told = {key: _value(key, text) for key, text in map(pair, settings)}
     with opened_shop(name) as (runtime, found):
-        tasks.load_program(runtime, found, {"settings": told}, actor=ACTOR)
+        try:
+            tasks.load_program(runtime, found, {"settings": told}, actor=ACTOR)
+        except InvalidInput as error:
+            raise _of_setting(error, told) from error
         with runtime.db.read() as connection:
             changed = next(one for one in all_shops(connection) if one.shop_id == found.shop_id)
     answer({"title": changed.title, "locale": changed.locale, **changed.settings}, as_json)
+
+
+def _of_setting(error: InvalidInput, told: Collection[str]) -> InvalidInput:
+    """The error under the name that was typed, in place of its place in a file."""
+    field = error.field.removeprefix("settings.")
+    key = next((name for name in told if field.partition(".")[0] == name), "")
+    message = error.message.removeprefix("settings: ")
+    return InvalidInput(f"{key}: {message}" if key and key not in message else message, hint=error.hint, field=field)
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -107,23 +127,38 @@ def _value(key: str, text: str) -> Any:
 
 
 @main.command()
-@click.argument("name")
-@click.option("--full", is_flag=True, help="Begin anew; what is known already is not written twice.")
+@shop_argument
+@click.option(
+    "--full", is_flag=True, help="Read everything from the beginning; what is known already is not written twice."
+)
 @as_json_option
 def sync(name: str, full: bool, as_json: bool) -> None:
-    """Pull members, orders, refunds and products; goes on where it stopped."""
+    """Read a store's members, orders, refunds and products.
+
+    It goes on where it stopped; `serve` does it every few minutes. Files are loaded with `import`.
+    """
     with opened_shop(name) as (runtime, found), progress() as note:
         report = tasks.sync(runtime, found, full=full, progress=note)
     answer(report, as_json)
 
 
 @main.command("import")
-@click.argument("name")
+@shop_argument
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--mapping", required=True, type=click.Path(path_type=Path), help="Which column is what (YAML).")
+@click.option(
+    "--mapping",
+    metavar="YAML",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A file that says which column is what.",
+)
 @as_json_option
 def import_(name: str, file: Path, mapping: Path, as_json: bool) -> None:
-    """Load a CSV file, plain or gzip."""
+    """Load a CSV file, plain or gzip, into a shop of files.
+
+    A mapping begins with `kind:` members, orders or order_lines; then each line is `our word: the file's column`, such as `total: Amount`.
+    Loading a file again changes nothing. Rows that cannot be read are kept under `problems`.
+    """
     with opened_shop(name) as (runtime, found), progress() as note:
         told = imports.load_mapping(mapping)
         report = imports.import_file(runtime.db, found, file, told, now=runtime.clock.now(), progress=note).as_dict()
@@ -133,11 +168,11 @@ def import_(name: str, file: Path, mapping: Path, as_json: bool) -> None:
 
 
 @main.command("problems")
-@click.argument("name")
-@click.option("--retry", is_flag=True, help="Read them again.")
+@shop_argument
+@click.option("--retry", is_flag=True, help="Read them again: as the store tells them now, or as the file had them.")
 @as_json_option
 def problems_(name: str, retry: bool, as_json: bool) -> None:
-    """Records that could not be read."""
+    """Records that could not be read, with the reason."""
     with opened_shop(name) as (runtime, found):
         if retry:
             answer(tasks.retry_problems(runtime, found), as_json)

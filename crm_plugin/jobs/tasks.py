@@ -30,6 +30,7 @@ from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
+from crm_plugin.touchpoints.settings import read_locale
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class TickReport:
 def add_shop(runtime: Runtime, *, name: str, platform: str, credentials: Mapping[str, Any], **told: str) -> Shop:
     """Connect a store and give it the recipes, switched off. Raises: as `sync.connect.add_shop`."""
     now = runtime.clock.now()
+    if "locale" in told:
+        told["locale"] = read_locale(told["locale"])
     shop = connect.add_shop(
         runtime.db, runtime.box, name=name, platform=platform, credentials=credentials, now=now, **told
     )

@@ -9,20 +9,26 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from cryptography.fernet import Fernet
 
+from crm_plugin import cli
+from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.cli import asking, common
+from crm_plugin.rules.fields import FIELDS
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import session
 from crm_plugin.store.shops import shops
 from crm_plugin.store.tenants import shop_named
 from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
+from crm_plugin.touchpoints.states import Reason, State
 from tests.cli.conftest import Run, Spoken
 from tests.factories import NOON
 
@@ -68,10 +74,38 @@ def _refused(said: Spoken, *parts: str) -> None:
         (("sender", "set", "uci", "smtp"), ("missing", "host=VALUE")),
         (("sender", "test", "uci", "smtp", "me@x.test"), ("not set up",)),
         (("shop", "set", "uci", "color=red"), ("no setting 'color'", "brand")),
+        (("shop", "set", "uci", "title="), ("`title` cannot be empty.",)),
+        (("shop", "set", "uci", "locale=klingon"), ("locale: 'klingon' is not a language. Such as en or zh-CN.",)),
+        (
+            ("shop", "set", "uci", "quiet_hours=21-8"),
+            ("quiet_hours: Quiet hours have a beginning and an end. Write {",),
+        ),
+        (("shop", "set", "uci", "rates={USD: x}"), ("rates: 'x' is not an exchange rate.",)),
+        (("shop", "set", "uci", "brand={colour: red}"), ("There is no setting 'brand.colour'. Did you mean color?",)),
         (("shop", "set", "uci", "brand={a: ["), ("not valid YAML", "quotes")),
         (("import", "uci", "/nowhere.csv", "--mapping", "/nowhere.yaml"), ("/nowhere.yaml cannot be read",)),
         (("rule", "count", "uci", "spent( > 3"), ("line 1, column 6",)),
-        (("rule", "count", "uci", "spent() > 3", "--as-of", "x"), ("'x' is not a day", "2026-11-24")),
+        (("rule", "count", "uci", "spent() > 3", "--as-of", "x"), ("--as-of: 'x' is not a day", "2026-11-24")),
+        (("tick", "uci", "--at", "noon"), ("--at: 'noon' is not an instant.",)),
+        (("demo", "--date", "x"), ("--date: 'x' is not a day.",)),
+        (("demo", "--members", "3"), ("--members", "x>=20")),
+        (
+            ("import", "uci", "/nowhere.csv", "--mapping", "/dev/null"),
+            ("--mapping: The mapping file /dev/null holds no",),
+        ),
+        (("shop", "add", "b", "--platform", "csv"), ("--currency: The currency is missing.",)),
+        (("shop", "add", "b", "--platform", "csv", "--currency", "X"), ("--currency: 'X' is not a currency.",)),
+        (("shop", "add", "b", "--platform", "csv", "--currency", "GBP"), ("--timezone: The time zone is missing.",)),
+        ((*ADD[:2], "b", *ADD[3:-1], "London"), ("--timezone: 'London' is not a time zone.", "Europe/London")),
+        ((*ADD[:2], "B", *ADD[3:]), ("NAME: 'B' cannot be a shop's name.",)),
+        (ADD, ("NAME: There is a shop named 'uci' already.",)),
+        ((*ADD[:2], "b", *ADD[3:], "--locale", "klingon"), ("--locale: 'klingon' is not a language.",)),
+        (("shop", "add", "b", "--platform", "woocommerce"), ("--url: Store address is missing.",)),
+        (("shop", "add", "b", "--platform", "woocommerce", "--url", "x"), ("--url: Store address must begin with",)),
+        (
+            ("shop", "add", "b", "--platform", "woocommerce", "--url", "https://x.test", "--key", "ck_1"),
+            ("--secret: Consumer secret is missing.",),
+        ),
     ],
 )
 def test_typing_error_is_one_sentence(
@@ -286,9 +320,17 @@ def test_reader_that_has_read_enough_is_no_error(shop: Run, tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_error_of_a_flag_keeps_its_field_for_machines(shop: Run) -> None:
+    code, told = shop("shop", "add", "b", "--platform", "csv")
+    assert (code, told["error"]["field"], told["error"]["code"]) == (1, "currency", "invalid_input")
+    code, told = shop("shop", "set", "uci", "rates={USD: x}")
+    assert (code, told["error"]["field"]) == (1, "rates.USD")
+
+
 def test_help_names_every_command(say: Callable[..., Spoken]) -> None:
     said = say("--help")
     assert said.code == 0
+    assert "..." not in said.out.split("Commands:")[1]
     ours = {"db", "shop", "sync", "import", "program", "rule", "tiers", "tick", "outbox", "member", "problems"}
     for name in ours | {"doctor", "serve", "demo", "journey", "sender", "link"}:
         assert f"\n  {name} " in said.out
@@ -337,3 +379,37 @@ def test_doctor_leaves_a_paused_sender_paused(shop: Run) -> None:
     ]
     _, rows = shop("sender", "list", "uci")
     assert rows[0]["status"] == "action_required"
+
+
+def _commands(group: click.Group = cli.main, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from _commands(command, *path, name)
+
+
+COMMANDS = list(_commands())
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_explains_every_option(say: Callable[..., Spoken], words: tuple[str, ...]) -> None:
+    command: click.Command = cli.main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    said = say(*words, "-h")
+    assert said.code == 0
+    assert command.help
+    assert "..." not in said.out.partition("Commands:")[2]
+    assert [param.name for param in command.params if isinstance(param, click.Option) and not param.help] == []
+
+
+def test_help_lists_what_can_be_written(say: Callable[..., Spoken]) -> None:
+    for words, told in (
+        (("rule",), FIELDS),
+        (("shop", "set"), [setting.key for setting in (*ROW_SETTINGS, *SETTINGS)]),
+        (("sender", "set"), [f"{name} {one.key}" for name in channel_names() for one in channel_class(name).settings]),
+        (("outbox",), [*State, *Reason]),
+    ):
+        said = say(*words, "-h").out
+        assert [word for word in told if word not in said] == []
