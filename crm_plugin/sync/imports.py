@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,10 @@ _MAPPING = phrase("The mapping")
 
 @dataclass(slots=True)
 class ImportReport:
-    """What a file held (distinct members, orders, refunds, their lines), and how much of it was new or changed here."""
+    """What a file held (distinct members, orders, refunds, their lines), and how much of it was new or changed here.
+
+    `statuses` are the file's words for an order's state with what they were read as.
+    """
 
     members: int = 0
     orders: int = 0
@@ -38,6 +41,7 @@ class ImportReport:
     new: int = 0
     changed: int = 0
     same: int = 0
+    statuses: dict[str, str] = field(default_factory=dict)
 
     def take(self, page: Page) -> None:
         """Count what a page of the file held."""
@@ -48,7 +52,7 @@ class ImportReport:
             self.refunds += isinstance(record, RefundRecord)
             self.lines += len(record.lines) if isinstance(record, OrderRecord) else 0
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -126,6 +130,7 @@ def import_file(
             progress(Progress(file.kind, int(group[-1].next_cursor), file.rows))
     seen.discard("")
     report.lines += file.refund_lines
+    report.statuses = {word: ours or "set aside" for word, ours in file.statuses.items()}
     report.members = len(seen)
     return report
 

@@ -44,12 +44,14 @@ class FileStorefront(StorefrontAdapter):
     """A storefront that is a file: looked through once before anything is written, then read page by page.
 
     `rows` is known after `look_through`; the `next_cursor` of a page is the number of rows read up to its end. Pages of several
-    streams come mixed, as the file has them. `refund_lines` counts, while pages are read, the rows that became refunds.
+    streams come mixed, as the file has them. `refund_lines` counts, while pages are read, the rows that became refunds. `statuses` tells,
+    after they are read, what each of the file's words for an order's state was read as; empty where its orders were set aside.
     """
 
     kind: str
     rows: int
     refund_lines: int
+    statuses: dict[str, str]
 
     @abstractmethod
     def look_at_columns(self) -> None:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
 from crm_plugin.adapters.raw import FieldError, whole
 from crm_plugin.adapters.storefronts.base import FileStorefront
+from crm_plugin.adapters.storefronts.csv.decimals import Columns
 from crm_plugin.adapters.storefronts.csv.mapping import FileMapping, read_mapping
-from crm_plugin.adapters.storefronts.csv.opening import open_rows
+from crm_plugin.adapters.storefronts.csv.opening import Line, open_rows
 from crm_plugin.adapters.storefronts.csv.pages import Pages
 from crm_plugin.adapters.storefronts.csv.rows import Rows, by_name
 from crm_plugin.errors import InvalidInput, MalformedResponse
@@ -47,7 +48,9 @@ class CsvStorefront(FileStorefront):
         self.kind = self.mapping.kind if self.mapping else ""
         self.rows = 0
         self.refund_lines = 0
+        self.statuses: dict[str, str] = {}
         self._split: set[str] = set()
+        self._marks: dict[str, str] = {}
 
     def check(self) -> list[Problem]:
         """Nothing can be wrong before there is a file."""
@@ -67,7 +70,8 @@ class CsvStorefront(FileStorefront):
         """Read the rows again that a problem kept with their mapping."""
         try:
             told = json.loads(raw)
-            reader = Rows(read_mapping(told["mapping"]), told["currency"], told["timezone"])
+            marks = told.get("decimal", {})
+            reader = Rows(read_mapping(told["mapping"]), told["currency"], told["timezone"], marks)
             rows = [dict(row) for row in told["rows"]]
         except (ValueError, TypeError, KeyError) as error:
             raise MalformedResponse(
@@ -86,69 +90,60 @@ class CsvStorefront(FileStorefront):
             _check_columns(header, self._mapping())
 
     def look_through(self) -> None:
-        """See FileStorefront; also notes which orders' lines stand apart."""
+        """See FileStorefront; also notes which orders' lines stand apart, and how numbers are written."""
         mapping = self._mapping()
-        seen: set[int] = set()
-        before = None
+        apart = _Apart()
         self.rows = 0
-        self._split = set()
         with self._open() as (reader, header):
-            column = _column(header, mapping, "order_id") if mapping.kind == "order_lines" else None
             _check_columns(header, mapping)
-            for cells in reader:
+            column = _column(header, mapping, "order_id") if mapping.kind == "order_lines" else None
+            rows = Rows(mapping, "", "", {})
+            numbers = Columns(header, mapping, counts=lambda cells: not rows.is_skipped(by_name(header, cells)))
+            for line, cells in reader:
                 self.rows += 1
-                if column is None or len(cells) <= column:
-                    continue
-                order_id = cells[column]
-                if order_id != before:
-                    mark = hash(order_id)
-                    if mark in seen:
-                        self._split.add(order_id)
-                    seen.add(mark)
-                    before = order_id
+                if len(cells) == len(header):
+                    numbers.look(line, cells)
+                if column is not None and len(cells) > column:
+                    apart.note(cells[column])
+        self._split = apart.found
+        self._marks = numbers.marks()
 
     def file_pages(self) -> Iterator[Page]:
         """Pages of up to 100 members or orders."""
         mapping = self._mapping()
-        rows = Rows(mapping, self.values["currency"], self.values["timezone"])
-        collector = Pages(rows, self.values, mapping)
-        self.refund_lines = 0
+        collector = Pages(self.values, mapping, self._marks)
+        self.statuses, self.refund_lines = {}, 0
         with self._open() as (reader, header):
-            if mapping.kind == "order_lines":
-                yield from self._grouped(reader, header, rows, collector)
-            else:
-                for number, cells in enumerate(reader, 1):
-                    if cells:
-                        collector.take(by_name(header, cells), [cells], number, len(header))
-                        yield from collector.full(number)
+            groups = self._grouped(reader, header) if mapping.kind == "order_lines" else _one_by_one(reader)
+            for number, found in groups:
+                collector.take(header, found)
+                yield from collector.full(number)
             yield from collector.rest(self.rows)
-        self.refund_lines = collector.refund_lines
+        self.statuses, self.refund_lines = collector.statuses, collector.refund_lines
 
-    def _grouped(
-        self, reader: Iterator[list[str]], header: Sequence[str], rows: Rows, collector: Pages
-    ) -> Iterator[Page]:
+    def _grouped(self, reader: Iterator[Line], header: Sequence[str]) -> Iterator[tuple[int, list[Line]]]:
+        """The lines of one order after the other, with how many rows were read before."""
         column = _column(header, self._mapping(), "order_id")
-        apart: dict[str, list[list[str]]] = {}
-        group: list[list[str]] = []
+        apart: dict[str, list[Line]] = {}
+        group: list[Line] = []
         current: str | None = None
         number = 0
-        for number, cells in enumerate(reader, 1):
+        for number, (line, cells) in enumerate(reader):
             if not cells:
                 continue
             order_id = cells[column] if column is not None and len(cells) > column else ""
             if order_id in self._split:
-                apart.setdefault(order_id, []).append(cells)
+                apart.setdefault(order_id, []).append((line, cells))
                 continue
             if order_id != current and group:
-                collector.take_group(header, group, number - 1)
-                yield from collector.full(number)
+                yield number, group
                 group = []
             current = order_id
-            group.append(cells)
-        for cells_of in (group, *apart.values()):
-            if cells_of:
-                collector.take_group(header, cells_of, number)
-                yield from collector.full(number)
+            group.append((line, cells))
+        if group:
+            yield number, group
+        for found in apart.values():
+            yield number, found
 
     def _mapping(self) -> FileMapping:
         if self.mapping is None:
@@ -159,8 +154,33 @@ class CsvStorefront(FileStorefront):
             )
         return self.mapping
 
-    def _open(self) -> AbstractContextManager[tuple[Iterator[list[str]], list[str]]]:
+    def _open(self) -> AbstractContextManager[tuple[Iterator[Line], list[str]]]:
         return open_rows(Path(self.values["path"]), self._mapping())
+
+
+class _Apart:
+    """Which orders have lines that stand apart in the file. Of the others only a number is kept."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self._seen: set[int] = set()
+        self._before: str | None = None
+
+    def note(self, order_id: str) -> None:
+        """The order of the next line."""
+        if order_id == self._before:
+            return
+        mark = hash(order_id)
+        if mark in self._seen:
+            self.found.add(order_id)
+        self._seen.add(mark)
+        self._before = order_id
+
+
+def _one_by_one(reader: Iterator[Line]) -> Iterator[tuple[int, list[Line]]]:
+    for number, (line, cells) in enumerate(reader, 1):
+        if cells:
+            yield number, [(line, cells)]
 
 
 def _column(header: Sequence[str], mapping: FileMapping, key: str) -> int | None:
@@ -179,3 +199,16 @@ def _check_columns(header: Sequence[str], mapping: FileMapping) -> None:
             field="mapping",
             hint=phrase("Its columns are: %(names)s.", names=list(header)),
         )
+    for key, name in wanted.items():
+        places = [str(place) for place, there in enumerate(header, 1) if there == name]
+        if len(places) > 1:
+            raise InvalidInput(
+                phrase(
+                    "The file has several columns %(name)s (for %(key)s): the columns %(places)s.",
+                    name=name,
+                    key=key,
+                    places=places,
+                ),
+                field="mapping",
+                hint=phrase("Give each a name of its own in the file's first line."),
+            )

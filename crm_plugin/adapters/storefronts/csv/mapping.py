@@ -14,7 +14,10 @@ from typing import Any
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
+from crm_plugin.records import OrderStatus
 
+# Our words for an order's state, as a mapping may use them.
+STATUSES = tuple(status.value for status in OrderStatus if status is not OrderStatus.UNKNOWN)
 KINDS = ("members", "orders", "order_lines")
 _PERSON = (
     "email",
@@ -66,7 +69,17 @@ _REQUIRED = {
     "orders": ("order_id", "placed_at", "total"),
     "order_lines": ("order_id", "placed_at"),
 }
-_OPTIONS = ("kind", "encoding", "delimiter", "date_format", "refund_when", "skip_when", "status_words")
+_OPTIONS = ("kind", "encoding", "delimiter", "decimal", "date_format", "refund_when", "skip_when", "status_words")
+_DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
+# The file's words for an order's state that need no `status_words`, beside our own.
+_STATUS_WORDS = {
+    "canceled": OrderStatus.CANCELLED,
+    "complete": OrderStatus.COMPLETED,
+    "delivered": OrderStatus.COMPLETED,
+    "fulfilled": OrderStatus.SHIPPED,
+    "processing": OrderStatus.PAID,
+    **{status.value: status for status in OrderStatus if status is not OrderStatus.UNKNOWN},
+}
 _TESTS = ("prefix", "equals", "one_of")
 
 
@@ -94,9 +107,11 @@ class FileMapping:
     attributes: dict[str, str] = field(default_factory=dict)
     refund_when: tuple[Test, ...] = ()
     skip_when: tuple[Test, ...] = ()
-    status_words: dict[str, str] = field(default_factory=dict)
+    status_words: dict[str, OrderStatus] = field(default_factory=dict)
     encoding: str = ""
     delimiter: str = ""
+    # The mark before the decimals; empty where it is to be found out.
+    decimal: str = ""
     date_format: str = ""
     document: dict[str, Any] = field(default_factory=dict)
 
@@ -136,9 +151,6 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
                 hint=_suggest(key, known),
             )
     _require(kind, {*columns, *constants}, columns)
-    words = document.get("status_words") or {}
-    if not isinstance(words, dict):
-        raise InvalidInput(phrase("`status_words` must map the file's words to ours."), field="mapping")
     return FileMapping(
         kind=kind,
         columns=columns,
@@ -146,9 +158,10 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
         attributes=attributes,
         refund_when=_tests(document, "refund_when", known),
         skip_when=_tests(document, "skip_when", known),
-        status_words={str(word).lower(): str(ours) for word, ours in words.items()},
+        status_words=_status_words(document),
         encoding=_encoding(document),
         delimiter=_delimiter(document),
+        decimal=_decimal(document),
         date_format=str(document.get("date_format", "")),
         document=dict(document),
     )
@@ -201,6 +214,34 @@ def _delimiter(document: AbstractMapping[str, Any]) -> str:
             hint=phrase('Give one character, such as ";".'),
         )
     return delimiter
+
+
+def _decimal(document: AbstractMapping[str, Any]) -> str:
+    told = str(document.get("decimal", ""))
+    if told and told not in _DECIMALS:
+        raise InvalidInput(
+            phrase("`decimal` is %(told)r.", told=told), field="mapping", hint=phrase("Use point or comma.")
+        )
+    return _DECIMALS.get(told, "")
+
+
+def _status_words(document: AbstractMapping[str, Any]) -> dict[str, OrderStatus]:
+    told = document.get("status_words") or {}
+    if not isinstance(told, dict):
+        raise InvalidInput(phrase("`status_words` must map the file's words to ours."), field="mapping")
+    for word, ours in told.items():
+        if ours not in STATUSES:
+            raise InvalidInput(
+                phrase("`status_words` makes %(word)r %(ours)r.", word=word, ours=ours),
+                field="mapping",
+                hint=_suggest(str(ours), STATUSES),
+            )
+    return {str(word).lower(): OrderStatus(ours) for word, ours in told.items()}
+
+
+def known_status(word: str) -> OrderStatus | None:
+    """What a word for an order's state means without being mapped; None for one that nobody knows."""
+    return _STATUS_WORDS.get(word.lower().replace(" ", "_").replace("-", "_"))
 
 
 def _tests(document: AbstractMapping[str, Any], option: str, known: tuple[str, ...]) -> tuple[Test, ...]:

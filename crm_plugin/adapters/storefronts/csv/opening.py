@@ -24,9 +24,13 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SAVE = phrase("Save it as CSV (UTF-8)")
 
 
+# A row of the file: the line it begins in, counted from 1, and its cells.
+Line = tuple[int, list[str]]
+
+
 @contextmanager
-def open_rows(path: Path, mapping: FileMapping) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
-    """The rows after the first line, and the names in it. Raises: InvalidInput, also while the rows are read."""
+def open_rows(path: Path, mapping: FileMapping) -> Iterator[tuple[Iterator[Line], list[str]]]:
+    """The rows after the first line, and the names in that. Raises: InvalidInput, also while the rows are read."""
     try:
         raw: Any = path.open("rb")
     except OSError as error:
@@ -41,10 +45,11 @@ def open_rows(path: Path, mapping: FileMapping) -> Iterator[tuple[Iterator[list[
         text = io.TextIOWrapper(raw, encoding=_encoding(raw, mapping), newline="")
         first = _first_line(text)
         delimiter = mapping.delimiter or max(_DELIMITERS, key=first.count)
-        header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+        rows = _rows(first, text, delimiter)
+        header = [name.strip() for name in next(rows)[1]]
         if len(header) == 1 and mapping.delimiter:
             _refuse_delimiter(first, mapping.delimiter)
-        yield _rows(text, delimiter), header
+        yield rows, header
 
 
 def _encoding(raw: Any, mapping: FileMapping) -> str:
@@ -98,7 +103,8 @@ class _Endless(Exception):
 class _Lines:
     """The lines of a file, as long as a row of it has an end: a small archive may hold one line of gigabytes."""
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
+    def __init__(self, first: str, text: io.TextIOWrapper) -> None:
+        self._first = first
         self._read = text.readline
         # Characters since the last whole row.
         self.row_size = 0
@@ -107,7 +113,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._read(_LONGEST_LINE)
+        line, self._first = self._first or self._read(_LONGEST_LINE), ""
         if not line:
             raise StopIteration
         self.row_size += len(line)
@@ -116,26 +122,27 @@ class _Lines:
         return line
 
 
-def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[list[str]]:
-    number = 0
-    lines = _Lines(text)
+def _rows(first: str, text: io.TextIOWrapper, delimiter: str) -> Iterator[Line]:
+    line = 1
+    lines = _Lines(first, text)
+    reader = csv.reader(lines, delimiter=delimiter)
     try:
-        for cells in csv.reader(lines, delimiter=delimiter):
-            number += 1
+        for cells in reader:
             lines.row_size = 0
-            yield cells
+            yield line, cells
+            line = reader.line_num + 1
     except _Endless as error:
         raise InvalidInput(
-            phrase("Row %(number)s does not end.", number=number + 1),
+            phrase("The row that begins in line %(line)s does not end.", line=line),
             field="file",
             hint=phrase("%(what)s again; this is no table.", what=_SAVE),
         ) from error
     except UnicodeDecodeError as error:
         # The file is decoded some rows ahead of where it is read.
-        raise _wrong_encoding(error, phrase("Somewhere after row %(number)s the file", number=number)) from error
+        raise _wrong_encoding(error, phrase("Somewhere after line %(line)s the file", line=line)) from error
     except csv.Error as error:
         raise InvalidInput(
-            phrase("Row %(number)s cannot be read as CSV: %(what)s.", number=number + 1, what=error),
+            phrase("Line %(line)s cannot be read as CSV: %(what)s.", line=line, what=error),
             field="file",
             hint=phrase(
                 "%(what)s again; a quotation mark that is opened and never closed is the usual cause.", what=_SAVE
@@ -143,7 +150,7 @@ def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[list[str]]:
         ) from error
     except (EOFError, OSError) as error:
         raise InvalidInput(
-            phrase("The file breaks off after row %(number)s.", number=number),
+            phrase("The file breaks off after line %(line)s.", line=line),
             field="file",
             hint=phrase("Copy or export it again, whole."),
         ) from error

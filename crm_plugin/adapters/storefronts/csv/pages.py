@@ -8,7 +8,8 @@ from typing import Any
 
 from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts.csv.mapping import FileMapping
-from crm_plugin.adapters.storefronts.csv.rows import Row, Rows, by_name
+from crm_plugin.adapters.storefronts.csv.opening import Line
+from crm_plugin.adapters.storefronts.csv.rows import Row, RowError, Rows, by_name
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Record, RecordProblem, RefundRecord, Stream
 
@@ -18,13 +19,14 @@ PAGE = 100
 class Pages:
     """Collects records and problems until a page is full."""
 
-    def __init__(self, rows: Rows, told: Mapping[str, Any], mapping: FileMapping) -> None:
-        self._rows = rows
+    def __init__(self, told: Mapping[str, Any], mapping: FileMapping, marks: Mapping[str, str]) -> None:
+        self._rows = Rows(mapping, told["currency"], told["timezone"], marks)
         self._told = told
         self._mapping = mapping
+        self._marks = marks
         self._stream = Stream.MEMBERS if mapping.kind == "members" else Stream.ORDERS
         self._records: list[Record] = []
-        # Which rows each record is of, and the number of the first.
+        # Which rows each record is of, and the line of the first.
         self._sources: list[tuple[list[Row], int]] = []
         self._refunds: list[Record] = []
         self._refund_sources: list[tuple[list[Row], int]] = []
@@ -32,56 +34,50 @@ class Pages:
         self._skipped = 0
         self.refund_lines = 0
 
-    def take_group(self, header: Sequence[str], group: list[list[str]], number: int) -> None:
-        first = number - len(group) + 1
-        wrong = next((cells for cells in group if len(cells) != len(header)), group[0])
-        named = [by_name(header, cells) for cells in group]
-        self._take(named, wrong, first, len(header))
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Each word for an order's state and what it was read as; empty for one whose orders were set aside."""
+        return {word: status.value if status else "" for word, status in self._rows.statuses.items()}
 
-    def take(self, row: Row, group: list[list[str]], number: int, width: int) -> None:
-        self._take([row], group[0], number, width)
-
-    def _take(self, rows: list[Row], cells: list[str], number: int, width: int) -> None:
+    def take(self, header: Sequence[str], found: Sequence[Line]) -> None:
+        """One member or order: its lines as the file has them."""
+        rows = [by_name(header, cells) for _, cells in found]
         if self._rows.is_skipped(rows[0]):
             self._skipped += 1
             return
         try:
-            if len(cells) != width:
-                reason = phrase(
-                    "the row has %(count)s cells, the first line names %(width)s", count=len(cells), width=width
-                )
-                if any("\n" in cell for cell in cells):
-                    reason = phrase("%(reason)s; a quotation mark is not closed", reason=reason)
-                raise FieldError(reason, f"row {number}")
+            _check_width(found, len(header))
             record = self._rows.member(rows[0]) if self._stream is Stream.MEMBERS else self._rows.order(rows)
         except FieldError as error:
-            self._problems.append(self._problem(rows, number, error))
+            line = found[error.place if isinstance(error, RowError) else 0][0]
+            self._problems.append(self._problem(rows, line, error))
             return
+        line = found[0][0]
         if isinstance(record, RefundRecord):
             self._refunds.append(record)
-            self._refund_sources.append((rows, number))
+            self._refund_sources.append((rows, line))
             self.refund_lines += len(rows)
         else:
             self._records.append(record)
-            self._sources.append((rows, number))
+            self._sources.append((rows, line))
 
-    def _problem(self, rows: list[Row], number: int, error: FieldError) -> RecordProblem:
+    def _problem(self, rows: list[Row], line: int, error: FieldError) -> RecordProblem:
         key = "member_id" if self._stream is Stream.MEMBERS else "order_id"
-        name = self._rows.cell(rows[0], key) or f"row {number}"
         return RecordProblem(
             self._stream,
-            name,
-            phrase("Row %(number)s: %(reason)s.", number=number, reason=error.reason),
-            self._raw(rows, number),
-            error.path,
+            self._rows.cell(rows[0], key) or f"line {line}",
+            phrase("Line %(line)s: %(reason)s.", line=line, reason=error.reason),
+            self._raw(rows, line),
+            error.path or f"line {line}",
         )
 
-    def _raw(self, rows: list[Row], number: int) -> str:
+    def _raw(self, rows: list[Row], line: int) -> str:
         raw = {
-            "row": number,
+            "line": line,
             "mapping": self._mapping.document,
             "currency": self._told["currency"],
             "timezone": self._told["timezone"],
+            "decimal": self._marks,
             "rows": rows,
         }
         return json.dumps(raw, ensure_ascii=False)
@@ -107,3 +103,13 @@ class Pages:
             yield Page(Stream.REFUNDS, tuple(self._refunds), str(number), raw_of=self._raw_of(self._refund_sources))
         self._records, self._refunds, self._problems, self._skipped = [], [], [], 0
         self._sources, self._refund_sources = [], []
+
+
+def _check_width(found: Sequence[Line], width: int) -> None:
+    for place, (_, cells) in enumerate(found):
+        if len(cells) == width:
+            continue
+        reason = phrase("the row has %(count)s cells, the first line names %(width)s", count=len(cells), width=width)
+        if any("\n" in cell for cell in cells):
+            reason = phrase("%(reason)s; a quotation mark is not closed", reason=reason)
+        raise RowError(FieldError(reason, ""), place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,8 @@ from msgspec import structs
 from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.csv import values
-from crm_plugin.adapters.storefronts.csv.mapping import FileMapping, Test
+from crm_plugin.adapters.storefronts.csv.decimals import POINT, number
+from crm_plugin.adapters.storefronts.csv.mapping import STATUSES, FileMapping, Test, known_status
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     ConsentRecord,
@@ -26,15 +27,31 @@ from crm_plugin.records import (
 )
 
 Row = dict[str, str]
+# A column of very many words holds no states.
+_MOST_STATUSES = 50
+
+
+class RowError(FieldError):
+    """A row among those of one order that cannot be read; `place` counts from 0."""
+
+    def __init__(self, error: FieldError, place: int) -> None:
+        super().__init__(error.reason, error.path)
+        self.place = place
 
 
 class Rows:
-    """Rows of named cells to records. Raises: FieldError naming the column."""
+    """Rows of named cells to records. Raises: FieldError naming the column.
 
-    def __init__(self, mapping: FileMapping, currency: str, timezone: str) -> None:
+    Args: marks: by key the mark before the decimals of its column, where it is no point.
+    """
+
+    def __init__(self, mapping: FileMapping, currency: str, timezone: str, marks: Mapping[str, str]) -> None:
         self._mapping = mapping
+        self._marks = marks
         self._currency = currency
         self._zone = timezone
+        # Each word for an order's state that was met, and what it was read as; None for one that nobody knows.
+        self.statuses: dict[str, OrderStatus | None] = {}
 
     def cell(self, row: Row, key: str) -> str:
         column = self._mapping.columns.get(key)
@@ -119,7 +136,7 @@ class Rows:
         currency = (self.cell(row, "currency") or self._currency).upper()
         member = self.cell(row, "member_id")
         by_line = self._mapping.kind == "order_lines"
-        lines = [self._line(one, currency) for one in rows] if by_line else []
+        lines = self._lines(rows, currency) if by_line else []
         total = sum((amount for _, amount in lines), Decimal(0)) if by_line else self._number(row, "total")
         total_path = self.path("line_total" if by_line else "total")
         if self.is_refund(row):
@@ -167,6 +184,15 @@ class Rows:
         )
         return structs.replace(told, consents=at)
 
+    def _lines(self, rows: list[Row], currency: str) -> list[tuple[OrderLineRecord, Decimal]]:
+        lines: list[tuple[OrderLineRecord, Decimal]] = []
+        for row in rows:
+            try:
+                lines.append(self._line(row, currency))
+            except FieldError as error:
+                raise RowError(error, len(lines)) from error
+        return lines
+
     def _line(self, row: Row, currency: str) -> tuple[OrderLineRecord, Decimal]:
         quantity = self._number(row, "quantity", Decimal(1))
         price = "line_total" if "line_total" in self._mapping.columns else "unit_price"
@@ -184,14 +210,17 @@ class Rows:
 
     def _number(self, row: Row, key: str, otherwise: Decimal = Decimal(0)) -> Decimal:
         text = self.cell(row, key)
-        return values.number(text, self.path(key)) if text else otherwise
+        return self._read(text, key) if text else otherwise
+
+    def _read(self, text: str, key: str) -> Decimal:
+        return number(text, self._marks.get(key, POINT), self.path(key))
 
     def _minor(self, row: Row, key: str, currency: str) -> int:
         return values.minor(self._number(row, key), currency, self.path(key))
 
     def _cost(self, quantity: Decimal, cost: str, currency: str) -> int:
         path = self.path("unit_cost")
-        return values.minor(quantity * values.number(cost, path), currency, path)
+        return values.minor(quantity * self._read(cost, "unit_cost"), currency, path)
 
     def _time(self, row: Row, key: str) -> datetime | None:
         text = self.cell(row, key)
@@ -200,8 +229,20 @@ class Rows:
     def _status(self, word: str) -> OrderStatus:
         if not word:
             return OrderStatus.COMPLETED
-        ours = self._mapping.status_words.get(word.lower(), word.lower().replace(" ", "_").replace("-", "_"))
-        return next((status for status in OrderStatus if status.value == ours), OrderStatus.UNKNOWN)
+        ours = self._mapping.status_words.get(word.lower()) or known_status(word)
+        if len(self.statuses) < _MOST_STATUSES:
+            self.statuses[word] = ours
+        if ours is None:
+            raise FieldError(
+                phrase(
+                    "%(word)r is no known state of an order; say in the mapping what it means, such as "
+                    "status_words: {%(word)s: completed}; ours are %(names)s",
+                    word=word,
+                    names=STATUSES,
+                ),
+                self.path("status"),
+            )
+        return ours
 
 
 def by_name(header: Sequence[str], cells: Sequence[str]) -> Row:

@@ -1,10 +1,10 @@
-"""Cells of a file as values: days and times, amounts, countries, yes and no."""
+"""Cells of a file as values: days and times, amounts, countries, yes and no. Numbers are read in `decimals.py`."""
 
 from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache, lru_cache
 
 from babel import Locale
@@ -12,7 +12,7 @@ from babel import Locale
 from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.clock import zone
-from crm_plugin.money import LARGEST_MINOR, to_minor
+from crm_plugin.money import to_minor
 from crm_plugin.phrases import phrase
 
 _YES = frozenset({"yes", "y", "1", "true", "on", "granted", "subscribed", "是"})
@@ -27,7 +27,6 @@ _ALIASES = {
     "czech republic": "CZ",
     "holland": "NL",
 }
-_LARGEST = Decimal(LARGEST_MINOR)
 _MONTH_DAY = re.compile(r"^(?:--)?(\d{1,2})-(\d{1,2})$")
 
 
@@ -64,21 +63,6 @@ def birthday(text: str, date_format: str, path: str) -> tuple[int | None, int, i
     except ValueError as error:
         raise FieldError(phrase("%(text)r is not a birthday such as 1985-06-05 or 06-05", text=text), path) from error
     return value.year, value.month, value.day
-
-
-def number(text: str, path: str) -> Decimal:
-    """A plain decimal. Raises: FieldError."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation as error:
-        raise FieldError(
-            phrase("%(text)r is not a number; write it with a point and without thousands marks", text=text), path
-        ) from error
-    if not value.is_finite():
-        raise FieldError(phrase("%(text)r is not a number", text=text), path)
-    if not -_LARGEST <= value <= _LARGEST:
-        raise FieldError(phrase("%(text)s is too large a number", text=text), path)
-    return value
 
 
 def minor(amount: Decimal, currency: str, path: str) -> int:

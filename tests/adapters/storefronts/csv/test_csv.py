@@ -119,7 +119,7 @@ def test_byte_order_mark_tells_the_encoding(tmp_path: Path) -> None:
 def test_open_quotation_mark_is_guessed(tmp_path: Path) -> None:
     (page,) = _pages(_file(tmp_path, HEADER + '1,S1,"Holder,6\n2,S1,Holder,1\n'), LINES)
     assert [problem.reason for problem in page.problems] == [
-        "Row 1: the row has 3 cells, the first line names 8; a quotation mark is not closed."
+        "Line 2: the row has 3 cells, the first line names 8; a quotation mark is not closed."
     ]
 
 
@@ -127,7 +127,16 @@ def test_import_twice_is_the_same(db: Database, shop: Shop, tmp_path: Path) -> N
     path = _file(tmp_path, HEADER + ROWS)
     first = import_file(db, shop, path, LINES, now=NOON).as_dict()
     second = import_file(db, shop, path, LINES, now=NOON).as_dict()
-    same = {"members": 1, "orders": 2, "refunds": 1, "lines": 5, "skipped": 1, "problems": 0, "changed": 0}
+    same = {
+        "members": 1,
+        "orders": 2,
+        "refunds": 1,
+        "lines": 5,
+        "skipped": 1,
+        "problems": 0,
+        "changed": 0,
+        "statuses": {},
+    }
     assert first == {**same, "new": 3, "same": 0}
     assert second == {**same, "new": 0, "same": 3}
     with db.read() as connection:
@@ -144,10 +153,10 @@ def test_bad_rows_are_set_aside_and_retried(db: Database, shop: Shop, tmp_path: 
     with db.read() as connection:
         found = {row.external_id: row.reason for row in connection.execute(select(problems))}
     assert found == {
-        "5": "Row 7: 'six' is not a number; write it with a point and without thousands marks.",
-        "6": "Row 8: '01/12/2010' is not a date such as 2026-03-29 18:05:00; name the file's form as "
+        "5": "Line 8: 'six' is not a number such as 1250.00.",
+        "6": "Line 9: '01/12/2010' is not a date such as 2026-03-29 18:05:00; name the file's form as "
         'date_format: "%d/%m/%Y %H:%M" in the mapping.',
-        "7": "Row 9: the row has 2 cells, the first line names 8.",
+        "7": "Line 10: the row has 2 cells, the first line names 8.",
     }
     assert kept_problems.retry(db, shop, None, NOON).as_dict() == {"resolved": 0, "open": 3}
     mended = "5,S1,Holder,6,2010-12-01 08:26:00,2.55,17850,United Kingdom\n"
@@ -276,10 +285,17 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
         ("", {}, "The file is empty."),
         ("x" * 1_000_001, {}, "The file's first line does not end."),
         pytest.param(
-            gzip.compress(HEADER.encode() + b"x" * 1_000_001), {}, "Row 1 does not end.", id="endless archive"
+            gzip.compress(HEADER.encode() + b"x" * 1_000_001),
+            {},
+            "The row that begins in line 2 does not end.",
+            id="endless archive",
         ),
-        pytest.param(HEADER + ROWS + "1," * 500_000, {}, "Row 7 does not end.", id="endless line"),
-        pytest.param(HEADER + ROWS + '"1\n",' * 200_000, {}, "Row 7 does not end.", id="endless row"),
+        pytest.param(
+            HEADER + ROWS + "1," * 500_000, {}, "The row that begins in line 8 does not end.", id="endless line"
+        ),
+        pytest.param(
+            HEADER + ROWS + '"1\n",' * 200_000, {}, "The row that begins in line 8 does not end.", id="endless row"
+        ),
         (HEADER.encode() + b"1,S1,Caf\xe9,6,2010-12-01 08:26:00,2.55,1,UK\n", {}, "not in the encoding utf-8"),
         pytest.param(
             gzip.compress(HEADER.encode() * 50_000)[:-99], {}, "Copy or export it again, whole.", id="cut archive"
@@ -294,6 +310,9 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
         (HEADER, {"delimiter": ";;"}, "';;' cannot stand between columns."),
         (HEADER, {"kind": "lines"}, "`kind` is 'lines'. Use one of: members, orders, order_lines."),
         (HEADER, {"quantty": "Quantity"}, "`quantty` is not a key of order_lines. Did you mean quantity?"),
+        (HEADER, {"decimal": "dot"}, "`decimal` is 'dot'. Use point or comma."),
+        (HEADER, {"status_words": {"x": "canceled"}}, "`status_words` makes 'x' 'canceled'. Did you mean cancelled?"),
+        (HEADER, {"status_words": {"x": "unknown"}}, "`status_words` makes 'x' 'unknown'. Known are: pending, "),
         (HEADER, {"placed_at": None}, "`placed_at` must be a column's name."),
         (HEADER, {"refund_when": {"order_id": {"starts": "C"}}}, "`refund_when` of order_id is not understood."),
     ],
@@ -319,3 +338,169 @@ def test_parse_reads_a_kept_row(tmp_path: Path) -> None:
     record = CsvStorefront({}).parse(Stream.ORDERS, problem.raw.replace('"six"', '"6"'))
     assert isinstance(record, OrderRecord)
     assert (record.external_id, record.total_minor) == ("5", 1200)
+
+
+ORDERS = {"kind": "orders", "order_id": "id", "placed_at": "at", "total": "sum"}
+
+
+def _totals(folder: Path, cells: list[str], **more: Any) -> list[int]:
+    rows = "".join(f'{number},2026-01-01,"{cell}"\n' for number, cell in enumerate(cells))
+    pages = _pages(_file(folder, f"id,at,sum\n{rows}"), {**ORDERS, **more})
+    assert [problem.reason for page in pages for problem in page.problems] == []
+    return [record.total_minor for page in pages for record in page.records]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("cells", "totals"),
+    [
+        (["1.250", "3.5"], [125, 350]),
+        (["1.250", "3,5"], [125_000, 350]),
+        (["1,250", "3.5"], [125_000, 350]),
+        (["1,250", "3,50"], [125, 350]),
+        (["1.250", "1.250.000"], [125_000, 125_000_000]),
+        (["1.250", "1.250,5"], [125_000, 125_050]),
+        (["1.250", "0.335"], [125, 34]),
+        (["1.250", "1250.000"], [125, 125_000]),
+        (["1 250,50", "-3,5"], [125_050, -350]),
+        (["1 250", "3,5"], [125_000, 350]),
+        (["1 250", "3.5"], [125_000, 350]),
+        (["1 250,500", "1.250"], [125_050, 125_000]),
+        (["1’250.50", "1'250.5"], [125_050, 125_050]),
+        (["1250", "12"], [125_000, 1200]),
+    ],
+)
+def test_decimal_mark_is_found_out(tmp_path: Path, cells: list[str], totals: list[int]) -> None:
+    assert _totals(tmp_path, cells) == totals
+
+
+@pytest.mark.parametrize(("named", "total"), [("comma", 125_000), (",", 125_000), ("point", 125), (".", 125)])
+def test_decimal_mark_is_named(tmp_path: Path, named: str, total: int) -> None:
+    assert _totals(tmp_path, ["1.250"], decimal=named) == [total]
+
+
+def test_other_columns_tell_how_numbers_are_written(tmp_path: Path) -> None:
+    mapping = {"kind": "order_lines", "order_id": "id", "placed_at": "at", "quantity": "n", "unit_price": "price"}
+    (page,) = _pages(_file(tmp_path, 'id;at;n;price\n1;2026-01-01;1.000;2,50\n2;2026-01-01;"2";3\n'), mapping)
+    assert [record.total_minor for record in page.records] == [250_000, 600]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            "1,2026-01-01,12\n2,2026-01-01,1.250\n",
+            "1.250 in the column sum, line 3, may be 1.25 or 1250, and nothing else in the file tells which. "
+            "Name the mark before the decimals in the mapping: `decimal: point` or `decimal: comma`.",
+        ),
+        (
+            '1,2026-01-01,"1,250"\n2,2026-01-01,"2,000"\n',
+            "1,250 in the column sum, line 2, may be 1.25 or 1250, and nothing else in the file tells which. "
+            "Name the mark before the decimals in the mapping: `decimal: point` or `decimal: comma`.",
+        ),
+        (
+            '1,2026-01-01,"2,5"\n2,2026-01-01,2\n3,2026-01-01,2.5\n',
+            "The column sum writes its numbers in two ways: 2.5 in line 4, 2,5 in line 2. "
+            "Name the mark before the decimals in the mapping: `decimal: point` or `decimal: comma`.",
+        ),
+    ],
+)
+def test_number_that_may_be_two_is_not_guessed(
+    db: Database, shop: Shop, tmp_path: Path, rows: str, message: str
+) -> None:
+    path = _file(tmp_path, f"id,at,sum\n{rows}")
+    with pytest.raises(InvalidInput) as caught:
+        import_file(db, shop, path, ORDERS, now=NOON)
+    assert str(caught.value) == message
+    with db.read() as connection:
+        assert connection.execute(select(orders.c.order_id)).all() == []
+    # Named, it is read; what is written otherwise is set aside.
+    report = import_file(db, shop, path, {**ORDERS, "decimal": "comma"}, now=NOON)
+    assert report.orders + report.problems == rows.count("\n")
+    assert report.problems == rows.count("2.5\n")
+
+
+def test_rows_that_are_left_out_do_not_tell_how_numbers_are_written(tmp_path: Path) -> None:
+    told = {**ORDERS, "skip_when": {"order_id": {"prefix": "A"}}}
+    (page,) = _pages(_file(tmp_path, 'id,at,sum\nA1,2026-01-01,2.5\n2,2026-01-01,"2,5"\n'), told)
+    assert [record.total_minor for record in page.records] == [250]  # type: ignore[union-attr]
+
+
+def test_kept_row_is_read_again_as_the_file_was(db: Database, shop: Shop, tmp_path: Path) -> None:
+    rows = '1,2026-01-01,"3,5"\n2,01.01.2026,1.250\n'
+    import_file(db, shop, _file(tmp_path, f"id,at,sum\n{rows}"), ORDERS, now=NOON)
+    with db.write() as connection:
+        raw = connection.execute(select(problems.c.raw)).scalar_one()
+        connection.execute(update(problems).values(raw=raw.replace("01.01.2026", "2026-01-01")))
+    assert kept_problems.retry(db, shop, None, NOON).as_dict() == {"resolved": 1, "open": 0}
+    with db.read() as connection:
+        assert sorted(connection.execute(select(orders.c.total_minor)).scalars()) == [350, 125_000]
+
+
+def test_column_named_twice_is_refused_when_it_is_used(tmp_path: Path) -> None:
+    path = _file(tmp_path, "id,at,sum,mail,,mail,\n1,2026-01-01,5,a@x.test,,b@x.test,\n")
+    with pytest.raises(InvalidInput) as caught:
+        _pages(path, {**ORDERS, "email": "mail"})
+    assert str(caught.value) == (
+        "The file has several columns mail (for email): the columns 4, 6. "
+        "Give each a name of its own in the file's first line."
+    )
+    assert len(_pages(path, ORDERS)) == 1
+
+
+def test_unknown_status_is_set_aside_and_told(db: Database, shop: Shop, tmp_path: Path) -> None:
+    rows = "1,2026-01-01,5,Completed\n2,2026-01-01,5,Retoure\n3,2026-01-01,5,on hold\n4,2026-01-01,5,Canceled\n"
+    path = _file(tmp_path, f"id,at,sum,state\n{rows}5,2026-01-01,5,\n")
+    told = {**ORDERS, "status": "state"}
+    report = import_file(db, shop, path, told, now=NOON)
+    assert (report.orders, report.problems) == (4, 1)
+    assert report.as_dict()["statuses"] == {
+        "Completed": "completed",
+        "Retoure": "set aside",
+        "on hold": "on_hold",
+        "Canceled": "cancelled",
+    }
+    with db.read() as connection:
+        kept = connection.execute(select(problems)).one()
+        states = dict(connection.execute(select(orders.c.external_id, orders.c.status)).all())  # type: ignore[arg-type]
+    assert (kept.external_id, kept.path) == ("2", "state")
+    assert kept.reason == (
+        "Line 3: 'Retoure' is no known state of an order; say in the mapping what it means, such as "
+        "status_words: {Retoure: completed}; ours are pending, on_hold, paid, shipped, completed, refunded, cancelled, "
+        "failed, draft, trash, test."
+    )
+    assert states == {"1": "completed", "3": "on_hold", "4": "cancelled", "5": "completed"}
+    again = import_file(db, shop, path, {**told, "status_words": {"retoure": "cancelled"}}, now=NOON)
+    assert (again.orders, again.problems, again.statuses["Retoure"]) == (5, 0, "cancelled")
+    with db.read() as connection:
+        assert kept_problems.count_open(connection, shop.shop_id) == 0
+
+
+def test_problems_name_the_line_of_the_file(tmp_path: Path) -> None:
+    rows = (
+        '"1","S1","two\nlines","1","2010-12-01","2.5","1","UK"\n'
+        "\n"
+        '"2","S1","three\r\nmore\r\nlines",1,2010-12-01,2.5,1,UK\n'
+        "2,S2,Hook,many,2010-12-01,2.5,1,UK\n"
+        "3,S1,Holder,1,never,2.5,1,UK\n"
+        "4,S1,Holder,1,2010-12-01,2.5,1,UK\n"
+        "4,S1\n"
+        ",S1,Holder,1,2010-12-01,2.5,1,UK\n"
+        "1,S9,Apart,few,2010-12-01,2.5,1,UK\n"
+    )
+    pages = _pages(_file(tmp_path, HEADER + rows), LINES)
+    told = {problem.external_id: (problem.reason, problem.path) for page in pages for problem in page.problems}
+    assert told == {
+        "2": ("Line 8: 'many' is not a number such as 1250.00.", "Quantity"),
+        "3": (told["3"][0], "InvoiceDate"),
+        "4": ("Line 11: the row has 2 cells, the first line names 8.", "line 11"),
+        "line 12": ("Line 12: the order id is empty.", "InvoiceNo"),
+        "1": ("Line 13: 'few' is not a number such as 1250.00.", "Quantity"),
+    }
+    assert told["3"][0].startswith("Line 9: 'never' is not a date")
+
+
+def test_name_of_a_column_may_be_broken_into_lines(tmp_path: Path) -> None:
+    text = 'id,at,"sum\nin GBP"\n1,2026-01-01,5\n2,2026-01-01,x\n'
+    (page,) = _pages(_file(tmp_path, text), {**ORDERS, "total": "sum\nin GBP"})
+    assert len(page.records) == 1
+    assert [problem.reason for problem in page.problems] == ["Line 4: 'x' is not a number such as 1250.00."]
