@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from jinja2.filters import FILTERS
 
 import crm_plugin
 from crm_plugin.adapters.base import Adapter
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class, storefront_names
+from crm_plugin.cli import main
 from crm_plugin.config import ENVIRONMENT
 from crm_plugin.rules.catalogue.common import SPAN
 from crm_plugin.rules.fields import FIELDS
@@ -94,6 +99,43 @@ def test_programme_of_the_readme_can_be_loaded(db: Database) -> None:
         report = load(connection, make_shop(connection, currency="GBP"), document, NOON)
     assert report.switched_on == ("birthday", "week_after")
     assert report.rates_changed
+
+
+def _blocks_of_the_readme() -> dict[str, str]:
+    """The README's examples by the file they are to be written into; the commands without a name."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8").split("Files: any export will do", 1)[1]
+    orders, mapping, program, commands = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[:4]
+    return {"orders.csv": orders, "mapping.yaml": mapping, "program.yaml": program, "": commands}
+
+
+def test_readme_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a file of orders to a round, by the very commands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRM_DATA_DIR", str(tmp_path / "data"))
+    for name in ("CRM_DATABASE_URL", "CRM_SECRET_KEY", "CRM_PUBLIC_URL", "CRM_LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    blocks = _blocks_of_the_readme()
+    for name, text in blocks.items():
+        if name:
+            Path(name).write_text(text, encoding="utf-8")
+    told: dict[str, Any] = {}
+    for line in blocks[""].splitlines():
+        words = shlex.split(re.split(r"\s{3,}", line.removeprefix("./dev run "))[0])
+        done = CliRunner().invoke(main, [*words, "--json"])
+        assert done.exit_code == 0, (line, done.output)
+        told[" ".join(words[:2])] = json.loads(done.stdout)
+    loaded = told["import my-shop"]
+    assert {key: loaded[key] for key in ("members", "orders", "lines", "problems", "statuses")} == {
+        "members": 3,
+        "orders": 3,
+        "lines": 4,
+        "problems": 0,
+        "statuses": {"Shipped": "shipped", "Returned": "refunded"},
+    }
+    assert told["rule count"]["count"] == 1
+    assert told["program load"]["switched_on"] == ["birthday", "thanks"]
+    assert told["tiers apply"]["changed"] == 2
+    assert told["doctor"]["shops"] == ["my-shop"]
 
 
 def test_words_of_a_programme_are_described() -> None:

@@ -15,7 +15,7 @@ from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.plain_yaml import WordReader
-from crm_plugin.records import OrderRecord, Page, RefundRecord
+from crm_plugin.records import OrderRecord, Page, Record, RefundRecord
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.batch import groups, keep_group
@@ -27,7 +27,7 @@ _MAPPING = phrase("The mapping")
 
 @dataclass(slots=True)
 class ImportReport:
-    """What a file held (distinct members, orders, refunds, their lines), and how much of it was new or changed here.
+    """What a file held (distinct members, guests among them, orders, refunds, their lines), and how much of it was new or changed here.
 
     `statuses` are the file's words for an order's state with what they were read as.
     """
@@ -136,10 +136,16 @@ def import_file(
 
 
 def _members_of(page: Page) -> set[str]:
-    return {
-        record.member_external_id if isinstance(record, (OrderRecord, RefundRecord)) else record.external_id
-        for record in page.records
-    }
+    return {_person(record) for record in page.records}
+
+
+def _person(record: Record) -> str:
+    """What a record's person is known by in the file: their id, else what a guest left; empty for nobody."""
+    if isinstance(record, OrderRecord):
+        contact = record.contact
+        left = "" if contact is None else contact.email.lower() or contact.phone
+        return record.member_external_id or left
+    return record.member_external_id if isinstance(record, RefundRecord) else record.external_id
 
 
 def _file(shop: Shop, path: Path, mapping: Mapping[str, Any]) -> FileStorefront:

@@ -504,3 +504,13 @@ def test_name_of_a_column_may_be_broken_into_lines(tmp_path: Path) -> None:
     (page,) = _pages(_file(tmp_path, text), {**ORDERS, "total": "sum\nin GBP"})
     assert len(page.records) == 1
     assert [problem.reason for problem in page.problems] == ["Line 4: 'x' is not a number such as 1250.00."]
+
+
+def test_guests_count_as_members_by_what_they_left(db: Database, shop: Shop, tmp_path: Path) -> None:
+    people = ("G@x.test,,", "g@x.test,,", ",020 7946 0018,", "a@x.test,,7", ",,")
+    rows = "".join(f"{number},2026-01-01,5,{told}\n" for number, told in enumerate(people))
+    told = {**ORDERS, "email": "mail", "phone": "phone", "member_id": "who", "country": {"value": "GB"}}
+    report = import_file(db, shop, _file(tmp_path, f"id,at,sum,mail,phone,who\n{rows}"), told, now=NOON)
+    assert (report.members, report.orders, report.problems) == (3, 5, 0)
+    with db.read() as connection:
+        assert len(connection.execute(select(members.c.member_id)).all()) == 3
