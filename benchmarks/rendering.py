@@ -16,17 +16,8 @@ from crm_plugin.records import Message
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.touchpoints.policy import Brand, Policy
 from crm_plugin.touchpoints.recipes import recipe_texts
-from crm_plugin.touchpoints.render import (
-    RIGHT_TO_LEFT,
-    Rendered,
-    Scene,
-    ShopView,
-    Text,
-    inlined,
-    preheader,
-    render,
-    sample_scenes,
-)
+from crm_plugin.touchpoints.render import RIGHT_TO_LEFT, Rendered, Text, inlined, preheader, render
+from crm_plugin.touchpoints.scene import Scene, ShopView, sample_scenes
 
 _SHOP = ShopView("Lantern and Leaf", "https://shop.example", "1 Lane, London", "GBP")
 _FROM = ("shop@lantern.example", "Lantern and Leaf")
