@@ -115,7 +115,7 @@ def test_records_that_cannot_be_read(page: Page, post: Post, queue: Queue) -> No
     assert queue.wait(60)
     told = words(page("connections"))
     assert "“yesterday”不是像 2026-03-29 18:05:00 这样的日期；请在字段对应表中写明文件的日期格式" in told
-    assert "“many”不是数字；请用小数点，不要用千位分隔符。" in told
+    assert "“many”不是 1250.00 这样的数字" in told
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_file_is_loaded_and_removed(
     assert queue.wait(60)
     assert _left(runtime) == []
     text = words(page("connections"))
-    assert "The file loaded at Jun 1, 2026 14:00 held: orders 2." in text
+    assert "The file loaded at Jun 1, 2026 14:00 held: members 2, orders 2." in text
     assert "New here: 2, changed: 0." in text
     with runtime.db.read() as connection:
         assert connection.execute(select(orders.c.total_minor).order_by(orders.c.external_id)).scalars().all() == [
