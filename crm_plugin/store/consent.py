@@ -102,11 +102,11 @@ def record_all(connection: Connection, shop_id: int, statements: Iterable[Statem
             holds[key] = (state, at, said.source)
             changed.add(key)
     bulk.insert_rows(connection, consents, _COLUMNS, added)
-    _keep(connection, shop_id, {key: holds[key] for key in changed})
+    _keep(connection, shop_id, {key: holds[key] for key in changed}, now)
     return sum(1 for key in changed if key not in present or present[key][0] != holds[key][0])
 
 
-def recompute(connection: Connection, shop_id: int, member_id: int) -> None:
+def recompute(connection: Connection, shop_id: int, member_id: int, now: datetime) -> None:
     """What the whole log comes to, after two members' logs have become one."""
     holds: dict[Key, Standing] = {}
     log = _rows_of(connection, shop_id, (member_id,), "consents", (*_HOLDS, "consent_id"))
@@ -117,7 +117,7 @@ def recompute(connection: Connection, shop_id: int, member_id: int) -> None:
     connection.execute(
         member_consents.delete().where(member_consents.c.shop_id == shop_id, member_consents.c.member_id == member_id)
     )
-    _keep(connection, shop_id, holds)
+    _keep(connection, shop_id, holds, to_micros(now))
 
 
 def state_of(connection: Connection, shop_id: int, member_id: int, channel: str, topic: str) -> ConsentState | None:
@@ -133,11 +133,23 @@ def state_of(connection: Connection, shop_id: int, member_id: int, channel: str,
 
 
 def suppress(
-    connection: Connection, shop_id: int, channel: str, address: str, *, reason: str, at: datetime, source: str
+    connection: Connection,
+    shop_id: int,
+    channel: str,
+    address: str,
+    *,
+    reason: str,
+    at: datetime,
+    source: str,
+    recorded_at: datetime | None = None,
 ) -> bool:
-    """Never write to this address on this channel again; False when that was so already. The first reason stays."""
+    """Never write to this address on this channel again; False when that was so already. The first reason stays.
+
+    `at` is when it came to that, `recorded_at` when we learned of it, the same when it is not given.
+    """
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     row = {"shop_id": shop_id, "channel": channel, "address": address, "reason": reason, "at": at, "source": source}
+    row["recorded_at"] = recorded_at or at
     return connection.execute(add(suppressions).values(row).on_conflict_do_nothing()).rowcount > 0
 
 
@@ -153,10 +165,11 @@ def _decides(state: str, at: int, standing: Standing) -> bool:
     return at > standing[1] or (at == standing[1] and state == ConsentState.WITHDRAWN)
 
 
-def _keep(connection: Connection, shop_id: int, holds: Mapping[Key, Standing]) -> None:
-    rows = sorted((shop_id, *key, *standing) for key, standing in holds.items())
-    sets = "state = excluded.state, at = excluded.at, source = excluded.source"
-    bulk.upsert_rows(connection, member_consents, ("shop_id", *_HOLDS), ("shop_id", *_HOLDS[:3]), sets, rows)
+def _keep(connection: Connection, shop_id: int, holds: Mapping[Key, Standing], now: int) -> None:
+    rows = sorted((shop_id, *key, *standing, now) for key, standing in holds.items())
+    sets = "state = excluded.state, at = excluded.at, source = excluded.source, changed_at = excluded.changed_at"
+    columns = ("shop_id", *_HOLDS, "changed_at")
+    bulk.upsert_rows(connection, member_consents, columns, ("shop_id", *_HOLDS[:3]), sets, rows)
 
 
 def _rows_of(

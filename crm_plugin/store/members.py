@@ -7,15 +7,17 @@ import re
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, func, select, text
 
 from crm_plugin.store import bulk
-from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, from_micros, id_key, metadata, shop_key
 
 _HAS_BIRTHDAY = text("birth_md IS NOT NULL")
 _GONE = text("state <> 'active'")
+_HAS_YEAR = text("birth_year IS NOT NULL")
 
 # One row: a customer we know; guests count. `zone` is the zone their days are computed in (own, state or country, phone, else the shop's),
 # also a place of several zones (`places.py`), and never empty; `timezone` is only what the platform said. `birth_md` is month*100+day, or
 # month*100 when only the month is known.
-# `changed_at` moves with every change that a trigger may depend on (birthday, zone). `fingerprint` skips unchanged records.
+# `changed_at` moves with every change that a trigger may depend on (birthday, zone), `touched_at` with every change of the member, tags
+# and a merge included: by it a rule knows whom to ask again. `fingerprint` skips unchanged records.
 members = Table(
     "members",
     metadata,
@@ -40,13 +42,16 @@ members = Table(
     Column("updated_at", Instant),
     Column("first_seen_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    Column("touched_at", Instant, nullable=False, default=from_micros(0), server_default="0"),
     Column("fingerprint", Text, nullable=False, default=""),
     UniqueConstraint("shop_id", "external_id"),
     belongs_to("shops"),
     Index(
         "ix_members_birthday", "shop_id", "birth_md", "zone", sqlite_where=_HAS_BIRTHDAY, postgresql_where=_HAS_BIRTHDAY
     ),
+    Index("ix_members_birth_year", "shop_id", "birth_year", sqlite_where=_HAS_YEAR, postgresql_where=_HAS_YEAR),
     Index("ix_members_changed", "shop_id", "changed_at"),
+    Index("ix_members_touched", "shop_id", "touched_at"),
     Index("ix_members_zone", "shop_id", "zone"),
     Index("ix_members_joined", "shop_id", "joined_on"),
     Index("ix_members_gone", "shop_id", "member_id", sqlite_where=_GONE, postgresql_where=_GONE),
@@ -124,6 +129,19 @@ member_facts = Table(
     sqlite_with_rowid=False,
 )
 
+# Whole days of the member's own rhythm, and who has one, both as the index below has them word for word: by it those are found who become
+# late at a pace of their own.
+PACE = "((last_order_on - first_order_on) / (orders_count - 1))"
+HAS_PACE = "orders_count > 1 AND last_order_on > first_order_on"
+Index(
+    "ix_member_facts_pace",
+    member_facts.c.shop_id,
+    text(PACE),
+    member_facts.c.last_order_on,
+    sqlite_where=text(HAS_PACE),
+    postgresql_where=text(HAS_PACE),
+)
+
 # One row: a statement of consent, never changed or deleted. The newest per (member, channel, topic) decides.
 consents = Table(
     "consents",
@@ -143,7 +161,7 @@ consents = Table(
     Index("ix_consents_member", "shop_id", "member_id"),
 )
 
-# One row: what the consent log comes to now; kept in the same transaction as the log.
+# One row: what the consent log comes to now; kept in the same transaction as the log. `changed_at` is when it was written here.
 member_consents = Table(
     "member_consents",
     metadata,
@@ -154,10 +172,12 @@ member_consents = Table(
     Column("state", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("source", Text, nullable=False, default=""),
+    Column("changed_at", Instant, nullable=False, default=from_micros(0), server_default="0"),
     belongs_to("members", "member_id"),
+    Index("ix_member_consents_changed", "shop_id", "changed_at"),
 )
 
-# One row: an address that must not be written to on a channel, with the reason; kept for good.
+# One row: an address that must not be written to on a channel, with the reason; kept for good. `recorded_at` is when it was written here.
 suppressions = Table(
     "suppressions",
     metadata,
@@ -167,7 +187,9 @@ suppressions = Table(
     Column("reason", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("source", Text, nullable=False, default=""),
+    Column("recorded_at", Instant, nullable=False, default=from_micros(0), server_default="0"),
     belongs_to("shops"),
+    Index("ix_suppressions_recorded", "shop_id", "recorded_at"),
 )
 
 

@@ -47,7 +47,8 @@ segment_members = Table(
     Index("ix_segment_members_since", "shop_id", "segment_key", "since_on"),
 )
 
-# One row: a member entered a segment or left it; kept for good, also when the segment goes.
+# One row: a member entered a segment or left it; kept for good, also when the segment goes. `cause` is "moved" when something happened to
+# the member or a day went by, "rule" when the segment's rule was changed, "list" when a list was written.
 segment_events = Table(
     "segment_events",
     metadata,
@@ -56,6 +57,7 @@ segment_events = Table(
     Column("segment_key", Text, nullable=False),
     Column("member_id", BigInteger, nullable=False),
     Column("entered", Boolean, nullable=False),
+    Column("cause", Text, nullable=False, default="moved", server_default="moved"),
     Column("at", Instant, nullable=False),
     Column("as_of", LocalDay, nullable=False),
     belongs_to("members", "member_id"),
@@ -92,6 +94,7 @@ member_tiers = Table(
     Column("since_on", LocalDay, nullable=False),
     belongs_to("members", "member_id"),
     Index("ix_member_tiers_level", "shop_id", "program_key", "level_key"),
+    Index("ix_member_tiers_since", "shop_id", "program_key", "since_on"),
 )
 
 _SUMS = [column.name for column in member_facts.columns if column.default is not None]
@@ -135,6 +138,7 @@ tier_changes = Table(
     belongs_to("members", "member_id"),
     Index("ix_tier_changes_member", "shop_id", "member_id", "changed_at"),
     Index("ix_tier_changes_day", "shop_id", "as_of"),
+    Index("ix_tier_changes_at", "shop_id", "changed_at"),
 )
 
 # One row: a journey. `planned_through` is the planner's watermark: everything due up to it has been planned.

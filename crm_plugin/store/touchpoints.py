@@ -10,6 +10,7 @@ _WAITING = text("state IN ('planned', 'retry_wait')")
 _IN_FLIGHT = text("state = 'in_flight'")
 _HAS_REASON = text("reason <> ''")
 _OF_AN_ORDER = text("subject_order_id IS NOT NULL")
+_SENT = text("accepted_at IS NOT NULL")
 _OF_NONE_YET = text("touchpoint_id IS NULL")
 
 # One row: one planned contact of one member in one journey step on one occasion: the birthday's year, "order:<id>", "lapse:<day of the
@@ -67,6 +68,8 @@ touchpoints = Table(
         sqlite_where=_OF_AN_ORDER,
         postgresql_where=_OF_AN_ORDER,
     ),
+    Index("ix_touchpoints_accepted", "shop_id", "accepted_at", sqlite_where=_SENT, postgresql_where=_SENT),
+    Index("ix_touchpoints_settled", "shop_id", "settled_at", sqlite_where=_SENT, postgresql_where=_SENT),
     Index("ix_touchpoints_provider", "shop_id", "adapter", "provider_message_id"),
 )
 
@@ -122,6 +125,8 @@ delivery_events = Table(
     UniqueConstraint("shop_id", "adapter", "provider_event_id"),
     belongs_to("touchpoints", "touchpoint_id"),
     Index("ix_delivery_events_touchpoint", "shop_id", "touchpoint_id"),
+    Index("ix_delivery_events_at", "shop_id", "at"),
+    Index("ix_delivery_events_received", "shop_id", "received_at"),
     Index(
         "ix_delivery_events_unmatched",
         "shop_id",

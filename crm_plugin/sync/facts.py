@@ -123,6 +123,9 @@ class FactsDelta:
             self.add_order(new)
             return
         if old == new:
+            # Lines, coupons or times differ, on which rules depend too.
+            if new.member_id is not None and new.counts:
+                self._of(new.member_id)
             return
         same_place = old.member_id == new.member_id and old.counts == new.counts and old.placed_at == new.placed_at
         if same_place and old.placed_on == new.placed_on:
@@ -149,6 +152,9 @@ class FactsDelta:
     def replace_refund(self, old: RefundPart | None, new: RefundPart | None) -> None:
         """A refund came (no old), changed, or went (no new)."""
         if old == new:
+            # Its day may differ.
+            if new is not None and new.member_id is not None and new.counts:
+                self._of(new.member_id)
             return
         for part, sign in ((old, -1), (new, 1)):
             if part is None or part.member_id is None or not part.counts:

@@ -39,6 +39,7 @@ COLUMNS = (
     "updated_at",
     "first_seen_at",
     "changed_at",
+    "touched_at",
     "fingerprint",
 )
 _BLANK: dict[str, Any] = {
@@ -175,6 +176,7 @@ class MemberRows:
                 "zone": self._shop.timezone,
                 "first_seen_at": self._at,
                 "changed_at": self._at,
+                "touched_at": self._at,
             }
         )
         self._members[member.member_id] = member
@@ -200,7 +202,14 @@ class MemberRows:
         connection, shop_id = self._connection, self._shop.shop_id
         new = [member.row() for member in self._members.values() if member.is_new]
         bulk.insert_rows(connection, members, COLUMNS, new)
-        changed = [member for member in self._members.values() if member.dirty and not member.is_new]
+        tagged = self._write_tags()
+        changed = [
+            member
+            for member in self._members.values()
+            if not member.is_new and (member.dirty or member.member_id in tagged)
+        ]
+        for member in changed:
+            member.put(touched_at=self._at)
         columns = (*COLUMNS[2:], "shop_id", "member_id")
         bulk.update_rows(
             connection,
@@ -221,25 +230,27 @@ class MemberRows:
             rows,
         )
         self._new_claims.clear()
-        self._write_tags()
         consent.record_all(connection, shop_id, self._statements, self._now)
         self._statements.clear()
         for guest, account in self._merges.items():
             merge(connection, self._shop, guest, account, self._now)
         self._merges.clear()
 
-    def _write_tags(self) -> None:
+    def _write_tags(self) -> set[int]:
+        """Bring the tags to what was told; answers whose have changed."""
         if not self._tags:
-            return
+            return set()
         sql = "SELECT member_id, tag FROM member_tags WHERE shop_id = ? AND member_id IN ({marks})"
         present: defaultdict[int, set[str]] = defaultdict(set)
         for member_id, tag in bulk.select_in(self._connection, sql, (self._shop.shop_id,), self._tags):
             present[member_id].add(tag)
-        added = []
+        added, touched = [], set()
         for member_id, tags in self._tags.items():
             wanted = {tag for tag in tags if tag}
             added += [(self._shop.shop_id, member_id, tag) for tag in sorted(wanted - present[member_id])]
             gone = present[member_id] - wanted
+            if present[member_id] != wanted:
+                touched.add(member_id)
             bulk.execute_in(
                 self._connection,
                 "DELETE FROM member_tags WHERE shop_id = ? AND member_id = ? AND tag IN ({marks})",
@@ -248,3 +259,4 @@ class MemberRows:
             )
         bulk.insert_rows(self._connection, member_tags, ("shop_id", "member_id", "tag"), added)
         self._tags.clear()
+        return touched

@@ -19,6 +19,7 @@ _SHARED = {
     "identities": ("kind", "value"),
     "member_tags": ("tag",),
     "member_tiers": ("program_key",),
+    "segment_members": ("segment_key",),
     "touchpoints": ("journey_key", "step", "occasion"),
 }
 _MOVED = (
@@ -26,6 +27,8 @@ _MOVED = (
     "member_tags",
     "member_tiers",
     "tier_changes",
+    "segment_members",
+    "segment_events",
     "consents",
     "orders",
     "refunds",
@@ -59,7 +62,7 @@ def merge(connection: Connection, shop: Shop, guest: int, account: int, now: dat
     bulk.execute(connection, remember, (shop_id, FORMER, str(guest), account))
     facts.move(connection, shop_id, guest, account, now)
     copy_beside_facts(connection, shop_id, to_micros(now), account)
-    consent.recompute(connection, shop_id, account)
+    consent.recompute(connection, shop_id, account, now)
     bulk.execute(connection, "DELETE FROM member_consents WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
     _fill_empty(connection, shop, guest, account, now)
     bulk.execute(connection, "DELETE FROM members WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
@@ -95,10 +98,11 @@ def _fill_empty(connection: Connection, shop: Shop, guest: int, account: int, no
         changes["zone"] = zone
     if changes.keys() & {"birth_md", "zone"}:
         changes["changed_at"] = to_micros(now)
-    if changes:
-        sets = ", ".join(f"{name} = ?" for name in changes)
-        bulk.execute(
-            connection,
-            f"UPDATE members SET {sets} WHERE shop_id = ? AND member_id = ?",  # noqa: S608
-            (*changes.values(), shop.shop_id, account),
-        )
+    # Orders, tags, levels and messages have come to the account, whatever its row says.
+    changes["touched_at"] = to_micros(now)
+    sets = ", ".join(f"{name} = ?" for name in changes)
+    bulk.execute(
+        connection,
+        f"UPDATE members SET {sets} WHERE shop_id = ? AND member_id = ?",  # noqa: S608
+        (*changes.values(), shop.shop_id, account),
+    )

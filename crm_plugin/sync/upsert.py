@@ -42,7 +42,7 @@ def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) ->
         return _Orders(connection, shop, now).write(page.records)  # type: ignore[arg-type]
     if page.stream is Stream.REFUNDS:
         return Refunds(connection, shop, now).write(page.records)  # type: ignore[arg-type]
-    return write_products(connection, shop, page.records)  # type: ignore[arg-type]
+    return write_products(connection, shop, page.records, now)  # type: ignore[arg-type]
 
 
 def write_members(connection: Connection, shop: Shop, records: Sequence[MemberRecord], now: datetime) -> Written:

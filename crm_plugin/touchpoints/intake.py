@@ -271,7 +271,7 @@ def _learn(
     if complained or (event.permanent and event.kind in _DEAD):
         reason = "complaint" if complained else "bounce"
         report.suppressed += consent.suppress(
-            connection, shop.shop_id, channel, address, reason=reason, at=event.at, source=adapter
+            connection, shop.shop_id, channel, address, reason=reason, at=event.at, source=adapter, recorded_at=now
         )
     if event.kind is Kind.UNSUBSCRIBED:
         whom = None if touchpoint is None else touchpoint.member_id
@@ -285,5 +285,12 @@ def _learn(
         if not holders:
             # Whoever takes this number or address next must not be written to either.
             report.suppressed += consent.suppress(
-                connection, shop.shop_id, channel, address, reason="opted_out", at=event.at, source=adapter
+                connection,
+                shop.shop_id,
+                channel,
+                address,
+                reason="opted_out",
+                at=event.at,
+                source=adapter,
+                recorded_at=now,
             )

@@ -163,7 +163,12 @@ def test_interrupted_round_gives_back_the_rest_at_once(
     greet(run, sink, members=MEMBERS)
     stall.at = ("kept", 5)
     words = [sys.executable, "-m", "crm_plugin", "tick", "shop", "--at", AT]
-    process = subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A run in the background would hand down that it is not to be interrupted.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, ours)
     assert stall.reached.wait(60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
