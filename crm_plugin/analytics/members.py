@@ -151,7 +151,7 @@ def find(connection: Connection, shop: Shop, told: str) -> int:
         meant.append(select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id == int(told)))
         # A guest may have become an account since somebody noted the id.
         meant.append(_held(shop, FORMER, identities.c.value == told))
-    meant += [_held(shop, kind, identities.c.value == value) for kind, value in _addresses(shop, told)]
+    meant += [_held(shop, kind, identities.c.value == value) for kind, value in addresses(shop, told)]
     query = select(m.member_id, m.external_id, m.state, m.first_name, m.last_name, m.email)
     chosen = query.where(m.shop_id == shop.shop_id, m.member_id.in_(union(*meant).scalar_subquery()))
     rows = connection.execute(chosen.order_by(m.member_id).limit(100)).all()
@@ -221,10 +221,10 @@ def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[
 def _matches(connection: Connection, shop: Shop, text: str) -> ColumnElement[bool]:
     """Every way a text can be meant is one look into an index, so that it costs who is found and not who there is."""
     ways = [_own_id(shop, text), *_buyers(shop, text)]
-    addresses = _addresses(shop, text)
-    for kind, value in addresses:
+    found = addresses(shop, text)
+    for kind, value in found:
         ways.append(_held(shop, kind, _begins(connection, identities.c.value, value)))
-    if "@" not in text and all(kind == "email" for kind, _ in addresses):
+    if "@" not in text and all(kind == "email" for kind, _ in found):
         ways += _named(connection, shop, text)
     return members.c.member_id.in_(union(*ways).scalar_subquery())
 
@@ -290,7 +290,7 @@ def _held(shop: Shop, kind: str, value: ColumnElement[bool]) -> Select[Any]:
     return select(identities.c.member_id).where(identities.c.shop_id == shop.shop_id, identities.c.kind == kind, value)
 
 
-def _addresses(shop: Shop, told: str) -> list[tuple[str, str]]:
+def addresses(shop: Shop, told: str) -> list[tuple[str, str]]:
     """What a text can be the address of, or its beginning: an e-mail always, a phone in E.164 where it is made of digits."""
     found = [("email", told.lower())]
     number = _PHONE_MARKS.sub("", told)

@@ -88,6 +88,8 @@ def _in_words(report: dict[str, Any]) -> str:
         parts.append(f"recovered {_counted(report['recovered'])}")
     if report["tiers"] and report["tiers"]["changed"]:
         parts.append(f"{report['tiers']['changed']} changed tier")
+    for key, moved in report["segments"].items():
+        parts.append(f"segment {key}: {moved['entered']} came, {moved['left']} left")
     planned = {state: report["plan"].get(state, 0) for state in (State.PLANNED, State.SKIPPED, State.MISSED)}
     parts.append(_counted({state.value: count for state, count in planned.items() if count}) or "nothing to plan")
     sent, why = report["dispatch"].get("states", {}), report["dispatch"].get("reasons", {})

@@ -161,7 +161,8 @@ def import_(name: str, file: Path, mapping: Path, as_json: bool) -> None:
     """
     with opened_shop(name) as (runtime, found), progress() as note:
         told = imports.load_mapping(mapping)
-        report = imports.import_file(runtime.db, found, file, told, now=runtime.clock.now(), progress=note).as_dict()
+        clock = runtime.clock.now
+        report = imports.import_file(runtime.db, found, file, told, now=clock(), clock=clock, progress=note).as_dict()
         with runtime.db.write() as connection:
             audit.note(connection, found.shop_id, ACTOR, "import", {"file": file.name, **report}, runtime.clock.now())
     answer(report, as_json)

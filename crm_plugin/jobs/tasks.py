@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -15,13 +15,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from crm_plugin.adapters.registry import storefront_class
+from crm_plugin.analytics.named import named
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs import runs, uploads
 from crm_plugin.jobs.runs import Run
 from crm_plugin.jobs.turns import FEWEST, Turn, TurnOver
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import tiers
+from crm_plugin.rules import kept, segments, tiers
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync import connect, facts, imports, problems, pull
@@ -68,13 +69,15 @@ class Job:
 class TickReport:
     """What one round did.
 
-    `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already. `errors` holds
+    `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already. `segments` are
+    those that somebody came into or left. `errors` holds
     what went wrong by step; the steps after it were taken all the same.
     """
 
     at: datetime
     recovered: dict[str, int] = field(default_factory=dict)
     tiers: dict[str, Any] | None = None
+    segments: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     dispatch: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -137,7 +140,8 @@ def import_file(
     """Load an uploaded file, and remove it whatever becomes of it."""
     file = Path(path)
     try:
-        return imports.import_file(runtime.db, shop, file, mapping, now=now, progress=progress).as_dict()
+        clock = runtime.clock.now
+        return imports.import_file(runtime.db, shop, file, mapping, now=now, clock=clock, progress=progress).as_dict()
     finally:
         uploads.remove(file)
 
@@ -214,6 +218,8 @@ def tick(
         report.recovered.update(Counter(report.recovered) + Counter(match_early(db, shop, at)))
     with _step(shop, "tiers", errors):
         report = replace(report, tiers=daily_tiers(runtime, shop, at))
+    with _step(shop, "segments", errors):
+        report.segments.update(keep_segments(runtime, shop, at, errors))
     with _step(shop, "plan", errors):
         report.plan.update(plan_shop(db, shop, at).as_dict())
     with _step(shop, "dispatch", errors):
@@ -266,6 +272,7 @@ _STEPS = {
     "recover": phrase("recover"),
     "events": phrase("events"),
     "tiers": phrase("tiers"),
+    "segments": phrase("segments"),
     "plan": phrase("plan"),
     "dispatch": phrase("dispatch"),
 }
@@ -286,6 +293,49 @@ def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | 
     with runtime.db.write() as connection:
         runs.keep(connection, shop.shop_id, Run(TIERS, at, at, runs.plain(report), "", day.isoformat()))
     return report
+
+
+def keep_segments(runtime: Runtime, shop: Shop, at: datetime, errors: dict[str, str]) -> dict[str, Any]:
+    """Bring the lists of all segments up to date; who came and went by segment. A rule that cannot be asked is told of in `errors`."""
+    with runtime.db.read() as connection:
+        if not segments.list(connection, shop.shop_id):
+            return {}
+    with runtime.db.write() as connection:
+        report = kept.keep(connection, shop, at)
+    for key, problem in report.problems.items():
+        errors["segments"] = phrase("The segment %(key)s cannot be asked: %(problem)s", key=key, problem=problem)
+    return {key: asdict(one) for key, one in report.turnover.items()}
+
+
+def save_segment(
+    runtime: Runtime, shop: Shop, key: str, text: str, *, title: str = "", now: datetime
+) -> dict[str, Any]:
+    """Save a rule as a segment and list whom it holds, both or neither. Raises: InvalidInput, RuleError."""
+    with runtime.db.write() as connection:
+        segments.save(connection, shop, key, text, now, title=title)
+        return kept.keep(connection, shop, now, [key]).as_dict()
+
+
+def save_list(
+    runtime: Runtime,
+    shop: Shop,
+    key: str,
+    rows: Iterable[tuple[int, str]],
+    *,
+    title: str = "",
+    add: bool = False,
+    now: datetime,
+) -> dict[str, Any]:
+    """Save a segment of these members (names with their lines), in place of those it had or, with `add`, beside them.
+
+    Names that are no one's are told of, and the rest is saved. Raises: InvalidInput for a key that is a rule's.
+    """
+    with runtime.db.write() as connection:
+        segments.save_list(connection, shop, key, now, title=title)
+        wanted = named(connection, shop, rows)
+        turnover = kept.write_list(connection, shop, key, wanted.member_ids, now, add=add)
+    unknown = [asdict(one) for one in wanted.unknown]
+    return {"members": len(wanted.member_ids), **asdict(turnover), "unknown": len(unknown), "lines": unknown}
 
 
 def _tick(runtime: Runtime, shop: Shop, *, now: datetime, progress: Progress | None = None) -> dict[str, Any]:
@@ -314,7 +364,7 @@ JOBS: tuple[Job, ...] = (
     ),
     Job(
         "tick",
-        "Recover, assign tiers once a day, plan what has fallen due, send what may leave.",
+        "Recover, assign tiers once a day, keep segments, plan what has fallen due, send what may leave.",
         60,
         _tick,
         can_stop=True,

@@ -37,6 +37,8 @@ RULE, LIST = "rule", "list"
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 # Segments within segments; more than this is nobody's intention.
 MAX_NESTED = 20
+# As many segments may be put in their place in one rule.
+MAX_PLACES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,43 +79,58 @@ def resolved(connection: Connection, shop_id: int, node: Node) -> Node:
 
 def resolve(node: Node, book: Book) -> Node:
     """The tree with every segment's rule in its place, all names held against the book. Raises: UnknownSegment, RuleTypeError."""
-    return _resolve(node, book, ())
+    return _Resolver(book).resolve(node, ())
 
 
-def _resolve(node: Node, book: Book, inside: tuple[str, ...]) -> Node:
-    if isinstance(node, And | Or):
-        return replace(node, items=tuple(_resolve(item, book, inside) for item in node.items))
-    if isinstance(node, Not):
-        return replace(node, item=_resolve(node.item, book, inside))
-    if isinstance(node, Holds) and node.field.key == "segment":
-        return _segment(node, book, inside)
-    for asked in fields_of(node):
-        _check_names(asked, book)
-    if isinstance(node, Compare | Membership) and node.field.key == "tier":
-        levels = book.levels.get(str(node.field.arg("program") or PROGRAM), ())
-        for value in node.values if isinstance(node, Membership) else (node.value,):
-            if value != "" and value not in levels:
-                hint = nearest(str(value), levels) or phrase("Save the tiers first.")
-                raise RuleTypeError(phrase("There is no tier %(tier)r.", tier=value), hint=hint, **at(node.at))
-    return node
+class _Resolver:
+    """Puts segments in their place. One that is named many times over is written out as often, so there is an end to it."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._left = MAX_PLACES
+
+    def resolve(self, node: Node, inside: tuple[str, ...]) -> Node:
+        """The same within these segments, the outermost first."""
+        if isinstance(node, And | Or):
+            return replace(node, items=tuple(self.resolve(item, inside) for item in node.items))
+        if isinstance(node, Not):
+            return replace(node, item=self.resolve(node.item, inside))
+        if isinstance(node, Holds) and node.field.key == "segment":
+            return Within(node.field, self._rule_of(node.field, inside, node.at), node.at)
+        for asked in fields_of(node):
+            _check_names(asked, self._book)
+            if asked.arg("segment") is not None:
+                # Its list is asked, which its rule keeps: what leads back here would never come to rest.
+                self._rule_of(asked, inside, asked.at)
+        if isinstance(node, Compare | Membership) and node.field.key == "tier":
+            _check_levels(node, self._book)
+        return node
+
+    def _rule_of(self, asked: Field, inside: tuple[str, ...], place: Place) -> Node | None:
+        key = str(asked.arg("segment"))
+        if key in inside:
+            round_ = " → ".join((*inside[inside.index(key) :], key))
+            raise RuleTypeError(
+                phrase("The segments speak of one another in a circle: %(round)s.", round=round_),
+                hint=phrase("Break it."),
+                **at(place),
+            )
+        self._left -= 1
+        if len(inside) == MAX_NESTED or self._left < 0:
+            raise RuleTypeError(
+                phrase("Segments are nested too deeply."), hint=phrase("Write the rule out."), **at(place)
+            )
+        _check_segment(key, self._book, place)
+        rule = self._book.segments[key]
+        return None if rule is None else self.resolve(rule, (*inside, key))
 
 
-def _segment(node: Holds, book: Book, inside: tuple[str, ...]) -> Node:
-    key = str(node.field.arg("segment"))
-    if key in inside:
-        round_ = " → ".join((*inside[inside.index(key) :], key))
-        raise RuleTypeError(
-            phrase("The segments speak of one another in a circle: %(round)s.", round=round_),
-            hint=phrase("Break it."),
-            **at(node.at),
-        )
-    if len(inside) == MAX_NESTED:
-        raise RuleTypeError(
-            phrase("Segments are nested too deeply."), hint=phrase("Write the rule out."), **at(node.at)
-        )
-    _check_segment(key, book, node.at)
-    rule = book.segments[key]
-    return Within(node.field, None if rule is None else _resolve(rule, book, (*inside, key)), node.at)
+def _check_levels(node: Compare | Membership, book: Book) -> None:
+    levels = book.levels.get(str(node.field.arg("program") or PROGRAM), ())
+    for value in node.values if isinstance(node, Membership) else (node.value,):
+        if value != "" and value not in levels:
+            hint = nearest(str(value), levels) or phrase("Save the tiers first.")
+            raise RuleTypeError(phrase("There is no tier %(tier)r.", tier=value), hint=hint, **at(node.at))
 
 
 def _check_names(asked: Field, book: Book) -> None:

@@ -132,6 +132,18 @@ def record(
     return Turnover(len(came), len(gone))
 
 
+def write_list(
+    connection: Connection, shop: Shop, key: str, member_ids: Collection[int], now: datetime, *, add: bool = False
+) -> Turnover:
+    """Make these the members of a segment that is a list, or with `add` some more of them."""
+    lock(connection, shop.shop_id)
+    c = segment_members.c
+    held = set(connection.execute(select(c.member_id).where(c.shop_id == shop.shop_id, c.segment_key == key)).scalars())
+    wanted = set(member_ids)
+    left: set[int] = set() if add else held - wanted
+    return record(connection, shop, key, now, entered=wanted - held, left=left, cause=WRITTEN)
+
+
 def _wanted(connection: Connection, shop: Shop, report: KeptReport) -> dict[str, _Saved]:
     """All segments with a rule that can be asked; the others are told of in the report."""
     book = read_book(connection, shop.shop_id)

@@ -15,7 +15,7 @@ PROGRAM = "main"
 
 # One row: a segment. Of the kind "rule" it has a rule: `rule_text` as the merchant wrote it, `rule` the stored tree; of the kind "list"
 # its members were named one by one. `kept_through` is up to when `segment_members` follows the rule, `kept_on` the local day it was asked
-# for last, `kept_rule` the rule that was asked then; NULL before the first time.
+# for last, `kept_rule` a digest of the rule that was asked then; NULL before the first time.
 segments = Table(
     "segments",
     metadata,

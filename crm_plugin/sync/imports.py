@@ -110,16 +110,20 @@ def import_file(
     mapping: Mapping[str, Any],
     *,
     now: datetime,
+    clock: Callable[[], datetime] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ImportReport:
-    """Load a file. Raises: InvalidInput before anything is written, for a missing column, a broken encoding or no file at all."""
+    """Load a file; time stands still at `now` unless there is a `clock`, for it may take hours.
+
+    Raises: InvalidInput before anything is written, for a missing column, a broken encoding or no file at all.
+    """
     file = _file(shop, path, mapping)
     file.look_through()
     report = ImportReport()
     seen: set[str] = set()
 
     for group in groups(file.file_pages()):
-        written, kept = keep_group(db, shop, group, now)
+        written, kept = keep_group(db, shop, group, clock() if clock else now)
         report.new += written.new
         report.changed += written.changed
         report.same += written.same

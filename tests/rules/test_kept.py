@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from crm_plugin.clock import local_day
 from crm_plugin.ids import new_id
@@ -23,10 +23,19 @@ from crm_plugin.rules.document import to_json
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.sql import is_history, select_members
 from crm_plugin.rules.tiers import Level
-from crm_plugin.store import consent, delivery_events, journeys, members, segment_members, touchpoints
+from crm_plugin.store import (
+    consent,
+    delivery_events,
+    journeys,
+    members,
+    segment_events,
+    segment_members,
+    tier_levels,
+    touchpoints,
+)
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from tests.factories import make_shop, order, refund, write
+from tests.factories import make_shop, member, order, refund, write
 from tests.rules.shops import BOOK, rules
 
 _SHOPS = itertools.count(1)
@@ -155,33 +164,55 @@ def _message(draw: st.DrawFn) -> Event:
         if not ids:
             return
         member_id, now, shop_id = ids[whom % len(ids)], world.now, world.shop.shop_id
-        t = touchpoints.c
         with world.db.write() as connection:
-            newest = select(func.max(t.touchpoint_id)).where(t.shop_id == shop_id, t.member_id == member_id)
-            known = connection.execute(newest).scalar()
+            known = _newest(connection, shop_id, member_id)
             if what == "sent" or known is None:
                 _send(connection, shop_id, member_id, channel, journey, now)
-            elif what == "bounced":
-                own = (t.shop_id == shop_id, t.touchpoint_id == known)
-                connection.execute(update(touchpoints).where(*own).values(state="bounced", settled_at=now))
             else:
-                told = {"kind": what, "machine": machine, "at": now - timedelta(days=ago), "received_at": now}
-                event_id = new_id()
-                connection.execute(
-                    insert(delivery_events).values(
-                        shop_id=shop_id,
-                        event_id=event_id,
-                        adapter="smtp",
-                        provider_event_id=str(event_id),
-                        touchpoint_id=known,
-                        **told,
-                    )
-                )
+                _tell(connection, shop_id, member_id, what, now, machine=machine, ago=ago)
 
     return happen
 
 
-def _send(connection: Any, shop_id: int, member_id: int, channel: str, journey: str, now: datetime) -> None:
+def _newest(connection: Connection, shop_id: int, member_id: int) -> int | None:
+    t = touchpoints.c
+    query = select(func.max(t.touchpoint_id)).where(t.shop_id == shop_id, t.member_id == member_id)
+    return connection.execute(query).scalar()
+
+
+def _tell(
+    connection: Connection,
+    shop_id: int,
+    member_id: int,
+    what: str,
+    now: datetime,
+    *,
+    machine: bool = False,
+    ago: int = 0,
+) -> None:
+    """What a provider tells of the newest message."""
+    known, t = _newest(connection, shop_id, member_id), touchpoints.c
+    if what == "bounced":
+        own = (t.shop_id == shop_id, t.touchpoint_id == known)
+        connection.execute(update(touchpoints).where(*own).values(state="bounced", settled_at=now))
+        return
+    event_id = new_id()
+    connection.execute(
+        insert(delivery_events).values(
+            shop_id=shop_id,
+            event_id=event_id,
+            adapter="smtp",
+            provider_event_id=str(event_id),
+            touchpoint_id=known,
+            kind=what,
+            machine=machine,
+            at=now - timedelta(days=ago),
+            received_at=now,
+        )
+    )
+
+
+def _send(connection: Connection, shop_id: int, member_id: int, channel: str, journey: str, now: datetime) -> None:
     touchpoint_id = new_id()
     times = dict.fromkeys(
         ("due_at", "next_try_at", "valid_until", "planned_at", "accepted_at", "settled_at", "updated_at"), now
@@ -371,3 +402,129 @@ def test_kept_is_what_the_rules_hold(
         with db.write() as connection:
             assert kept.keep(connection, world.shop, world.now).turnover == {}
         before = after
+
+
+def _settle(world: World) -> None:
+    with world.db.write() as connection:
+        kept.keep(connection, world.shop, world.now)
+    world.now += timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "member_of"),
+    [("received() >= 1", True), ("received() == 0", False), ("opened() >= 1", False)],
+)
+def test_message_that_left_is_seen(db: Database, rule: str, member_of: bool) -> None:
+    world = _made(db, rule)
+    ada = world.ids()[0]
+    with db.write() as connection:
+        _send(connection, world.shop.shop_id, ada, "email", "lapse", world.now)
+    _settle(world)
+    assert (ada in _listed(world).get("s0", set())) is member_of
+
+
+@pytest.mark.parametrize("what", ["opened", "bounced"])
+def test_what_is_told_of_a_message_is_seen(db: Database, what: str) -> None:
+    world = _made(db, "opened() >= 1" if what == "opened" else "received() >= 1")
+    ada = world.ids()[0]
+    with db.write() as connection:
+        _send(connection, world.shop.shop_id, ada, "email", "lapse", world.now)
+    _settle(world)
+    assert _listed(world).get("s0", set()) == (set() if what == "opened" else {ada})
+    with db.write() as connection:
+        _tell(connection, world.shop.shop_id, ada, what, world.now)
+    _settle(world)
+    assert _listed(world).get("s0", set()) == ({ada} if what == "opened" else set())
+
+
+def test_blocked_address_is_seen(db: Database) -> None:
+    world = _made(db, 'suppressed("email")')
+    write(db, world.shop, [member("1", email="ada@example.com")], world.now)
+    _settle(world)
+    assert _listed(world).get("s0", set()) == set()
+    _suppress(world)
+    _settle(world)
+    assert _listed(world).get("s0", set()) == set(world.ids())
+
+
+def test_category_of_what_was_bought_is_seen(db: Database) -> None:
+    world = _made(db, 'bought(category="Mugs")')
+    line = OrderLineRecord(sku="A", product_external_id="7", title="Mug", total_minor=500)
+    write(db, world.shop, [order("o1", 500, member_external_id="1", lines=(line,))], world.now)
+    _settle(world)
+    assert _listed(world).get("s0", set()) == set()
+    for category, held in (("Mugs", set(world.ids())), ("Hats", set())):
+        write(db, world.shop, [ProductRecord(external_id="7", sku="A", title="Mug", category=category)], world.now)
+        _settle(world)
+        assert _listed(world).get("s0", set()) == held
+
+
+def test_first_filling_is_no_coming(db: Database) -> None:
+    world = _made(db, "everyone")
+    assert _listed(world)["s0"] == set(world.ids())
+    assert _events(world) == []
+
+
+def test_changed_rule_asks_everybody_once(db: Database) -> None:
+    world = _made(db, "everyone")
+    with db.write() as connection:
+        segments.save(connection, world.shop, "s0", "orders() >= 1", world.now)
+        report = kept.keep(connection, world.shop, world.now)
+    assert (report.filled, report.turnover["s0"]) == (["s0"], kept.Turnover(0, 1))
+    assert _events(world) == [("s0", False, kept.RULE_CHANGED)]
+    with db.write() as connection:
+        assert kept.keep(connection, world.shop, world.now).filled == []
+
+
+def test_rule_that_cannot_be_asked_leaves_its_list(db: Database) -> None:
+    world = _made(db, 'tier == "gold" or not known(country)')
+    before = _listed(world)["s0"]
+    assert before
+    with db.write() as connection:
+        levels = tier_levels.c
+        connection.execute(delete(tier_levels).where(levels.shop_id == world.shop.shop_id))
+        report = kept.keep(connection, world.shop, world.now)
+    assert report.problems == {"s0": "There is no tier 'gold'."}
+    assert _listed(world)["s0"] == before
+
+
+def test_many_to_ask_are_asked_in_one_stretch(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _made(db, "orders() >= 1")
+    monkeypatch.setattr(kept, "MOST", 2)
+    for number in range(5):
+        write(db, world.shop, [member(f"m{number}")], world.now)
+        record = order(f"o{number}", 100, member_external_id=f"m{number}", placed_at=world.now)
+        write(db, world.shop, [record], world.now)
+    with db.write() as connection:
+        report = kept.keep(connection, world.shop, world.now)
+    assert (report.asked, report.filled, report.turnover) == (0, ["s0"], {"s0": kept.Turnover(5, 0)})
+    assert {cause for _, _, cause in _events(world)} == {kept.MOVED}
+
+
+def test_list_counted_in_comes_first(db: Database) -> None:
+    """A segment that counts the days in another is kept after it, whatever their names."""
+    world = _made(db, "orders() >= 1")
+    with db.write() as connection:
+        segments.save(connection, world.shop, "a", 'days_in_segment("s0") >= 0', world.now)
+        kept.keep(connection, world.shop, world.now)
+    write(db, world.shop, [order("o1", 100, member_external_id="1", placed_at=world.now)], world.now)
+    _settle(world)
+    assert _listed(world) == {"a": set(world.ids()), "s0": set(world.ids())}
+
+
+def _made(db: Database, rule: str) -> World:
+    """A shop with one member, and one segment that was kept an hour ago."""
+    with db.write() as connection:
+        world = World(db, make_shop(connection), _STARTS[2])
+        tier_rules.save_levels(connection, world.shop, [Level("gold", "orders() >= 9")], world.now)
+        segments.save(connection, world.shop, "s0", rule, world.now)
+    write(db, world.shop, [member("1")], world.now - timedelta(days=1))
+    _settle(world)
+    return world
+
+
+def _events(world: World) -> list[tuple[str, bool, str]]:
+    c = segment_events.c
+    with world.db.read() as connection:
+        query = select(c.segment_key, c.entered, c.cause).where(c.shop_id == world.shop.shop_id)
+        return [tuple(row) for row in connection.execute(query.order_by(c.event_id))]  # type: ignore[misc]

@@ -1,0 +1,163 @@
+"""A saved segment as people look at it: how many it holds now, some of them, who came and went; and its members on any day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, func, select
+
+from crm_plugin.clock import local_day
+from crm_plugin.errors import RuleError
+from crm_plugin.rules import segments as saved
+from crm_plugin.rules.book import LIST, resolved
+from crm_plugin.rules.segments import Segment
+from crm_plugin.rules.sql import ACTIVE, is_history, select_members
+from crm_plugin.rules.words import words as in_words
+from crm_plugin.store import members, segment_events, segment_members, segments
+from crm_plugin.store.members import full_name
+from crm_plugin.store.tenants import Shop
+
+# Comings and goings are told of so many days.
+DAYS = 30
+_SAMPLE = 5
+_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A member in a segment; `since_on` is known of today's list alone."""
+
+    member_id: int
+    external_id: str | None
+    name: str
+    email: str
+    since_on: date | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ids as text, for JavaScript rounds such long numbers."""
+        since = None if self.since_on is None else self.since_on.isoformat()
+        return {
+            "member_id": str(self.member_id),
+            "external_id": self.external_id,
+            "name": self.name,
+            "email": self.email,
+            "since": since,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One segment. `count` is of now; `kept_at` is when its list was last brought up to date, None before the first time.
+
+    `problem` says why the rule cannot be asked: then the count is of the list as it stands.
+    """
+
+    segment: Segment
+    words: str
+    count: int
+    kept_at: datetime | None
+    entered: int
+    left: int
+    sample: tuple[Held, ...]
+    problem: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        one = self.segment
+        return {
+            "key": one.key,
+            "title": one.title,
+            "kind": one.kind,
+            "rule": one.rule,
+            "words": self.words,
+            "count": self.count,
+            "kept_at": None if self.kept_at is None else self.kept_at.isoformat(),
+            f"entered_{DAYS}_days": self.entered,
+            f"left_{DAYS}_days": self.left,
+            "sample": [held.as_dict() for held in self.sample],
+            "problem": self.problem,
+        }
+
+
+def look(connection: Connection, shop: Shop, key: str, now: datetime, lang: str = "en") -> Look:
+    """The segment as it is at this instant, by its rule. Raises: NotFound."""
+    segment = saved.show(connection, shop, key)
+    today, problem, words = local_day(now, shop.timezone), "", ""
+    if segment.node is not None:
+        words = in_words(segment.node, lang)
+    try:
+        chosen = _chosen(connection, shop, segment, today, today)
+    except RuleError as error:
+        problem, chosen = error.message, _listed(shop, key)
+    count = connection.execute(select(func.count()).select_from(chosen.subquery())).scalar_one()
+    e = segment_events.c
+    after = today - timedelta(days=DAYS)
+    moves = select(e.entered, func.count()).where(
+        e.shop_id == shop.shop_id, e.segment_key == key, e.at >= now - timedelta(days=DAYS + 2), e.as_of > after
+    )
+    turnover = dict(tuple(row) for row in connection.execute(moves.group_by(e.entered)))
+    s = segments.c
+    kept = connection.execute(select(s.kept_through).where(s.shop_id == shop.shop_id, s.segment_key == key)).scalar()
+    sample = tuple(_rows(connection, shop, key, chosen, _SAMPLE))
+    return Look(segment, words, count, kept, turnover.get(True, 0), turnover.get(False, 0), sample, problem)
+
+
+def members_of(
+    connection: Connection, shop: Shop, key: str, now: datetime, as_of: date | None = None, limit: int | None = None
+) -> Iterator[Held]:
+    """Whom the segment holds, by id; on a day that is past by what was so then. Raises: NotFound, RuleError."""
+    segment, today = saved.show(connection, shop, key), local_day(now, shop.timezone)
+    return _rows(connection, shop, key, _chosen(connection, shop, segment, as_of or today, today), limit)
+
+
+def _chosen(connection: Connection, shop: Shop, segment: Segment, as_of: date, today: date) -> Select[int]:
+    if segment.kind == LIST or segment.node is None:
+        return _listed(shop, segment.key) if as_of >= today else _listed_then(shop, segment.key, as_of)
+    node = resolved(connection, shop.shop_id, segment.node)
+    return select_members(shop, node, as_of, history=is_history(connection, shop, as_of))
+
+
+def _listed(shop: Shop, key: str) -> Select[int]:
+    m, c = members.c, segment_members.c
+    own = and_(m.shop_id == c.shop_id, m.member_id == c.member_id)
+    return (
+        select(m.member_id)
+        .select_from(segment_members.join(members, own))
+        .where(c.shop_id == shop.shop_id, c.segment_key == key, m.state == ACTIVE)
+    )
+
+
+def _listed_then(shop: Shop, key: str, as_of: date) -> Select[int]:
+    """Those whose last step up to that day was in."""
+    m, e = members.c, segment_events.c
+    newest = func.row_number().over(partition_by=e.member_id, order_by=(e.as_of.desc(), e.event_id.desc()))
+    steps = (
+        select(e.member_id, e.entered, newest.label("place"))
+        .where(e.shop_id == shop.shop_id, e.segment_key == key, e.as_of <= as_of)
+        .subquery()
+    )
+    return (
+        select(m.member_id)
+        .select_from(members.join(steps, m.member_id == steps.c.member_id))
+        .where(m.shop_id == shop.shop_id, m.state == ACTIVE, steps.c.place == 1, steps.c.entered)
+    )
+
+
+def _rows(connection: Connection, shop: Shop, key: str, chosen: Select[int], limit: int | None) -> Iterator[Held]:
+    m, c = members.c, segment_members.c
+    ids = chosen.order_by(m.member_id).limit(limit).subquery("chosen")
+    query = (
+        select(m.member_id, m.external_id, m.first_name, m.last_name, m.email, c.since_on)
+        .select_from(ids)
+        .join(members, and_(m.shop_id == shop.shop_id, m.member_id == ids.c.member_id))
+        .outerjoin(
+            segment_members,
+            and_(c.shop_id == shop.shop_id, c.segment_key == key, c.member_id == ids.c.member_id),
+        )
+        .order_by(ids.c.member_id)
+    )
+    for row in connection.execute(query, execution_options={"yield_per": _PAGE}):
+        name = full_name(row.first_name, row.last_name)
+        yield Held(row.member_id, row.external_id, name, row.email, row.since_on)
