@@ -17,7 +17,7 @@ from crm_plugin.rules.sql import PROGRAM_KEY, is_history, select_members
 from crm_plugin.store import member_facts, member_tiers, members
 from crm_plugin.store.tenants import Shop
 
-__all__ = ["Book", "Rule", "compile_for", "compile_rule", "count", "matching", "read_book", "sample"]
+__all__ = ["Book", "Rule", "compile_for", "compile_rule", "count", "matching", "read_book", "sample", "told_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,11 @@ def sample(connection: Connection, shop: Shop, text: str, as_of: date, limit: in
 
     Members without orders have 0, 0 and None, those without a level an empty tier. Raises: RuleError.
     """
-    found = matching(connection, shop, text, as_of)
+    return told_of(connection, shop, matching(connection, shop, text, as_of), limit)
+
+
+def told_of(connection: Connection, shop: Shop, found: Select[int], limit: int) -> list[Row[Any]]:
+    """The same of whoever a select of `members.member_id` finds."""
     chosen = found.order_by(members.c.member_id).limit(limit).subquery("chosen")
     m, f, t = members.c, member_facts.c, member_tiers.c
     query = (
