@@ -88,7 +88,10 @@ def rule_words(expression: str, lang: str, as_json: bool) -> None:
 @lang_option
 @as_json_option
 def rule_explain(name: str, expression: str, who: str, as_of: str | None, lang: str, as_json: bool) -> None:
-    """Why a rule is true or not for one member, condition by condition."""
+    """Why it is true or not for one member.
+
+    Each condition with the member's value, and whether it holds.
+    """
     with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
         day = day_of(shop, runtime, as_of)
         with pointing(expression, as_json):
@@ -110,7 +113,7 @@ def rule_explain(name: str, expression: str, who: str, as_of: str | None, lang: 
 @limit_option(10)
 @as_json_option
 def rule_diff(name: str, old: str, new: str, as_of: str | None, limit: int, as_json: bool) -> None:
-    """Who comes in and who goes when NEW takes the place of OLD."""
+    """Who comes in and who goes by NEW for OLD."""
     with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
         compiled = []
         for text in (old, new):
