@@ -58,7 +58,10 @@ def pointing(text: str, as_json: bool) -> Iterator[None]:
 @click.argument("name", metavar="[SHOP]", required=False)
 @as_json_option
 def rule_check(expression: str, name: str | None, as_json: bool) -> None:
-    """Whether a rule can be read; with a shop, whether all it names is there."""
+    """Whether a rule can be read.
+
+    With a shop, also whether all it names is there.
+    """
     with pointing(expression, as_json):
         found = rules.compile_rule(expression)
         if name is not None:
@@ -138,7 +141,10 @@ def _member(row: Any) -> dict[str, Any]:
 @lang_option
 @as_json_option
 def rule_fields(lang: str, as_json: bool) -> None:
-    """Everything a rule can ask for: what it is, what it takes, what unknown means."""
+    """Everything a rule can ask for.
+
+    As JSON in both languages, with what each takes, what unknown means and what changes it.
+    """
     found = reference.fields()
     if not as_json:
         found = [

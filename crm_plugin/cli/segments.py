@@ -178,7 +178,7 @@ def segment_remove(name: str, key: str, as_json: bool) -> None:
 @limit_option(20)
 @as_json_option
 def rule_changes(name: str, expression: str, begin: str, end: str | None, limit: int, as_json: bool) -> None:
-    """Of whom a rule may say something else at the end than at the beginning.
+    """Of whom a rule may say something else later.
 
     To these alone a segment's rule is put again: to whom something happened since, and whom the calendar moved. Marks of what happened are
     moved on, so of a time that is past more are named.
