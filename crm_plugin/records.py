@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from crm_plugin.errors import AdapterError
+
 
 class Stream(StrEnum):
     """What a storefront can be asked for, in the order it is pulled."""
@@ -73,7 +75,8 @@ class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A customer as the platform knows them. `external_id` is the platform's own id of the account, opaque to us.
 
-    `region` is the letters of the state or province within the country.
+    `region` is the letters of the state or province within the country. `marks` are the levels that we wrote into the store, by programme,
+    as it has them now: they stand here alone, never among `tags` or `attributes`. None means that this record does not tell.
     """
 
     stream: ClassVar[Stream] = Stream.MEMBERS
@@ -96,6 +99,7 @@ class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tags: tuple[str, ...] | None = None
     consents: tuple[ConsentRecord, ...] = ()
     attributes: dict[str, Any] = {}
+    marks: dict[str, str] | None = None
     deleted: bool = False
 
 
@@ -224,6 +228,36 @@ class ShopInfo:
     timezone: str
     version: str = ""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TierMark:
+    """One member's level in one programme, as a store is to hold it; an empty `level` takes the mark away.
+
+    `rank` counts levels from 0, the lowest; -1 without a level, and for one that the programme no longer has.
+    """
+
+    program: str
+    level: str
+    title: str = ""
+    rank: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TierWrite:
+    """A mark and the account that it is for, by the platform's own id."""
+
+    reference: str
+    mark: TierMark
+
+
+@dataclass(frozen=True, slots=True)
+class TierWritten:
+    """What became of one write. `changed_at` is the store's own time of the account's change, where it tells one."""
+
+    reference: str
+    changed_at: datetime | None = None
+    error: AdapterError | None = None
 
 
 @dataclass(frozen=True, slots=True)

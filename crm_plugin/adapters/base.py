@@ -30,6 +30,11 @@ class Capability(StrEnum):
     NEEDS_PHONE = "needs_phone"
     NEEDS_ORDER = "needs_order"
     NEEDS_ACCOUNT = "needs_account"
+    # In what form a store can hold a member's level.
+    TIER_TAG = "tier_tag"
+    TIER_GROUP = "tier_group"
+    TIER_GRADE = "tier_grade"
+    TIER_METAFIELD = "tier_metafield"
 
 
 class SettingType(StrEnum):

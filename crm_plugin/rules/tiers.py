@@ -22,7 +22,7 @@ from crm_plugin.rules import Book, Rule, read_book
 from crm_plugin.rules.asked import NOTHING, Rewritten, book_then, refuse_asked
 from crm_plugin.rules.earned import Change, Level, changes, compiled, plan_for
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
-from crm_plugin.store import audit, bulk, member_tiers, members, shops, tier_changes, tier_levels
+from crm_plugin.store import audit, bulk, member_tiers, members, shops, tier_changes, tier_levels, writebacks
 from crm_plugin.store.base import to_json as json_text
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import lock
@@ -280,6 +280,7 @@ def _write(connection: Connection, shop: Shop, page: Sequence[Change], as_of: da
     )
     bulk.upsert_rows(connection, member_tiers, _HELD, _HELD[:3], _SETS, rows)
     put_beside_facts(connection, shop.shop_id, ((change.member_id, change.after) for change in page), at_micros)
+    writebacks.queue_levels(connection, shop.shop_id, PROGRAM_KEY, [(one.member_id, one.after) for one in page], now)
     kept = [
         (
             shop.shop_id,

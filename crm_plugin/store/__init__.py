@@ -23,6 +23,7 @@ from crm_plugin.store.program import (
 )
 from crm_plugin.store.shops import audit_log, connections, inbox, job_runs, problems, shops, sync_state
 from crm_plugin.store.touchpoints import attempts, delivery_events, inapp_messages, touchpoint_contents, touchpoints
+from crm_plugin.store.writebacks import tier_writebacks, writeback_switches
 
 __all__ = [
     "attempts",
@@ -55,6 +56,8 @@ __all__ = [
     "templates",
     "tier_changes",
     "tier_levels",
+    "tier_writebacks",
     "touchpoint_contents",
     "touchpoints",
+    "writeback_switches",
 ]

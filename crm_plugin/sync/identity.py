@@ -23,7 +23,7 @@ from crm_plugin.store.base import to_json
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.addresses import email_key, member_zone, phone_key
 from crm_plugin.sync.member_rows import OTHER, OWN, Member, MemberRows
-from crm_plugin.sync.values import Days, fingerprint, micros
+from crm_plugin.sync.values import Days, member_fingerprint, micros
 from crm_plugin.sync.written import Written, is_older
 
 _FILLED = ("first_name", "last_name", "locale", "country", "region")
@@ -67,7 +67,7 @@ class MemberBook(MemberRows):
 
     def take_account(self, record: MemberRecord) -> Member:
         """Bring an account to what the record says; a record no newer than what is stored changes nothing."""
-        mark = fingerprint(record)
+        mark = member_fingerprint(record)
         member = self._accounts.get(record.external_id)
         if member is not None:
             if member.values["fingerprint"] == mark:
@@ -156,6 +156,7 @@ class MemberBook(MemberRows):
         member = self._guest_for(record)
         if member is not None:
             member.become_account(record.external_id)
+            self._became.append(member.member_id)
             self._accounts[record.external_id] = member
             self._claim("account", record.external_id, member, OWN)
         return member

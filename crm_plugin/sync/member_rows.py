@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_plugin.ids import new_id
-from crm_plugin.store import bulk, consent, identities, member_tags, members
+from crm_plugin.store import bulk, consent, identities, member_tags, members, writebacks
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.merge import merge
@@ -126,6 +126,8 @@ class MemberRows:
         self._statements: list[consent.Statement] = []
         # Guests that become one with an account, once all is written.
         self._merges: dict[int, int] = {}
+        # Guests whose own row became an account's.
+        self._became: list[int] = []
 
     # Reading.
 
@@ -232,6 +234,8 @@ class MemberRows:
         self._new_claims.clear()
         consent.record_all(connection, shop_id, self._statements, self._now)
         self._statements.clear()
+        writebacks.reconsider(connection, shop_id, self._became, self._now)
+        self._became.clear()
         for guest, account in self._merges.items():
             merge(connection, self._shop, guest, account, self._now)
         self._merges.clear()

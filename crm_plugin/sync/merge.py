@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from crm_plugin.store import bulk, consent
+from crm_plugin.store import bulk, consent, writebacks
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import FORMER
 from crm_plugin.store.program import copy_beside_facts
@@ -62,6 +62,7 @@ def merge(connection: Connection, shop: Shop, guest: int, account: int, now: dat
     bulk.execute(connection, remember, (shop_id, FORMER, str(guest), account))
     facts.move(connection, shop_id, guest, account, now)
     copy_beside_facts(connection, shop_id, to_micros(now), account)
+    writebacks.follow(connection, shop_id, account, now)
     consent.recompute(connection, shop_id, account, now)
     bulk.execute(connection, "DELETE FROM member_consents WHERE shop_id = ? AND member_id = ?", (shop_id, guest))
     _fill_empty(connection, shop, guest, account, now)

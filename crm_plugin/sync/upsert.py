@@ -23,6 +23,7 @@ from crm_plugin.records import (
 from crm_plugin.store import bulk, order_lines, orders
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import drift
 from crm_plugin.sync.facts import FactsDelta, OrderPart
 from crm_plugin.sync.identity import MemberBook
 from crm_plugin.sync.member_rows import Member
@@ -53,6 +54,7 @@ def write_members(connection: Connection, shop: Shop, records: Sequence[MemberRe
     for record in newest:
         book.take_account(record)
     book.write()
+    drift.take(connection, shop.shop_id, newest, now)
     return book.counts
 
 

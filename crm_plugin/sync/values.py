@@ -10,7 +10,7 @@ import msgspec
 
 from crm_plugin.clock import zone
 from crm_plugin.money import convert_minor
-from crm_plugin.records import Record
+from crm_plugin.records import MemberRecord, Record
 from crm_plugin.store.tenants import Shop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,6 +27,14 @@ def micros(at: datetime | None) -> int | None:
 def fingerprint(record: Record) -> str:
     """The same for the same record, another for any change in it."""
     return blake2b(_encode(record), digest_size=10).hexdigest()
+
+
+def member_fingerprint(record: MemberRecord) -> str:
+    """The same for a member whose own data are the same.
+
+    Marks are ours, and writing one moves the store's time of change: neither is news about the member.
+    """
+    return fingerprint(msgspec.structs.replace(record, marks=None, updated_at=None))
 
 
 class Money:

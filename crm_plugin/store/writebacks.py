@@ -1,0 +1,204 @@
+"""Levels on their way into the store: one row a member and programme, written in the transaction that changes the level.
+
+Only the newest level counts: another change before it is written takes its place. A row that is in flight stays so, and whoever settles it
+sees that another level is wanted by now. `store_level` is emptied before each call, so that it never says more than is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Table, Text, literal, or_, select
+
+from crm_plugin.store import bulk
+from crm_plugin.store.base import Instant, PhraseText, belongs_to, metadata, shop_key, to_micros
+
+
+class MarkState(StrEnum):
+    """Where one member's mark stands. `impossible` has a reason: a guest has no account to hold it, or the account is gone."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in_flight"
+    WRITTEN = "written"
+    FAILED = "failed"
+    IMPOSSIBLE = "impossible"
+
+
+class MarkReason(StrEnum):
+    """Why a mark waits longer, failed or cannot be written."""
+
+    GUEST = "guest"
+    GONE = "gone"
+    REFUSED = "refused"
+    TRANSIENT = "transient"
+    CRASHED = "crashed"
+    ERROR = "error"
+
+
+# One row: a shop whose levels are written into its store, or were. It is no part of the programme: it changes another system. `stopped_at`
+# is set while the merchant has to act first, with `detail` saying what; until `resting_until` the store is left alone.
+writeback_switches = Table(
+    "writeback_switches",
+    metadata,
+    shop_key(),
+    Column("enabled", Boolean, nullable=False),
+    Column("stopped_at", Instant),
+    Column("detail", PhraseText, nullable=False, default=""),
+    Column("resting_until", Instant),
+    Column("updated_at", Instant, nullable=False),
+    belongs_to("shops"),
+)
+
+# One row: the level that the store is to hold for a member in a programme, empty for none, and how far that is. `store_level` is what the
+# store is known to hold, NULL when that is not known; `store_changed_at` is when that came about by the store's own clock. `drifts` counts
+# how often the store told of another level than the one written, `drifted_to` the last of these.
+tier_writebacks = Table(
+    "tier_writebacks",
+    metadata,
+    shop_key(),
+    Column("program_key", Text, primary_key=True),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("wanted_level", Text, nullable=False),
+    Column("wanted_at", Instant, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, default="", server_default=""),
+    Column("detail", PhraseText, nullable=False, default="", server_default=""),
+    Column("attempts", Integer, nullable=False, default=0, server_default="0"),
+    Column("next_try_at", Instant, nullable=False),
+    Column("claimed_until", Instant),
+    Column("fence", Integer, nullable=False, default=0, server_default="0"),
+    Column("store_level", Text),
+    Column("store_changed_at", Instant),
+    Column("written_at", Instant),
+    Column("drifts", Integer, nullable=False, default=0, server_default="0"),
+    Column("drifted_at", Instant),
+    Column("drifted_to", Text),
+    belongs_to("members", "member_id"),
+    Index("ix_tier_writebacks_due", "shop_id", "state", "next_try_at"),
+    Index("ix_tier_writebacks_member", "shop_id", "member_id"),
+)
+
+_KEY = ("shop_id", "program_key", "member_id")
+_QUEUED = (*_KEY, "wanted_level", "wanted_at", "state", "next_try_at")
+_AS_QUEUED = """
+wanted_level = excluded.wanted_level, wanted_at = excluded.wanted_at, reason = '', detail = '', attempts = 0,
+next_try_at = excluded.next_try_at, state = CASE WHEN tier_writebacks.state = 'in_flight' THEN 'in_flight'
+WHEN tier_writebacks.store_level = excluded.wanted_level THEN 'written' ELSE 'waiting' END
+"""
+_DRIFTED = """
+state = 'waiting', reason = '', detail = '', attempts = 0, next_try_at = excluded.next_try_at, store_level = excluded.store_level,
+drifts = tier_writebacks.drifts + 1, drifted_at = excluded.drifted_at, drifted_to = excluded.drifted_to
+"""
+_SET_ASIDE = """
+UPDATE tier_writebacks SET state = 'impossible', reason = CASE WHEN (SELECT m.external_id FROM members AS m
+WHERE m.shop_id = tier_writebacks.shop_id AND m.member_id = tier_writebacks.member_id) IS NULL THEN 'guest' ELSE 'gone' END
+WHERE shop_id = ? AND state = 'waiting' AND EXISTS (SELECT 1 FROM members AS m WHERE m.shop_id = tier_writebacks.shop_id
+AND m.member_id = tier_writebacks.member_id AND (m.external_id IS NULL OR m.state <> 'active'))
+"""
+
+
+def is_on(connection: Connection, shop_id: int) -> bool:
+    """Whether the shop's levels are written into its store."""
+    columns = writeback_switches.c
+    return bool(connection.execute(select(columns.enabled).where(columns.shop_id == shop_id)).scalar())
+
+
+def queue_levels(
+    connection: Connection, shop_id: int, program: str, levels: Sequence[tuple[int, str]], now: datetime
+) -> None:
+    """Note that these members hold another level now, empty for none; nothing where the store is not written to."""
+    if not levels or not is_on(connection, shop_id):
+        return
+    at = to_micros(now)
+    rows = sorted((shop_id, program, member_id, level, at, "waiting", at) for member_id, level in levels)
+    bulk.upsert_rows(connection, tier_writebacks, _QUEUED, _KEY, _AS_QUEUED, rows)
+    bulk.execute_in(
+        connection, f"{_SET_ASIDE} AND member_id IN ({{marks}})", (shop_id,), [member_id for member_id, _ in levels]
+    )
+
+
+def queue_everybody(connection: Connection, shop_id: int, now: datetime) -> None:
+    """Queue all who hold a level, and whoever no longer holds the one that was wanted last: after a time in which nothing was queued."""
+    at = to_micros(now)
+    bulk.execute(
+        connection,
+        f"INSERT INTO tier_writebacks ({', '.join(_QUEUED)}) SELECT shop_id, program_key, member_id, level_key, "  # noqa: S608
+        f"CAST(? AS BIGINT), 'waiting', CAST(? AS BIGINT) FROM member_tiers WHERE shop_id = ? "
+        f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {_AS_QUEUED}",
+        (at, at, shop_id),
+    )
+    bulk.execute(
+        connection,
+        "UPDATE tier_writebacks SET wanted_level = '', wanted_at = ?, reason = '', detail = '', attempts = 0, next_try_at = ?, "
+        "state = CASE WHEN state = 'in_flight' THEN 'in_flight' WHEN store_level = '' THEN 'written' ELSE 'waiting' END "
+        "WHERE shop_id = ? AND wanted_level <> '' AND NOT EXISTS (SELECT 1 FROM member_tiers AS t WHERE "
+        "t.shop_id = tier_writebacks.shop_id AND t.program_key = tier_writebacks.program_key "
+        "AND t.member_id = tier_writebacks.member_id)",
+        (at, at, shop_id),
+    )
+    bulk.execute(connection, _SET_ASIDE, (shop_id,))
+
+
+def follow(connection: Connection, shop_id: int, member_id: int, now: datetime) -> None:
+    """The same for one member who took over another's levels."""
+    if not is_on(connection, shop_id):
+        return
+    found = bulk.execute(
+        connection,
+        "SELECT program_key, level_key FROM member_tiers WHERE shop_id = ? AND member_id = ? ORDER BY program_key",
+        (shop_id, member_id),
+    ).all()
+    for program, level in found:
+        queue_levels(connection, shop_id, program, [(member_id, level)], now)
+
+
+def reconsider(connection: Connection, shop_id: int, member_ids: Iterable[int], now: datetime) -> None:
+    """Guests have become accounts: what could not be written for them can be now."""
+    again = "UPDATE tier_writebacks SET state = 'waiting', reason = '', next_try_at = ? WHERE shop_id = ? AND state = 'impossible'"
+    bulk.execute_in(connection, f"{again} AND member_id IN ({{marks}})", (to_micros(now), shop_id), member_ids)
+
+
+def retry_failed(connection: Connection, shop_id: int, now: datetime) -> int:
+    """Let all that was refused be tried again; how many that is."""
+    again = "UPDATE tier_writebacks SET state = 'waiting', attempts = 0, next_try_at = ? WHERE shop_id = ? AND state = 'failed'"
+    return int(bulk.execute(connection, again, (to_micros(now), shop_id)).rowcount)
+
+
+def note_drift(connection: Connection, shop_id: int, found: Iterable[tuple[str, int, str, str]], now: datetime) -> None:
+    """The store holds another level than the one written: it is to be written again.
+
+    Args: found: programme, member, the level that is wanted, the level that the store tells; of rows that are `written`, or of none yet.
+    """
+    at = to_micros(now)
+    columns = (*_QUEUED, "store_level", "drifts", "drifted_at", "drifted_to")
+    rows = sorted(
+        (shop_id, program, member_id, wanted, at, "waiting", at, told, 1, at, told)
+        for program, member_id, wanted, told in found
+    )
+    bulk.upsert_rows(connection, tier_writebacks, columns, _KEY, _DRIFTED, rows)
+
+
+def note_mended(connection: Connection, shop_id: int, found: Iterable[tuple[str, int]], now: datetime) -> None:
+    """What we could not write stands in the store all the same: somebody put it there."""
+    sets = "UPDATE tier_writebacks SET state = 'written', reason = '', detail = '', store_level = wanted_level, written_at = ?"
+    for program, member_id in found:
+        mine = "WHERE shop_id = ? AND program_key = ? AND member_id = ? AND state = 'failed'"
+        bulk.execute(connection, f"{sets} {mine}", (to_micros(now), shop_id, program, member_id))
+
+
+def is_due(connection: Connection, shop_id: int, now: datetime) -> bool:
+    """Whether there is something to write, or something that a worker left behind."""
+    w, s = tier_writebacks.c, writeback_switches.c
+    open_ = select(literal(1)).where(
+        s.shop_id == shop_id, s.enabled, or_(s.resting_until.is_(None), s.resting_until <= now)
+    )
+    if connection.execute(open_).first() is None:
+        return False
+    waiting = (w.state == MarkState.WAITING) & (w.next_try_at <= now)
+    left = (w.state == MarkState.IN_FLIGHT) & (w.claimed_until < now)
+    return any(
+        connection.execute(select(literal(1)).where(w.shop_id == shop_id, one).limit(1)).first()
+        for one in (waiting, left)
+    )
