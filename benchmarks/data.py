@@ -134,9 +134,14 @@ def celebrants(count: int, first: int) -> Iterator[Page]:
 
 def load(database: Database, shop: Shop, pages: Iterable[Page]) -> None:
     """Write pages as sync and imports do."""
+    load_at(database, shop, pages, END)
+
+
+def load_at(database: Database, shop: Shop, pages: Iterable[Page], now: datetime) -> None:
+    """The same at another time."""
     for group in groups(pages):
         with database.write() as connection:
-            write_group(connection, shop, group, END)
+            write_group(connection, shop, group, now)
 
 
 @contextmanager

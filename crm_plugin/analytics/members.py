@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from babel.core import get_global
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, select, union
 from sqlalchemy import text as text_
 
 from crm_plugin.analytics.profile import Profile, profile
@@ -76,10 +76,11 @@ def search(
     """
     m, f, t = members.c, member_facts.c, member_tiers.c
     # Beside a text the place is no range of the key: SQLite would walk all keys after it instead of looking up who was found.
-    place = m.member_id + 0 if text.strip() else m.member_id
-    wanted = _wanted(connection, shop, text, rule, tier, as_of).where(place > after)
+    wanted = _wanted(connection, shop, text, rule, tier, as_of)
+    who = wanted.selected_columns.member_id
+    place = who + 0 if text.strip() else who
     # The page is chosen first, in the order of the key, so that it ends as soon as it is full.
-    chosen = wanted.order_by(m.member_id).limit(limit).subquery("chosen")
+    chosen = wanted.where(place > after).order_by(who).limit(limit).subquery("chosen")
     query = (
         select(
             m.member_id,
@@ -189,19 +190,20 @@ def _wanted(connection: Connection, shop: Shop, text: str, rule: str, tier: str,
         query = matching(connection, shop, rule, as_of)
     else:
         query = select(m.member_id).select_from(members).where(m.shop_id == shop.shop_id, m.state == ACTIVE)
+    who = query.selected_columns.member_id
     if text.strip():
-        query = query.where(_matches(connection, shop, text.strip()))
+        query = query.where(who.in_(_matching(connection, shop, text.strip())))
     if tier:
-        query = query.where(_holds_tier(connection, shop, tier))
+        query = query.where(_holds_tier(connection, shop, tier, who))
     return query
 
 
-def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[bool]:
+def _holds_tier(connection: Connection, shop: Shop, tier: str, who: ColumnElement[int]) -> ColumnElement[bool]:
     t, level = member_tiers.c, tier_levels.c
     # A rule may have joined the tiers already: these stand for themselves.
     held = select(t.member_id).where(t.shop_id == shop.shop_id, t.program_key == PROGRAM_KEY).correlate(None)
     if tier == NO_TIER:
-        return members.c.member_id.not_in(held)
+        return who.not_in(held)
     keys = connection.execute(
         select(level.level_key)
         .where(level.shop_id == shop.shop_id, level.program_key == PROGRAM_KEY)
@@ -215,10 +217,10 @@ def _holds_tier(connection: Connection, shop: Shop, tier: str) -> ColumnElement[
             else phrase("Set some under Tiers first.")
         )
         raise InvalidInput(phrase("There is no tier %(tier)r.", tier=tier), field="tier", hint=hint)
-    return members.c.member_id.in_(held.where(t.level_key == tier))
+    return who.in_(held.where(t.level_key == tier))
 
 
-def _matches(connection: Connection, shop: Shop, text: str) -> ColumnElement[bool]:
+def _matching(connection: Connection, shop: Shop, text: str) -> ScalarSelect[Any]:
     """Every way a text can be meant is one look into an index, so that it costs who is found and not who there is."""
     ways = [_own_id(shop, text), *_buyers(shop, text)]
     found = addresses(shop, text)
@@ -226,7 +228,7 @@ def _matches(connection: Connection, shop: Shop, text: str) -> ColumnElement[boo
         ways.append(_held(shop, kind, _begins(connection, identities.c.value, value)))
     if "@" not in text and all(kind == "email" for kind, _ in found):
         ways += _named(connection, shop, text)
-    return members.c.member_id.in_(union(*ways).scalar_subquery())
+    return union(*ways).scalar_subquery()
 
 
 def _named(connection: Connection, shop: Shop, text: str) -> list[Select[Any]]:

@@ -147,7 +147,7 @@ def _listed_then(shop: Shop, key: str, as_of: date) -> Select[int]:
 
 def _rows(connection: Connection, shop: Shop, key: str, chosen: Select[int], limit: int | None) -> Iterator[Held]:
     m, c = members.c, segment_members.c
-    ids = chosen.order_by(m.member_id).limit(limit).subquery("chosen")
+    ids = chosen.order_by(chosen.selected_columns.member_id).limit(limit).subquery("chosen")
     query = (
         select(m.member_id, m.external_id, m.first_name, m.last_name, m.email, c.since_on)
         .select_from(ids)

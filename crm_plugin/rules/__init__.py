@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -14,10 +15,22 @@ from crm_plugin.rules.document import to_json
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.sql import PROGRAM_KEY, is_history, select_members
+from crm_plugin.rules.sql import counts as count_all
 from crm_plugin.store import member_facts, member_tiers, members
 from crm_plugin.store.tenants import Shop
 
-__all__ = ["Book", "Rule", "compile_for", "compile_rule", "count", "matching", "read_book", "sample", "told_of"]
+__all__ = [
+    "Book",
+    "Rule",
+    "compile_for",
+    "compile_rule",
+    "count",
+    "counts",
+    "matching",
+    "read_book",
+    "sample",
+    "told_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,13 @@ def count(connection: Connection, shop: Shop, text: str, as_of: date) -> int:
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
 
+def counts(connection: Connection, shop: Shop, texts: Sequence[str], as_of: date) -> list[int]:
+    """How many active members match each, all asked in one pass. Raises: RuleError."""
+    book = read_book(connection, shop.shop_id)
+    nodes = [compile_rule(text, book).asked for text in texts]
+    return count_all(connection, shop, nodes, as_of, history=is_history(connection, shop, as_of))
+
+
 def sample(connection: Connection, shop: Shop, text: str, as_of: date, limit: int) -> list[Row[Any]]:
     """The first matching members by id: member_id, names, email, country, locale, tier, orders_count, spent_minor, last_order_on.
 
@@ -65,8 +85,8 @@ def sample(connection: Connection, shop: Shop, text: str, as_of: date, limit: in
 
 
 def told_of(connection: Connection, shop: Shop, found: Select[int], limit: int) -> list[Row[Any]]:
-    """The same of whoever a select of `members.member_id` finds."""
-    chosen = found.order_by(members.c.member_id).limit(limit).subquery("chosen")
+    """The same of whoever a select of one column `member_id` finds."""
+    chosen = found.order_by(found.selected_columns.member_id).limit(limit).subquery("chosen")
     m, f, t = members.c, member_facts.c, member_tiers.c
     query = (
         select(

@@ -258,6 +258,10 @@ class FactsScope(JoinedScope):
     def tier(self, program: str) -> ColumnElement[str]:
         return self.member("level_key") if program == PROGRAM else super().tier(program)
 
+    def fact(self, name: str) -> ColumnElement[int]:
+        column: ColumnElement[int] = member_facts.c[name]
+        return column
+
     def _facts(self) -> FromClause:
         return member_facts
 

@@ -8,9 +8,25 @@ SQL's own three values are the rule's: what is unknown matches neither a conditi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, false, func, literal, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    true,
+)
 
 from crm_plugin.rules.dialects import folded
 from crm_plugin.rules.fields import FIELDS, Scope
@@ -34,6 +50,7 @@ from crm_plugin.rules.nodes import (
 )
 from crm_plugin.rules.operands import DaysSince, Flag, Operand, Quotient, Ratio, Truth, Whole, Words, constant
 from crm_plugin.rules.operators import MATCHES, fold
+from crm_plugin.rules.ordered import takes_an_order
 from crm_plugin.rules.rows import MARKETING
 from crm_plugin.rules.scopes import FactsScope, JoinedScope, SingleScope
 from crm_plugin.rules.windows import PROGRAM as PROGRAM_KEY
@@ -48,8 +65,11 @@ __all__ = [
     "JoinedScope",
     "SingleScope",
     "condition",
+    "counts",
+    "is_active",
     "is_history",
     "operand",
+    "scope_for",
     "select_members",
     "truth",
 ]
@@ -67,11 +87,43 @@ def is_history(connection: Connection, shop: Shop, as_of: date) -> bool:
 
 
 def select_members(shop: Shop, node: Node, as_of: date, *, live: bool = True, history: bool = False) -> Select[int]:
-    """The members of this shop for whom the rule is true, one column `member_id`; `live` leaves out those deleted."""
-    scope = JoinedScope(shop, as_of, history=history)
+    """The members of this shop for whom the rule is true, one column `member_id`; `live` leaves out those deleted.
+
+    The column may be of the facts: what is added to the query speaks of `selected_columns.member_id`.
+    """
+    scope = scope_for(shop, [node], as_of, history=history)
     holds = truth(scope, node)
-    query = select(members.c.member_id).select_from(scope.source).where(members.c.shop_id == shop.shop_id, holds)
-    return query.where(members.c.state == ACTIVE) if live else query
+    query = select(scope.member("member_id")).select_from(scope.source)
+    query = query.where(scope.member("shop_id") == shop.shop_id, holds)
+    return query.where(is_active(scope)) if live else query
+
+
+def scope_for(shop: Shop, nodes: Sequence[Node], as_of: date, *, history: bool = False) -> JoinedScope:
+    """What these rules can stand on together: the facts alone where only who has ordered can match."""
+    if not history and takes_an_order(shop, nodes, as_of):
+        return FactsScope(shop, as_of)
+    return JoinedScope(shop, as_of, history=history)
+
+
+def is_active(scope: JoinedScope) -> Truth:
+    """Whether the scope's member is one who was not deleted."""
+    if not isinstance(scope, FactsScope):
+        return scope.member("state") == ACTIVE
+    m = members.c
+    # Those who are gone are few, and are listed once.
+    gone = select(m.member_id).where(m.shop_id == scope.shop.shop_id, m.state != text("'active'"))
+    return scope.member("member_id").not_in(gone)
+
+
+def counts(connection: Connection, shop: Shop, nodes: Sequence[Node], as_of: date, *, history: bool) -> list[int]:
+    """How many active members match each of these rules, in one statement."""
+    if not nodes:
+        return []
+    scope = scope_for(shop, nodes, as_of, history=history)
+    columns = [func.count(case((truth(scope, node), 1))).label(f"n{place}") for place, node in enumerate(nodes)]
+    query = select(*columns).select_from(scope.source)
+    row = connection.execute(query.where(scope.member("shop_id") == shop.shop_id, is_active(scope))).one()
+    return [int(value) for value in row]
 
 
 def condition(
@@ -101,9 +153,9 @@ def truth(scope: Scope, node: Node) -> Truth:
         found = or_(*(asked.compare("==", value) for value in node.values)) if node.values else false()
         return not_(found) if node.negated else found
     if isinstance(node, Matches):
-        text = operand(scope, node.field)
-        assert isinstance(text, Words)
-        return MATCHES[node.how].sql(folded(text.expression), fold(node.text))
+        words = operand(scope, node.field)
+        assert isinstance(words, Words)
+        return MATCHES[node.how].sql(folded(words.expression), fold(node.text))
     if isinstance(node, Known):
         return operand(scope, node.field).known
     if isinstance(node, Holds):

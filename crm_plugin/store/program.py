@@ -43,7 +43,7 @@ segment_members = Table(
     Column("since_on", LocalDay, nullable=False),
     belongs_to("segments", "segment_key"),
     belongs_to("members", "member_id"),
-    Index("ix_segment_members_member", "shop_id", "member_id"),
+    Index("ix_segment_members_member", "shop_id", "member_id", "segment_key"),
     Index("ix_segment_members_since", "shop_id", "segment_key", "since_on"),
 )
 
@@ -62,7 +62,6 @@ segment_events = Table(
     Column("as_of", LocalDay, nullable=False),
     belongs_to("members", "member_id"),
     Index("ix_segment_events_segment", "shop_id", "segment_key", "at"),
-    Index("ix_segment_events_at", "shop_id", "at"),
     Index("ix_segment_events_member", "shop_id", "member_id", "segment_key", "as_of"),
 )
 

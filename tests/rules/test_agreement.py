@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Table, select
+from sqlalchemy.sql.visitors import iterate
 
+from crm_plugin.rules import count, counts
 from crm_plugin.rules.book import resolve
 from crm_plugin.rules.check import check
 from crm_plugin.rules.evaluate import evaluate
@@ -144,3 +147,32 @@ def test_not_is_not_pushed_over_unknown(db: Database) -> None:
     with db.write() as connection:
         shop = keep(connection, 1, [_REGULAR, _NEVER])
         assert connection.execute(select_members(shop, twice, AS_OF)).scalars().all() == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("spent() >= 100 and orders() >= 2", {"member_facts"}),
+        ("days_since_order >= 30 or late_by > 2", {"member_facts"}),
+        ("spent() / orders() >= 50", {"member_facts"}),
+        ("orders(days=30) >= 1", {"member_facts", "orders"}),
+        # Whoever never ordered may match these.
+        ("orders() == 0", {"members", "member_facts"}),
+        ('spent() >= 100 and country == "GB"', {"members", "member_facts"}),
+    ],
+)
+def test_rule_of_facts_reads_no_orders(db: Database, text: str, tables: set[str]) -> None:
+    """Whoever is gone is a list of its own."""
+    with db.write() as connection:
+        shop = keep(connection, 1, [_REGULAR, _NEVER])
+    query = select_members(shop, check(parse(text)), AS_OF, live=False)
+    read = {table.name for one in query.get_final_froms() for table in iterate(one) if isinstance(table, Table)}
+    assert read == tables
+
+
+def test_several_rules_are_counted_as_each_is(db: Database) -> None:
+    texts = ["orders() >= 2", "spent() < 125", 'country == "GB"', "not days_since_order > 400", "everyone"]
+    with db.write() as connection:
+        shop = keep(connection, 1, [_REGULAR, _NEVER, replace(_REGULAR, state="deleted")])
+        for some in (texts, texts[:2], []):
+            assert counts(connection, shop, some, AS_OF) == [count(connection, shop, one, AS_OF) for one in some]

@@ -377,11 +377,10 @@ def test_kept_is_what_the_rules_hold(
     with db.write() as connection:
         world = World(db, make_shop(connection, next(_SHOPS), timezone=zone), start)
     _save(world, asked)
-    before: dict[str, set[int]] = {}
     for number, some in enumerate(happens):
         for event in some:
             event(world)
-        after = _hold(world)
+        before, after = _listed(world), _hold(world)
         with db.write() as connection:
             report = kept.keep(connection, world.shop, world.now)
         listed = _listed(world)
@@ -389,19 +388,13 @@ def test_kept_is_what_the_rules_hold(
             assert listed.get(key, set()) == expected, (key, number)
         if number:
             assert report.filled == []
-            came = {key: after[key] - before[key] for key in after}
-            gone = {key: before[key] - after[key] for key in after}
-            told = {key: kept.Turnover(len(came[key]), len(gone[key])) for key in after if came[key] or gone[key]}
-            alive = set(world.ids())
+            pairs = {key: (before.get(key, set()), after[key]) for key in after}
             told = {
-                key: kept.Turnover(len(came[key]), len(gone[key] & alive))
-                for key in told
-                if came[key] or gone[key] & alive
+                key: kept.Turnover(len(now - was), len(was - now)) for key, (was, now) in pairs.items() if was != now
             }
             assert report.turnover == told
         with db.write() as connection:
             assert kept.keep(connection, world.shop, world.now).turnover == {}
-        before = after
 
 
 def _settle(world: World) -> None:
@@ -443,6 +436,17 @@ def test_blocked_address_is_seen(db: Database) -> None:
     _settle(world)
     assert _listed(world).get("s0", set()) == set()
     _suppress(world)
+    _settle(world)
+    assert _listed(world).get("s0", set()) == set(world.ids())
+
+
+def test_order_of_tomorrow_is_seen_on_its_day(db: Database) -> None:
+    world = _made(db, "orders() >= 1")
+    placed = world.now + timedelta(days=1)
+    write(db, world.shop, [order("o1", 100, member_external_id="1", placed_at=placed)], world.now)
+    _settle(world)
+    assert _listed(world).get("s0", set()) == set()
+    world.now += timedelta(days=1)
     _settle(world)
     assert _listed(world).get("s0", set()) == set(world.ids())
 
