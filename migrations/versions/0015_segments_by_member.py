@@ -1,12 +1,12 @@
 """Which segments hold a member is read from the index alone; nobody asks for all events of a shop by time.
 
-Revision: 0014
+Revision: 0015
 """
 
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
