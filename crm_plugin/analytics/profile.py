@@ -32,6 +32,8 @@ from crm_plugin.store.tenants import Shop
 
 # So many statements of consent are shown; the log itself keeps all.
 _STATEMENTS = 200
+# So often a condition may be asked for what would turn a level; a few hundredths of a second.
+_FLIP_BUDGET = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +262,12 @@ def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> Ti
     ).all()
     snapshot = snapshot_of(connection, shop, member_id, as_of)
     book = read_book(connection, shop.shop_id)
-    levels = []
+    levels: list[LevelView] = []
     for row in rows:
         node = from_json(row.rule)
-        explained = explain_from(snapshot, resolve(node, book), as_of)
+        # What would turn it is of use for the level held and the one above, and not free.
+        near = row.level_key == key or (levels[-1].held if levels else not any(one.level_key == key for one in rows))
+        explained = explain_from(snapshot, resolve(node, book), as_of, budget=_FLIP_BUDGET if near else 0)
         levels.append(LevelView(row.level_key, row.title, row.rule_text, node, row.level_key == key, explained))
     return TierView(key, held.since_at if held else None, held.since_on if held else None, tuple(levels))
 

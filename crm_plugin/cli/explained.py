@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from crm_plugin.rules.explain import ExplainedLeaf, Explanation
 from crm_plugin.rules.fields import Text
+from crm_plugin.rules.flip_words import manner, way_words
 from crm_plugin.rules.nodes import Everyone, Node
 from crm_plugin.rules.words import leaf_words, words
 
@@ -14,6 +15,10 @@ _MATCHES = {
     False: Text("No, not one of the", "不是："),
     None: Text("Unknown, so not one of the", "未知，因此不是："),
 }
+_TURNS = Text("It would be true with any of these:", "满足以下任一项即可：")
+_LOSES = Text("It would no longer be true with any of these:", "出现以下任一情况将不再满足：")
+_GAVE_UP = Text("There may be other ways; the search was cut short.", "可能还有其他办法；搜索已提前结束。")
+_NO_WAY = Text("Nothing that we know how to change would turn it.", "没有已知的变化能改变结果。")
 _UNKNOWN = Text("unknown", "未知")
 _SIGNS = {True: "+", False: "-", None: "?"}
 
@@ -24,6 +29,16 @@ def lines(told: Explanation, node: Node, lang: str) -> Iterator[str]:
     yield f"{said}{words(node, lang)}" if lang == "zh" else f"{said} {words(node, lang)}"
     for leaf in told.leaves:
         yield f"  {_SIGNS[leaf.truth]} {leaf_words(leaf.node, lang)}{_value(leaf, lang)}"
+    if told.flip is None:
+        return
+    if told.flip.ways:
+        yield (_LOSES if told.matches else _TURNS).in_language(lang)
+    for way in told.flip.ways:
+        yield f"  * {way_words(way, told.as_of, manner(lang, told.currency))}"
+    if told.flip.gave_up:
+        yield _GAVE_UP.in_language(lang)
+    elif not told.flip.ways:
+        yield _NO_WAY.in_language(lang)
 
 
 def _value(leaf: ExplainedLeaf, lang: str) -> str:

@@ -1,4 +1,4 @@
-"""Why a member matches a rule or not: every condition with the member's value and whether it holds."""
+"""Why a member matches a rule or not: every condition with the member's value and whether it holds, and what would turn the answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_plugin.money import to_major, to_minor
+from crm_plugin.rules import flip_words
 from crm_plugin.rules.evaluate import Found, Snapshot, Truth, evaluate, term_of, value_of
 from crm_plugin.rules.fields import FIELDS, Unit
+from crm_plugin.rules.flip import BUDGET, Flip, flip
 from crm_plugin.rules.nodes import Everyone, Leaf, Node, Relation, Value, Within, leaves
 from crm_plugin.rules.operands import half_up, plain
 from crm_plugin.rules.snapshot import snapshot_of
@@ -33,10 +35,13 @@ class ExplainedLeaf:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The whole answer; a truth of None is unknown, and matches no more than False."""
+    """The whole answer; a truth of None is unknown, and matches no more than False. `flip` is None where nobody asked for it."""
 
     truth: Truth
     leaves: tuple[ExplainedLeaf, ...]
+    as_of: date
+    currency: str
+    flip: Flip | None = None
 
     @property
     def matches(self) -> bool:
@@ -44,7 +49,7 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: amounts as text, for JSON has no decimals."""
-        return {
+        told: dict[str, Any] = {
             "matches": self.matches,
             "truth": self.truth,
             "conditions": [
@@ -56,20 +61,25 @@ class Explanation:
                 for leaf in self.leaves
             ],
         }
+        if self.flip is not None:
+            told["ways"] = [flip_words.as_dict(one, self.as_of, self.currency) for one in self.flip.ways]
+            told["gave_up"] = self.flip.gave_up
+        return told
 
 
 def explain(connection: Connection, shop: Shop, node: Node, member_id: int, as_of: date) -> Explanation:
-    """Each condition's value and truth for one member. Raises: NotFound when the shop has no such member."""
-    return explain_from(snapshot_of(connection, shop, member_id, as_of), node, as_of)
+    """Each condition's value and truth for one member, and what would turn the whole. Raises: NotFound when the shop has no such member."""
+    return explain_from(snapshot_of(connection, shop, member_id, as_of), node, as_of, budget=BUDGET)
 
 
-def explain_from(snapshot: Snapshot, node: Node, as_of: date) -> Explanation:
-    """The same for a member already read: several rules of one member need one reading."""
+def explain_from(snapshot: Snapshot, node: Node, as_of: date, *, budget: int = 0) -> Explanation:
+    """The same for a member already read: several rules of one member need one reading. Without a `budget` nothing is tried out."""
     found = tuple(
         ExplainedLeaf(to_text(leaf), leaf, _value(leaf, snapshot, as_of), evaluate(leaf, snapshot, as_of))
         for leaf in dict.fromkeys(leaves(node))
     )
-    return Explanation(evaluate(node, snapshot, as_of), found)
+    turned = flip(node, snapshot, as_of, budget) if budget else None
+    return Explanation(evaluate(node, snapshot, as_of), found, as_of, snapshot.currency, turned)
 
 
 def _value(leaf: Leaf, snapshot: Snapshot, as_of: date) -> Value | bool | None:

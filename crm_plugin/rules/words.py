@@ -158,10 +158,10 @@ def _filled(template: Text, field: Field, chinese: bool) -> str:
             tag=field.arg("tag"),
             name=field.arg("name"),
             segment=field.arg("segment"),
-            channel=_channel(field, chinese),
-            topic=_topic(field, chinese),
-            product=_product(field, chinese),
-            messages=_messages(field, chinese),
+            channel=channel_words(field, chinese),
+            topic=topic_words(field, chinese),
+            product=product_words(field, chinese),
+            messages=message_words(field, chinese),
         )
     program = field.arg("program")
     if program is not None and program != PROGRAM:
@@ -169,27 +169,31 @@ def _filled(template: Text, field: Field, chinese: bool) -> str:
     return text
 
 
-def _channel(field: Field, chinese: bool) -> str:
+def channel_words(field: Field, chinese: bool) -> str:
+    """A field's channel; empty for none."""
     channel = CHANNEL_NAMES.get(str(field.arg("channel")))
     return "" if channel is None else channel.zh if chinese else channel.en
 
 
-def _topic(field: Field, chinese: bool) -> str:
+def topic_words(field: Field, chinese: bool) -> str:
+    """What a consent is about."""
     topic = field.arg("topic")
     if topic is None or topic == "marketing":
         return "营销信息" if chinese else "marketing"
     return f"“{topic}”信息" if chinese else f"“{topic}”"
 
 
-def _messages(field: Field, chinese: bool) -> str:
-    channel, journey = _channel(field, chinese), field.arg("journey")
+def message_words(field: Field, chinese: bool) -> str:
+    """Which messages are meant; empty for all."""
+    channel, journey = channel_words(field, chinese), field.arg("journey")
     if chinese:
         parts = ([f"渠道：{channel}"] if channel else []) + ([f"流程：“{journey}”"] if journey else [])
         return f"（{'，'.join(parts)}）" if parts else ""
     return (f" by {channel}" if channel else "") + (f" from the journey “{journey}”" if journey else "")
 
 
-def _product(field: Field, chinese: bool) -> str:
+def product_words(field: Field, chinese: bool) -> str:
+    """The product that a field asks for, by whatever it is named."""
     title, sku = field.arg("title"), field.arg("sku")
     product, category = field.arg("product"), field.arg("category")
     named = "" if title is None else f"“{title}”"
@@ -235,8 +239,8 @@ def _span(field: Field, chinese: bool) -> str:
     return " ".join(
         part
         for part in (
-            "" if window.from_day is None else f"from {_day(window.from_day)}",
-            "" if window.to_day is None else f"up to {_day(window.to_day)}",
+            "" if window.from_day is None else f"from {day_words(window.from_day)}",
+            "" if window.to_day is None else f"up to {day_words(window.to_day)}",
         )
         if part
     )
@@ -246,7 +250,8 @@ def _days(days: int) -> str:
     return "day" if days == 1 else f"{days} days"
 
 
-def _day(day: date) -> str:
+def day_words(day: date) -> str:
+    """A day in English."""
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 

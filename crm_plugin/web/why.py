@@ -14,12 +14,14 @@ from flask_babel import gettext as _
 
 from crm_plugin.analytics.profile import LevelView, TierView
 from crm_plugin.errors import RuleError
+from crm_plugin.money import to_major
 from crm_plugin.rules.fields import FIELDS, Kind, Unit
+from crm_plugin.rules.flip_words import Manner, way_words
 from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Node, Not, Or, Relation, Within
 from crm_plugin.rules.operators import OPERATORS
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.words import leaf_words, words
-from crm_plugin.web.formats import number
+from crm_plugin.web.formats import day, number
 from crm_plugin.web.titles import chinese
 
 
@@ -63,6 +65,19 @@ def conditions(level: LevelView, currency: str) -> list[Condition]:
         missing = "" if truth else _missing(leaf, negated, known.value, currency)
         found.append(Condition(_condition(leaf, negated), value, truth, missing))
     return found
+
+
+def ways(level: LevelView) -> list[str]:
+    """What would turn a level's rule for the member, the smallest change first; empty where that is not known."""
+    told = level.explanation
+    if told.flip is None:
+        return []
+
+    def money(minor: int) -> str:
+        return str(format_currency(to_major(minor, told.currency), told.currency, locale=get_locale()))
+
+    how = Manner(lang(), money, day)
+    return [way_words(one, told.as_of, how) for one in told.flip.ways]
 
 
 def _value(leaf: Leaf, value: Any, currency: str) -> str:

@@ -73,16 +73,22 @@ def test_member_is_explained(shop: Run, say: Callable[..., Spoken]) -> None:
     words = ("rule", "explain", "shop", "spent() >= 100 and orders() >= 2", "--as-of", DAY, "--member")
     code, told = shop(*words, "bob@x.test")
     assert (code, told["matches"], told["truth"], told["as_of"]) == (0, False, False, DAY)
+    assert (told["gave_up"], len(told["ways"])) == (False, 1)
     assert [(one["text"], one["value"], one["truth"]) for one in told["conditions"]] == [
         ("spent() >= 100", "20.00", False),
         ("orders() >= 2", 1, False),
     ]
-    assert shop(*words, "1")[1]["matches"] is True
+    ada = shop(*words, "1")[1]
+    assert (ada["matches"], ada["ways"][0]["words"]["en"]) == (True, "20.01 given back")
     said = say(*words, "bob@x.test").out.splitlines()
     assert said[:3] == [
         "No, not one of the members whose amount spent is at least 100 and whose number of orders is at least 2",
         "  - whose amount spent is at least 100 (20.00)",
         "  - whose number of orders is at least 2 (1)",
+    ]
+    assert said[3:] == ["It would be true with any of these:", "  * 80.00 more in orders"]
+    assert [(one["words"]["zh"], one["changes"]) for one in told["ways"]] == [
+        ("再消费 80.00", [{"what": "minor", "of": [], "value": "80.00"}])
     ]
     chinese = say(*words, "3", "--lang", "zh").out.splitlines()
     assert chinese[:2] == ["不是：消费金额不低于 100，并且订单数不低于 2 的会员", "  - 消费金额不低于 100（0.00）"]
