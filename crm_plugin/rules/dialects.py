@@ -44,6 +44,23 @@ def _position_postgres(element: position, compiler: SQLCompiler, **kw: Any) -> s
     return f"strpos({compiler.process(element.clauses, **kw)})"
 
 
+class off_index(FunctionElement[int]):
+    """A number that is compared where the row stands: SQLite would look half a table's rows up one by one for an index's sake."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(off_index)
+def _off_index(element: off_index, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"+{compiler.process(element.clauses, **kw)}"
+
+
+@compiles(off_index, "postgresql")
+def _off_index_postgres(element: off_index, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
 class attribute_text(FunctionElement[str]):
     """A member's attribute as a text: texts as they are, whole numbers by their digits, true and false; NULL for all else."""
 

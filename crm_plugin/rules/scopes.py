@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from crm_plugin.clock import at_local, day_number
-from crm_plugin.rules.dialects import attribute
+from crm_plugin.rules.dialects import attribute, off_index
 from crm_plugin.rules.operands import Truth
 from crm_plugin.rules.rows import Rows, listed_in, orders_of, refunds_given
 from crm_plugin.rules.windows import FIRST_ORDER, JOINED, PROGRAM, Window
@@ -250,10 +250,14 @@ class JoinedScope(_ByKey):
 
 
 class FactsScope(JoinedScope):
-    """The same for those who have facts, whatever their state: one table in place of three. It knows no column of members."""
+    """The same for those who have facts, whatever their state: one table in place of three. It knows no column of members.
 
-    def __init__(self, shop: Shop, as_of: date) -> None:
+    With `in_one_stretch` the table is read from end to end, also where an index has some of what is asked for.
+    """
+
+    def __init__(self, shop: Shop, as_of: date, *, in_one_stretch: bool = False) -> None:
         super().__init__(shop, as_of, member_facts)
+        self._in_one_stretch = in_one_stretch
 
     def tier(self, program: str) -> ColumnElement[str]:
         return self.member("level_key") if program == PROGRAM else super().tier(program)
@@ -261,6 +265,10 @@ class FactsScope(JoinedScope):
     def fact(self, name: str) -> ColumnElement[int]:
         column: ColumnElement[int] = member_facts.c[name]
         return column
+
+    def fact_day(self, name: str) -> ColumnElement[int]:
+        day = super().fact_day(name)
+        return off_index(day) if self._in_one_stretch else day
 
     def _facts(self) -> FromClause:
         return member_facts

@@ -47,6 +47,7 @@ from crm_plugin.rules.nodes import (
     Relation,
     Term,
     Within,
+    deep_fields,
 )
 from crm_plugin.rules.operands import DaysSince, Flag, Operand, Quotient, Ratio, Truth, Whole, Words, constant
 from crm_plugin.rules.operators import MATCHES, fold
@@ -101,7 +102,9 @@ def select_members(shop: Shop, node: Node, as_of: date, *, live: bool = True, hi
 def scope_for(shop: Shop, nodes: Sequence[Node], as_of: date, *, history: bool = False) -> JoinedScope:
     """What these rules can stand on together: the facts alone where only who has ordered can match."""
     if not history and takes_an_order(shop, nodes, as_of):
-        return FactsScope(shop, as_of)
+        # The index of last orders holds all that is asked for only when nothing else is.
+        asked = {one.key for node in nodes for one in deep_fields(node)}
+        return FactsScope(shop, as_of, in_one_stretch=asked != {"days_since_order"})
     return JoinedScope(shop, as_of, history=history)
 
 

@@ -6,21 +6,25 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from crm_plugin.clock import local_day
 from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord, OrderLineRecord, OrderStatus, ProductRecord
-from crm_plugin.rules import Rule, kept, segments
+from crm_plugin.rules import Rule, changes, kept, segments
 from crm_plugin.rules import tiers as tier_rules
 from crm_plugin.rules.book import read_book, resolve
 from crm_plugin.rules.check import check
 from crm_plugin.rules.document import to_json
+from crm_plugin.rules.evaluate import evaluate
 from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.snapshot import snapshot_of
+from crm_plugin.rules.spec import Source
 from crm_plugin.rules.sql import is_history, select_members
 from crm_plugin.rules.tiers import Level
 from crm_plugin.store import (
@@ -360,20 +364,39 @@ def _listed(world: World) -> dict[str, set[int]]:
         return found
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(
-    start=st.sampled_from(_STARTS),
-    zone=st.sampled_from(["Europe/Berlin", "Asia/Shanghai", "UTC"]),
-    asked=st.lists(rules, min_size=1, max_size=8),
-    happens=st.lists(st.lists(events, min_size=1, max_size=6), min_size=2, max_size=5),
-)
-def test_kept_is_what_the_rules_hold(
-    db: Database, start: datetime, zone: str, asked: list[Node], happens: list[list[Event]]
-) -> None:
+def _evaluated(world: World) -> dict[str, set[int]]:
+    """The same by asking each active member in plain Python."""
+    with world.db.read() as connection:
+        book, m = read_book(connection, world.shop.shop_id), members.c
+        active = select(m.member_id).where(m.shop_id == world.shop.shop_id, m.state == "active")
+        people = {
+            one: snapshot_of(connection, world.shop, one, world.today) for one in connection.execute(active).scalars()
+        }
+        found = {}
+        for key, rule in book.segments.items():
+            if rule is not None:
+                node = resolve(rule, book)
+                found[key] = {one for one, told in people.items() if evaluate(node, told, world.today) is True}
+        return found
+
+
+@st.composite
+def _lives(draw: st.DrawFn) -> tuple[datetime, str, list[Node], list[list[Event]]]:
+    """When and where a shop begins, its rules, and what happens between one keeping and the next."""
+    return (
+        draw(st.sampled_from(_STARTS)),
+        draw(st.sampled_from(["Europe/Berlin", "Asia/Shanghai", "UTC"])),
+        draw(st.lists(rules, min_size=1, max_size=8)),
+        draw(st.lists(st.lists(events, min_size=1, max_size=6), min_size=2, max_size=5)),
+    )
+
+
+Life = tuple[datetime, str, list[Node], list[list[Event]]]
+
+
+def _agree(db: Database, life: Life) -> None:
+    """After all that happens, the lists kept are what SQL says of everybody, and what plain Python says of each."""
+    start, zone, asked, happens = life
     with db.write() as connection:
         world = World(db, make_shop(connection, next(_SHOPS), timezone=zone), start)
     _save(world, asked)
@@ -381,6 +404,7 @@ def test_kept_is_what_the_rules_hold(
         for event in some:
             event(world)
         before, after = _listed(world), _hold(world)
+        assert after == _evaluated(world)
         with db.write() as connection:
             report = kept.keep(connection, world.shop, world.now)
         listed = _listed(world)
@@ -395,6 +419,48 @@ def test_kept_is_what_the_rules_hold(
             assert report.turnover == told
         with db.write() as connection:
             assert kept.keep(connection, world.shop, world.now).turnover == {}
+
+
+_CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=_CHECKS)
+@given(life=_lives())
+def test_kept_is_what_the_rules_hold(db: Database, life: Life) -> None:
+    _agree(db, life)
+
+
+def _deaf_to_purchases(patch: pytest.MonkeyPatch) -> None:
+    hears = changes._Parts._marked
+
+    def marked(self: Any, heard: Source, *rest: Any) -> None:
+        if heard is not Source.PURCHASES:
+            hears(self, heard, *rest)
+
+    patch.setattr(changes._Parts, "_marked", marked)
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        _deaf_to_purchases,
+        lambda patch: patch.setattr(changes._Parts, "_counted", lambda *_: None),
+        lambda patch: patch.setattr(kept, "OVERLAP", -timedelta(hours=2)),
+    ],
+    ids=["purchases", "days", "overlap"],
+)
+def test_what_is_overlooked_shows(sqlite_db: Database, mutate: Callable[[pytest.MonkeyPatch], None]) -> None:
+    """The comparison above has teeth: without any one of these it fails."""
+
+    @settings(max_examples=400, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=_CHECKS)
+    @given(life=_lives())
+    def lives(life: Life) -> None:
+        _agree(sqlite_db, life)
+
+    with pytest.MonkeyPatch.context() as patch:
+        mutate(patch)
+        with pytest.raises((AssertionError, ExceptionGroup)):
+            lives()
 
 
 def _settle(world: World) -> None:
