@@ -1,4 +1,4 @@
-"""Commands that read a rule: check, words, explain, diff, fields."""
+"""Commands that read a rule, or all that are saved: check, words, explain, diff, audit, fields."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from crm_plugin.cli.explained import lines
 from crm_plugin.cli.root import stderr
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import reference
+from crm_plugin.rules.audit import audit
 from crm_plugin.rules.diff import diff
 from crm_plugin.rules.explain import explain
 from crm_plugin.rules.nodes import fields_of
@@ -135,6 +136,20 @@ def rule_diff(name: str, old: str, new: str, as_of: str | None, limit: int, as_j
 def _member(row: Any) -> dict[str, Any]:
     # Ids as text, for JavaScript rounds such long numbers.
     return {**row._mapping, "member_id": str(row.member_id)}
+
+
+@rule.command("audit")
+@shop_argument
+@as_json_option
+def rule_audit(name: str, as_json: bool) -> None:
+    """What is wrong with the saved rules.
+
+    Names that are gone, rules that never or always hold, levels nobody can reach, circles, segments that are empty
+    or that nothing asks for.
+    """
+    with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
+        found = audit(connection, shop, day_of(shop, runtime, None))
+    answer([one.as_dict() for one in found], as_json)
 
 
 @rule.command("fields")

@@ -122,3 +122,16 @@ def test_every_field_is_listed(run: Run, say: Callable[..., Spoken]) -> None:
     assert (
         say("rule", "fields", "--lang", "zh").out.splitlines()[0].startswith("orders\t订单数\torders(days=365) >= 2\t")
     )
+
+
+def test_saved_rules_are_looked_over(shop: Run, say: Callable[..., Spoken]) -> None:
+    assert shop("rule", "audit", "shop") == (0, [])
+    assert shop("segment", "save", "shop", "odd", "orders() >= 3 and orders() < 2")[0] == 0
+    code, told = shop("rule", "audit", "shop")
+    assert (code, [(one["key"], one["problem"]) for one in told]) == (0, [("odd", "never"), ("odd", "dead")])
+    assert say("rule", "audit", "shop").out.splitlines()[0].split("\t")[:4] == [
+        "segment",
+        "odd",
+        "never",
+        "No member can ever match.",
+    ]

@@ -18,6 +18,7 @@ from crm_plugin.analytics.members import count as count_members
 from crm_plugin.clock import local_day
 from crm_plugin.rules import ladder
 from crm_plugin.rules.asked import Asking, Rewritten, asking, book_then
+from crm_plugin.rules.audit import LEVEL, audit
 from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and_apply, save_levels
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import all_journeys
@@ -181,6 +182,7 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         fields=field_help("tier", "days_in_tier"),
         history=reads.history(connection, shop.shop_id),
         names=tier_names(connection, shop),
+        findings=audit(connection, shop, _today(), (LEVEL,)),
         **_standing(connection, shop, saved),
     )
 

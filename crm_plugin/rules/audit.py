@@ -1,0 +1,236 @@
+"""What is wrong with a shop's saved rules: names that are gone, rules that never or always hold, levels nobody can reach, circles.
+
+Nothing here is a guess: what is called impossible is proven so (`provable`), what is called empty was asked of the database today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from crm_plugin.errors import RuleError
+from crm_plugin.phrases import joined, phrase
+from crm_plugin.rules.book import LIST, read_book, resolve, segments_named
+from crm_plugin.rules.check import check
+from crm_plugin.rules.document import from_json
+from crm_plugin.rules.nodes import And, Everyone, Node, Not, Or, fields_of
+from crm_plugin.rules.parse import parse
+from crm_plugin.rules.provable import always, implies, never
+from crm_plugin.rules.sql import is_history, select_members
+from crm_plugin.rules.text import to_text
+from crm_plugin.rules.windows import PROGRAM, TIER
+from crm_plugin.store import journeys, segment_members, segments, tier_levels
+from crm_plugin.store.tenants import Shop
+
+SEGMENT, LEVEL, JOURNEY = "segment", "tier", "journey"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with one saved rule. `problem` is a stable code; `part` is the condition it is about, empty for the whole rule."""
+
+    kind: str
+    key: str
+    problem: str
+    message: str
+    part: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        told = {"kind": self.kind, "key": self.key, "problem": self.problem}
+        return {**told, "message": self.message, "part": self.part}
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """A rule as it is saved; None is a list of members, or a rule that is `broken`. `program` is a level's."""
+
+    kind: str
+    key: str
+    node: Node | None
+    program: str = ""
+    broken: str = ""
+
+
+def audit(
+    connection: Connection, shop: Shop, as_of: date, kinds: Collection[str] = (SEGMENT, LEVEL, JOURNEY)
+) -> list[Finding]:
+    """Everything that is wrong with these kinds of saved rules, by kind and key. Who is in a segment is asked of that day."""
+    book = read_book(connection, shop.shop_id)
+    saved = list(_saved_rules(connection, shop))
+    asked: dict[_Saved, Node] = {}
+    found: list[Finding] = []
+    for one in saved:
+        broken = one.broken
+        try:
+            if one.node is not None:
+                asked[one] = resolve(one.node, book)
+        except RuleError as error:
+            broken = joined(error.message, error.hint)
+        if broken:
+            found.append(Finding(one.kind, one.key, "broken", broken))
+    for one, node in asked.items():
+        found += _of_one(one, node)
+    found += _levels(asked)
+    found += _circles(saved)
+    if SEGMENT in kinds:
+        found += _dead(saved)
+        settled = {(one.kind, one.key) for one in found if one.problem in ("broken", "never")}
+        found += _empty(connection, shop, as_of, [one for one in saved if (one.kind, one.key) not in settled], asked)
+    order = [SEGMENT, LEVEL, JOURNEY]
+    return sorted((one for one in found if one.kind in kinds), key=lambda one: (order.index(one.kind), one.key))
+
+
+def _saved_rules(connection: Connection, shop: Shop) -> Iterator[_Saved]:
+    s, t, j = segments.c, tier_levels.c, journeys.c
+    for key, kind, rule in connection.execute(select(s.segment_key, s.kind, s.rule).where(s.shop_id == shop.shop_id)):
+        yield _Saved(SEGMENT, key, None if kind == LIST else from_json(rule))
+    ranked = select(t.program_key, t.level_key, t.rule).where(t.shop_id == shop.shop_id)
+    for program, key, rule in connection.execute(ranked.order_by(t.program_key, t.rank)):
+        yield _Saved(LEVEL, key, from_json(rule), program)
+    for key, text in connection.execute(select(j.journey_key, j.audience_text).where(j.shop_id == shop.shop_id)):
+        try:
+            if text:
+                yield _Saved(JOURNEY, key, check(parse(text)))
+        except RuleError as error:
+            yield _Saved(JOURNEY, key, None, broken=joined(error.message, error.hint))
+
+
+def _of_one(saved: _Saved, node: Node) -> Iterator[Finding]:
+    """What one rule says by itself: the whole of it, else parts that decide nothing."""
+    if isinstance(node, Everyone):
+        return
+    if never(node):
+        yield Finding(saved.kind, saved.key, "never", phrase("No member can ever match."))
+    elif always(node):
+        message = phrase("Every member matches. If that is meant, write everyone.")
+        yield Finding(saved.kind, saved.key, "always", message)
+    else:
+        for part, problem in dict.fromkeys(_idle(node)):
+            text = to_text(part)
+            message = (
+                phrase("This part can never be true: %(part)s.", part=text)
+                if problem == "part_never"
+                else phrase("This part is always true: %(part)s.", part=text)
+            )
+            yield Finding(saved.kind, saved.key, problem, message, text)
+
+
+def _idle(node: Node) -> Iterator[tuple[Node, str]]:
+    """Parts of groups that hold for nobody or for everybody; what lies within such a part is not looked at."""
+    if isinstance(node, Not):
+        yield from _idle(node.item)
+    for item in node.items if isinstance(node, And | Or) else ():
+        said = isinstance(item.item if isinstance(item, Not) else item, Everyone)
+        if not said and never(item):
+            yield item, "part_never"
+        elif not said and always(item):
+            yield item, "part_always"
+        else:
+            yield from _idle(item)
+
+
+def _levels(asked: Mapping[_Saved, Node]) -> Iterator[Finding]:
+    """Levels that another stands in front of: whoever fits holds a higher one."""
+    ladders: dict[str, list[tuple[_Saved, Node]]] = {}
+    for one, node in asked.items():
+        if one.kind == LEVEL:
+            ladders.setdefault(one.program, []).append((one, node))
+    for ladder in ladders.values():
+        for place, (one, node) in enumerate(ladder):
+            higher = ladder[place + 1 :]
+            # A rule that nobody fits says so itself.
+            if not higher or never(node) or not implies(node, *(other for _, other in higher)):
+                continue
+            same = next((above for above, other in higher if implies(node, other) and implies(other, node)), None)
+            if same is not None:
+                message = phrase("It asks for the same as %(level)r, which is higher: nobody holds it.", level=same.key)
+                yield Finding(LEVEL, one.key, "same", message)
+            else:
+                keys = [above.key for above, _ in higher]
+                message = phrase("Whoever fits also fits a higher level (%(levels)s): nobody holds it.", levels=keys)
+                yield Finding(LEVEL, one.key, "unreachable", message)
+
+
+def _circles(saved: list[_Saved]) -> Iterator[Finding]:
+    """Rules that come back to themselves: by what a segment's rule is, or by its list, or by the level held."""
+    asks: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for one in saved:
+        if one.node is not None and one.kind != JOURNEY:
+            place = (SEGMENT, one.key) if one.kind == SEGMENT else (LEVEL, one.program)
+            asks.setdefault(place, set()).update(_asked_for(one.node))
+    seen: set[frozenset[tuple[str, str]]] = set()
+    for start in sorted(asks):
+        way = _way_back(start, lambda place: sorted(asks.get(place, ())))
+        if way and frozenset(way) not in seen:
+            seen.add(frozenset(way))
+            round_ = " → ".join(_called(place) for place in (*way, start))
+            message = phrase("The rules speak of one another in a circle: %(round)s.", round=round_)
+            yield from (Finding(one.kind, one.key, "circle", message) for one in saved if _place(one) == start)
+
+
+def _place(one: _Saved) -> tuple[str, str]:
+    return (one.kind, one.program if one.kind == LEVEL else one.key)
+
+
+def _called(place: tuple[str, str]) -> str:
+    kind, key = place
+    return f'segment("{key}")' if kind == SEGMENT else "tier" if key == PROGRAM else f'tier(program="{key}")'
+
+
+def _asked_for(node: Node) -> Iterator[tuple[str, str]]:
+    yield from ((SEGMENT, key) for key in segments_named(node))
+    for asked in fields_of(node):
+        if asked.key in ("tier", "days_in_tier"):
+            yield LEVEL, str(asked.arg("program") or PROGRAM)
+        elif asked.arg("since") == TIER:
+            yield LEVEL, PROGRAM
+
+
+def _way_back(
+    start: tuple[str, str], asks: Callable[[tuple[str, str]], list[tuple[str, str]]]
+) -> tuple[tuple[str, str], ...]:
+    """The shortest way from a place back to it; empty when there is none."""
+    ways: list[tuple[tuple[str, str], ...]] = [(start,)]
+    seen: set[tuple[str, str]] = set()
+    while ways:
+        way = ways.pop(0)
+        for place in asks(way[-1]):
+            if place == start:
+                return way
+            if place not in seen:
+                seen.add(place)
+                ways.append((*way, place))
+    return ()
+
+
+def _dead(saved: list[_Saved]) -> Iterator[Finding]:
+    """Segments that no other saved rule asks for."""
+    named = {
+        key
+        for one in saved
+        if one.node is not None
+        for key in segments_named(one.node) - ({one.key} if one.kind == SEGMENT else set())
+    }
+    for one in saved:
+        if one.kind == SEGMENT and one.key not in named:
+            yield Finding(SEGMENT, one.key, "dead", phrase("No tier, journey or other segment asks for it."))
+
+
+def _empty(
+    connection: Connection, shop: Shop, as_of: date, saved: list[_Saved], asked: Mapping[_Saved, Node]
+) -> Iterator[Finding]:
+    """Segments that hold nobody on that day."""
+    history, m = is_history(connection, shop, as_of), segment_members.c
+    for one in saved:
+        if one.kind != SEGMENT:
+            continue
+        if one.node is None:
+            listed = select(m.member_id).where(m.shop_id == shop.shop_id, m.segment_key == one.key)
+        else:
+            listed = select_members(shop, asked[one], as_of, history=history)
+        if connection.execute(listed.limit(1)).first() is None:
+            yield Finding(SEGMENT, one.key, "empty", phrase("Nobody is in it today."))
