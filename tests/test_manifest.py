@@ -85,6 +85,7 @@ def test_scopes_are_what_the_code_uses(manifest: Manifest) -> None:
     asked = {name for name in storefront_names() if not issubclass(storefront_class(name), FileStorefront)}
     assert set(manifest.scopes) == asked
     written = {channel_class(name).uses_storefront for name in channel_names()} - {""}
+    written |= {name for name in storefront_names() if storefront_class(name).holds_tiers()}
     for platform, scopes in manifest.scopes.items():
         wanted = [("read", True), *([("write", False)] if platform in written else [])]
         assert [(scope.scope, scope.required) for scope in scopes] == wanted

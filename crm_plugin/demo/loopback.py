@@ -115,4 +115,4 @@ class JsonHandler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         self.answer(self.command, unquote(address.path), address.query, self.rfile.read(int(length)))
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle

@@ -1,6 +1,6 @@
 """The made-up shop on this machine, as its REST API would answer: keys, pages, dates and refusals in WooCommerce's form.
 
-It answers over plain http on the loopback address only, so callers sign with OAuth 1.0a. What can be written is notes on orders.
+It answers over plain http on the loopback address only, so callers sign with OAuth 1.0a. Accounts can be written, and notes on orders.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
@@ -21,6 +21,7 @@ import msgspec
 from crm_plugin.clock import zone
 from crm_plugin.demo.loopback import HOST, JsonHandler, LoopbackServer, running
 from crm_plugin.demo.shop import DemoShop
+from crm_plugin.demo.woo_accounts import Accounts
 from crm_plugin.demo.woo_auth import Door
 from crm_plugin.demo.woo_form import Row
 from crm_plugin.demo.woo_lists import Customers, Found, Goods, Orders, Refused, Table, only
@@ -46,12 +47,21 @@ class Note:
     to_customer: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An answer that the store gives on a bad day, of this status; 0 hangs up without any. `after` it did what was asked all the same."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    after: bool = False
+
+
 @dataclass(slots=True)
 class ServedShop:
     """A running shop: where it is, its keys, and what was asked of it.
 
     `calls` counts requests by method and path with ids left out ("GET orders/{id}/refunds"), refused ones too, which `refused` counts
-    apart.
+    apart. Whoever serves it may take the key's right to write, and say by `trouble` what goes wrong with a request, by method and path.
     """
 
     url: str
@@ -60,6 +70,8 @@ class ServedShop:
     calls: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     notes: list[Note] = field(default_factory=list)
+    may_write: bool = True
+    trouble: Callable[[str, str], Trouble | None] | None = None
 
 
 @contextmanager
@@ -77,8 +89,10 @@ class _Server(LoopbackServer):
         self.served = ServedShop(f"http://{HOST}:{self.port}", key, secret)
         self.door = Door(key, secret)
         self.lock = threading.Lock()
+        customers = Customers(shop.customers, shop.timezone)
+        self.accounts = Accounts(customers)
         self.tables: dict[str, Table] = {
-            "customers": Customers(shop.customers, shop.timezone),
+            "customers": customers,
             "orders": Orders(shop.orders, shop.timezone),
             "refunds": Table(shop.refunds, shop.timezone),
             "products": Goods(shop.products, shop.timezone),
@@ -134,11 +148,17 @@ class _Server(LoopbackServer):
 
 class _Handler(JsonHandler):
     server: _Server
+    _trouble: Trouble | None = None
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> None:
         """Count, check the signature, answer."""
         below = path.rstrip("/") if not path.startswith(_API) else path.removeprefix(_API).strip("/")
         self.server.count(method, below.strip("/"))
+        trouble = self.server.served.trouble(method, below.strip("/")) if self.server.served.trouble else None
+        if trouble is not None and not trouble.after:
+            self._in_trouble(trouble)
+            return
+        self._trouble = trouble
         try:
             if path.rstrip("/") == "/wp-json":
                 self.reply(200, self.server.index())
@@ -150,8 +170,10 @@ class _Handler(JsonHandler):
             if refusal is not None:
                 raise Refused(*refusal)
             params = dict(parse_qsl(query, keep_blank_values=True))
-            if method == "POST":
-                self._create(below.split("/"), body)
+            if method not in ("GET", "HEAD") and not self.server.served.may_write:
+                raise _read_only()
+            if method in ("POST", "PUT", "PATCH", "DELETE"):
+                self._write(method, below.split("/"), params, body)
             elif method in ("GET", "HEAD"):
                 self._read(below.split("/"), params)
             else:
@@ -160,6 +182,22 @@ class _Handler(JsonHandler):
             self.server.refuse()
             status, code, message = refused.refusal
             self.reply(status, {"code": code, "message": message, "data": {"status": status}})
+
+    def reply(
+        self, status: int, body: bytes | dict[str, Any] | list[Any], headers: dict[str, str] | None = None
+    ) -> None:
+        """As usual, unless the answer is to be lost on its way."""
+        trouble, self._trouble = self._trouble, None
+        if trouble is None:
+            super().reply(status, body, headers)
+        else:
+            self._in_trouble(trouble)
+
+    def _in_trouble(self, trouble: Trouble) -> None:
+        if trouble.status:
+            super().reply(trouble.status, {}, trouble.headers)
+        else:
+            self.close_connection = True
 
     def _read(self, parts: list[str], params: dict[str, str]) -> None:
         tables = self.server.tables
@@ -185,9 +223,18 @@ class _Handler(JsonHandler):
             case _:
                 raise _no_route()
 
-    def _create(self, parts: list[str], body: bytes) -> None:
-        match parts:
-            case ["orders", number, "notes"]:
+    def _write(self, method: str, parts: list[str], params: dict[str, str], body: bytes) -> None:
+        accounts = self.server.accounts
+        match method, parts:
+            case "POST", ["customers", "batch"]:
+                self.reply(200, accounts.batch(_decoded(body)))
+            case "DELETE", ["customers", number] if number.isdigit():
+                if params.get("force") != "true":
+                    raise Refused(501, "woocommerce_rest_trash_not_supported", "Customers do not support trashing.")
+                self.reply(200, accounts.remove(int(number)))
+            case (("POST" | "PUT" | "PATCH"), ["customers", number]) if number.isdigit():
+                self.reply(200, accounts.change(int(number), _decoded(body)))
+            case "POST", ["orders", number, "notes"]:
                 order = self._existing("orders", number)
                 said = _decoded(body)
                 text = str(said.get("note", "")).strip()
@@ -210,6 +257,11 @@ class _Handler(JsonHandler):
     def _list(self, found: Found) -> None:
         headers = {"X-WP-Total": str(found.total), "X-WP-TotalPages": str(found.pages)}
         self.reply(200, found.body, headers)
+
+
+def _read_only() -> Refused:
+    said = "The API key provided does not have write permissions."
+    return Refused(401, "woocommerce_rest_authentication_error", said)
 
 
 def _no_route() -> Refused:

@@ -71,6 +71,21 @@ class Table:
         """The record of that id."""
         return self._rows.get(number)
 
+    def rows(self) -> list[Row]:
+        """All records."""
+        return list(self._rows.values())
+
+    def put(self, row: Row) -> None:
+        """Keep a record in place of the one with its id."""
+        self._rows[int(row["id"])] = row
+        self._encoded[int(row["id"])] = msgspec.json.encode(row)
+        self._sorted.cache_clear()
+
+    def remove(self, number: int) -> None:
+        """Forget a record."""
+        del self._rows[number]
+        self._sorted.cache_clear()
+
     def page(self, params: Params, parent: int | None = None) -> Found:
         """The page asked for, of the children of one record where `parent` is given. Raises: Refused."""
         size = _whole(params, "per_page", 10, 1, 100)

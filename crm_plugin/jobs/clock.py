@@ -55,7 +55,9 @@ class Clock:
         """Ask for a job of every shop it is for; answers how many were taken."""
         with self._runtime.db.read() as connection:
             shops = [shop for shop in all_shops(connection) if job.wanted(shop)]
-            wanted = [shop.shop_id for shop in shops if not self._rests(connection, job, shop)]
+            now = self._runtime.clock.now()
+            open_ = [shop for shop in shops if not self._rests(connection, job, shop)]
+            wanted = [shop.shop_id for shop in open_ if job.due(connection, shop, now)]
         taken = sum(self._queue.enqueue(job.name, shop_id) for shop_id in wanted)
         _log.debug("%s: asked for %s shops, %s taken", job.name, len(wanted), taken)
         return taken

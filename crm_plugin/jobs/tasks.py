@@ -18,7 +18,7 @@ from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.named import named
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, InvalidInput
-from crm_plugin.jobs import runs, uploads
+from crm_plugin.jobs import levels, runs, uploads
 from crm_plugin.jobs.runs import Run
 from crm_plugin.jobs.turns import FEWEST, Turn, TurnOver
 from crm_plugin.phrases import phrase
@@ -57,6 +57,8 @@ class Job:
     run: Callable[..., dict[str, Any]]
     # Whether the clock asks for it for this shop.
     wanted: Callable[[Shop], bool] = lambda _shop: True
+    # Whether there is anything to do for it now, for a job that most of the time has nothing.
+    due: Callable[[Connection, Shop, datetime], bool] = lambda _connection, _shop, _now: True
     # How often the clock asks while the store waits for the merchant, such as for new keys; 0 makes no difference.
     when_stuck_seconds: int = 0
     # It may take hours, so that it must not keep every worker from the short ones.
@@ -367,6 +369,15 @@ JOBS: tuple[Job, ...] = (
         "Recover, assign tiers once a day, keep segments, plan what has fallen due, send what may leave.",
         60,
         _tick,
+        can_stop=True,
+    ),
+    Job(
+        "write_levels",
+        "Write levels that have changed into the store, where the merchant has switched that on.",
+        60,
+        levels.write,
+        levels.can_hold,
+        levels.is_due,
         can_stop=True,
     ),
     Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file, is_long=True),

@@ -6,11 +6,14 @@ sees that another level is wanted by now. `store_level` is emptied before each c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Table, Text, literal, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, PhraseText, belongs_to, metadata, shop_key, to_micros
@@ -97,6 +100,58 @@ WHERE m.shop_id = tier_writebacks.shop_id AND m.member_id = tier_writebacks.memb
 WHERE shop_id = ? AND state = 'waiting' AND EXISTS (SELECT 1 FROM members AS m WHERE m.shop_id = tier_writebacks.shop_id
 AND m.member_id = tier_writebacks.member_id AND (m.external_id IS NULL OR m.state <> 'active'))
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Whether a shop's levels are written into its store, and what keeps them from it."""
+
+    enabled: bool = False
+    stopped_at: datetime | None = None
+    detail: str = ""
+    resting_until: datetime | None = None
+
+    def rests(self, now: datetime) -> bool:
+        """Whether the store is to be left alone for now."""
+        return self.resting_until is not None and now < self.resting_until
+
+
+def switch_of(connection: Connection, shop_id: int) -> Switch:
+    """The shop's switch; off where it was never touched."""
+    s = writeback_switches.c
+    row = connection.execute(
+        select(s.enabled, s.stopped_at, s.detail, s.resting_until).where(s.shop_id == shop_id)
+    ).first()
+    return Switch(*row) if row is not None else Switch()
+
+
+def turn(connection: Connection, shop_id: int, now: datetime, *, on: bool) -> None:
+    """Switch it on or off; with that, what stopped it is forgotten. On, everybody who holds a level is queued."""
+    _put_switch(connection, shop_id, {"enabled": on, "stopped_at": None, "detail": "", "resting_until": None}, now)
+    if on:
+        queue_everybody(connection, shop_id, now)
+
+
+def stop(connection: Connection, shop_id: int, detail: str, now: datetime, until: datetime) -> None:
+    """The merchant has to act first; `until` is when the store is asked whether that was done."""
+    s = writeback_switches.c
+    since = connection.execute(select(s.stopped_at).where(s.shop_id == shop_id)).scalar() or now
+    _put_switch(connection, shop_id, {"stopped_at": since, "detail": detail, "resting_until": until}, now)
+
+
+def rest(connection: Connection, shop_id: int, until: datetime | None, now: datetime) -> None:
+    """Leave the store alone until then; with None it may be written to again, and nothing stands against it."""
+    values: dict[str, Any] = {"resting_until": until}
+    if until is None:
+        values |= {"stopped_at": None, "detail": ""}
+    _put_switch(connection, shop_id, values, now)
+
+
+def _put_switch(connection: Connection, shop_id: int, values: Mapping[str, Any], now: datetime) -> None:
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    values = {**values, "updated_at": now}
+    statement = add(writeback_switches).values(shop_id=shop_id, **{"enabled": False, "detail": "", **values})
+    connection.execute(statement.on_conflict_do_update(index_elements=["shop_id"], set_=values))
 
 
 def is_on(connection: Connection, shop_id: int) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -18,10 +19,11 @@ from crm_plugin.adapters.storefronts.woocommerce.members import MemberWalk
 from crm_plugin.adapters.storefronts.woocommerce.meta import BIRTHDAY_KEYS, CONSENT_KEYS, LOCALE_KEYS, MetaKeys
 from crm_plugin.adapters.storefronts.woocommerce.refunds import RefundWalk
 from crm_plugin.adapters.storefronts.woocommerce.rows import Cursor
+from crm_plugin.adapters.storefronts.woocommerce.tiers import AT_ONCE, TierMarks
 from crm_plugin.clock import is_zone
 from crm_plugin.errors import AdapterError, MalformedResponse
 from crm_plugin.phrases import phrase
-from crm_plugin.records import Page, Record, ShopInfo, Stream
+from crm_plugin.records import Page, Record, ShopInfo, Stream, TierMark, TierWrite, TierWritten
 
 _PROBES = 2
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -54,6 +56,7 @@ class WooCommerceStorefront(StorefrontAdapter):
             Capability.CONSENT,
             Capability.COST,
             Capability.SEND_MESSAGE,
+            Capability.TIER_METAFIELD,
         }
     )
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -66,6 +69,7 @@ class WooCommerceStorefront(StorefrontAdapter):
         Setting("consent_keys", "Meta keys of consent to e-mail", required=False, default=CONSENT_KEYS),
         Setting("locale_keys", "Meta keys of the language", required=False, default=LOCALE_KEYS),
     )
+    tiers_at_once: ClassVar[int] = AT_ONCE
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS, Stream.REFUNDS)
 
     def __init__(self, values: Mapping[str, Any], *, client: WooCommerceClient | None = None) -> None:
@@ -74,6 +78,7 @@ class WooCommerceStorefront(StorefrontAdapter):
         self.client = client or WooCommerceClient(told["url"], told["key"], told["secret"])
         self._mapper = Mapper(MetaKeys(told["birthday_keys"], told["consent_keys"], told["locale_keys"]))
         self._currency = ""
+        self._tiers = TierMarks(self.client)
         self._refunds = RefundWalk(self.client, self._mapper, self._own_currency)
 
     def close(self) -> None:
@@ -143,6 +148,21 @@ class WooCommerceStorefront(StorefrontAdapter):
                 return None
             raise
         return self.parse(stream, raw.decode("utf-8", "replace"))
+
+    def check_tiers(self) -> list[Problem]:
+        """Whether the key may write; see the contract."""
+        return self._tiers.check()
+
+    def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
+        """See the contract."""
+        (done,) = self._tiers.write([TierWrite(reference, mark)])
+        if done.error is not None:
+            raise done.error
+        return done.changed_at
+
+    def write_tiers(self, writes: Sequence[TierWrite]) -> list[TierWritten]:
+        """See the contract; up to a hundred accounts in one request."""
+        return self._tiers.write(writes)
 
     def _plain_http(self) -> list[Problem]:
         parts = urlsplit(store_address(self.values["url"]))

@@ -156,6 +156,19 @@ class WooCommerceClient:
             raise _unknown(path, answer.status)
         raise errors.for_answer(answer, path, self.url)
 
+    def bring(self, path: str, payload: Mapping[str, Any]) -> Any:
+        """Bring something to what the payload says. Twice does no harm, so without an answer it is only to be asked again."""
+        try:
+            answer = self._authorised("POST", path, {}, msgspec.json.encode(payload))
+        except requests.RequestException as error:
+            raise errors.for_exception(error, path, self.url) from error
+        if answer.status in (200, 201):
+            return errors.decoded(answer, path)
+        failed = errors.for_answer(answer, path, self.url)
+        if isinstance(failed, TransientError):
+            failed.retry_after = answer_retry_after(answer)
+        raise failed
+
     def _get(self, path: str, params: Mapping[str, str], *, sizes: bool = False) -> Answer:
         answer = self._persist(lambda: self._authorised("GET", path, params), path, sizes=sizes)
         if answer.status != 200:

@@ -18,7 +18,7 @@ import msgspec
 from crm_plugin.adapters.raw import FieldError, read_record, whole
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.woocommerce import payloads
-from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told
+from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told, marks_of
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
 from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import parse_minor
@@ -95,6 +95,7 @@ class Mapper:
             # The store does not say when the box was ticked: `date_modified_gmt` stands still when a plugin writes its key.
             consents=_consents(told, None, "customer"),
             attributes=attributes,
+            marks=marks_of(row.meta_data),
         )
 
     def order(self, raw: Raw) -> OrderRecord:

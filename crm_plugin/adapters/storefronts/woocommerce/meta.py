@@ -22,6 +22,8 @@ CONSENT_KEYS = (
     "billing_newsletter, mailchimp_woocommerce_is_subscribed"
 )
 LOCALE_KEYS = "locale, language, wpml_language, pll_language"
+# Under this and the programme's key the level of an account is kept. What begins with an underscore the REST API does not show.
+MARK_PREFIX = "crm_tier_"
 UTM_SOURCE = "_wc_order_attribution_utm_source"
 
 _YES = frozenset({"yes", "1", "on", "true", "y", "checked", "subscribed", "opt_in", "opt-in", "granted"})
@@ -91,6 +93,20 @@ class MetaKeys:
     def _purpose(self, key: str | int) -> tuple[str, int] | None:
         purpose = self._known[key] = self._ranks.get(plain_key(str(key)))
         return purpose
+
+
+def marks_of(entries: Iterable[Meta] | None) -> dict[str, str] | None:
+    """Our marks among an account's meta data, by programme; None where the key shows none of it. Of two under one key the first counts."""
+    if entries is None:
+        return None
+    found: dict[str, str] = {}
+    for entry in entries:
+        key = entry.key
+        if isinstance(key, str) and key.startswith(MARK_PREFIX):
+            level = any_json(entry.value)
+            if level not in (None, "", False):
+                found.setdefault(key.removeprefix(MARK_PREFIX), str(level))
+    return found
 
 
 def plain_key(key: str) -> str:

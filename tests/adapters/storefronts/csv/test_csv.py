@@ -30,6 +30,7 @@ from crm_plugin.store.tenants import Shop, shop_named
 from crm_plugin.sync import problems as kept_problems
 from crm_plugin.sync.connect import add_shop
 from crm_plugin.sync.imports import import_file
+from tests.contracts.storefront_tiers import NoTiersContract
 from tests.factories import NOON
 
 LINES = {
@@ -514,3 +515,9 @@ def test_guests_count_as_members_by_what_they_left(db: Database, shop: Shop, tmp
     assert (report.members, report.orders, report.problems) == (3, 5, 0)
     with db.read() as connection:
         assert len(connection.execute(select(members.c.member_id)).all()) == 3
+
+
+class TestNoTiers(NoTiersContract):
+    @pytest.fixture
+    def storefront(self) -> CsvStorefront:
+        return CsvStorefront({})
