@@ -56,14 +56,12 @@ def convert_minor(minor: int, currency: str, rate: Decimal, into: str) -> int:
     return to_minor(to_major(minor, currency) * rate, into)
 
 
-def share(part: int, base: int | None, total: int, same_currency: bool) -> int:
-    """A part of an order (discount, cost) in the shop's currency: in proportion to its total, rounded half up.
+def share(part: int, base: int | None, total: int) -> int:
+    """A part (discount, cost) of an order in another currency in the shop's: in proportion to its total, rounded half up.
 
     Taken from stored figures alone, so that a later change of a rate cannot make what is taken away differ from what was added.
     """
-    if same_currency or not part:
-        return part
-    if base is None or not total:
+    if not part or base is None or not total:
         return 0
     numerator, denominator = part * base, total
     if denominator < 0:

@@ -91,7 +91,9 @@ class _Reader:
         home, base = one.currency == self._shop.currency, one.base_minor
 
         def own(minor: int | None) -> int:
-            return 0 if base is None else share(minor or 0, base, one.total_minor, home)
+            if base is None:
+                return 0
+            return (minor or 0) if home else share(minor or 0, base, one.total_minor)
 
         return PlacedOrder(
             placed_on=one.placed_on,

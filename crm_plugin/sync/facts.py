@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from crm_plugin.money import share
 from crm_plugin.store import bulk, member_facts, orders, refunds
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.program import copy_beside_facts
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync.turn import lock
-from crm_plugin.sync.values import Days, Money, share
+from crm_plugin.sync.values import Days, Money
 
 _SUMS = (
     "orders_count",

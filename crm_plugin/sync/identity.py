@@ -19,11 +19,10 @@ from sqlalchemy import Connection
 
 from crm_plugin.records import ConsentRecord, MemberRecord, OrderRecord
 from crm_plugin.store import consent
-from crm_plugin.store.base import to_json
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.addresses import email_key, member_zone, phone_key
 from crm_plugin.sync.member_rows import OTHER, OWN, Member, MemberRows
-from crm_plugin.sync.values import Days, member_fingerprint, micros
+from crm_plugin.sync.values import Days, attributes_json, member_fingerprint, micros
 from crm_plugin.sync.written import Written, is_older
 
 _FILLED = ("first_name", "last_name", "locale", "country", "region")
@@ -217,7 +216,7 @@ class MemberBook(MemberRows):
         if told.joined_at is not None:
             changes |= {"joined_at": micros(told.joined_at), "joined_on": self._days.of(told.joined_at)}
         if told.attributes:
-            changes["attributes"] = to_json(told.attributes)
+            changes["attributes"] = attributes_json(told.attributes)
         if mark:
             changes["fingerprint"] = mark
         member.put(**changes)

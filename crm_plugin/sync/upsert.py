@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_plugin.ids import new_ids
+from crm_plugin.money import share
 from crm_plugin.records import (
     MemberRecord,
     OrderRecord,
@@ -30,7 +31,7 @@ from crm_plugin.sync.member_rows import Member
 from crm_plugin.sync.products import write_products
 from crm_plugin.sync.refunds import RefundRows, Refunds
 from crm_plugin.sync.turn import lock
-from crm_plugin.sync.values import Days, Money, fingerprint, micros, share
+from crm_plugin.sync.values import Days, Money, attributes_json, fingerprint, micros
 from crm_plugin.sync.written import Written, is_older, latest
 
 
@@ -203,7 +204,7 @@ class _Orders:
             micros(record.delivered_at),
             micros(record.updated_at),
             to_json(record.coupon_codes) if record.coupon_codes else "[]",
-            to_json(record.attributes) if record.attributes else "{}",
+            attributes_json(record.attributes) if record.attributes else "{}",
         )
         shop_id = self._shop.shop_id
         if row is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
 from crm_plugin.clock import zone
 from crm_plugin.money import convert_minor
 from crm_plugin.records import MemberRecord, Record
+from crm_plugin.store.base import to_json
 from crm_plugin.store.tenants import Shop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,15 +76,15 @@ class Days:
         return at.astimezone(self._zone).toordinal() - _DAY_ZERO
 
 
-def share(part: int, base: int | None, total: int) -> int:
-    """A part (discount, cost) of an order in another currency in the shop's: in proportion to its total, rounded half up.
+def attributes_json(told: Mapping[str, Any]) -> str:
+    """A record's attributes as stored, without the NUL character: PostgreSQL cannot take a document apart that holds one."""
+    text = to_json(told)
+    return to_json(_without_nul(told)) if "\\u0000" in text else text
 
-    Taken from stored figures alone, so that a later change of a rate cannot make what is taken away differ from what was added.
-    """
-    if not part or base is None or not total:
-        return 0
-    numerator, denominator = part * base, total
-    if denominator < 0:
-        numerator, denominator = -numerator, -denominator
-    sign = -1 if numerator < 0 else 1
-    return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(held) for key, held in value.items()}
+    return [_without_nul(held) for held in value] if isinstance(value, list | tuple) else value
