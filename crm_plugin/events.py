@@ -30,7 +30,8 @@ class DeliveryEvent:
     """One event as a provider told it.
 
     `provider_event_id` makes a repeat harmless; `provider_message_id` finds the touchpoint, and so does `touchpoint_key` where the
-    provider hands our own key back. `permanent` is True for a bounce after which the address is dead.
+    provider hands our own key back. `permanent` is True for a bounce after which the address is dead; `machine`
+    for an opening or a click that the provider holds for a mail system's own.
     """
 
     provider_event_id: str
@@ -40,5 +41,6 @@ class DeliveryEvent:
     address: str = ""
     reason: str = ""
     permanent: bool = False
+    machine: bool = False
     touchpoint_key: str = ""
     raw: dict[str, Any] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,14 +10,24 @@ from sqlalchemy import Connection, Select, select, update
 from sqlalchemy.exc import IntegrityError
 
 from crm_plugin.errors import InvalidInput, NotFound, RecipientRefused
+from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 from crm_plugin.store import inapp_messages, members, touchpoints
 from crm_plugin.store.session import Database
+from crm_plugin.touchpoints import event_rows
 from crm_plugin.touchpoints.states import State
 
+ADAPTER = "inapp"
 MARKS = {"read": "read_at", "click": "clicked_at"}
+# What the keys of test messages begin with: they are no touchpoints.
+TEST = "test:"
+# What a mark tells. Seen in the storefront is the recipient's own word that it arrived.
+_KINDS = {
+    "read_at": (DeliveryEventKind.DELIVERED, DeliveryEventKind.OPENED),
+    "clicked_at": (DeliveryEventKind.CLICKED,),
+}
 
 
 def sink(db: Database, shop_id: int, clock: Callable[[], datetime]) -> Callable[[Message, str], str]:
@@ -43,7 +53,7 @@ def sink(db: Database, shop_id: int, clock: Callable[[], datetime]) -> Callable[
             member_id = connection.execute(owner).scalar()
             if member_id is None:
                 raise RecipientRefused(
-                    phrase("The member has no account in the store any more."), adapter="inapp", operation="send"
+                    phrase("The member has no account in the store any more."), adapter=ADAPTER, operation="send"
                 )
             message_id = new_id()
             connection.execute(
@@ -117,14 +127,30 @@ def mark(connection: Connection, shop_id: int, member_id: int, message_id: int, 
     if not changes:
         return
     connection.execute(update(inapp_messages).where(mine).values(**changes))
-    # Seen in the storefront is the recipient's own word that it arrived.
+    kinds = [kind for column in changes for kind in _KINDS[column]]
+    _tell(connection, shop_id, message_id, row.touchpoint_key, kinds, now)
+
+
+def _tell(
+    connection: Connection,
+    shop_id: int,
+    message_id: int,
+    touchpoint_key: str,
+    kinds: Sequence[DeliveryEventKind],
+    now: datetime,
+) -> None:
+    """Keep what the member did as delivery events, as a provider would have told it; a test message has no touchpoint."""
+    t = touchpoints.c
+    sent = (t.shop_id == shop_id) & (t.adapter == ADAPTER) & (t.provider_message_id == str(message_id))
+    touchpoint_id = connection.execute(select(t.touchpoint_id).where(sent)).scalar()
+    if touchpoint_id is None and touchpoint_key.startswith(TEST):
+        return
+    for kind in kinds:
+        event = DeliveryEvent(f"{message_id}:{kind.value}", str(message_id), kind, now)
+        # Seen before the send itself was noted, it finds its touchpoint later (`intake.match_early`).
+        event_rows.keep(connection, shop_id, ADAPTER, event, touchpoint_id, now)
     connection.execute(
         update(touchpoints)
-        .where(
-            touchpoints.c.shop_id == shop_id,
-            touchpoints.c.adapter == "inapp",
-            touchpoints.c.provider_message_id == str(message_id),
-            touchpoints.c.state == State.ACCEPTED.value,
-        )
+        .where(sent, t.state == State.ACCEPTED.value)
         .values(state=State.DELIVERED.value, updated_at=now)
     )

@@ -10,12 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import NotFound, UnsupportedFeature
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
-from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.records import RawRequest
 from crm_plugin.store import attempts, consent, delivery_events, touchpoints
@@ -23,7 +21,7 @@ from crm_plugin.store.members import present_id
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import senders, unsubscribe
+from crm_plugin.touchpoints import event_rows, senders, unsubscribe
 from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import Reason, State, may_go
@@ -134,7 +132,8 @@ def _take(
 ) -> None:
     report.events += 1
     touchpoint = _find(connection, shop, adapter, event)
-    if not _keep(connection, shop, adapter, event, touchpoint, now):
+    found = None if touchpoint is None else touchpoint.touchpoint_id
+    if not event_rows.keep(connection, shop.shop_id, adapter, event, found, now):
         report.repeated += 1
         return
     if touchpoint is None:
@@ -169,28 +168,6 @@ def _find(connection: Connection, shop: Shop, adapter: str, event: DeliveryEvent
         if (row := connection.execute(query.with_for_update().limit(1)).first()) is not None:
             return row
     return None
-
-
-def _keep(
-    connection: Connection, shop: Shop, adapter: str, event: DeliveryEvent, touchpoint: Row[Any] | None, now: datetime
-) -> bool:
-    """Keep the event; False when it is known already."""
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    nameless = f"{event.provider_message_id}:{event.kind}:{event.at.isoformat()}"
-    row = {
-        "shop_id": shop.shop_id,
-        "event_id": new_id(),
-        "adapter": adapter,
-        "provider_event_id": event.provider_event_id or nameless,
-        "provider_message_id": event.provider_message_id,
-        "touchpoint_id": None if touchpoint is None else touchpoint.touchpoint_id,
-        "kind": event.kind.value,
-        "at": event.at,
-        "reason": event.reason[:500],
-        "raw": event.raw,
-        "received_at": now,
-    }
-    return connection.execute(add(delivery_events).values(row).on_conflict_do_nothing()).rowcount > 0
 
 
 def _move(

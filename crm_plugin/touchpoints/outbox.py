@@ -103,7 +103,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing a provider told us about it."""
+    """One thing a provider told us about it; `machine`: a mail system did it, no person."""
 
     kind: str
     at: datetime
@@ -111,6 +111,7 @@ class Event:
     adapter: str
     reason: str
     raw: Mapping[str, Any]
+    machine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def show(connection: Connection, shop_id: int, touchpoint_id: int) -> Detail:
             Attempt(r.attempt_no, r.adapter, r.started_at, r.finished_at, r.outcome, r.error_code, r.error, r.parts)
             for r in tried
         ),
-        events=tuple(Event(r.kind, r.at, r.received_at, r.adapter, r.reason, r.raw) for r in told),
+        events=tuple(Event(r.kind, r.at, r.received_at, r.adapter, r.reason, r.raw, r.machine) for r in told),
     )
 
 

@@ -14,7 +14,7 @@ from crm_plugin.records import Message, SendResult
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import inapp, senders
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import Rendered
 
@@ -60,7 +60,7 @@ def send_text(
     """
     address = _address(adapter_name, to)
     channel = senders.open_channel(db, box, shop, adapter_name, now, public_url=public_url)
-    key = f"test:{new_id()}"
+    key = f"{inapp.TEST}{new_id()}"
     in_app = channel.channel == "inapp"
     message = Message(
         channel=channel.channel,

@@ -432,3 +432,14 @@ def test_other_shop_is_never_touched(
     assert _row(db, touchpoint_id).state == "accepted"
     with db.read() as connection:
         assert consent.is_suppressed(connection, 1, "sms", NUMBER) == ""
+
+
+def test_machine_opening_is_told_apart(
+    db: Database, put: Callable[..., int], tell: Callable[..., intake.IntakeReport]
+) -> None:
+    touchpoint_id = put("delivered")
+    tell(Kind.OPENED, machine=True)
+    tell(Kind.OPENED)
+    with db.read() as connection:
+        shown = outbox.show(connection, 1, touchpoint_id).events
+    assert sorted((event.kind, event.machine) for event in shown) == [("opened", False), ("opened", True)]

@@ -1,0 +1,35 @@
+"""Rows of delivery events: each is kept once, whoever told it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crm_plugin.events import DeliveryEvent
+from crm_plugin.ids import new_id
+from crm_plugin.store import delivery_events
+
+
+def keep(
+    connection: Connection, shop_id: int, adapter: str, event: DeliveryEvent, touchpoint_id: int | None, now: datetime
+) -> bool:
+    """Keep the event; False when it is known already. `touchpoint_id` None: its touchpoint is not known yet."""
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    nameless = f"{event.provider_message_id}:{event.kind}:{event.at.isoformat()}"
+    row = {
+        "shop_id": shop_id,
+        "event_id": new_id(),
+        "adapter": adapter,
+        "provider_event_id": event.provider_event_id or nameless,
+        "provider_message_id": event.provider_message_id,
+        "touchpoint_id": touchpoint_id,
+        "kind": event.kind.value,
+        "at": event.at,
+        "reason": event.reason[:500],
+        "machine": event.machine,
+        "raw": event.raw,
+        "received_at": now,
+    }
+    return connection.execute(add(delivery_events).values(row).on_conflict_do_nothing()).rowcount > 0
