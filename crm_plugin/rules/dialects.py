@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Integer, Text, literal
+from sqlalchemy import ColumnElement, Float, Integer, Numeric, Text, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -42,6 +42,23 @@ def _position(element: position, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(position, "postgresql")
 def _position_postgres(element: position, compiler: SQLCompiler, **kw: Any) -> str:
     return f"strpos({compiler.process(element.clauses, **kw)})"
+
+
+class exact(FunctionElement[Any]):
+    """A whole number that others are multiplied with: NUMERIC, which does not overflow, on PostgreSQL; SQLite keeps it as it is."""
+
+    type = Numeric()
+    inherit_cache = True
+
+
+@compiles(exact)
+def _exact(element: exact, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(exact, "postgresql")
+def _exact_postgres(element: exact, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS NUMERIC)"
 
 
 class off_index(FunctionElement[int]):

@@ -13,9 +13,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Protocol
 
-from sqlalchemy import BigInteger, ColumnElement, Numeric, case, cast, func, literal
+from sqlalchemy import BigInteger, ColumnElement, case, func, literal
 
 from crm_plugin.money import to_major
+from crm_plugin.rules.dialects import exact
 from crm_plugin.rules.nodes import Value
 from crm_plugin.rules.operators import OPERATORS
 
@@ -45,19 +46,19 @@ class Quotient:
 
     def compare(self, op: str, other: Quotient) -> Truth:
         """Unknown when either is."""
-        left, right = _exact(self.top) * other.bottom, _exact(other.top) * self.bottom
+        left, right = exact(self.top) * other.bottom, exact(other.top) * self.bottom
         found: Truth = case(((self.bottom > 0) & (other.bottom > 0), OPERATORS[op].call(left, right)))
         return found
 
     def combine(self, op: str, other: Quotient) -> Quotient:
         """The two added, subtracted, multiplied or divided."""
-        a, b, c, d = _exact(self.top), self.bottom, _exact(other.top), other.bottom
+        a, b, c, d = exact(self.top), self.bottom, exact(other.top), other.bottom
         if op == "*":
-            return Quotient(a * c, _exact(b) * d)
+            return Quotient(a * c, exact(b) * d)
         if op == "/":
             # The sign goes to the top; divided by zero the bottom is zero, which is unknown.
-            return Quotient(a * d * func.sign(c), _exact(b) * func.abs(c))
-        return Quotient(a * d + (c if op == "+" else -c) * b, _exact(b) * d)
+            return Quotient(a * d * func.sign(c), exact(b) * func.abs(c))
+        return Quotient(a * d + (c if op == "+" else -c) * b, exact(b) * d)
 
 
 def constant(value: Value) -> Quotient:
@@ -151,14 +152,14 @@ class Ratio:
 
     def compare(self, op: str, value: Value) -> Truth:
         limit = _minor(value, self.currency)
-        left = _exact(self.top) * _bound(limit.denominator)
-        right = _exact(self.bottom) * _bound(limit.numerator)
+        left = exact(self.top) if limit.denominator == 1 else exact(self.top) * _bound(limit.denominator)
+        right = exact(self.bottom) if limit.numerator == 1 else exact(self.bottom) * _bound(limit.numerator)
         found: Truth = case((self.bottom > 0, OPERATORS[op].call(left, right)))
         return found
 
     def quotient(self) -> Quotient:
         units = int(1 / to_major(1, self.currency)) if self.currency else 1
-        return Quotient(self.top, _exact(self.bottom) * _bound(units) if units > 1 else self.bottom)
+        return Quotient(self.top, exact(self.bottom) * _bound(units) if units > 1 else self.bottom)
 
     def shown(self, raw: tuple[Any, ...]) -> Value | None:
         top, bottom = raw
@@ -265,11 +266,6 @@ def _compare_whole(expression: ColumnElement[Any], op: str, value: Fraction) -> 
     else:
         found = OPERATORS[op].call(expression, _bound(math.ceil(value) if op in (">=", "<") else math.floor(value)))
     return found
-
-
-def _exact(expression: ColumnElement[Any]) -> ColumnElement[Any]:
-    # NUMERIC is exact and does not overflow on PostgreSQL; SQLite keeps whole numbers as they are.
-    return cast(expression, Numeric)
 
 
 def _bound(value: int) -> ColumnElement[int]:
