@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -12,9 +13,10 @@ from sqlalchemy import Connection, Select, and_, func, select
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import segments as saved
-from crm_plugin.rules.book import LIST, resolved
+from crm_plugin.rules.book import LIST, read_book, resolve, resolved
+from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.segments import Segment
-from crm_plugin.rules.sql import ACTIVE, is_history, select_members
+from crm_plugin.rules.sql import ACTIVE, counts, is_history, select_members
 from crm_plugin.rules.words import words as in_words
 from crm_plugin.store import members, segment_events, segment_members, segments
 from crm_plugin.store.members import full_name
@@ -92,16 +94,57 @@ def look(connection: Connection, shop: Shop, key: str, now: datetime, lang: str 
     except RuleError as error:
         problem, chosen = error.message, _listed(shop, key)
     count = connection.execute(select(func.count()).select_from(chosen.subquery())).scalar_one()
-    e = segment_events.c
-    after = today - timedelta(days=DAYS)
-    moves = select(e.entered, func.count()).where(
-        e.shop_id == shop.shop_id, e.segment_key == key, e.at >= now - timedelta(days=DAYS + 2), e.as_of > after
-    )
-    turnover = dict(tuple(row) for row in connection.execute(moves.group_by(e.entered)))
+    moves = _turnover(connection, shop, now, key)
     s = segments.c
     kept = connection.execute(select(s.kept_through).where(s.shop_id == shop.shop_id, s.segment_key == key)).scalar()
     sample = tuple(_rows(connection, shop, key, chosen, _SAMPLE))
-    return Look(segment, words, count, kept, turnover.get(True, 0), turnover.get(False, 0), sample, problem)
+    return Look(segment, words, count, kept, moves[key, True], moves[key, False], sample, problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One segment in the list of all; `count` None when its rule cannot be asked, for the `problem`."""
+
+    segment: Segment
+    count: int | None
+    entered: int
+    left: int
+    problem: str = ""
+
+
+def overview(connection: Connection, shop: Shop, now: datetime) -> list[Row]:
+    """All segments by key with how many each holds now: the rules are counted in one pass."""
+    today, book = local_day(now, shop.timezone), read_book(connection, shop.shop_id)
+    found = saved.list(connection, shop.shop_id)
+    nodes: dict[str, Node] = {}
+    problems: dict[str, str] = {}
+    for one in found:
+        if one.node is not None:
+            try:
+                nodes[one.key] = resolve(one.node, book)
+            except RuleError as error:
+                problems[one.key] = error.message
+    counted = counts(connection, shop, list(nodes.values()), today, history=is_history(connection, shop, today))
+    numbers: dict[str, int | None] = dict(zip(nodes, counted, strict=True))
+    for one in found:
+        if one.kind == LIST:
+            listed = select(func.count()).select_from(_listed(shop, one.key).subquery())
+            numbers[one.key] = connection.execute(listed).scalar_one()
+    moves = _turnover(connection, shop, now)
+    return [
+        Row(one, numbers.get(one.key), moves[one.key, True], moves[one.key, False], problems.get(one.key, ""))
+        for one in found
+    ]
+
+
+def _turnover(connection: Connection, shop: Shop, now: datetime, key: str | None = None) -> Counter[tuple[str, bool]]:
+    """How many came into segments and left them in the last days."""
+    e, after = segment_events.c, local_day(now, shop.timezone) - timedelta(days=DAYS)
+    own = [e.shop_id == shop.shop_id, e.at >= now - timedelta(days=DAYS + 2), e.as_of > after]
+    if key is not None:
+        own.append(e.segment_key == key)
+    query = select(e.segment_key, e.entered, func.count()).where(*own).group_by(e.segment_key, e.entered)
+    return Counter({(one, bool(entered)): number for one, entered, number in connection.execute(query)})
 
 
 def members_of(

@@ -102,8 +102,21 @@ def _names_in(file: Path, column: str) -> Iterator[Iterator[tuple[int, str]]]:
 def segment_list(name: str, as_json: bool) -> None:
     """The segments there are."""
     with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
-        found = saved.list(connection, shop.shop_id)
-    answer([{"key": one.key, "kind": one.kind, "title": one.title, "rule": one.rule} for one in found], as_json)
+        rows = looks.overview(connection, shop, runtime.clock.now())
+    told = [
+        {
+            "key": row.segment.key,
+            "kind": row.segment.kind,
+            "title": row.segment.title,
+            "rule": row.segment.rule,
+            "members": row.count,
+            f"entered_{looks.DAYS}_days": row.entered,
+            f"left_{looks.DAYS}_days": row.left,
+            "problem": row.problem,
+        }
+        for row in rows
+    ]
+    answer(told, as_json)
 
 
 @segment.command("show")

@@ -17,7 +17,7 @@ from crm_plugin.store import consent
 from crm_plugin.store.touchpoints import touchpoints
 from crm_plugin.touchpoints.tokens import read_unsubscribe
 
-PAGES = ("today", "members", "tiers", "journeys", "outbox", "connections")
+PAGES = ("today", "members", "segments", "tiers", "journeys", "outbox", "connections")
 LANGUAGES = ("en", "zh")
 
 
@@ -85,7 +85,7 @@ def _pages(demo: Demo) -> None:
                 touchpoints.c.shop_id == demo.shop.shop_id, touchpoints.c.state == "accepted"
             )
             one = connection.execute(query.limit(1)).first()
-        paths = list(PAGES) + ([f"members/{one.member_id}", f"outbox/{one.touchpoint_id}"] if one else [])
+        paths = [*PAGES, "segments/best", *([f"members/{one.member_id}", f"outbox/{one.touchpoint_id}"] if one else [])]
         for language in LANGUAGES:
             for path in paths:
                 answer = browser.get(f"{demo.url}/s/{demo.shop.name}/{path}?lang={language}")

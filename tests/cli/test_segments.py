@@ -65,7 +65,8 @@ def test_saved_rule_says_whom_it_holds(run: Run, people: dict[str, str]) -> None
     assert [one["name"] for one in told["sample"]] == ["Ada"]
     assert told["kept_at"]
     _, rows = run("segment", "list", "shop")
-    assert rows == [{"key": "regulars", "kind": "rule", "title": "Regulars", "rule": "orders() >= 2"}]
+    told = {"key": "regulars", "kind": "rule", "title": "Regulars", "rule": "orders() >= 2", "members": 1}
+    assert rows == [{**told, "entered_30_days": 0, "left_30_days": 0, "problem": ""}]
 
 
 def test_rule_is_asked_of_any_day(run: Run, people: dict[str, str]) -> None:

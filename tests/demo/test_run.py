@@ -21,4 +21,4 @@ def test_demo_plays_its_day(tmp_path: Path, on: date) -> None:
     assert (report.accounts, report.orders) == (demo.made.counts["accounts"], demo.made.counts["orders"])
     assert report.mails == report.sent["email"] > 0
     assert set(report.tiers) == {"leaf", "blossom", "lantern"}
-    assert len(report.pages) == len(LANGUAGES) * (len(PAGES) + 2)
+    assert len(report.pages) == len(LANGUAGES) * (len(PAGES) + 3)

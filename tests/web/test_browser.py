@@ -81,7 +81,7 @@ def _paths(demo: Demo) -> list[str]:
         touchpoint, member = connection.exec_driver_sql(
             "SELECT touchpoint_id, member_id FROM touchpoints WHERE channel = 'email' AND state = 'accepted' LIMIT 1"
         ).one()
-    return [*PAGES, f"members/{member}", f"outbox/{touchpoint}"]
+    return [*PAGES, "segments/best", f"members/{member}", f"outbox/{touchpoint}"]
 
 
 @pytest.mark.parametrize("size", list(_SIZES))
@@ -110,7 +110,7 @@ def test_phone_shows_the_whole_menu(browser: Browser, demo: Demo, signed_in: Any
         return box.left < 0 || box.right > innerWidth || e.scrollWidth > e.clientWidth + 1;
     }).map(e => e.textContent)"""
     assert watched.page.evaluate(hidden) == []
-    assert watched.page.locator(".side nav a, .side > ul:not(.side-foot) a").count() == 6
+    assert watched.page.locator(".side nav a, .side > ul:not(.side-foot) a").count() == 7
     watched.context.close()
 
 

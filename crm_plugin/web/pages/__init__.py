@@ -55,6 +55,7 @@ def navigation() -> list[tuple[str, str]]:
     return [
         ("today", _("Today")),
         ("members", _("Members")),
+        ("segments", _("Segments")),
         ("tiers", _("Tiers")),
         ("journeys", _("Journeys")),
         ("outbox", _("Outbox")),
@@ -86,6 +87,7 @@ from crm_plugin.web.pages import (  # noqa: E402
     journeys,  # noqa: F401
     members,  # noqa: F401
     outbox,  # noqa: F401
+    segments,  # noqa: F401
     senders,  # noqa: F401
     tiers,  # noqa: F401
     today,  # noqa: F401
