@@ -132,10 +132,10 @@ def _leaf_from_json(document: Mapping[str, Any], place: Place) -> Node:
                 phrase("known is asked with true."), path=f"{path}.value", hint=phrase("Put not around it.")
             )
         return Known(field, place)
-    if op in MATCHES:
+    if isinstance(op, str) and op in MATCHES:
         if not isinstance(value, str):
             raise RuleTypeError(phrase("A text is wanted here."), path=f"{path}.value")
-        return Matches(field, str(op), value, place)
+        return Matches(field, op, value, place)
     return Compare(field, _operator(op, path), _from_plain(value, f"{path}.value"), place)
 
 

@@ -54,9 +54,11 @@ _WORDS = frozenset({"and", "or", "not", "in", "everyone"})
 def look_over(text: str) -> None:
     """Raises: RuleSyntaxError at the first thing that no rule may hold."""
     if len(text) > MAX_LENGTH:
-        raise RuleSyntaxError(
+        raise _error(
+            text,
+            MAX_LENGTH,
             phrase("The rule is longer than %(most)s characters.", most=MAX_LENGTH),
-            hint=phrase("Make segments out of its parts."),
+            phrase("Make segments out of its parts."),
         )
     surrogate = re.search("[\ud800-\udfff]", text)
     if surrogate:
