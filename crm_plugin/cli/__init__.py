@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crm_plugin.cli import asking, rounds, rules, segments, sending, serving, stores, writeback
+from crm_plugin.cli import asking, rounds, rules, segments, sending, serving, stores, tiers, writeback
 from crm_plugin.cli.common import main
 
-__all__ = ["asking", "main", "rounds", "rules", "segments", "sending", "serving", "stores", "writeback"]
+__all__ = ["asking", "main", "rounds", "rules", "segments", "sending", "serving", "stores", "tiers", "writeback"]

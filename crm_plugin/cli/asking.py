@@ -1,4 +1,4 @@
-"""Commands that ask: rule, tiers, member."""
+"""Commands that ask: rule, member."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import click
 from crm_plugin import rules
 from crm_plugin.analytics import members
 from crm_plugin.cli.common import (
-    ACTOR,
     answer,
     as_json_option,
     as_of_option,
@@ -18,7 +17,6 @@ from crm_plugin.cli.common import (
     shop_argument,
 )
 from crm_plugin.cli.profile import lines
-from crm_plugin.rules import tiers
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.spec import FieldSpec
 
@@ -62,26 +60,6 @@ def rule_list(name: str, expression: str, as_of: str | None, limit: int, as_json
         # Ids as text, for JavaScript rounds such long numbers.
         told = [{**row._mapping, "member_id": str(row.member_id)} for row in rows]
     answer(told, as_json)
-
-
-@main.group("tiers")
-def tiers_() -> None:
-    """Levels that members earn; they are written in the programme."""
-
-
-@tiers_.command("apply")
-@shop_argument
-@as_of_option
-@as_json_option
-def tiers_apply(name: str, as_of: str | None, as_json: bool) -> None:
-    """Bring every member to the level they have earned.
-
-    `serve` and `tick` do it once a day. Nobody is written to for it.
-    """
-    with opened_shop(name) as (runtime, found):
-        day = day_of(found, runtime, as_of)
-        report = tiers.apply(runtime.db, found, as_of=day, now=runtime.clock.now(), actor=ACTOR)
-    answer(report.as_dict(), as_json)
 
 
 @main.command()

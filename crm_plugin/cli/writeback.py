@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from crm_plugin.cli.asking import tiers_
 from crm_plugin.cli.common import ACTOR, answer, as_json_option, opened_shop, progress, shop_argument
 from crm_plugin.cli.root import stderr
+from crm_plugin.cli.tiers import tiers_
 from crm_plugin.jobs import levels
 from crm_plugin.sync import writeback_switch
 from crm_plugin.sync.writeback_switch import Standing

@@ -76,19 +76,25 @@ class Change(NamedTuple):
 
 def compiled(wanted: Sequence[Level], book: Book | None = None) -> list[tuple[Level, Rule]]:
     """The levels with their rules, checked; the names in them too where they are given. Raises: InvalidInput, RuleError."""
+    check_keys([level.key for level in wanted])
     found: list[tuple[Level, Rule]] = []
     for level in wanted:
-        check_key(level.key, phrase("level"))
-        if any(level.key == other.key for other, _ in found):
-            raise InvalidInput(
-                phrase("There are two levels %(key)r.", key=level.key),
-                field="key",
-                hint=phrase("Give each a key of its own."),
-            )
         rule = compile_rule(level.rule, book)
         refuse_own_level(rule)
         found.append((level, rule))
     return found
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Refuse keys that cannot be, and two that are the same. Raises: InvalidInput."""
+    for place, key in enumerate(keys):
+        check_key(key, phrase("level"))
+        if key in keys[:place]:
+            raise InvalidInput(
+                phrase("There are two levels %(key)r.", key=key),
+                field="key",
+                hint=phrase("Give each a key of its own."),
+            )
 
 
 def refuse_own_level(rule: Rule) -> None:
@@ -102,10 +108,19 @@ def refuse_own_level(rule: Rule) -> None:
             )
 
 
-def plan_for(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> Plan:
-    """What to ask of the database for these levels, lowest first, on that local day."""
-    everybody = _rows(JoinedScope(shop, as_of), ranks, members.c.state)
-    changing = _ordered_and_gone(shop, ranks, as_of) if _takes_an_order(shop, ranks, as_of) else [everybody]
+def plan_for(
+    shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date, program: str = PROGRAM_KEY, only: int | None = None
+) -> Plan:
+    """What to ask of the database for these levels, lowest first, on that local day; `only` asks for one member.
+
+    The level held stands beside the facts for the main programme alone.
+    """
+    everybody = _rows(JoinedScope(shop, as_of), ranks, members.c.state, program)
+    changing = [everybody]
+    if only is not None:
+        changing = [everybody._replace(select=everybody.select.where(members.c.member_id == only))]
+    elif program == PROGRAM_KEY and _takes_an_order(shop, ranks, as_of):
+        changing = _ordered_and_gone(shop, ranks, as_of)
     rules = {level.key: rule for level, rule in ranks}
     deciding = {key: {field_text(one): one for one in fields_of(rule.node)} for key, rule in rules.items()}
     return Plan(everybody, changing, rules, deciding)
@@ -131,12 +146,17 @@ def _ordered_and_gone(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: da
     ]
 
 
-def _rows(scope: JoinedScope | SingleScope, ranks: Sequence[tuple[Level, Rule]], state: ColumnElement[str]) -> Rows:
+def _rows(
+    scope: JoinedScope | SingleScope,
+    ranks: Sequence[tuple[Level, Rule]],
+    state: ColumnElement[str],
+    program: str = PROGRAM_KEY,
+) -> Rows:
     # The highest level that holds wins. Whoever was deleted earns none.
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [(state != ACTIVE, literal(""))]
     whens += [(truth(scope, rule.asked), literal(level.key)) for level, rule in reversed(ranks)]
     earned: ColumnElement[str] = case(*whens, else_=literal("")).label("earned")
-    held = scope.tier(PROGRAM_KEY).label("held")
+    held = scope.tier(program).label("held")
     asked = dict.fromkeys(asked for _, rule in ranks for asked in fields_of(rule.node))
     operands = {one: operand(scope, one) for one in asked}
     columns = [column for one in operands.values() for column in one.columns]
@@ -156,17 +176,22 @@ def _rows(scope: JoinedScope | SingleScope, ranks: Sequence[tuple[Level, Rule]],
 
 def changes(reader: Connection, plan: Plan) -> Iterator[list[Change]]:
     """Everybody whose level is not the one earned, in pages."""
+    for rows in plan.changing:
+        query = rows.select.where(rows.held.element != rows.earned.element)
+        for page in all_rows(reader, query, rows.select.selected_columns.member_id):
+            yield [Change(row[0], row[1], row[2], _reason(plan, rows, row)) for row in page]
+
+
+def all_rows(reader: Connection, query: Select[Any], member_id: ColumnElement[int]) -> Iterator[Sequence[Any]]:
+    """Every row of a query over all members, in pages."""
     if reader.dialect.name == "postgresql":
         # All rows are wanted, not the first few, for which PostgreSQL would otherwise plan a cursor.
         reader.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
-    for rows in plan.changing:
-        query = rows.select.where(rows.held.element != rows.earned.element)
-        if reader.dialect.name == "sqlite":
-            # SQLite would take any index that begins with the shop, and read the tables in the order of names or days.
-            query = query.order_by(rows.select.selected_columns.member_id)
-        found = reader.execute(query, execution_options={"stream_results": True, "yield_per": _PAGE})
-        for page in found.partitions():
-            yield [Change(row[0], row[1], row[2], _reason(plan, rows, row)) for row in page]
+    if reader.dialect.name == "sqlite":
+        # SQLite would take any index that begins with the shop, and read the tables in the order of names or days.
+        query = query.order_by(member_id)
+    found = reader.execute(query, execution_options={"stream_results": True, "yield_per": _PAGE})
+    yield from found.partitions()
 
 
 def _reason(plan: Plan, rows: Rows, row: Sequence[Any]) -> dict[str, Any]:
@@ -184,12 +209,13 @@ def _reason(plan: Plan, rows: Rows, row: Sequence[Any]) -> dict[str, Any]:
         rule = plan.rules.get(key)
         if rule is not None:
             reason[name] = rule.text
-            deciding |= {name: _plain(values[asked]) for name, asked in plan.deciding[key].items()}
+            deciding |= {name: plain_value(values[asked]) for name, asked in plan.deciding[key].items()}
     if before and before not in plan.rules:
         reason["cause"] = "level_removed"
     reason["values"] = deciding
     return reason
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A value as JSON keeps it: amounts as text."""
     return str(value) if isinstance(value, Decimal) else value

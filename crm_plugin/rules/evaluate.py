@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from crm_plugin.money import to_major
+from crm_plugin.rules.catalogue.common import BETWEEN
 from crm_plugin.rules.nodes import (
     And,
     Compare,
@@ -64,6 +65,8 @@ class PlacedOrder:
     discount_minor: int = 0
     cost_minor: int = 0
     coupon: bool = False
+    shipping_minor: int = 0
+    tax_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +255,13 @@ class _Asked:
             and (category is None or category in line.categories)
         ]
 
+    @property
+    def among(self) -> list[BoughtLine]:
+        """The lines with one of the codes or in one of the categories listed."""
+        skus, categories = ({*self.arg(name).split(BETWEEN)} - {""} for name in ("skus", "categories"))
+        lines = (line for order in self.orders for line in order.lines)
+        return [line for line in lines if line.sku in skus or line.categories & categories]
+
     def money(self, minor: Iterable[int | None]) -> Fraction:
         return Fraction(to_major(sum(one or 0 for one in minor), self.of.currency))
 
@@ -364,6 +374,8 @@ FIELDS: dict[str, Callable[[_Asked], Found]] = {
     "items": _windowed(lambda asked: Fraction(sum(order.items_milli for order in asked.orders), 1000)),
     "products": _windowed(lambda asked: Fraction(len({_named(line) for _, line in asked.lines}))),
     "discounts": _windowed(lambda asked: asked.money(order.discount_minor for order in asked.orders)),
+    "shipping": _windowed(lambda asked: asked.money(order.shipping_minor for order in asked.orders)),
+    "tax": _windowed(lambda asked: asked.money(order.tax_minor for order in asked.orders)),
     "coupon_share": _windowed(
         lambda asked: _over(Fraction(sum(order.coupon for order in asked.orders)), len(asked.orders))
     ),
@@ -375,6 +387,7 @@ FIELDS: dict[str, Callable[[_Asked], Found]] = {
     "bought_times": _windowed(lambda asked: Fraction(len({place for place, _ in asked.lines}))),
     "bought_items": _windowed(lambda asked: sum((line.quantity for _, line in asked.lines), Fraction(0))),
     "bought_amount": _windowed(lambda asked: asked.money(line.base_minor for _, line in asked.lines)),
+    "bought_among": _windowed(lambda asked: asked.money(line.base_minor for line in asked.among)),
     "days_since_joined": lambda asked: asked.since(asked.of.joined_on),
     "country": _text("country"),
     "locale": _text("locale"),

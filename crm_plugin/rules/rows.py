@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,13 +109,23 @@ def lines_bought(
     category: str | None = None,
 ) -> Rows:
     """Lines with a quantity above zero of orders that count, of the products named; of all where none is."""
-    o, line = orders.c, order_lines.c
-    source = order_lines.join(orders, and_(o.shop_id == line.shop_id, o.order_id == line.order_id))
-    where: list[Truth] = [o.counts, line.quantity > 0]
-    where += [] if sku is None else [line.sku == sku]
+    line = order_lines.c
+    where: list[Truth] = [] if sku is None else [line.sku == sku]
     where += [] if title is None else [line.title == title]
     where += [] if product is None else [line.product_external_id == product]
     where += [] if category is None else [_in_category(category)]
+    return _lines(("lines", sku, title, product, category), currency, where)
+
+
+def lines_among(currency: str, skus: Sequence[str], categories: Sequence[str]) -> Rows:
+    """The same of products that have one of these codes or are in one of these categories."""
+    either = [order_lines.c.sku.in_(skus), *(_in_category(one) for one in categories)]
+    return _lines(("among", tuple(skus), tuple(categories)), currency, [or_(*either)])
+
+
+def _lines(key: Hashable, currency: str, where: Sequence[Truth]) -> Rows:
+    o, line = orders.c, order_lines.c
+    source = order_lines.join(orders, and_(o.shop_id == line.shop_id, o.order_id == line.order_id))
     # A product is told by the store's own id, else by its code, else by its title.
     named = case(
         (line.product_external_id != "", literal("i") + line.product_external_id),
@@ -128,8 +138,8 @@ def lines_bought(
         "minor": func.sum(case((o.base_minor.is_not(None), _share(line.total_minor, currency)))),
         "products": func.count(distinct(named)),
     }
-    key = ("lines", sku, title, product, category)
-    return Rows(key, source, line.shop_id, o.member_id, tuple(where), sums, type_coerce(o.placed_on, Integer))
+    own = (o.counts, line.quantity > 0, *where)
+    return Rows(key, source, line.shop_id, o.member_id, own, sums, type_coerce(o.placed_on, Integer))
 
 
 def _in_category(category: str) -> Truth:

@@ -103,6 +103,11 @@ class _ByKey:
     def tier_day(self, program: str) -> ColumnElement[int]:
         return type_coerce(self._tiers(program).c.since_on, Integer)
 
+    def held(self, program: str, name: str) -> ColumnElement[Any]:
+        """Another column of the level held now, NULL for none."""
+        column: ColumnElement[Any] = self._tiers(program).c[name]
+        return column
+
     def within(self, segment: str) -> Truth:
         return self.among(listed_in(segment))
 

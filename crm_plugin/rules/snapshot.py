@@ -113,6 +113,8 @@ class _Reader:
             discount_minor=own(one.discount_minor),
             cost_minor=own(one.cost_minor),
             coupon=bool(one.coupon_codes),
+            shipping_minor=own(one.shipping_minor),
+            tax_minor=own(one.tax_minor),
         )
 
     def _lines(self) -> defaultdict[int, list[tuple[Row[Any], frozenset[str]]]]:

@@ -1,7 +1,7 @@
-"""Tiers by rule: a member holds the highest level whose rule is true.
+"""Tier programmes: what the levels are, saving them, and bringing every member to the one earned.
 
-One pass over all of a shop finds who changes; only they are written, each change with its reason for good. A member who was deleted
-holds no level.
+Each programme has a policy (`policy.py`), kept by version. One pass over all of a shop finds who changes; only they are written, each
+change with its reason for good. A member who was deleted holds no level.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, func, select
 
-from crm_plugin.clock import day_number
+from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput
-from crm_plugin.ids import new_ids
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import Book, Rule, read_book
 from crm_plugin.rules.asked import NOTHING, Rewritten, book_then, refuse_asked
-from crm_plugin.rules.earned import Change, Level, changes, compiled, plan_for
+from crm_plugin.rules.earned import Level, check_keys, compiled, plan_for
+from crm_plugin.rules.lab import look_at
+from crm_plugin.rules.policies import Kept, in_force, put_levels
+from crm_plugin.rules.policies import save as save_version
+from crm_plugin.rules.policy import Policy, of_ladder
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
-from crm_plugin.store import audit, bulk, member_tiers, members, shops, tier_changes, tier_levels, writebacks
-from crm_plugin.store.base import to_json as json_text
-from crm_plugin.store.base import to_micros
+from crm_plugin.rules.standing_sql import rungs
+from crm_plugin.rules.tier_runs import Move, is_bound, ladder_of, moves_of, run
+from crm_plugin.store import audit, member_tiers, members, shops, tier_levels
 from crm_plugin.store.members import lock
-from crm_plugin.store.program import put_beside_facts
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 
@@ -46,19 +48,12 @@ __all__ = [
     "read_level",
     "save_and_apply",
     "save_levels",
+    "save_policy",
+    "save_policy_and_apply",
 ]
 
 # What the audit log calls the two acts.
 SAVED, APPLIED = "tiers.saved", "tiers.applied"
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """How many members go from one level to another; an empty key is no level."""
-
-    from_level: str
-    to_level: str
-    members: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +77,28 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class TierReport:
-    """What one run changed."""
+    """What one run changed: in the main programme, and in the others by their key; `terms` counts what changed but the level.
+
+    `run_id` is what `undo` takes; None when nothing changed.
+    """
 
     as_of: date
     moves: tuple[Move, ...]
+    others: Mapping[str, tuple[Move, ...]] = field(default_factory=dict)
+    terms: Mapping[str, int] = field(default_factory=dict)
+    run_id: int | None = None
 
     @property
     def changed(self) -> int:
-        """How many members changed level."""
-        return sum(move.members for move in self.moves)
+        """How many members changed level, each programme counted by itself."""
+        return sum(move.members for moves in (self.moves, *self.others.values()) for move in moves)
 
     def as_dict(self) -> dict[str, Any]:
-        moves = [asdict(move) for move in self.moves]
-        return {"as_of": self.as_of.isoformat(), "changed": self.changed, "moves": moves}
+        told: dict[str, Any] = {"as_of": self.as_of.isoformat(), "changed": self.changed}
+        told["moves"] = [asdict(move) for move in self.moves]
+        if self.others:
+            told["programs"] = {one: [asdict(move) for move in moves] for one, moves in self.others.items()}
+        return told | ({"terms": dict(self.terms)} if self.terms else {})
 
 
 def read_level(document: Mapping[str, Any]) -> Level:
@@ -120,10 +124,10 @@ def check_level(level: Level) -> Rule:
     return compiled([level])[0][1]
 
 
-def levels(connection: Connection, shop_id: int) -> list[Level]:
-    """The saved levels, lowest first."""
+def levels(connection: Connection, shop_id: int, program: str = PROGRAM_KEY) -> list[Level]:
+    """The levels in force, lowest first; the rule of one by invitation is empty."""
     columns = tier_levels.c
-    query = select(tier_levels).where(columns.shop_id == shop_id, columns.program_key == PROGRAM_KEY)
+    query = select(tier_levels).where(columns.shop_id == shop_id, columns.program_key == program)
     rows = connection.execute(query.order_by(columns.rank))
     return [Level(row.level_key, row.rule_text, row.title) for row in rows]
 
@@ -139,51 +143,76 @@ def save_levels(
 ) -> None:
     """Save these levels, lowest first, in place of those there are; nobody moves before `apply`. An `actor` goes into the audit log.
 
-    A level that a saved rule asks for stays, or the rule would mean something else; `besides` are those rewritten in the same transaction.
+    What the policy promises besides (terms, grace, what keeps a level) stays for levels that are still there. A level that a saved rule
+    asks for stays, or the rule would mean something else; `besides` are those rewritten in the same transaction.
     Raises: InvalidInput, RuleError; nothing is written then.
     """
     then = book_then(connection, shop, [level.key for level in wanted], besides.segments)
-    ranks = compiled(wanted, then)
+    policy = ladder_policy(connection, shop, wanted, local_day(now, shop.timezone))
+    check_policy(policy, then, now, shop)
     refuse_asked(connection, shop, then, replace(besides, tiers=True))
-    _refuse_same_names(wanted)
     before = levels(connection, shop.shop_id) if actor else []
-    _put(connection, shop, ranks, now)
+    put_policy(connection, shop, policy, now, actor=actor)
     if actor:
         # The ladder before too: who holds a level that is gone, and what was, are still told by its name.
         kept = {name: [one.as_dict() for one in ladder] for name, ladder in (("levels", wanted), ("before", before))}
         audit.note(connection, shop.shop_id, actor, SAVED, kept, now)
 
 
-def check_levels(wanted: Sequence[Level], book: Book) -> None:
-    """Hold levels against the names there will be. Raises: InvalidInput, RuleError."""
-    compiled(wanted, book)
-    _refuse_same_names(wanted)
+def save_policy(connection: Connection, shop: Shop, policy: Policy, now: datetime, *, actor: str) -> Kept:
+    """Save a policy; with a day to come it waits, and what is in force stays. Nobody moves before `apply`.
+
+    Raises: InvalidInput, RuleError; nothing is written then.
+    """
+    today = local_day(now, shop.timezone)
+    book = read_book(connection, shop.shop_id)
+    then = replace(book, levels={**book.levels, policy.program: policy.keys})
+    check_policy(policy, then, now, shop)
+    if policy.effective_on is None or policy.effective_on <= today:
+        refuse_asked(connection, shop, then, Rewritten(tiers=True))
+    before = levels(connection, shop.shop_id, policy.program)
+    kept = put_policy(connection, shop, policy, now, actor=actor)
+    ladders = {"levels": ladder_of(policy, today), "before": before}
+    told = {name: [one.as_dict() for one in ladder] for name, ladder in ladders.items()}
+    detail = {"program": policy.program, "version": kept.version, **(told if policy.program == PROGRAM_KEY else {})}
+    audit.note(connection, shop.shop_id, actor, SAVED, detail, now)
+    return kept
 
 
-def put_levels(connection: Connection, shop: Shop, wanted: Sequence[Level], now: datetime) -> None:
-    """The same for levels whose names were checked by whoever saves what they name too. Raises: InvalidInput, RuleError."""
-    _put(connection, shop, compiled(wanted), now)
+def check_policy(policy: Policy, book: Book, now: datetime, shop: Shop) -> None:
+    """Hold a policy against the names there will be. Raises: InvalidInput, RuleError."""
+    check_keys(policy.keys)
+    rungs(policy, book, policy.effective_on or local_day(now, shop.timezone))
+    _refuse_same_names([Level(one.key, "", one.title) for one in policy.levels])
 
 
-def _put(connection: Connection, shop: Shop, ranks: Sequence[tuple[Level, Rule]], now: datetime) -> None:
+def put_policy(connection: Connection, shop: Shop, policy: Policy, now: datetime, *, actor: str = "") -> Kept:
+    """Keep a policy whose names were checked; its levels are the shop's at once where it is in force at once."""
     _one_at_a_time(connection, shop)
-    rows = [
-        {
-            "shop_id": shop.shop_id,
-            "program_key": PROGRAM_KEY,
-            "level_key": level.key,
-            "rank": rank,
-            "title": dict(level.title),
-            "rule_text": rule.text,
-            "rule": rule.json,
-            "updated_at": now,
-        }
-        for rank, (level, rule) in enumerate(ranks)
-    ]
-    columns = tier_levels.c
-    connection.execute(delete(tier_levels).where(columns.shop_id == shop.shop_id, columns.program_key == PROGRAM_KEY))
-    if rows:
-        connection.execute(insert(tier_levels), rows)
+    today = local_day(now, shop.timezone)
+    kept = save_version(connection, shop, policy, now, actor=actor)
+    current = in_force(connection, shop.shop_id, policy.program, today)
+    put_levels(connection, shop, current.policy, None, today, now)
+    return kept
+
+
+def ladder_policy(connection: Connection, shop: Shop, wanted: Sequence[Level], today: date) -> Policy:
+    """The main programme's policy with these levels. Raises: InvalidInput, RuleError for what each says by itself."""
+    before = in_force(connection, shop.shop_id, PROGRAM_KEY, today).policy
+    invited = [one.key for one in before.levels if one.invitation]
+    check_keys([one.key for one in wanted])
+    rules = {one.key: "" if one.key in invited and not one.rule else check_level(one).text for one in wanted}
+    return of_ladder(PROGRAM_KEY, [(one.key, one.title, rules[one.key]) for one in wanted], before)
+
+
+def check_levels(wanted: Sequence[Level], book: Book, connection: Connection, shop: Shop, now: datetime) -> None:
+    """Hold levels of the main programme against the names there will be. Raises: InvalidInput, RuleError."""
+    check_policy(ladder_policy(connection, shop, wanted, local_day(now, shop.timezone)), book, now, shop)
+
+
+def put_main_levels(connection: Connection, shop: Shop, wanted: Sequence[Level], now: datetime) -> None:
+    """The same for levels whose names were checked by whoever saves what they name too. Raises: InvalidInput, RuleError."""
+    put_policy(connection, shop, ladder_policy(connection, shop, wanted, local_day(now, shop.timezone)), now)
 
 
 def _refuse_same_names(wanted: Sequence[Level]) -> None:
@@ -211,6 +240,12 @@ def held(connection: Connection, shop_id: int) -> dict[str, int]:
 
 def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: date) -> Preview:
     """What these levels would come to if they were saved and applied; writes nothing. Raises: InvalidInput, RuleError."""
+    policy = ladder_policy(connection, shop, wanted, as_of)
+    if not policy.plain or is_bound(connection, shop.shop_id, PROGRAM_KEY):
+        seen = look_at(connection, shop, policy, as_of)
+        moved_to = {cell.pair: cell.members for cell in seen.cells if cell.moves}
+        few = {cell.pair: tuple(dict.fromkeys((cell.first, cell.last))) for cell in seen.cells if cell.moves}
+        return Preview(as_of, dict(seen.after), moves_of(moved_to), few)
     plan = plan_for(shop, compiled(wanted, read_book(connection, shop.shop_id)), as_of)
     everybody = plan.everybody
     chosen = everybody.select.where(members.c.state == ACTIVE)
@@ -225,7 +260,7 @@ def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: 
         if before != after:
             moved[before, after] += number
             examples[before, after] = tuple(dict.fromkeys((oldest, newest)))
-    return Preview(as_of, counted, _moves(moved), examples)
+    return Preview(as_of, counted, moves_of(moved), examples)
 
 
 def apply(db: Database, shop: Shop, *, as_of: date, now: datetime, actor: str = "job:tiers") -> TierReport:
@@ -243,19 +278,27 @@ def save_and_apply(
         return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor)
 
 
+def save_policy_and_apply(
+    db: Database, shop: Shop, policy: Policy, *, as_of: date, now: datetime, actor: str
+) -> TierReport:
+    """The same with a whole policy; one for a day to come waits. Raises: InvalidInput, RuleError."""
+    with db.write() as writer, db.read() as reader:
+        save_policy(writer, shop, policy, now, actor=actor)
+        return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor)
+
+
 def apply_within(
     writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now: datetime, actor: str
 ) -> TierReport:
     """The same inside a transaction. `reader` is a connection of its own: what is written cannot disturb what is still being read."""
     _one_at_a_time(writer, shop)
     lock(writer, shop.shop_id)
-    plan = plan_for(shop, compiled(levels(writer, shop.shop_id), read_book(writer, shop.shop_id)), as_of)
-    moved: Counter[tuple[str, str]] = Counter()
-    for page in changes(reader, plan):
-        _write(writer, shop, page, as_of, now)
-        moved.update((change.before, change.after) for change in page)
-    report = TierReport(as_of, _moves(moved))
-    if moved:
+    ran = run(writer, reader, shop, as_of=as_of, now=now, actor=actor)
+    terms: Counter[str] = sum((tally.terms for tally in ran.tallies.values()), Counter())
+    others = {one: tally.moves for one, tally in ran.tallies.items() if one != PROGRAM_KEY and tally.moved}
+    main = ran.tallies.get(PROGRAM_KEY)
+    report = TierReport(as_of, main.moves if main is not None else (), others, dict(terms), ran.run_id)
+    if report.changed or report.terms:
         audit.note(writer, shop.shop_id, actor, APPLIED, report.as_dict(), now)
     return report
 
@@ -263,40 +306,3 @@ def apply_within(
 def _one_at_a_time(connection: Connection, shop: Shop) -> None:
     """Who saves or applies waits here for whoever is at it, and then finds nothing left to do. SQLite has one writer anyway."""
     connection.execute(select(shops.c.shop_id).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True))
-
-
-_HELD = ("shop_id", "program_key", "member_id", "level_key", "since_at", "since_on")
-_KEPT = ("shop_id", "change_id", "program_key", "member_id", "from_level", "to_level", "changed_at", "as_of", "reason")
-_SETS = "level_key = excluded.level_key, since_at = excluded.since_at, since_on = excluded.since_on"
-
-
-def _write(connection: Connection, shop: Shop, page: Sequence[Change], as_of: date, now: datetime) -> None:
-    at_micros, day = to_micros(now), day_number(as_of)
-    gone = [change.member_id for change in page if not change.after]
-    forget = "DELETE FROM member_tiers WHERE shop_id = ? AND program_key = ? AND member_id IN ({marks})"
-    bulk.execute_in(connection, forget, (shop.shop_id, PROGRAM_KEY), gone)
-    rows = sorted(
-        (shop.shop_id, PROGRAM_KEY, change.member_id, change.after, at_micros, day) for change in page if change.after
-    )
-    bulk.upsert_rows(connection, member_tiers, _HELD, _HELD[:3], _SETS, rows)
-    put_beside_facts(connection, shop.shop_id, ((change.member_id, change.after) for change in page), at_micros)
-    writebacks.queue_levels(connection, shop.shop_id, PROGRAM_KEY, [(one.member_id, one.after) for one in page], now)
-    kept = [
-        (
-            shop.shop_id,
-            change_id,
-            PROGRAM_KEY,
-            change.member_id,
-            change.before,
-            change.after,
-            at_micros,
-            day,
-            json_text(change.reason),
-        )
-        for change_id, change in zip(new_ids(len(page)), page, strict=True)
-    ]
-    bulk.insert_rows(connection, tier_changes, _KEPT, kept)
-
-
-def _moves(moved: Mapping[tuple[str, str], int]) -> tuple[Move, ...]:
-    return tuple(Move(before, after, number) for (before, after), number in sorted(moved.items()))

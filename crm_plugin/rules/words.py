@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from crm_plugin.rules.catalogue.common import CHANNEL_NAMES
+from crm_plugin.rules.catalogue.common import BETWEEN, CHANNEL_NAMES
 from crm_plugin.rules.fields import FIELDS, Kind, Text
 from crm_plugin.rules.nodes import (
     And,
@@ -50,6 +50,11 @@ def words(node: Node, lang: str) -> str:
 def leaf_words(leaf: Leaf | Not, lang: str) -> str:
     """One condition alone, or its opposite, as `words` says it inside its sentence."""
     return _say(leaf, lang.lower().startswith("zh"), negated=False)
+
+
+def field_words(field: Field, lang: str) -> str:
+    """A field with its arguments and its span of days."""
+    return _name(field, lang.lower().startswith("zh"))
 
 
 def _say(node: Node, chinese: bool, *, negated: bool) -> str:
@@ -196,6 +201,8 @@ def product_words(field: Field, chinese: bool) -> str:
     """The product that a field asks for, by whatever it is named."""
     title, sku = field.arg("title"), field.arg("sku")
     product, category = field.arg("product"), field.arg("category")
+    if field.arg("skus") is not None or field.arg("categories") is not None:
+        return _products(field, chinese)
     named = "" if title is None else f"“{title}”"
     if chinese:
         of = "" if category is None else f"“{category}”类"
@@ -207,6 +214,17 @@ def product_words(field: Field, chinese: bool) -> str:
     numbered = "" if product is None else f"(id {product})"
     of = "" if category is None else f"in “{category}”"
     return " ".join(part for part in (what, named, coded, numbered, of) if part)
+
+
+def _products(field: Field, chinese: bool) -> str:
+    """Products told by lists of codes and categories."""
+    skus, categories = (str(field.arg(name) or "").split(BETWEEN) for name in ("skus", "categories"))
+    coded, of = _list(skus, chinese), _list([f"“{one}”" for one in categories], chinese)
+    if chinese:
+        parts = ([f"编码 {coded} 的商品"] if skus != [""] else []) + ([f"{of}类商品"] if categories != [""] else [])
+        return "或".join(parts)
+    parts = ([f"products with code {coded}"] if skus != [""] else []) + ([f"in {of}"] if categories != [""] else [])
+    return " or ".join(parts) if skus != [""] else f"products {parts[0]}"
 
 
 _ANCHORS = {

@@ -22,6 +22,14 @@ from crm_plugin.store.program import (
     tier_levels,
 )
 from crm_plugin.store.shops import audit_log, connections, inbox, job_runs, problems, shops, sync_state
+from crm_plugin.store.tiers import (
+    tier_entries,
+    tier_invitations,
+    tier_passes,
+    tier_policies,
+    tier_runs,
+    tier_terms,
+)
 from crm_plugin.store.touchpoints import attempts, delivery_events, inapp_messages, touchpoint_contents, touchpoints
 from crm_plugin.store.writebacks import tier_writebacks, writeback_switches
 
@@ -55,7 +63,13 @@ __all__ = [
     "sync_state",
     "templates",
     "tier_changes",
+    "tier_entries",
+    "tier_invitations",
     "tier_levels",
+    "tier_passes",
+    "tier_policies",
+    "tier_runs",
+    "tier_terms",
     "tier_writebacks",
     "touchpoint_contents",
     "touchpoints",

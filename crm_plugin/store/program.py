@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    select,
+    text,
+)
 
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
@@ -65,7 +78,8 @@ segment_events = Table(
     Index("ix_segment_events_member", "shop_id", "member_id", "segment_key", "as_of"),
 )
 
-# One row: one level of a tier programme. `rank` 0 is the lowest; the highest level whose rule holds is the member's.
+# One row: one level of a tier programme as its policy in force has it. `rank` 0 is the lowest; the rule is what earns the level, empty for
+# one by invitation only. `plan` holds what else fields ask of it: the rule that keeps it, and the measure with the entry that is missing.
 tier_levels = Table(
     "tier_levels",
     metadata,
@@ -76,12 +90,18 @@ tier_levels = Table(
     Column("title", Json, nullable=False, default=dict),
     Column("rule_text", Text, nullable=False),
     Column("rule", Json, nullable=False),
+    Column("plan", Json, nullable=False, default=dict, server_default="{}"),
     Column("updated_at", Instant, nullable=False),
     UniqueConstraint("shop_id", "program_key", "rank"),
     belongs_to("shops"),
 )
 
-# One row: the level a member holds now in a programme; no row is no level.
+# Who has a term or was fixed by hand: few or none where a programme has no such thing, so that a pass soon knows.
+BOUND = "grace_until IS NOT NULL OR fixed"
+
+# One row: the level a member holds now in a programme; no row is no level. `valid_until` is the last local day of its term, `grace_until`
+# that of the days of grace after it, both NULL without a term; `in_grace` once these have begun. `fixed` by hand it stays through
+# `fixed_until`, NULL for good, whatever the rules say.
 member_tiers = Table(
     "member_tiers",
     metadata,
@@ -91,7 +111,22 @@ member_tiers = Table(
     Column("level_key", Text, nullable=False),
     Column("since_at", Instant, nullable=False),
     Column("since_on", LocalDay, nullable=False),
+    Column("valid_until", LocalDay),
+    Column("grace_until", LocalDay),
+    Column("in_grace", Boolean, nullable=False, default=False, server_default=false()),
+    Column("fixed", Boolean, nullable=False, default=False, server_default=false()),
+    Column("fixed_until", LocalDay),
+    Column("fixed_reason", Text, nullable=False, default="", server_default=""),
+    Column("fixed_by", Text, nullable=False, default="", server_default=""),
     belongs_to("members", "member_id"),
+    Index(
+        "ix_member_tiers_bound",
+        "shop_id",
+        "program_key",
+        "grace_until",
+        sqlite_where=text(BOUND),
+        postgresql_where=text(BOUND),
+    ),
     Index("ix_member_tiers_level", "shop_id", "program_key", "level_key"),
     Index("ix_member_tiers_since", "shop_id", "program_key", "since_on"),
 )
@@ -122,6 +157,7 @@ def copy_beside_facts(connection: Connection, shop_id: int, at: int, member_id: 
 
 
 # One row: one change of level, kept for good. An empty level key is "no level". `reason` holds the rule and the facts that decided.
+# `before` and `after` are what `member_tiers` held, NULL where there was no term.
 tier_changes = Table(
     "tier_changes",
     metadata,
@@ -134,6 +170,10 @@ tier_changes = Table(
     Column("changed_at", Instant, nullable=False),
     Column("as_of", LocalDay, nullable=False),
     Column("reason", Json, nullable=False, default=dict),
+    Column("run_id", BigInteger),
+    Column("policy_version", Integer, nullable=False, default=0, server_default="0"),
+    Column("before", Json),
+    Column("after", Json),
     belongs_to("members", "member_id"),
     Index("ix_tier_changes_member", "shop_id", "member_id", "changed_at"),
     Index("ix_tier_changes_day", "shop_id", "as_of"),

@@ -19,6 +19,8 @@ _SHARED = {
     "identities": ("kind", "value"),
     "member_tags": ("tag",),
     "member_tiers": ("program_key",),
+    "tier_entries": ("program_key", "level_key"),
+    "tier_invitations": ("program_key", "level_key"),
     "segment_members": ("segment_key",),
     "touchpoints": ("journey_key", "step", "occasion"),
 }
@@ -27,6 +29,9 @@ _MOVED = (
     "member_tags",
     "member_tiers",
     "tier_changes",
+    "tier_terms",
+    "tier_entries",
+    "tier_invitations",
     "segment_members",
     "segment_events",
     "consents",

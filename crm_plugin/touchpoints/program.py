@@ -8,7 +8,7 @@ runs, and the words it speaks with, end only when the file says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,10 @@ from crm_plugin.rules import compile_rule, segments, tiers
 from crm_plugin.rules.asked import Rewritten, book_then, refuse_asked
 from crm_plugin.rules.book import RULE, check_key, resolve
 from crm_plugin.rules.nodes import Everyone, Node
+from crm_plugin.rules.policies import newest_policies
+from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.triggers import POST_PURCHASE
+from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import journeys, texts
@@ -94,7 +97,7 @@ def load(
     connection.execute(select(shops.c.shop_id).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True))
     shop = shop_by_id(connection, shop.shop_id)
     before = _State.of(connection, shop)
-    _check_rules(connection, shop, program, before)
+    _check_rules(connection, shop, program, before, now)
     wanted = _wanted_texts(program, before)
     _check_texts(shop, program, before, wanted)
     _write(connection, shop, program, wanted, now)
@@ -112,9 +115,14 @@ def dump(connection: Connection, shop: Shop) -> dict[str, Any]:
     for (key, channel, locale), text in state.texts.items():
         parts = {PART_NAMES[part]: source for part, source in text.parts().items() if source}
         written.setdefault(key, {}).setdefault(channel, {})[locale] = parts
+    main = state.policies.get(PROGRAM)
+    told: dict[str, Any] = {"settings": state.settings}
+    if main is None:
+        told["tiers"] = [level.as_dict() for level in state.levels]
+    if state.policies:
+        told["tier_programs"] = [policy.as_file() for policy in state.policies.values()]
     return {
-        "settings": state.settings,
-        "tiers": [level.as_dict() for level in state.levels],
+        **told,
         "segments": [segment.as_dict() for segment in state.segments],
         "journeys": [_journey_dict(journey) for journey in state.journeys.values()],
         "templates": written,
@@ -132,6 +140,8 @@ class _State:
 
     settings: dict[str, Any]
     levels: list[tiers.Level]
+    # By programme, the main one only where it promises more than its levels.
+    policies: dict[str, Policy]
     segments: list[segments.Segment]
     journeys: dict[str, Journey]
     texts: dict[_Place, Text]
@@ -141,6 +151,7 @@ class _State:
         return cls(
             told_settings(shop),
             tiers.levels(connection, shop.shop_id),
+            newest_policies(connection, shop.shop_id),
             # Sorted here: the databases do not agree on the order of letters.
             sorted(segments.list(connection, shop.shop_id), key=lambda one: one.key),
             {one.key: one for one in sorted(journeys.all_journeys(connection, shop.shop_id), key=lambda one: one.key)},
@@ -152,7 +163,7 @@ def _place(text: Text) -> _Place:
     return text.template_key, text.channel, text.locale
 
 
-def _check_rules(connection: Connection, shop: Shop, program: Program, before: _State) -> None:
+def _check_rules(connection: Connection, shop: Shop, program: Program, before: _State, now: datetime) -> None:
     """Hold every rule against the tiers there will be: those of the file, and those the file leaves."""
     levels = [level.key for level in (before.levels if program.tiers is None else program.tiers)]
     rules: dict[str, Node | None] = {}
@@ -161,19 +172,25 @@ def _check_rules(connection: Connection, shop: Shop, program: Program, before: _
             rules[draft.key] = compile_rule(draft.rule).node
     besides = _rewritten(program, rules, before)
     book = book_then(connection, shop, levels, besides.segments)
+    told = {one.program: one.keys for one in program.policies or () if one.effective_on is None}
+    book = replace(book, levels={**book.levels, **told})
     for key, rule in rules.items():
         with within("segments", key):
             check_key(key, phrase("segment"))
             resolve(rule or Everyone(), book)
+    for policy in program.policies or ():
+        with within("tier_programs", policy.program):
+            tiers.check_policy(policy, book, now, shop)
     if program.tiers is not None:
         with within("tiers"):
-            tiers.check_levels(program.tiers, book)
+            tiers.check_levels(program.tiers, book, connection, shop, now)
     for journey in program.journeys or ():
         if journey.audience_text:
             with within("journeys", journey.key):
                 compile_rule(journey.audience_text, book)
-    if program.tiers is not None or program.segments is not None:
-        with within("tiers" if program.tiers is not None else "segments"):
+    if program.tiers is not None or program.policies is not None or program.segments is not None:
+        place = "tiers" if program.tiers is not None else "segments" if program.policies is None else "tier_programs"
+        with within(place):
             refuse_asked(connection, shop, book, besides)
 
 
@@ -181,7 +198,8 @@ def _rewritten(program: Program, rules: Mapping[str, Node | None], before: _Stat
     """What the file gives another rule, or takes away; lists of members are no file's business and stay."""
     lists = {one.key: None for one in before.segments if one.node is None and one.key not in rules}
     segments_then = None if program.segments is None else {**lists, **rules}
-    return Rewritten(segments_then, {draft.key for draft in program.journeys or ()}, program.tiers is not None)
+    ladders = program.tiers is not None or program.policies is not None
+    return Rewritten(segments_then, {draft.key for draft in program.journeys or ()}, ladders)
 
 
 def _wanted_texts(program: Program, before: _State) -> dict[_Place, Text]:
@@ -240,7 +258,9 @@ def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping
         with within("settings"):
             shop = save_settings(connection, shop, program.settings, now)
     if program.tiers is not None and program.tiers != tiers.levels(connection, shop.shop_id):
-        tiers.put_levels(connection, shop, program.tiers, now)
+        tiers.put_main_levels(connection, shop, program.tiers, now)
+    for policy in program.policies or ():
+        tiers.put_policy(connection, shop, policy, now)
     if program.segments is not None:
         _write_segments(connection, shop, program, now)
     for text in wanted.values():
@@ -267,6 +287,10 @@ def _report(program: Program, before: _State, after: _State) -> ProgramReport:
         sections["settings"] = SectionReport.of(_only(before.settings, told), _only(after.settings, told))
     if program.tiers is not None:
         sections["tiers"] = SectionReport.of(*_ladders(before.levels, after.levels))
+    if program.policies is not None:
+        named = {policy.program for policy in program.policies}
+        was_, is_ = ({key: one.as_dict() for key, one in state.policies.items()} for state in (before, after))
+        sections["tier_programs"] = SectionReport.of(_only(was_, named), _only(is_, named))
     if program.segments is not None:
         one, other = ({segment.key: segment.as_dict() for segment in state.segments} for state in (before, after))
         sections["segments"] = SectionReport.of(one, other)

@@ -12,7 +12,10 @@ from typing import Any
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.rules.book import check_key
+from crm_plugin.rules.policy import Policy
+from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.tiers import Level, check_level, read_level
+from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.touchpoints import documents
 from crm_plugin.touchpoints.documents import Inline, InlineList
 from crm_plugin.touchpoints.journeys import Draft, read_draft
@@ -21,7 +24,7 @@ from crm_plugin.touchpoints.render import PARTS, Text
 from crm_plugin.touchpoints.settings import read_locale, read_settings
 from crm_plugin.touchpoints.texts import tidied
 
-SECTIONS = ("settings", "tiers", "segments", "journeys", "templates")
+SECTIONS = ("settings", "tiers", "tier_programs", "segments", "journeys", "templates")
 # What the parts of a text are called in a file.
 PART_NAMES = {"subject": "subject", "body_text": "text", "body_html": "html", "url": "url"}
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
@@ -42,6 +45,7 @@ class Program:
 
     settings: dict[str, Any] | None = None
     tiers: list[Level] | None = None
+    policies: list[Policy] | None = None
     segments: list[SegmentDraft] | None = None
     journeys: list[Draft] | None = None
     templates: list[Text] | None = None
@@ -50,13 +54,24 @@ class Program:
 
 def read_file(path: Path) -> dict[str, Any]:
     """The document of a programme file. Raises: InvalidInput."""
+    return as_program(_document(path))
+
+
+def read_policy_file(path: Path, program: str = PROGRAM) -> Policy:
+    """The policy of a tier programme in a file of its own. Raises: InvalidInput, RuleError."""
+    document = _document(path)
+    with within(path.name):
+        return read_policy(document, program)
+
+
+def _document(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", field="file") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 text.", field="file", hint="Save it again as UTF-8.") from error
-    return as_program(documents.read(text, path.name))
+    return documents.read(text, path.name)
 
 
 def as_program(document: Any) -> dict[str, Any]:
@@ -79,6 +94,14 @@ def to_yaml(document: Mapping[str, Any]) -> str:
     for name in ("tiers", "segments"):
         if laid_out.get(name):
             laid_out[name] = [_inline(item, "title") for item in laid_out[name]]
+    if laid_out.get("tier_programs"):
+        laid_out["tier_programs"] = [
+            {
+                **_inline(one, "title", "window", "exclude", "term"),
+                "levels": [Inline(level) for level in one["levels"]],
+            }
+            for one in laid_out["tier_programs"]
+        ]
     if laid_out.get("journeys"):
         laid_out["journeys"] = [_inline(item, "title", "trigger", "channels") for item in laid_out["journeys"]]
     if laid_out.get("settings"):
@@ -119,6 +142,7 @@ def read_program(document: Mapping[str, Any]) -> Program:
     return Program(
         settings=_settings(told["settings"]) if "settings" in told else None,
         tiers=_tiers(told["tiers"]) if "tiers" in told else None,
+        policies=_policies(told["tier_programs"], with_tiers="tiers" in told) if "tier_programs" in told else None,
         segments=_segments(told["segments"]) if "segments" in told else None,
         journeys=journeys,
         templates=_templates(told["templates"]) if "templates" in told else None,
@@ -139,6 +163,27 @@ def _tiers(told: Any) -> list[Level]:
         with within("tiers", key):
             level = read_level({**item, "title": _titles(item.get("title"))})
             found.append(replace(level, rule=check_level(level).text))
+    return found
+
+
+def _policies(told: Any, *, with_tiers: bool) -> list[Policy]:
+    """The tier programmes by their policies; the main one is in `tiers` or here."""
+    found: list[Policy] = []
+    with within("tier_programs"):
+        if not isinstance(told, list | tuple):
+            raise InvalidInput("It is a list.", hint="- program: … for each.")
+    for number, item in enumerate(told, start=1):
+        named = item.get("program") if isinstance(item, Mapping) else None
+        with within("tier_programs", str(named or f"entry {number}")):
+            policy = read_policy(item)
+            if any(one.program == policy.program for one in found):
+                raise InvalidInput(
+                    "This programme is there twice.", field="program", hint="Give each a key of its own."
+                )
+            if with_tiers and policy.program == PROGRAM:
+                hint = "Leave out tiers, or give the programme another key."
+                raise InvalidInput("The main programme stands in tiers too.", field="program", hint=hint)
+            found.append(policy)
     return found
 
 

@@ -20,6 +20,7 @@ from crm_plugin.rules.flip_words import Manner, way_words
 from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Node, Not, Or, Relation, Within
 from crm_plugin.rules.operators import OPERATORS
 from crm_plugin.rules.parse import parse
+from crm_plugin.rules.tier_words import reason_words
 from crm_plugin.rules.words import leaf_words, words
 from crm_plugin.web.formats import day, number
 from crm_plugin.web.titles import chinese
@@ -132,8 +133,10 @@ def change_reason(reason: Mapping[str, Any], currency: str) -> list[str]:
     told = []
     if cause == "level_removed":
         told.append(_("The level was taken away."))
-    elif cause != "rule":
+    elif cause == "deleted":
         told.append(_("The member was deleted in your store."))
+    elif cause != "rule":
+        return [reason_words(str(cause), reason, 0, lang())]
     if reason.get("rule"):
         told.append(_("It is for %(rule)s.", rule=sentence_of(str(reason["rule"]))))
     elif cause == "rule" and reason.get("lost_rule"):

@@ -76,6 +76,8 @@ class MadeOrder:
     coupon: bool = False
     # An order in another currency with a rate comes to this in the shop's own.
     foreign: int | None = None
+    shipping: int = 0
+    tax: int = 0
 
     @property
     def base(self) -> int | None:
@@ -148,6 +150,8 @@ made_orders = st.builds(
     cost=st.sampled_from([None, 0, 400, 777]),
     coupon=st.booleans(),
     foreign=st.sampled_from([None, None, 1, 1501, 0]),
+    shipping=st.sampled_from([0, 0, 490, 1]),
+    tax=st.sampled_from([0, 0, 190, 333]),
 )
 made_messages = st.builds(
     MadeMessage,
@@ -218,13 +222,20 @@ _SPANNED = {
     "profit": _MONEY,
     "refunded": _MONEY,
     "discounts": _MONEY,
+    "shipping": _MONEY,
+    "tax": _MONEY,
     "average_order": st.sampled_from([0, 10, Decimal("9.99"), Decimal("10.005"), Decimal("5.0001"), 50]),
     "return_rate": _SHARES,
     "coupon_share": _SHARES,
     "items": st.sampled_from([0, 1, Decimal("2.5"), Decimal("3.5")]),
     "products": _COUNTS,
 }
-_BOUGHT = {"bought_times": _COUNTS, "bought_items": st.sampled_from([0, Decimal("2.5"), 5]), "bought_amount": _MONEY}
+_BOUGHT = {
+    "bought_times": _COUNTS,
+    "bought_items": st.sampled_from([0, Decimal("2.5"), 5]),
+    "bought_amount": _MONEY,
+    "bought_among": _MONEY,
+}
 _MESSAGES = ("received", "opened", "clicked", "machine_opened")
 _PLAIN = {
     "days_since_order": _SINCE,
@@ -255,13 +266,22 @@ def _named(draw: st.DrawFn) -> list[tuple[str, Any]]:
 
 
 @st.composite
+def _listed(draw: st.DrawFn) -> list[tuple[str, Any]]:
+    """Products by lists of codes and categories."""
+    skus, categories = (("skus", "A;B"), ("skus", "B")), (("categories", "Mugs;Hats"), ("categories", "Hats"))
+    both = [(draw(st.sampled_from(skus)), draw(st.sampled_from(categories)))]
+    return list(draw(st.sampled_from([*((one,) for one in (*skus, *categories)), *both])))
+
+
+@st.composite
 def numbers(draw: st.DrawFn) -> tuple[Field, st.SearchStrategy[Any]]:
     """A field that is a number, and values to compare it with."""
     key = draw(st.sampled_from([*_SPANNED, *_BOUGHT, *_PLAIN, *_MESSAGES, "days_in_segment"]))
     if key in _SPANNED:
         return Field(key, draw(_windows())), _SPANNED[key]
     if key in _BOUGHT:
-        return Field(key, (*draw(_named()), *draw(_windows()))), _BOUGHT[key]
+        named = _listed() if key == "bought_among" else _named()
+        return Field(key, (*draw(named), *draw(_windows()))), _BOUGHT[key]
     if key in _PLAIN:
         return Field(key), _PLAIN[key]
     if key == "days_in_segment":
@@ -369,7 +389,7 @@ def _held(draw: st.DrawFn) -> Node:
 @st.composite
 def _of_orders(draw: st.DrawFn) -> Node:
     key = draw(st.sampled_from([*_SPANNED, *_BOUGHT, "days_since_order", "mean_gap", "late_by"]))
-    named = draw(_named()) if key in _BOUGHT else []
+    named = draw(_listed() if key == "bought_among" else _named()) if key in _BOUGHT else []
     span = draw(_windows()) if key in _SPANNED or key in _BOUGHT else ()
     return Compare(Field(key, (*named, *span)), draw(_OPS), draw((_SPANNED | _BOUGHT | _PLAIN)[key]))
 
@@ -500,6 +520,8 @@ def _keep_order(connection: Connection, shop: Shop, member_id: int, made: MadeOr
             base_minor=made.base,
             discount_minor=made.discount,
             cost_minor=made.cost,
+            shipping_minor=made.shipping,
+            tax_minor=made.tax,
             coupon_codes=["TEN"] if made.coupon else [],
             items_milli=round(sum(quantity for _, _, quantity in made.lines) * 1000),
             placed_at=_noon(made.days_ago),

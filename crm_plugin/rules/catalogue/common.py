@@ -14,6 +14,9 @@ SPAN = (DAYS, FROM_DATE, TO_DATE, SINCE)
 # For what is known by its instant alone, which is not compared with a day of each member's own.
 PLAIN_SPAN = (DAYS, FROM_DATE, TO_DATE)
 
+# Stands between the names that one argument lists.
+BETWEEN = ";"
+
 CHANNELS = ("email", "sms", "inapp")
 CHANNEL_NAMES = {
     "email": Text("e-mail", "邮件"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from crm_plugin.rules.catalogue.common import SPAN, text_of
+from crm_plugin.rules.catalogue.common import BETWEEN, SPAN, text_of
 from crm_plugin.rules.nodes import Field
 from crm_plugin.rules.operands import Flag, Operand, Whole
-from crm_plugin.rules.rows import Rows, lines_bought
+from crm_plugin.rules.rows import Rows, lines_among, lines_bought
 from crm_plugin.rules.spec import KNOWN, ZERO, FieldSpec, Kind, Moves, Parameter, Scope, Source, Text, Unit
 from crm_plugin.rules.windows import window_of
 
@@ -43,6 +43,16 @@ def _pieces(scope: Scope, field: Field) -> Operand:
 
 def _amount(scope: Scope, field: Field) -> Operand:
     return Whole(scope.total(_lines(scope, field), "minor", window_of(field)), scope.shop.currency)
+
+
+def _names(field: Field, name: str) -> tuple[str, ...]:
+    told = text_of(field, name)
+    return () if told is None else tuple(told.split(BETWEEN))
+
+
+def _among(scope: Scope, field: Field) -> Operand:
+    rows = lines_among(scope.shop.currency, _names(field, "skus"), _names(field, "categories"))
+    return Whole(scope.total(rows, "minor", window_of(field)), scope.shop.currency)
 
 
 ROWS = (
@@ -101,5 +111,26 @@ ROWS = (
         needs_one_of=_NAMED,
         moves=Moves.WINDOW,
         example=('title="Mug", days=365', ">= 20"),
+    ),
+    FieldSpec(
+        "bought_among",
+        Kind.NUMBER,
+        Text("amount spent on {product}", "{product}的购买金额"),
+        Text(
+            "On products with one of these codes or in one of these categories, with ; between them; each line once.",
+            "属于这些编码或这些类别之一的商品，用 ; 分隔；每行只计一次。",
+        ),
+        ZERO,
+        _SOURCES,
+        _among,
+        Unit.MONEY,
+        (
+            Parameter("skus", str, Text("product codes", "商品编码（多个）")),
+            Parameter("categories", str, Text("product categories", "商品类别（多个）")),
+            *SPAN,
+        ),
+        needs_one_of=("skus", "categories"),
+        moves=Moves.WINDOW,
+        example=('categories="Cards"', "< 50"),
     ),
 )

@@ -69,6 +69,11 @@ def _discounts(scope: Scope, field: Field) -> Operand:
     return Whole(in_orders(scope, field, "discount", "discount_minor"), scope.shop.currency)
 
 
+def _part(name: str) -> Callable[[Scope, Field], Operand]:
+    """A part of the orders' amounts that the facts do not keep."""
+    return lambda scope, field: Whole(in_orders(scope, field, name), scope.shop.currency)
+
+
 def _items(scope: Scope, field: Field) -> Operand:
     return Whole(in_orders(scope, field, "items", "items_milli"), scale=1000)
 
@@ -280,6 +285,32 @@ ROWS = (
         SPAN,
         moves=Moves.WINDOW,
         example=("days=365", "> 50"),
+    ),
+    FieldSpec(
+        "shipping",
+        Kind.NUMBER,
+        Text("amount of shipping", "运费金额"),
+        Text("Shipping in orders that count, in the shop's currency.", "有效订单的运费，按店铺币种计算。"),
+        ZERO,
+        _WINDOWED,
+        _part("shipping"),
+        Unit.MONEY,
+        SPAN,
+        moves=Moves.WINDOW,
+        example=("days=365", "> 20"),
+    ),
+    FieldSpec(
+        "tax",
+        Kind.NUMBER,
+        Text("amount of tax", "税额"),
+        Text("Tax in orders that count, in the shop's currency.", "有效订单的税额，按店铺币种计算。"),
+        ZERO,
+        _WINDOWED,
+        _part("tax"),
+        Unit.MONEY,
+        SPAN,
+        moves=Moves.WINDOW,
+        example=("days=365", "> 20"),
     ),
     FieldSpec(
         "coupon_share",

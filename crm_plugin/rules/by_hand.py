@@ -1,0 +1,196 @@
+"""What people decide about one member's level: fixed by hand for a time, and invitations given and answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from crm_plugin.clock import day_number, local_day
+from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
+from crm_plugin.rules.fields import nearest
+from crm_plugin.rules.held import held_now
+from crm_plugin.rules.policies import Kept, in_force
+from crm_plugin.rules.policy import PolicyLevel
+from crm_plugin.rules.standing import BY_HAND, FREED, NOTHING, Held
+from crm_plugin.rules.tier_rows import Turn, Writing, put_turns, put_words
+from crm_plugin.rules.tier_runs import run_for
+from crm_plugin.rules.windows import PROGRAM
+from crm_plugin.store import audit, bulk, members, tier_invitations
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.members import lock
+from crm_plugin.store.tenants import Shop
+
+INVITED, ACCEPTED, DECLINED, EXPIRED = "invited", "accepted", "declined", "expired"
+LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where and by whom: one programme of a shop, in the caller's transaction."""
+
+    connection: Connection
+    shop: Shop
+    now: datetime
+    actor: str
+    program: str = PROGRAM
+
+    @property
+    def today(self) -> date:
+        return local_day(self.now, self.shop.timezone)
+
+
+def fix(desk: Desk, member_id: int, level: str, reason: str, until: date | None = None) -> None:
+    """Give a level by hand, through a day or for good; rules take it up again then. It passes no level and gives no reward.
+
+    Raises: NotFound, InvalidInput; nothing is written then.
+    """
+    kept = _begin(desk, member_id)
+    _level(kept, level)
+    if not reason.strip() or len(reason) > LONGEST_REASON:
+        raise InvalidInput(
+            phrase("Say in a few words why."),
+            field="reason",
+            hint=phrase("It stands in the member's history, at most %(most)s characters.", most=LONGEST_REASON),
+        )
+    _refuse_past(desk, until)
+    before = held_now(desk.connection, desk.shop.shop_id, desk.program, [member_id]).get(member_id, NOTHING)
+    same = before.level == level
+    since = (before.since_at, before.since_on) if same else (to_micros(desk.now), desk.today)
+    after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason.strip(), fixed_by=desk.actor)
+    told = {"reason": reason.strip(), "by": desk.actor, **({"until": until.isoformat()} if until else {})}
+    put_turns(_writing(desk, kept), [Turn(member_id, before, after, BY_HAND, told)])
+    _note(desk, "tiers.fixed", member_id, level, told)
+
+
+def free(desk: Desk, member_id: int) -> None:
+    """Let the rules decide again, at once. Raises: NotFound, InvalidInput."""
+    kept = _begin(desk, member_id)
+    before = held_now(desk.connection, desk.shop.shop_id, desk.program, [member_id]).get(member_id, NOTHING)
+    if not before.fixed:
+        raise InvalidInput(
+            phrase("This member's level was not fixed by hand."), hint=phrase("There is nothing to free.")
+        )
+    over = replace(before, fixed_until=desk.today - timedelta(days=1))
+    put_turns(_writing(desk, kept), [Turn(member_id, before, over, FREED, {"by": desk.actor})])
+    run_for(desk.connection, desk.shop, desk.program, member_id, as_of=desk.today, now=desk.now)
+    _note(desk, "tiers.freed", member_id, before.level, {})
+
+
+def invite(desk: Desk, member_id: int, level: str, expires_on: date | None = None) -> None:
+    """Invite to a level that cannot be earned; an invitation that was answered or expired is given anew. Raises: NotFound, InvalidInput."""
+    kept = _begin(desk, member_id)
+    if not _level(kept, level).invitation:
+        raise InvalidInput(
+            phrase("The level %(key)s is earned, nobody is invited to it.", key=level),
+            field="level",
+            hint=phrase("Fix it by hand, or give the level invitation: true."),
+        )
+    _refuse_past(desk, expires_on)
+    columns = (
+        "shop_id",
+        "program_key",
+        "member_id",
+        "level_key",
+        "state",
+        "taken",
+        "invited_at",
+        "expires_on",
+        "answered_at",
+    )
+    last = None if expires_on is None else day_number(expires_on)
+    row = (desk.shop.shop_id, desk.program, member_id, level, INVITED, False, to_micros(desk.now), last, None)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in columns[4:])
+    bulk.upsert_rows(desk.connection, tier_invitations, columns, columns[:4], sets, [row])
+    told = {"by": desk.actor, **({"until": expires_on.isoformat()} if expires_on else {})}
+    put_words(_writing(desk, kept), member_id, level, INVITED, told)
+    _note(desk, "tiers.invited", member_id, level, told)
+
+
+def answer(desk: Desk, member_id: int, level: str, *, accept: bool) -> None:
+    """The member's own answer; an accepted invitation lifts at once, or once a level fixed by hand is free.
+
+    Raises: NotFound, InvalidInput; nothing is written then.
+    """
+    kept = _begin(desk, member_id)
+    _level(kept, level)
+    found = _invitation(desk, member_id, level)
+    late = found is not None and found.expires_on is not None and found.expires_on < desk.today
+    if found is None or found.state != INVITED or late:
+        raise InvalidInput(
+            phrase("There is no open invitation to the level %(key)s.", key=level),
+            field="level",
+            hint=phrase("Invite the member first."),
+        )
+    state = ACCEPTED if accept else DECLINED
+    c = tier_invitations.c
+    own = (
+        c.shop_id == desk.shop.shop_id,
+        c.program_key == desk.program,
+        c.member_id == member_id,
+        c.level_key == level,
+    )
+    desk.connection.execute(update(tier_invitations).where(*own).values(state=state, answered_at=desk.now))
+    put_words(_writing(desk, kept), member_id, level, state, {})
+    _note(desk, f"tiers.{state}", member_id, level, {})
+    if not accept:
+        return
+    run_for(desk.connection, desk.shop, desk.program, member_id, as_of=desk.today, now=desk.now)
+    held = held_now(desk.connection, desk.shop.shop_id, desk.program, [member_id]).get(member_id, NOTHING)
+    keys = kept.policy.keys
+    if held.level in keys and not held.fixed and keys.index(held.level) >= keys.index(level):
+        # Who stands as high already is not lifted by it later on.
+        desk.connection.execute(update(tier_invitations).where(*own).values(taken=True))
+
+
+def invitations(connection: Connection, shop_id: int, program: str, member_id: int) -> list[Row[Any]]:
+    """A member's invitations: level_key, state, invited_at, expires_on, answered_at."""
+    c = tier_invitations.c
+    query = select(c.level_key, c.state, c.invited_at, c.expires_on, c.answered_at)
+    own = (c.shop_id == shop_id, c.program_key == program, c.member_id == member_id)
+    return list(connection.execute(query.where(*own).order_by(c.invited_at)))
+
+
+def _invitation(desk: Desk, member_id: int, level: str) -> Row[Any] | None:
+    found = invitations(desk.connection, desk.shop.shop_id, desk.program, member_id)
+    return next((one for one in found if one.level_key == level), None)
+
+
+def _begin(desk: Desk, member_id: int) -> Kept:
+    """The policy in force; nobody else changes levels meanwhile. Raises: NotFound for a member who is not there, or gone."""
+    lock(desk.connection, desk.shop.shop_id)
+    m = members.c
+    own = (m.shop_id == desk.shop.shop_id, m.member_id == member_id, m.state == "active")
+    if desk.connection.execute(select(m.member_id).where(*own)).first() is None:
+        raise NotFound(phrase("There is no such member in this shop."))
+    return in_force(desk.connection, desk.shop.shop_id, desk.program, desk.today)
+
+
+def _level(kept: Kept, key: str) -> PolicyLevel:
+    for one in kept.policy.levels:
+        if one.key == key:
+            return one
+    raise InvalidInput(
+        phrase("There is no tier %(tier)r.", tier=key), field="level", hint=nearest(key, kept.policy.keys)
+    )
+
+
+def _refuse_past(desk: Desk, day: date | None) -> None:
+    if day is not None and day < desk.today:
+        raise InvalidInput(
+            phrase("The day %(day)s is over.", day=day.isoformat()),
+            field="until",
+            hint=phrase("Name today or a day to come."),
+        )
+
+
+def _writing(desk: Desk, kept: Kept) -> Writing:
+    return Writing(desk.connection, desk.shop, desk.program, None, kept.version, desk.today, desk.now)
+
+
+def _note(desk: Desk, action: str, member_id: int, level: str, told: dict[str, Any]) -> None:
+    detail = {"program": desk.program, "member": str(member_id), "level": level, **told}
+    audit.note(desk.connection, desk.shop.shop_id, desk.actor, action, detail, desk.now)

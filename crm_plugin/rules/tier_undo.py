@@ -1,0 +1,208 @@
+"""Undoing a run: levels, terms and policies as they were, wherever they are still as the run left them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
+from crm_plugin.rules import read_book
+from crm_plugin.rules.asked import Rewritten, refuse_asked
+from crm_plugin.rules.held import held_now
+from crm_plugin.rules.policies import in_force, put_levels, versions
+from crm_plugin.rules.policies import save as save_version
+from crm_plugin.rules.policy import Policy
+from crm_plugin.rules.standing import NOTHING, UNDONE, Held
+from crm_plugin.rules.tier_rows import Turn, Writing, put_turns, take_invitations
+from crm_plugin.store import audit, tier_changes, tier_entries, tier_passes, tier_runs, tier_terms
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.members import lock
+from crm_plugin.store.tenants import Shop
+
+_PAGE = 5_000
+ACTION = "tiers.undone"
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What came of it: members put back, members that moved on since and stay, rewards withdrawn, programmes whose policy is the former."""
+
+    run_id: int
+    restored: int
+    left: int
+    withdrawn: int
+    policies: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        counts = {"restored": self.restored, "left": self.left, "withdrawn": self.withdrawn}
+        return {"run": str(self.run_id), **counts, "policies": list(self.policies)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Did:
+    """What the run made of one member; `before` None where it has to be looked up."""
+
+    member_id: int
+    from_level: str
+    before: Held | None
+    after: Held
+    cause: str
+    change_id: int
+
+
+def undo(
+    connection: Connection, shop: Shop, *, today: date, now: datetime, actor: str, run_id: int | None = None
+) -> Undone:
+    """Undo the last run, or the one named. What the rules say has not changed by it: the next pass asks them again.
+
+    Raises: InvalidInput when there is nothing to undo; nothing is written then.
+    """
+    lock(connection, shop.shop_id)
+    run = _run(connection, shop, run_id)
+    restored = left = withdrawn = 0
+    back: list[str] = []
+    for program, (before, after) in sorted(run.policies.items()):
+        if before != after and _restore_policy(connection, shop, program, before, after, today, now, actor):
+            back.append(program)
+        version = in_force(connection, shop.shop_id, program, today).version
+        to = Writing(connection, shop, program, None, version, today, now)
+        for page in _pages(connection, shop, program, run):
+            turns = _turns(to, page, run.run_id)
+            put_turns(to, turns)
+            take_invitations(to, [replace(one, cause=cause) for one, cause in _lifted(turns, page)], taken=False)
+            restored += len(turns)
+            left += len(page) - len(turns)
+        withdrawn += _withdraw(connection, shop, program, run.run_id)
+        c = tier_passes.c
+        own = (c.shop_id == shop.shop_id, c.program_key == program)
+        connection.execute(update(tier_passes).where(*own).values(policy_version=version))
+    c = tier_runs.c
+    own = (c.shop_id == shop.shop_id, c.run_id == run.run_id)
+    connection.execute(update(tier_runs).where(*own).values(undone_at=now))
+    found = Undone(run.run_id, restored, left, withdrawn, tuple(back))
+    audit.note(connection, shop.shop_id, actor, ACTION, found.as_dict(), now)
+    return found
+
+
+def _run(connection: Connection, shop: Shop, run_id: int | None) -> Row[Any]:
+    c = tier_runs.c
+    query = select(tier_runs).where(c.shop_id == shop.shop_id).order_by(c.at.desc(), c.run_id.desc())
+    if run_id is not None:
+        query = query.where(c.run_id == run_id)
+    found = connection.execute(query.limit(1)).first()
+    if found is None or found.undone_at is not None:
+        raise InvalidInput(
+            phrase("There is nothing to undo."),
+            field="run",
+            hint=phrase("Only a run that changed something can be undone, and only once."),
+        )
+    return found
+
+
+def _restore_policy(
+    connection: Connection, shop: Shop, program: str, before: int, after: int, today: date, now: datetime, actor: str
+) -> bool:
+    """A new version like the former one; not where another has been saved since."""
+    if in_force(connection, shop.shop_id, program, today).version != after:
+        return False
+    known = {one.version: one.policy for one in versions(connection, shop.shop_id, program)}
+    # Before there were versions the ladder of that time is the first; a programme that was new is without levels again.
+    former = known.get(before or min(known))
+    policy = former if former is not None and (before or min(known) < after) else Policy((), program)
+    book = read_book(connection, shop.shop_id)
+    then = replace(book, levels={**book.levels, program: policy.keys})
+    refuse_asked(connection, shop, then, Rewritten(tiers=True))
+    save_version(connection, shop, policy, now, actor=actor)
+    put_levels(connection, shop, in_force(connection, shop.shop_id, program, today).policy, None, today, now)
+    return True
+
+
+def _pages(connection: Connection, shop: Shop, program: str, run: Row[Any]) -> Iterator[list[_Did]]:
+    """What the run did in a programme, all of it read before it is written beside."""
+    c, e = tier_changes.c, tier_terms.c
+    moved = select(tier_changes).where(
+        c.shop_id == shop.shop_id, c.changed_at == run.at, c.run_id == run.run_id, c.program_key == program
+    )
+    turned = select(tier_terms).where(
+        e.shop_id == shop.shop_id,
+        e.at == run.at,
+        e.run_id == run.run_id,
+        e.program_key == program,
+        e.after.is_not(None),
+    )
+    did = [_moved(row) for row in connection.execute(moved)]
+    did += [
+        _Did(row.member_id, row.level_key, Held.of(row.before), Held.of(row.after), row.kind, row.event_id)
+        for row in connection.execute(turned)
+    ]
+    for start in range(0, len(did), _PAGE):
+        yield did[start : start + _PAGE]
+
+
+def _moved(row: Row[Any]) -> _Did:
+    cause = str(row.reason.get("cause", ""))
+    if row.after is not None:
+        return _Did(row.member_id, row.from_level, Held.of(row.before), Held.of(row.after), cause, row.change_id)
+    after = Held(row.to_level, to_micros(row.changed_at), row.as_of) if row.to_level else NOTHING
+    before = None if row.from_level else NOTHING
+    return _Did(row.member_id, row.from_level, before, after, cause, row.change_id)
+
+
+def _turns(to: Writing, page: Sequence[_Did], run_id: int) -> list[Turn]:
+    """Back for everybody who still is as the run left them."""
+    now = held_now(to.connection, to.shop.shop_id, to.program, [one.member_id for one in page])
+    since = _since(to, [one for one in page if one.before is None])
+    turns = []
+    for one in page:
+        current = now.get(one.member_id, NOTHING)
+        if current != one.after or (not current.level and not _last(to, one)):
+            continue
+        before = one.before
+        if before is None:
+            since_at, since_on = since.get(one.member_id, (one.after.since_at or to.at, one.after.since_on or to.as_of))
+            before = Held(one.from_level, since_at, since_on)
+        turns.append(Turn(one.member_id, current, before, UNDONE, {"run": str(run_id)}))
+    return turns
+
+
+def _last(to: Writing, did: _Did) -> bool:
+    """Whether nothing happened to the member since; who holds no level has no row that tells."""
+    c = tier_changes.c
+    own = (c.shop_id == to.shop.shop_id, c.program_key == to.program, c.member_id == did.member_id)
+    newest = to.connection.execute(select(func.max(c.change_id)).where(*own)).scalar_one()
+    return bool(newest == did.change_id)
+
+
+def _since(to: Writing, page: Sequence[_Did]) -> dict[int, tuple[int, date]]:
+    """Since when the former level was held, by the change that had led to it."""
+    c = tier_changes.c
+    wanted = {one.member_id: one for one in page}
+    query = select(c.member_id, c.change_id, c.to_level, c.changed_at, c.as_of).where(
+        c.shop_id == to.shop.shop_id, c.program_key == to.program, c.member_id.in_(sorted(wanted))
+    )
+    found: dict[int, tuple[int, date]] = {}
+    for row in to.connection.execute(query.order_by(c.change_id)):
+        one = wanted[row.member_id]
+        if row.change_id < one.change_id and row.to_level == one.from_level:
+            found[row.member_id] = (to_micros(row.changed_at), row.as_of)
+    return found
+
+
+def _lifted(turns: Sequence[Turn], page: Sequence[_Did]) -> Iterator[tuple[Turn, str]]:
+    causes: Mapping[int, str] = {one.member_id: one.cause for one in page}
+    for turn in turns:
+        yield turn, causes[turn.member_id]
+
+
+def _withdraw(connection: Connection, shop: Shop, program: str, run_id: int) -> int:
+    """The levels passed in that run are not passed, and what they would have given is not given; what was used stays."""
+    c = tier_entries.c
+    own = (c.shop_id == shop.shop_id, c.program_key == program, c.run_id == run_id)
+    number = connection.execute(select(func.count()).where(*own, c.state == "open")).scalar_one()
+    connection.execute(delete(tier_entries).where(*own, c.state != "used"))
+    return int(number)

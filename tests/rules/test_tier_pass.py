@@ -1,0 +1,155 @@
+"""The pass over terms, grace, descent, re-entry and rewards says the same as a plain model of one member."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, insert, select
+
+from crm_plugin.ids import new_id
+from crm_plugin.rules import tiers
+from crm_plugin.rules.lab import look_at
+from crm_plugin.rules.policies import in_force
+from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.store import member_tiers, orders, tier_entries
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import facts
+from tests.rules.shops import MadeMember, keep
+from tests.rules.tier_model import Model
+
+# Before a turn of the year and a leap day.
+BEGINS = date(2027, 11, 20)
+JOINED = date(2027, 12, 25)
+_SHOPS = itertools.count(1)
+_AMOUNTS = st.sampled_from([4_900, 5_000, 10_000, 20_000])
+_STEPS = st.sampled_from([1, 1, 1, 2, 5, 30, 31, 90, 366, -3])
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Policies by bars, with everything that can be promised."""
+    measure = draw(st.sampled_from(["spent", "orders"]))
+    unit = 50 if measure == "spent" else 1
+    window: Any = draw(st.sampled_from(["lifetime", "calendar_year", "since_joining", {"days": 30}, {"days": 365}]))
+    levels = []
+    for place in range(draw(st.integers(1, 3))):
+        entry = unit * (2 * place + 2)
+        keeps, returns = (
+            draw(st.sampled_from([None, 0, unit, entry])),
+            draw(st.sampled_from([None, entry, entry + unit])),
+        )
+        level: dict[str, Any] = {"key": f"level{place}", "entry": entry}
+        level |= {} if keeps is None else {"keep": keeps}
+        level |= {} if returns is None else {"reentry": returns}
+        level |= draw(st.sampled_from([{}, {"reward": f"points:{place}"}]))
+        levels.append(level)
+    term = draw(st.sampled_from(["none", {"days": 1}, {"days": 30}, {"days": 400}, "end_of_year", "end_of_next_year"]))
+    return {
+        "measure": measure,
+        "window": window,
+        "term": term,
+        "grace_days": draw(st.sampled_from([0, 0, 1, 20])),
+        "descent": draw(st.sampled_from(["straight", "one_step", "never"])),
+        "levels": levels,
+    }
+
+
+_ORDERS = st.lists(st.tuples(st.integers(-40, 500), _AMOUNTS), max_size=6)
+_PEOPLE = st.lists(st.tuples(st.booleans(), _ORDERS), min_size=1, max_size=3)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(document=documents(), people=_PEOPLE, steps=st.lists(_STEPS, min_size=1, max_size=7))
+def test_pass_and_model_say_the_same(
+    db: Database, document: dict[str, Any], people: list[tuple[bool, list[tuple[int, int]]]], steps: list[int]
+) -> None:
+    shop = _shop(db, document, [joined for joined, _ in people])
+    models = {place: Model(document, JOINED if joined else None) for place, (joined, _) in enumerate(people, start=1)}
+    placed = {
+        place: [(BEGINS + timedelta(days=day), minor) for day, minor in told]
+        for place, (_, told) in enumerate(people, 1)
+    }
+    today, known = BEGINS, date.min
+    for step in [0, *steps]:
+        today += timedelta(days=step)
+        _order(db, shop, placed, known, today)
+        known = max(known, today)
+        _pass_as_foreseen(db, shop, document, today)
+        for place, model in models.items():
+            model.look(today, [one for one in placed[place] if one[0] <= known])
+        with db.read() as connection:
+            assert _held(connection, shop) == _told(models), (today, document)
+            assert _rewards(connection, shop) == {
+                (place, f"level{one}") for place, model in models.items() for one in model.rewards
+            }
+        assert tiers.apply(db, shop, as_of=today, now=_noon(today)).run_id is None
+
+
+def _pass_as_foreseen(db: Database, shop: Shop, document: Mapping[str, Any], today: date) -> None:
+    """What the lab says before is what the pass does then."""
+    with db.read() as connection:
+        seen = look_at(connection, shop, in_force(connection, shop.shop_id, "main", today).policy, today)
+    report = tiers.apply(db, shop, as_of=today, now=_noon(today))
+    foreseen = [(cell.from_level, cell.to_level, cell.members) for cell in seen.cells if cell.moves]
+    assert foreseen == [(move.from_level, move.to_level, move.members) for move in report.moves]
+    assert dict(seen.terms) == dict(report.terms)
+    with db.read() as connection:
+        assert {key: number for key, number in seen.after.items() if key and number} == tiers.held(
+            connection, shop.shop_id
+        )
+
+
+def _shop(db: Database, document: Mapping[str, Any], joined: Sequence[bool]) -> Shop:
+    with db.write() as connection:
+        made = [MadeMember(joined_days_ago=(date(2026, 6, 1) - JOINED).days if one else None) for one in joined]
+        shop = keep(connection, next(_SHOPS), made)
+        tiers.save_policy(connection, shop, read_policy(document), _noon(BEGINS - timedelta(days=400)), actor="test")
+    return shop
+
+
+def _order(db: Database, shop: Shop, placed: Mapping[int, list[tuple[date, int]]], after: date, until: date) -> None:
+    """The orders of the days since, and all sums of them."""
+    with db.write() as connection:
+        for member_id, told in placed.items():
+            for day, minor in told:
+                if after < day <= until:
+                    order_id = new_id()
+                    row = {"order_id": order_id, "external_id": str(order_id), "member_id": member_id, "counts": True}
+                    row |= {"status": "completed", "currency": shop.currency, "total_minor": minor, "base_minor": minor}
+                    row |= {"placed_at": _noon(day), "placed_on": day, "first_seen_at": _noon(day)}
+                    connection.execute(insert(orders).values(shop_id=shop.shop_id, **row))
+        facts.rebuild(connection, shop, _noon(until))
+
+
+def _held(connection: Connection, shop: Shop) -> dict[int, tuple[Any, ...]]:
+    c = member_tiers.c
+    query = select(c.member_id, c.level_key, c.since_on, c.valid_until, c.grace_until, c.in_grace)
+    return {row[0]: tuple(row[1:]) for row in connection.execute(query.where(c.shop_id == shop.shop_id))}
+
+
+def _told(models: Mapping[int, Model]) -> dict[int, tuple[Any, ...]]:
+    return {
+        place: (f"level{one.level}", one.since, one.ends, one.grace_ends, one.in_grace)
+        for place, one in models.items()
+        if one.level >= 0
+    }
+
+
+def _rewards(connection: Connection, shop: Shop) -> set[tuple[int, str]]:
+    c = tier_entries.c
+    query = select(c.member_id, c.level_key).where(c.shop_id == shop.shop_id, c.state == "open")
+    return {(row.member_id, row.level_key) for row in connection.execute(query)}
+
+
+def _noon(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
