@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Table, Text, literal, or_, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Table, Text, func, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import bulk
@@ -219,6 +219,13 @@ def retry_failed(connection: Connection, shop_id: int, now: datetime) -> int:
     """Let all that was refused be tried again; how many that is."""
     again = "UPDATE tier_writebacks SET state = 'waiting', attempts = 0, next_try_at = ? WHERE shop_id = ? AND state = 'failed'"
     return int(bulk.execute(connection, again, (to_micros(now), shop_id)).rowcount)
+
+
+def count_failed(connection: Connection, shop_id: int) -> int:
+    """How many marks the store refused."""
+    w = tier_writebacks.c
+    query = select(func.count()).where(w.shop_id == shop_id, w.state == MarkState.FAILED)
+    return connection.execute(query).scalar() or 0
 
 
 def note_drift(connection: Connection, shop_id: int, found: Iterable[tuple[str, int, str, str]], now: datetime) -> None:

@@ -15,7 +15,7 @@ from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import ActionRequired, InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.records import MemberRecord, Stream
-from crm_plugin.store import audit, members, tier_writebacks, writebacks
+from crm_plugin.store import audit, member_tiers, members, tier_writebacks, writebacks
 from crm_plugin.store.members import full_name, lock
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -73,6 +73,17 @@ def standing(connection: Connection, shop: Shop, *, most: int = 20) -> Standing:
         connection.execute(drifted).scalar() or 0,
         _refused(connection, shop.shop_id, most) if states[MarkState.FAILED] else [],
     )
+
+
+def holders(connection: Connection, shop_id: int) -> int:
+    """How many accounts hold a level now, in whatever programme: those that would be written if it were switched on."""
+    t, m = member_tiers.c, members.c
+    query = (
+        select(func.count(t.member_id.distinct()))
+        .join_from(member_tiers, members, (m.shop_id == t.shop_id) & (m.member_id == t.member_id))
+        .where(t.shop_id == shop_id, m.external_id.is_not(None), m.state == "active")
+    )
+    return connection.execute(query).scalar() or 0
 
 
 def _refused(connection: Connection, shop_id: int, most: int) -> list[Refused]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from crm_plugin.adapters.registry import channel_class
 from crm_plugin.analytics import today as figures
 from crm_plugin.jobs import runs
+from crm_plugin.store import writebacks
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys, senders
@@ -41,6 +42,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
         *_store(shop, reading),
         *_jobs(connection, shop, reading),
         *_senders(connection, shop),
+        *_levels(connection, shop),
         *_channels(connection, shop, running),
         *_public_address(shop, running, public_url),
         *_postal_address(shop, running),
@@ -93,6 +95,24 @@ def _senders(connection: Connection, shop: Shop) -> Iterator[Need]:
             detail,
             url_for("pages.connections_sender", shop=shop.name, adapter=adapter),
             _("Fix it"),
+        )
+
+
+def _levels(connection: Connection, shop: Shop) -> Iterator[Need]:
+    """Levels that do not reach the store."""
+    switch = writebacks.switch_of(connection, shop.shop_id)
+    if not switch.enabled:
+        return
+    there = f"{url_for('pages.tiers', shop=shop.name)}#store"
+    if switch.stopped_at is not None:
+        yield Need("bad", _("Levels no longer reach your store"), switch.detail, there, _("Look at it"))
+    elif count := writebacks.count_failed(connection, shop.shop_id):
+        yield Need(
+            "warn",
+            ngettext("%(num)s level was refused by your store", "%(num)s levels were refused by your store", count),
+            _("Each is shown with its reason; all others are written."),
+            there,
+            _("See why"),
         )
 
 

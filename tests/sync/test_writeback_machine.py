@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -63,6 +63,8 @@ class MadeStore(StorefrontAdapter):
         self.changed: dict[str, datetime] = dict.fromkeys(ACCOUNTS, NOON)
         self.trouble = "none"
         self.ticks = 0
+        # What happens here while the first call is under way.
+        self.meanwhile: Callable[[], None] | None = None
 
     def check(self) -> list[Problem]:
         return []
@@ -98,6 +100,9 @@ class MadeStore(StorefrontAdapter):
         return self.changed[reference]
 
     def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
+        if self.meanwhile is not None:
+            happens, self.meanwhile = self.meanwhile, None
+            happens()
         if reference not in self.accounts:
             raise PermanentError("Gone.", code="gone")
         if self.trouble == "refused":
@@ -123,12 +128,12 @@ class Machine(RuleBasedStateMachine):
 
     db: ClassVar[Database]
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(sheltered=st.booleans())
+    def begin(self, sheltered: bool) -> None:
         self.now = NOON
         self.store = MadeStore()
-        # Until somebody changes the store, or we are off for a while, nothing but the queue itself may be needed.
-        self.sheltered = True
+        # Where nobody changes the store and we are never off, nothing but the queue itself may be needed.
+        self.sheltered = sheltered
         self.snapshot: tuple[MemberRecord, ...] = ()
         order = OrderRecord(
             external_id="o",
@@ -166,14 +171,18 @@ class Machine(RuleBasedStateMachine):
                 connection.execute(insert(member_tiers).values(**key, **values))
             writebacks.queue_levels(connection, shop_id, "main", [(member_id, level)], self.now)
 
+    @precondition(lambda self: not self.sheltered)
     @rule(place=st.integers(0, 2), level=st.sampled_from(LEVELS))
     def somebody_changes_the_store(self, place: int, level: str) -> None:
-        self.sheltered = False
         self.store.put(ACCOUNTS[place], level)
 
-    @rule(trouble=st.sampled_from(TROUBLES))
-    def run(self, trouble: str) -> None:
+    @rule(
+        trouble=st.sampled_from(TROUBLES),
+        meanwhile=st.none() | st.tuples(st.integers(0, 3), st.sampled_from(LEVELS)),
+    )
+    def run(self, trouble: str, meanwhile: tuple[int, str] | None) -> None:
         self.store.trouble = trouble
+        self.store.meanwhile = None if meanwhile is None else lambda: self.change_level(*meanwhile)
         honest = writeback.settle
 
         def killed(*_: Any) -> None:
@@ -186,7 +195,13 @@ class Machine(RuleBasedStateMachine):
                 write_shop(self.db, self.shop, self.store, self.now)
         finally:
             writeback.settle = honest
-            self.store.trouble = "none"
+            self.store.trouble, self.store.meanwhile = "none", None
+
+    @rule(place=st.integers(0, 3), level=st.sampled_from(LEVELS), meanwhile=st.sampled_from(LEVELS))
+    def change_level_and_write_it(self, place: int, level: str, meanwhile: str) -> None:
+        """The usual day, so that most runs have something in the store to go wrong with."""
+        self.change_level(place, level)
+        self.run("none", (place, meanwhile))
 
     @rule(minutes=st.sampled_from([1, 4, 11, 61, 400]))
     def time_goes_by(self, minutes: int) -> None:
@@ -217,9 +232,9 @@ class Machine(RuleBasedStateMachine):
         if "4" not in self.store.accounts:
             self.store.emails["1"] = GUEST
 
+    @precondition(lambda self: not self.sheltered)
     @rule(on=st.booleans())
     def switch(self, on: bool) -> None:
-        self.sheltered &= on
         with self.db.write() as connection:
             lock(connection, self.shop.shop_id)
             writebacks.turn(connection, self.shop.shop_id, self.now, on=on)
@@ -264,8 +279,8 @@ def test_the_store_ends_with_the_level_held(db: Database) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=60 if db.is_sqlite else 20,
-            stateful_step_count=25,
+            max_examples=150 if db.is_sqlite else 30,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

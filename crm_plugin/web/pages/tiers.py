@@ -25,7 +25,7 @@ from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.web import formats, tier_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.languages import sentences
-from crm_plugin.web.pages import bp, go
+from crm_plugin.web.pages import bp, go, tiers_store
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.tier_look import Rung, look, rung, tier_names
@@ -182,6 +182,7 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         fields=field_help("tier", "days_in_tier"),
         history=reads.history(connection, shop.shop_id),
         names=tier_names(connection, shop),
+        **tiers_store.told(connection, shop),
         findings=audit(connection, shop, _today(), (LEVEL,)),
         **_standing(connection, shop, saved),
     )
