@@ -42,6 +42,8 @@ def tiers_writeback(name: str, on: bool | None, run_: bool, verify: bool, retry:
         answer({**found.as_dict(), **told}, True)
     else:
         _say(found, told)
+    if "run" in told and found.stopped:
+        raise SystemExit(1)
 
 
 def _say(found: Standing, told: dict[str, object]) -> None:

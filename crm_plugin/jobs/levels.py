@@ -26,8 +26,8 @@ def can_hold(shop: Shop) -> bool:
 
 
 def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
-    """Whether there is anything to write now."""
-    return writebacks.is_due(connection, shop.shop_id, now)
+    """Whether there is anything to write now. A store that no longer lets us in at all is left alone until it does."""
+    return shop.status == "connected" and writebacks.is_due(connection, shop.shop_id, now)
 
 
 def write(runtime: Runtime, shop: Shop, *, now: datetime, progress: Listener | None = None) -> dict[str, Any]:

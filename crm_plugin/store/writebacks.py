@@ -147,6 +147,12 @@ def rest(connection: Connection, shop_id: int, until: datetime | None, now: date
     _put_switch(connection, shop_id, values, now)
 
 
+def lift(connection: Connection, shop_id: int) -> None:
+    """The merchant has given the store new keys: nothing stands against writing until it is tried."""
+    sql = "UPDATE writeback_switches SET stopped_at = NULL, detail = '', resting_until = NULL WHERE shop_id = ?"
+    bulk.execute(connection, sql, (shop_id,))
+
+
 def _put_switch(connection: Connection, shop_id: int, values: Mapping[str, Any], now: datetime) -> None:
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values = {**values, "updated_at": now}

@@ -18,7 +18,7 @@ from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
 from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.records import ShopInfo
-from crm_plugin.store import shops
+from crm_plugin.store import shops, writebacks
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
@@ -104,6 +104,7 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
                 url=str(given.get("url", shop.url)), credentials=box.seal(given), status="connected", status_detail=""
             )
         )
+        writebacks.lift(connection, shop.shop_id)
         return shop_by_id(connection, shop.shop_id)
 
 

@@ -101,7 +101,7 @@ def _senders(connection: Connection, shop: Shop) -> Iterator[Need]:
 def _levels(connection: Connection, shop: Shop) -> Iterator[Need]:
     """Levels that do not reach the store."""
     switch = writebacks.switch_of(connection, shop.shop_id)
-    if not switch.enabled:
+    if not switch.enabled or shop.status != "connected":
         return
     there = f"{url_for('pages.tiers', shop=shop.name)}#store"
     if switch.stopped_at is not None:

@@ -22,7 +22,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import mark_claims, writeback, writeback_switch
-from crm_plugin.sync.connect import add_shop, open_storefront
+from crm_plugin.sync.connect import add_shop, change_credentials, open_storefront
 from crm_plugin.sync.pull import sync_shop
 from crm_plugin.sync.writeback import write_shop
 from tests.factories import make_shop
@@ -411,6 +411,15 @@ def test_merchant_who_gave_the_right_need_not_wait(on: Case, made: DemoShop) -> 
     on.run()
     on.served.may_write = True
     writeback_switch.try_again(on.db, on.shop, on.now)
+    assert on.run()["states"] == {"written": 1}
+
+
+def test_new_keys_lift_the_stop(on: Case, made: DemoShop) -> None:
+    on.queue(dict.fromkeys(_ids(made, 1), "gold"))
+    on.served.may_write = False
+    on.run()
+    on.served.may_write = True
+    change_credentials(on.db, BOX, on.shop, {"key": on.served.key, "secret": on.served.secret})
     assert on.run()["states"] == {"written": 1}
 
 

@@ -99,7 +99,7 @@ def test_it_is_off_until_switched_on(
     assert queue.wait(30)
     assert len(_marks(runtime, store)) == holders
     told = words(page("tiers"))
-    assert f"Up to date In your store {holders} Waiting 0" in told
+    assert f"Up to date In your store {holders} Still to be written 0" in told
     post("tiers/store", {"do": "off"})
     assert "Levels in your store Switched off" in words(page("tiers"))
     assert len(_marks(runtime, store)) == holders
