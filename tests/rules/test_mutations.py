@@ -24,7 +24,7 @@ from crm_plugin.rules.parse import parse
 from crm_plugin.rules.windows import Window
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from tests.rules.shops import BOOK, MadeMember, MadeOrder, MadeRefund, keep, rules, rules_of_orders
+from tests.rules.shops import BOOK, MadeMember, MadeOrder, MadeRefund, keep, rules
 from tests.rules.test_agreement import agree
 
 _A, _B = ("A", "Mug", 1.0), ("B", "Hat", 2.5)
@@ -164,22 +164,24 @@ def _asking(*texts: str) -> st.SearchStrategy[Node]:
 
 _LATE = _asking("days_since_order == 30", "days_in_tier >= 30", "days_since_joined >= 31", "orders() >= 1")
 MUTATIONS: dict[Callable[[_Patch], None], st.SearchStrategy[Node]] = {
-    _not_over_unknown: rules_of_orders,
+    _not_over_unknown: _asking(
+        "not days_since_order < 30", "not average_order > 5", "not (orders() >= 1 and mean_gap > 2)"
+    ),
     _unknown_in_a_segment: _asking('not segment("buyers")', 'segment("british")', "everyone"),
-    _window_is_a_day_longer: rules_of_orders,
+    _window_is_a_day_longer: _asking("orders(days=30) == 0", "spent(days=365) >= 100", "refunds(days=30) >= 1"),
     _mirrored_operator: _LATE,
     _since_tomorrow: _LATE,
-    _nothing_over_nothing: rules_of_orders,
+    _nothing_over_nothing: _asking("average_order < 50", "coupon_share(days=30) >= 0", "return_rate() < 0.5"),
     _case_counts: _asking('ends_with(email, "@example.com")', 'contains(email, "EXAMPLE")', "known(email)"),
-    _join_without_its_shop: rules_of_orders,
+    _join_without_its_shop: _asking("orders() == 0", "spent() >= 10", "days_since_order < 30"),
     _mean_of_all_orders: _asking("average_order >= 50", "average_order(days=365) >= 5", "average_order != 10"),
     _silence_is_consent: _asking('consents("email")', 'not consents("sms")', 'consents("inapp")'),
     _later_refunds_are_kept: _asking("spent() >= 9", "spent() < 50", "orders() >= 1"),
-    _refunds_are_added: rules_of_orders,
+    _refunds_are_added: _asking("spent() >= 10", "spent(days=365) < 50", "not spent() > 20"),
     _unknown_is_no: rules,
     _either_when_unknown: _asking("not (mean_gap < 30 or orders() == 1)", "mean_gap not in [1, 2]", "orders() >= 1"),
     _level_of_now: _asking('tier == "gold"', 'tier == ""', "known(days_in_tier)"),
-    _orders_to_come_count: rules_of_orders,
+    _orders_to_come_count: _asking("days_since_order >= 0", "mean_gap > 20", "orders() >= 1"),
 }
 
 
