@@ -77,7 +77,8 @@ def _round(runtime: Runtime, shop: Shop, at: datetime, live: bool, pull: bool, n
         except CrmError as error:
             errors = {"sync": str(error)}
     report = tasks.tick(runtime, shop, at, live=live, progress=note).as_dict()
-    return {**pulled, **report, "errors": {**errors, **report["errors"]}}
+    still = {f"journey {key}": problem for key, problem in report["plan"].get("problems", {}).items()}
+    return {**pulled, **report, "errors": {**errors, **report["errors"], **still}}
 
 
 def _in_words(report: dict[str, Any]) -> str:

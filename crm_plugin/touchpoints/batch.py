@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import local_day
-from crm_plugin.rules import sql as rules_sql
-from crm_plugin.rules.book import resolved
+from crm_plugin.errors import RuleError
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.store import (
     member_consents,
@@ -27,6 +26,7 @@ from crm_plugin.store import (
 )
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import in_step, once
+from crm_plugin.touchpoints.audience import meant
 from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.render import Text
@@ -66,6 +66,8 @@ class Batch:
     journeys: dict[str, Journey] = field(default_factory=dict)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
     in_audience: dict[str, set[int]] = field(default_factory=dict)
+    # Why the audience of a journey cannot be asked; nobody is in it then.
+    unasked: dict[str, str] = field(default_factory=dict)
     # What has left already: (journey, member) → the lapses, (journey, order) → to whom.
     lapses: dict[tuple[str, int], dict[str, datetime]] = field(default_factory=dict)
     told: dict[tuple[str, int], set[int]] = field(default_factory=dict)
@@ -99,18 +101,24 @@ def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datet
         select(templates).where(templates.c.shop_id == shop_id, templates.c.template_key.in_(sorted(wanted)))
     ):
         batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
-    today = local_day(now, shop.timezone)
+    _load_audiences(connection, shop, rows, local_day(now, shop.timezone), batch)
+    return batch
+
+
+def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject], today: date, batch: Batch) -> None:
     for journey in batch.journeys.values():
         concerned = sorted({row.member_id for row in rows if row.journey_key == journey.key})
         if journey.audience is None or not concerned:
             continue
-        audience = resolved(connection, shop_id, journey.audience)
-        holds = rules_sql.condition(shop, audience, today, members.c.member_id)
-        query = select(members.c.member_id).where(
-            members.c.shop_id == shop_id, members.c.member_id.in_(concerned), holds
-        )
+        m = members.c
+        try:
+            holds = meant(connection, shop, journey, today, m.member_id)
+        except RuleError as error:
+            batch.unasked[journey.key] = error.message
+            batch.in_audience[journey.key] = set()
+            continue
+        query = select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id.in_(concerned), holds)
         batch.in_audience[journey.key] = set(connection.execute(query).scalars())
-    return batch
 
 
 def _load_tiers(connection: Connection, shop_id: int, ids: list[int], batch: Batch) -> None:

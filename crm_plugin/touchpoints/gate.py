@@ -18,6 +18,8 @@ from crm_plugin.touchpoints.states import Reason, State
 
 # How soon it is looked at again whether an order was paid.
 _UNPAID_PAUSE = timedelta(minutes=10)
+# And whether an audience can be asked again.
+_UNASKED_PAUSE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     blocked = batch.suppressed.get((CONSENT_CHANNEL[row.channel], row.address))
     if blocked:
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
+    if journey.key in batch.unasked:
+        # It may be mended while the message is still worth reading.
+        return Verdict(State.PLANNED, Reason.NO_AUDIENCE, batch.unasked[journey.key], again_at=now + _UNASKED_PAUSE)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
     if journey.trigger.type == LAPSE and not batch.in_step.covers(row.due_at):

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule
+from crm_plugin.rules.book import resolved
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.triggers import POST_PURCHASE, Trigger, read_time, read_trigger
@@ -277,7 +278,8 @@ def _looked_at_anew(present: Row[Any], draft: Draft, now: datetime) -> datetime:
 def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime) -> Journey:
     """Switch on (from now on, nothing of the past is caught up) or off (what waits is cancelled).
 
-    Raises: NotFound, InvalidInput when one of its channels has no text, or one that cannot be rendered for this trigger.
+    Raises: NotFound, InvalidInput when one of its channels has no text, or one that cannot be rendered for this trigger, RuleError when its
+    audience asks for what is gone.
     """
     journey = get(connection, shop.shop_id, key)
     if journey.enabled == on:
@@ -285,6 +287,8 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
     values: dict[str, Any] = {"enabled": on, "updated_at": now}
     if on:
         _require_texts(connection, shop, journey)
+        if journey.audience is not None:
+            resolved(connection, shop.shop_id, journey.audience)
         values |= {"enabled_at": now, "planned_through": now}
     else:
         columns = touchpoints.c

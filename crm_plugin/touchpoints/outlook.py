@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select, true
 
+from crm_plugin.errors import RuleError
 from crm_plugin.rules import sql as rules_sql
-from crm_plugin.rules.book import resolved
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE
 from crm_plugin.store import member_facts, members, orders, touchpoints
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.audience import meant, problem_of
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.plan import coming, day_of
 from crm_plugin.touchpoints.senders import available
@@ -34,11 +35,15 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """All that will fall due. `members` counts people, for one may have several occasions; `missing` are channels without a sender."""
+    """All that will fall due. `members` counts people, for one may have several occasions; `missing` are channels without a sender.
+
+    With a `problem` the audience cannot be asked, and nothing will.
+    """
 
     rows: tuple[Coming, ...]
     members: int
     missing: tuple[str, ...]
+    problem: RuleError | None = None
 
     @property
     def planned(self) -> int:
@@ -74,6 +79,8 @@ def outlook(connection: Connection, shop: Shop, journey: Journey, since: datetim
     """What the journey will plan between two instants if nothing changes, on or off."""
     there = available(connection, shop)
     missing = tuple(channel for channel in journey.channels if channel not in there)
+    if (problem := problem_of(connection, shop, journey)) is not None:
+        return Outlook((), 0, missing, problem)
     judged = coming(connection, shop, journey, since, until)
     if judged is None:
         return Outlook((), 0, missing)
@@ -117,11 +124,12 @@ def waiting(connection: Connection, shop_id: int, key: str) -> int:
 
 def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: date) -> int | None:
     """The newest member the journey can speak to: in its audience, with what its trigger waits for; None when there is none."""
+    if problem_of(connection, shop, journey) is not None:
+        return None
     m = members.c
     query = select(m.member_id).where(m.shop_id == shop.shop_id, m.state == rules_sql.ACTIVE, _awaited(shop, journey))
     if journey.audience is not None:
-        audience = resolved(connection, shop.shop_id, journey.audience)
-        query = query.where(rules_sql.condition(shop, audience, as_of, m.member_id))
+        query = query.where(meant(connection, shop, journey, as_of, m.member_id))
     # Whom no address reaches would make a poor example, but is better than none. By the key, so that the first who fits is enough.
     for more in (or_(m.email != "", m.phone != ""), true()):
         found = connection.execute(query.where(more).order_by(m.member_id.desc()).limit(1)).scalar()

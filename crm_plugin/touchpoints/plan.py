@@ -18,9 +18,8 @@ from sqlalchemy import Connection, Select, Subquery, func, literal, literal_colu
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import local_day, zone
+from crm_plugin.errors import RuleError
 from crm_plugin.ids import id_sql, reserve_ids
-from crm_plugin.rules import sql as rules_sql
-from crm_plugin.rules.book import resolved
 from crm_plugin.rules.triggers import Slot, slots
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.base import from_micros, to_micros
@@ -28,6 +27,7 @@ from crm_plugin.store.members import zones_of
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.audience import meant, problem_of
 from crm_plugin.touchpoints.due import CHANGES, Late, matched
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
@@ -42,9 +42,10 @@ _BATCH = 200_000
 
 @dataclass(slots=True)
 class PlanReport:
-    """What one round planned: journey → state → how many."""
+    """What one round planned: journey → state → how many; and of those that stand still, why."""
 
     journeys: dict[str, dict[str, int]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
     def total(self, state: State) -> int:
         """How many over all journeys came out in this state."""
@@ -52,7 +53,7 @@ class PlanReport:
 
     def as_dict(self) -> dict[str, Any]:
         states = {state.value: self.total(state) for state in (State.PLANNED, State.SKIPPED, State.MISSED)}
-        return {**states, "journeys": self.journeys}
+        return {**states, "journeys": self.journeys, "problems": self.problems}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,13 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     with db.read() as connection:
         running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.enabled]
     for journey in running:
-        with db.write() as connection:
-            counts = _plan_journey(connection, shop, journey, now)
+        try:
+            with db.write() as connection:
+                counts = _plan_journey(connection, shop, journey, now)
+        except RuleError as error:
+            # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
+            report.problems[journey.key] = error.message
+            continue
         if counts:
             report.journeys[journey.key] = counts
     return report
@@ -117,7 +123,7 @@ def forecast(connection: Connection, shop: Shop, since: datetime, until: datetim
     """What the journeys that are on will plan between two instants, if nothing changes."""
     found: list[Forecast] = []
     for journey in all_journeys(connection, shop.shop_id):
-        if journey.enabled:
+        if journey.enabled and problem_of(connection, shop, journey) is None:
             found += forecast_journey(connection, shop, journey, since, until)
     return sorted(found, key=lambda one: (one.on, one.journey_key))
 
@@ -137,7 +143,10 @@ def forecast_journey(
 
 
 def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> Subquery | None:
-    """One row: a member and an occasion due between two instants, judged as things stand now; None when no day can fall due."""
+    """One row: a member and an occasion due between two instants, judged as things stand now; None when no day can fall due.
+
+    Raises: RuleError when its audience cannot be asked.
+    """
     due = _slots(shop, journey, _zones(connection, shop), since, until)
     if not due:
         return None
@@ -258,8 +267,7 @@ def _judged(
     base = matched(shop, journey, is_sqlite, due, now, late)
     if journey.audience is not None:
         today = local_day(now, shop.timezone)
-        audience = resolved(connection, shop.shop_id, journey.audience)
-        base = base.where(rules_sql.condition(shop, audience, today, literal_column("m.member_id")))
+        base = base.where(meant(connection, shop, journey, today, literal_column("m.member_id")))
     reached = base.add_columns(*flags(journey, channels)).subquery("reached")
     channel = first(reached, channels, lambda name, _adapter: f"'{name}'")
     adapter = first(reached, channels, lambda _name, adapter: f"'{adapter}'")

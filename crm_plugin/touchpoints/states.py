@@ -35,6 +35,7 @@ class Reason(StrEnum):
     QUIET_HOURS = "quiet_hours"
     AWAITING_ORDERS = "awaiting_orders"
     AWAITING_PAYMENT = "awaiting_payment"
+    NO_AUDIENCE = "no_audience"
     WINDOW_OVER = "window_over"
     NO_PUBLIC_URL = "no_public_url"
     SENDER_PAUSED = "sender_paused"

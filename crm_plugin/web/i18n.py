@@ -75,6 +75,7 @@ def explained(error: CrmError) -> str:
 def install(app: Flask) -> None:
     """Give the application its languages. Templates say every phrase in the reader's by themselves."""
     app.jinja_env.finalize = in_words
+    app.jinja_env.globals["explained"] = explained
     domain = _FromText()
     Babel(app, locale_selector=lambda: _LOCALES[language()])
 

@@ -106,6 +106,13 @@ REASONS: dict[Reason, Label] = {
         _("Order is not paid yet"),
         _("It goes out when the order is paid, if it is still worth reading by then. Nothing needs to be done."),
     ),
+    Reason.NO_AUDIENCE: Label(
+        "bad",
+        _("Audience cannot be asked"),
+        _(
+            "Who gets it asks for something that is gone. Mend it in the journey: what is still worth reading then goes out."
+        ),
+    ),
     Reason.WINDOW_OVER: Label(
         "",
         _("Its time has passed"),

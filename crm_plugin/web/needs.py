@@ -17,11 +17,13 @@ from crm_plugin.store import writebacks
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys, senders
+from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.web.i18n import in_words
+from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.reading import IMPORT, SYNC, Reading
+from crm_plugin.web.titles import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
         *_jobs(connection, shop, reading),
         *_senders(connection, shop),
         *_levels(connection, shop),
+        *_audiences(connection, shop, running),
         *_channels(connection, shop, running),
         *_public_address(shop, running, public_url),
         *_postal_address(shop, running),
@@ -114,6 +117,19 @@ def _levels(connection: Connection, shop: Shop) -> Iterator[Need]:
             there,
             _("See why"),
         )
+
+
+def _audiences(connection: Connection, shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:
+    for journey in running:
+        if (problem := problem_of(connection, shop, journey)) is not None:
+            still = _("It means nobody and plans nothing until this is mended; all other journeys go on.")
+            yield Need(
+                "bad",
+                _("“%(journey)s” stands still", journey=named(journey.title, journey.key)),
+                sentences((explained(problem), still)),
+                url_for("pages.journeys_one", shop=shop.name, key=journey.key),
+                _("Mend it"),
+            )
 
 
 def _channels(connection: Connection, shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:

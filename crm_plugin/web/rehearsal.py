@@ -52,13 +52,17 @@ def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime
     rule = journey.audience_text
     return Rehearsal(
         sentence=journey_words.sentence(journey),
-        audience=count_rule(connection, shop, rule, today) if rule else count_members(connection, shop),
+        audience=_count(connection, shop, rule, today) if coming.problem is None else 0,
         everyone=not rule,
         coming=coming,
         days=tuple(Day(_day_name(day), coming.on(day), round(100 * coming.on(day) / fullest)) for day in days),
         night=journey_words.night(journey, policy_of(shop)),
         unreachable=not public_url and journey.kind == "marketing" and "email" in journey.channels,
     )
+
+
+def _count(connection: Connection, shop: Shop, rule: str, today: date) -> int:
+    return count_rule(connection, shop, rule, today) if rule else count_members(connection, shop)
 
 
 def _day_name(day: date) -> str:

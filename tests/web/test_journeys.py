@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select
 
 from crm_plugin.records import ConsentRecord, ConsentState
+from crm_plugin.rules import segments
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, connections, members, touchpoints
 from crm_plugin.store.tenants import Shop
@@ -323,3 +324,29 @@ def test_stranger_and_foreign_page_change_nothing(
     assert stranger.post(path, data={"on": "1"}).status_code == 401
     assert client.post(path, data={"on": "1"}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert _journey(runtime).enabled is False
+
+
+def _stands_still(runtime: Runtime, shop: Shop) -> None:
+    """The birthday greeting is on for a segment that is gone."""
+    with runtime.db.write() as connection:
+        segments.save(connection, shop, "vip", "orders() >= 1", NOON)
+        told = {**store.get(connection, 1, "birthday").as_dict(), "audience": 'segment("vip")', "enabled": True}
+        store.save(connection, shop, read_draft(told), NOON)
+        segments.forget(connection, shop, "vip")
+
+
+def test_journey_that_stands_still_is_told_of(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    _stands_still(runtime, shop)
+    today = words(page("today"))
+    assert "“Birthday” stands still There is no segment 'vip'. Save the segment first. It means nobody" in today
+    assert "It means nobody: There is no segment 'vip'." in words(page("journeys"))
+    assert "There is no segment 'vip'." in words(page("journeys/birthday"))
+    chinese = words(page("today?lang=zh"))
+    assert "“生日祝福”已停下" in chinese
+    assert "没有分组“vip”" in chinese
+    page("journeys/birthday/switch?lang=en")
+    assert post("journeys/birthday/switch", {"on": "0"}).status_code == 303
+    refused = post("journeys/birthday/switch", {"on": "1"})
+    assert refused.status_code == 422
+    assert "There is no segment 'vip'." in words(refused.text)
+    page("journeys/birthday/texts/email/en")

@@ -20,6 +20,7 @@ from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import texts
+from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journeys import Draft, Journey
 from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
 from crm_plugin.touchpoints.recipes import Recipe, install, recipes
@@ -218,8 +219,10 @@ def _switch_page(connection: Connection, journey: Journey, refused: str) -> str:
 
 
 def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
-    """What the journey's texts lack; empty when it can be switched on."""
+    """What the journey's audience or texts lack; empty when it can be switched on."""
     written = texts.texts(connection, shop.shop_id, journey.template_key)
+    if (problem := problem_of(connection, shop, journey)) is not None:
+        return explained(problem)
     try:
         with_order, marketing = journey.trigger.type == POST_PURCHASE, journey.kind == "marketing"
         texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
