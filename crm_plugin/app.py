@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
 from crm_plugin.web import auth, customer, errors, formats, hooks, i18n, ids, pages, security
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.site import Site
 from crm_plugin.web.site import install as install_site
 
@@ -36,7 +37,7 @@ def create_app(runtime: Runtime, queue: Queue) -> Flask:
     app.register_blueprint(pages.bp)
     app.register_blueprint(customer.bp)
     app.register_blueprint(hooks.bp)
-    app.jinja_env.globals["asset"] = _asset
+    app.jinja_env.globals |= {"asset": _asset, "sentences": sentences}
 
     @app.get("/healthz")
     def healthz() -> Response:

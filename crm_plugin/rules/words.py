@@ -192,7 +192,7 @@ def message_words(field: Field, chinese: bool) -> str:
     """Which messages are meant; empty for all."""
     channel, journey = channel_words(field, chinese), field.arg("journey")
     if chinese:
-        parts = ([f"渠道：{channel}"] if channel else []) + ([f"流程：“{journey}”"] if journey else [])
+        parts = ([f"渠道：{channel}"] if channel else []) + ([f"旅程：“{journey}”"] if journey else [])
         return f"（{'，'.join(parts)}）" if parts else ""
     return (f" by {channel}" if channel else "") + (f" from the journey “{journey}”" if journey else "")
 

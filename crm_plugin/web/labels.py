@@ -221,6 +221,15 @@ ORDERS: dict[OrderStatus, Label] = {
     OrderStatus.UNKNOWN: Label("", _("other state"), ""),
 }
 
+# What WooCommerce tells of a customer besides; any other name stands as the store or the file has it.
+ATTRIBUTES: dict[str, Any] = {
+    "role": _("Role in the store"),
+    "company": _("Company"),
+    "city": _("City"),
+    "postcode": _("Postcode"),
+    "birthday_unread": _("Birthday, as told"),
+}
+
 EVENTS: dict[Told, Label] = {
     Told.QUEUED: Label("info", _("The sender has queued it"), ""),
     Told.SENT: Label("info", _("The sender has passed it on"), ""),
@@ -269,6 +278,11 @@ def source_name(word: str) -> str:
 def suppression(word: str) -> Any:
     """Why an address is blocked."""
     return SUPPRESSIONS.get(word, word)
+
+
+def attribute(name: str) -> Any:
+    """What an attribute of a member is called."""
+    return ATTRIBUTES.get(name, name)
 
 
 def order_status(word: str) -> Label:

@@ -24,7 +24,14 @@ def name(tag: str) -> str:
         told = Locale.parse(tag, sep="-").get_display_name(get_locale())
     except (UnknownLocaleError, ValueError):
         return tag
-    return f"{told} ({tag})" if told else tag
+    if not told:
+        return tag
+    # The names of languages come with the signs of Latin script.
+    return f"{_wide(told)}（{tag}）" if chinese() else f"{told} ({tag})"
+
+
+def _wide(name: str) -> str:
+    return name.replace(" (", "（").replace(")", "）").replace(", ", "，")
 
 
 def sentences(parts: Iterable[str]) -> str:

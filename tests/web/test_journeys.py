@@ -343,7 +343,7 @@ def test_journey_that_stands_still_is_told_of(runtime: Runtime, shop: Shop, page
     assert "There is no segment 'vip'." in words(page("journeys/birthday"))
     chinese = words(page("today?lang=zh"))
     assert "“生日祝福”已停下" in chinese
-    assert "没有分组“vip”" in chinese
+    assert "没有分群“vip”" in chinese
     page("journeys/birthday/switch?lang=en")
     assert post("journeys/birthday/switch", {"on": "0"}).status_code == 303
     refused = post("journeys/birthday/switch", {"on": "1"})

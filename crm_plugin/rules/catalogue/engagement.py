@@ -13,7 +13,7 @@ from crm_plugin.rules.windows import window_of
 
 _OF = (
     Parameter("channel", str, Text("channel", "渠道"), choices=CHANNELS),
-    Parameter("journey", str, Text("journey", "流程"), names="journey"),
+    Parameter("journey", str, Text("journey", "旅程"), names="journey"),
     *PLAIN_SPAN,
 )
 
