@@ -272,12 +272,12 @@ def test_tier_says_why_and_what_is_missing(page: Page, people: dict[str, int]) -
     bo = words(page(f"members/{people['Bo']}"))
     assert "No level yet: no rule fits. Missing for Gold" in bo
     assert "2 more" in bo
-    assert "Any one of these is enough: €350.00 more in orders, by" in told
+    assert "This is enough: €350.00 more in orders, by" in told
     assert (
         "Any one of these would end it: €50.01 given back by itself on Apr 22, 2027: the order of Apr 22, 2026 leaves the span"
         in told
     )
-    assert "Any one of these is enough: 2 more orders, €100.00 in all" in bo
+    assert "This is enough: 2 more orders, €100.00 in all" in bo
 
 
 def test_tier_that_no_longer_fits_says_so(page: Page, people: dict[str, int], clock: FixedClock) -> None:
