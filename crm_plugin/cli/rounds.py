@@ -24,6 +24,7 @@ from crm_plugin.jobs import tasks
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
 from crm_plugin.touchpoints import outbox
+from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import Reason, State
 
 
@@ -48,6 +49,9 @@ def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
         instants = {one.name: instant_of(one, runtime, at) for one in chosen}
         if any(instant > runtime.clock.now() for instant in instants.values()):
             stderr.print(_AHEAD, markup=False, highlight=False, soft_wrap=True)
+        for early in chosen if at is not None else ():
+            if _before_all(runtime, early, instants[early.name]):
+                stderr.print(f"{early.name}: {_TOO_EARLY}", markup=False, highlight=False, soft_wrap=True)
         told = {one.name: _round(runtime, one, instants[one.name], at is None, pull, note) for one in chosen}
     if as_json:
         answer(told[name] if name else told, True)
@@ -65,6 +69,16 @@ _AHEAD = (
     "This instant is still to come, and a rehearsal of it is the real thing: messages leave now, and what counts as sent or missed by then "
     "is not sent again when the day comes."
 )
+
+
+_TOO_EARLY = "No journey was on at this instant yet, and none catches up what fell due before it was switched on."
+
+
+def _before_all(runtime: Runtime, shop: Shop, at: datetime) -> bool:
+    """Whether every journey that is on was switched on later than that; False while none is on."""
+    with runtime.db.read() as connection:
+        begun = [one.enabled_at or at for one in all_journeys(connection, shop.shop_id) if one.enabled]
+    return bool(begun) and at < min(begun)
 
 
 def _round(runtime: Runtime, shop: Shop, at: datetime, live: bool, pull: bool, note: tasks.Progress) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from crm_plugin.store import migrate
 from crm_plugin.store.tenants import Shop, all_shops
 from crm_plugin.sync import connect
 from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.audience import problem_of
+from crm_plugin.touchpoints.journeys import all_journeys
 
 HOST, PORT = "127.0.0.1", 8000
 
@@ -144,14 +146,14 @@ def _day(on: str | None) -> date | None:
 def doctor(as_json: bool) -> None:
     """Say what is wrong and what to do.
 
-    It looks at settings, stores and senders; nothing is changed or sent.
+    It looks at settings, stores, senders and journeys; nothing is changed or sent.
     """
     found: list[dict[str, str]] = []
     with opened() as runtime:
         with runtime.db.read() as connection:
             shops = all_shops(connection)
         for one in shops:
-            found += _store(runtime, one) + _senders(runtime, one)
+            found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one)
         revision, kind = migrate.current(runtime.db.engine), runtime.db.engine.dialect.name
         if not runtime.config.public_url:
             found.append(
@@ -201,6 +203,24 @@ def _senders(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
             found += [
                 _problem(shop.name, f"{one.label}: {text}", hint) for text, hint in _probed(runtime, shop, one.adapter)
             ]
+    return found
+
+
+def _journeys(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """Journeys that are on and reach nobody: no sender for any of their channels, or an audience that cannot be asked."""
+    found = []
+    with runtime.db.read() as connection:
+        there = senders.available(connection, shop)
+        for journey in all_journeys(connection, shop.shop_id):
+            if not journey.enabled:
+                continue
+            if (problem := problem_of(connection, shop, journey)) is not None:
+                told = f"The journey {journey.key} stands still: {problem.message}"
+                found.append(_problem(shop.name, told, problem.hint))
+            if not any(channel in there for channel in journey.channels):
+                told = f"The journey {journey.key} is on, and no sender is set up for {', '.join(journey.channels)}."
+                hint = f"`crm-plugin sender set {shop.name} smtp host=… from_address=…` sets one up for e-mail, twilio for texts."
+                found.append(_problem(shop.name, told, hint))
     return found
 
 

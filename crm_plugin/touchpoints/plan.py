@@ -91,6 +91,9 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     begun, mark = journey.enabled_at or now, journey.planned_through
     if now <= begun or mark == now:
         return {}
+    if (problem := problem_of(connection, shop, journey)) is not None:
+        # Told also while nothing is due.
+        raise problem
     # Nothing from before the journey was switched on, and nothing whose window is over.
     oldest = max(begun, now - timedelta(days=journey.validity_days))
     # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.

@@ -16,17 +16,19 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from crm_plugin import cli
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.cli import asking, common
+from crm_plugin.rules import segments
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import session
 from crm_plugin.store.shops import shops
 from crm_plugin.store.tenants import shop_named
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import journeys, senders
 from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.states import Reason, State
 from tests.cli.conftest import Run, Spoken
@@ -379,6 +381,38 @@ def test_doctor_leaves_a_paused_sender_paused(shop: Run) -> None:
     ]
     _, rows = shop("sender", "list", "uci")
     assert rows[0]["status"] == "action_required"
+
+
+def test_journey_that_reaches_nobody_is_told_of(shop: Run) -> None:
+    runtime = Runtime.open()
+    with runtime.db.write() as connection:
+        there = shop_named(connection, "uci")
+        segments.save(connection, there, "vip", "orders() >= 1", NOON)
+        told = {"key": "hello", "trigger": {"type": "birthday"}, "channels": ["inapp"], "template": "birthday"}
+        draft = journeys.read_draft({**told, "audience": 'segment("vip")', "enabled": True})
+        journeys.save(connection, there, draft, NOON)
+        segments.forget(connection, there, "vip")
+        alone = {**journeys.get(connection, there.shop_id, "birthday").as_dict(), "channels": ["email"]}
+        journeys.save(connection, there, journeys.read_draft({**alone, "enabled": True}), NOON)
+    runtime.close()
+    _, answer = shop("doctor")
+    told_of = {one["problem"]: one["hint"] for one in answer["problems"] if "journey" in one["problem"]}
+    assert list(told_of) == [
+        "The journey birthday is on, and no sender is set up for email.",
+        "The journey hello stands still: There is no segment 'vip'.",
+    ]
+    assert all(told_of.values())
+    code, round_ = shop("tick", "uci", "--at", "2026-07-01T10:00")
+    assert (code, round_["errors"]) == (1, {"journey hello": "There is no segment 'vip'."})
+
+
+def test_round_before_any_journey_was_on_says_so(shop: Run) -> None:
+    words = ("tick", "uci", "--at", "2026-05-01T10:00")
+    with_none = CliRunner().invoke(cli.main, words)
+    shop("journey", "on", "uci", "birthday")
+    before = CliRunner().invoke(cli.main, words)
+    assert "No journey was on at this instant yet" not in with_none.stderr
+    assert "uci: No journey was on at this instant yet, and none catches up" in before.stderr
 
 
 def _commands(group: click.Group = cli.main, *path: str) -> Iterator[tuple[str, ...]]:
