@@ -15,8 +15,10 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules.book import read_book, resolve
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.explain import Explanation, explain_from, snapshot_of
-from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.held import held_now
+from crm_plugin.rules.nodes import Everyone, Node, Not
 from crm_plugin.rules.sql import PROGRAM_KEY
+from crm_plugin.rules.standing import NOTHING, Held
 from crm_plugin.store import (
     identities,
     member_consents,
@@ -80,6 +82,9 @@ class TierView:
     since_at: datetime | None
     since_on: date | None
     levels: tuple[LevelView, ...]
+    standing: Held = NOTHING
+    # Whether a level is kept by something else than what earns it, so that one does not follow from the other.
+    promised: bool = False
 
     @property
     def level(self) -> LevelView | None:
@@ -88,10 +93,10 @@ class TierView:
 
     @property
     def next(self) -> LevelView | None:
-        """The level above; its conditions that do not hold are what is missing. None at the top."""
+        """The level above that can be earned; its conditions that do not hold are what is missing. None at the top."""
         keys = [level.key for level in self.levels]
         place = keys.index(self.key) + 1 if self.key in keys else 0
-        return self.levels[place] if place < len(keys) else None
+        return next((level for level in self.levels[place:] if level.rule), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,9 @@ class Profile:
             "tier": {
                 "key": self.tier.key,
                 "since_on": self.tier.since_on,
+                "valid_until": self.tier.standing.valid_until,
+                "grace_until": self.tier.standing.grace_until,
+                "fixed_until": self.tier.standing.fixed_until,
                 "next": following.key if following else None,
                 "levels": [level.as_dict() for level in self.tier.levels],
             },
@@ -253,10 +261,10 @@ def _facts(connection: Connection, shop: Shop, member_id: int) -> Facts:
 
 def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> TierView:
     t, level = member_tiers.c, tier_levels.c
-    held = connection.execute(
-        select(member_tiers).where(t.shop_id == shop.shop_id, t.program_key == PROGRAM_KEY, t.member_id == member_id)
-    ).first()
-    key = held.level_key if held is not None else ""
+    since = select(t.since_at).where(t.shop_id == shop.shop_id, t.program_key == PROGRAM_KEY, t.member_id == member_id)
+    since_at = connection.execute(since).scalar_one_or_none()
+    held = held_now(connection, shop.shop_id, PROGRAM_KEY, [member_id]).get(member_id, NOTHING)
+    key = held.level
     rows = connection.execute(
         select(tier_levels).where(level.shop_id == shop.shop_id, level.program_key == PROGRAM_KEY).order_by(level.rank)
     ).all()
@@ -264,12 +272,14 @@ def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> Ti
     book = read_book(connection, shop.shop_id)
     levels: list[LevelView] = []
     for row in rows:
-        node = from_json(row.rule)
+        # Nothing earns a level by invitation.
+        node = from_json(row.rule) if row.rule else Not(Everyone())
         # What would turn it is of use for the level held and the one above, and not free.
         near = row.level_key == key or (levels[-1].held if levels else not any(one.level_key == key for one in rows))
         explained = explain_from(snapshot, resolve(node, book), as_of, budget=_FLIP_BUDGET if near else 0)
         levels.append(LevelView(row.level_key, row.title, row.rule_text, node, row.level_key == key, explained))
-    return TierView(key, held.since_at if held else None, held.since_on if held else None, tuple(levels))
+    promised = held.fixed or held.valid_until is not None or any({"keep", "kept"} & row.plan.keys() for row in rows)
+    return TierView(key, since_at, held.since_on, tuple(levels), held, promised)
 
 
 def _permissions(connection: Connection, shop: Shop, member_id: int) -> tuple[Permission, ...]:

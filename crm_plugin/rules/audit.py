@@ -90,7 +90,9 @@ def _saved_rules(connection: Connection, shop: Shop) -> Iterator[_Saved]:
         yield _Saved(SEGMENT, key, None if kind == LIST else from_json(rule))
     ranked = select(t.program_key, t.level_key, t.rule).where(t.shop_id == shop.shop_id)
     for program, key, rule in connection.execute(ranked.order_by(t.program_key, t.rank)):
-        yield _Saved(LEVEL, key, from_json(rule), program)
+        # Nothing earns a level by invitation.
+        if rule:
+            yield _Saved(LEVEL, key, from_json(rule), program)
     for key, text in connection.execute(select(j.journey_key, j.audience_text).where(j.shop_id == shop.shop_id)):
         try:
             if text:

@@ -61,6 +61,7 @@ def changed(form: Form, act: str) -> Form:
 def read(form: Form, saved: Sequence[Level]) -> list[Level]:
     """The levels it describes, lowest first; what is wrong stands in the form then. Names in other languages are kept."""
     titles = {level.key: level.title for level in saved}
+    invited = {level.key for level in saved if not level.rule}
     taken: set[str] = {row["key"] for row in _rows(form) if row["key"]}
     seen: set[str] = set()
     called: set[tuple[str, str]] = set()
@@ -76,7 +77,8 @@ def read(form: Form, saved: Sequence[Level]) -> list[Level]:
         seen.add(row["key"])
         _name_apart(form, number, row, called)
         level = Level(row["key"], row["rule"], retitled(titles.get(row["was"], {}), row["en"], row["zh"]))
-        _check(form, number, level)
+        if level.rule or row["was"] not in invited:
+            _check(form, number, level)
         found.append(level)
     return found[::-1]
 

@@ -97,7 +97,8 @@ def look(connection: Connection, shop: Shop, wanted: Sequence[Level], saved: Seq
 
 def rung(level: Level, members: int) -> Rung:
     """A level that can be read, with so many members."""
-    return Rung(level.key, named(level.title, level.key), sentence(compile_rule(level.rule).node), members)
+    told = sentence(compile_rule(level.rule).node) if level.rule else str(_("By invitation only"))
+    return Rung(level.key, named(level.title, level.key), told, members)
 
 
 def names_of(*ladders: Sequence[Level]) -> dict[str, str]:

@@ -103,8 +103,13 @@ def alternatives(node: Node, negated: bool = False) -> bool:
 
 
 def earned(tier: TierView) -> LevelView | None:
-    """The highest level whose rule holds now: what the next daily run gives."""
-    return next((level for level in reversed(tier.levels) if level.explanation.matches), None)
+    """The highest level whose rule holds now: what the next daily run gives. One that is promised for a time is not lost by that."""
+    found = next((level for level in reversed(tier.levels) if level.explanation.matches), None)
+    if tier.promised and tier.level is not None:
+        keys = [level.key for level in tier.levels]
+        lifted = found is not None and keys.index(found.key) > keys.index(tier.key)
+        return found if lifted and not tier.standing.fixed else tier.level
+    return found
 
 
 def value_words(field: Field, value: Any, currency: str) -> str:

@@ -19,6 +19,9 @@ from crm_plugin.clock import local_day
 from crm_plugin.rules import ladder
 from crm_plugin.rules.asked import Asking, Rewritten, asking, book_then
 from crm_plugin.rules.audit import LEVEL, audit
+from crm_plugin.rules.policies import in_force, versions
+from crm_plugin.rules.sql import PROGRAM_KEY
+from crm_plugin.rules.tier_words import policy_words
 from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and_apply, save_levels
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import all_journeys
@@ -183,6 +186,7 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         history=reads.history(connection, shop.shop_id),
         names=tier_names(connection, shop),
         **tiers_store.told(connection, shop),
+        promises=_promises(connection, shop),
         findings=audit(connection, shop, _today(), (LEVEL,)),
         **_standing(connection, shop, saved),
     )
@@ -200,6 +204,17 @@ def _standing(connection: Connection, shop: Shop, saved: list[Level]) -> dict[st
         "without": max(everybody - sum(holders.values()), 0),
         "leftover": sum(holders.values()) - sum(one.members for one in rungs),
     }
+
+
+def _promises(connection: Connection, shop: Shop) -> list[str]:
+    """What the policy in force says of terms, grace and going down, and of one for a day to come; nothing for a plain ladder."""
+    today, lang = _today(), "zh" if chinese() else "en"
+    kept = in_force(connection, shop.shop_id, PROGRAM_KEY, today)
+    told = [] if kept.policy.plain else policy_words(kept.policy, lang)
+    for one in versions(connection, shop.shop_id, PROGRAM_KEY):
+        if one.effective_on > today and one.version > kept.version:
+            told.append(_("A new policy takes effect on %(day)s.", day=formats.day(one.effective_on)))
+    return told
 
 
 def _wrong(form: Form) -> list[tuple[str, str]]:
