@@ -6,8 +6,9 @@ A name that is not there is refused, for `tier != "glod"` and `not segment("gone
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -17,19 +18,27 @@ from crm_plugin.rules.document import from_json
 from crm_plugin.rules.fields import FIELDS, at, nearest
 from crm_plugin.rules.nodes import (
     And,
+    Calculation,
     Compare,
     Field,
     Holds,
+    Known,
+    Matches,
     Membership,
     Node,
     Not,
     Or,
     Place,
+    Relation,
+    Step,
+    Term,
     Within,
     fields_of,
     leaf_fields,
     leaves,
+    term_fields,
 )
+from crm_plugin.rules.parse import parse
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store import journeys, segments, tier_levels
 
@@ -37,6 +46,8 @@ RULE, LIST = "rule", "list"
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 # Segments within segments; more than this is nobody's intention.
 MAX_NESTED = 20
+# Fields that a programme's policy decides.
+BY_POLICY = ("tier_next", "to_next_tier", "tier_at_risk")
 # As many segments may be put in their place in one rule.
 MAX_PLACES = 500
 
@@ -51,18 +62,48 @@ class Book:
     levels: Mapping[str, Collection[str]] = field(default_factory=dict)
     segments: Mapping[str, Node | None] = field(default_factory=dict)
     journeys: Collection[str] | None = None
+    # Of each programme what its policy asks from step to step, lowest first.
+    steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
 
 
 def read_book(connection: Connection, shop_id: int) -> Book:
     """The names as they are saved."""
     t, s, j = tier_levels.c, segments.c, journeys.c
-    levels: dict[str, list[str]] = {}
-    ranked = select(t.program_key, t.level_key).where(t.shop_id == shop_id).order_by(t.program_key, t.rank)
-    for program, level in connection.execute(ranked):
-        levels.setdefault(program, []).append(level)
+    levels: dict[str, list[Any]] = {}
+    columns = (t.program_key, t.level_key, t.rule_text, t.rule, t.plan)
+    for row in connection.execute(select(*columns).where(t.shop_id == shop_id).order_by(t.program_key, t.rank)):
+        levels.setdefault(str(row.program_key), []).append(row)
     saved = connection.execute(select(s.segment_key, s.kind, s.rule).where(s.shop_id == shop_id))
     rules = {key: from_json(rule) if kind == RULE else None for key, kind, rule in saved}
-    return Book(levels, rules, set(connection.execute(select(j.journey_key).where(j.shop_id == shop_id)).scalars()))
+    names = {program: [row.level_key for row in rows] for program, rows in levels.items()}
+    steps = {program: _steps(rows) for program, rows in levels.items()}
+    return Book(
+        names, rules, set(connection.execute(select(j.journey_key).where(j.shop_id == shop_id)).scalars()), steps
+    )
+
+
+def _steps(rows: Sequence[Any]) -> tuple[Step, ...]:
+    """What is asked of whoever holds each level, and of whoever holds none."""
+    found = []
+    for place in range(-1, len(rows)):
+        following = next((row for row in rows[place + 1 :] if row.rule_text), None)
+        above, missing = (following.level_key, _missing(following.plan)) if following is not None else ("", None)
+        if place < 0:
+            found.append(Step("", above, missing))
+            continue
+        row = rows[place]
+        kept = None if row.plan.get("kept") else from_json(row.plan.get("keep") or row.rule)
+        found.append(Step(row.level_key, above, missing, kept))
+    return tuple(found)
+
+
+def _missing(plan: Mapping[str, Any]) -> Term | None:
+    """The entry less what is measured; None where a level is earned by a rule, or by a number that is not exact."""
+    if "measure" not in plan:
+        return None
+    node = parse(f"{plan['entry']} - {plan['measure']} >= 0")
+    assert isinstance(node, Relation)
+    return node.left if all(FIELDS[one.key].exact for one in term_fields(node.left)) else None
 
 
 def names_something(node: Node) -> bool:
@@ -102,9 +143,39 @@ class _Resolver:
             if asked.arg("segment") is not None:
                 # Its list is asked, which its rule keeps: what leads back here would never come to rest.
                 self._rule_of(asked, inside, asked.at)
-        if isinstance(node, Compare | Membership) and node.field.key == "tier":
+        if isinstance(node, Compare | Membership) and node.field.key in ("tier", "tier_next"):
             _check_levels(node, self._book)
+        return self._with_steps(node, inside)
+
+    def _with_steps(self, node: Node, inside: tuple[str, ...]) -> Node:
+        """The same with what a policy asks beside each field that speaks of it."""
+        if isinstance(node, Relation):
+            return replace(node, left=self._term(node.left, inside), right=self._term(node.right, inside))
+        if isinstance(node, Compare | Membership | Matches | Known | Holds) and node.field.key in BY_POLICY:
+            return replace(node, field=self._stepped(node.field, inside))
         return node
+
+    def _term(self, term: Term, inside: tuple[str, ...]) -> Term:
+        if isinstance(term, Calculation):
+            return replace(term, left=self._term(term.left, inside), right=self._term(term.right, inside))
+        return self._stepped(term, inside) if isinstance(term, Field) and term.key in BY_POLICY else term
+
+    def _stepped(self, asked: Field, inside: tuple[str, ...]) -> Field:
+        program = str(asked.arg("program") or PROGRAM)
+        mark = f"tier {program}"
+        if mark in inside:
+            raise RuleTypeError(
+                phrase("A level cannot depend on the level held."),
+                hint=phrase("Ask for what earns it."),
+                **at(asked.at),
+            )
+        # What keeps a level decides one of these fields alone, and may speak of segments.
+        keeps = asked.key == "tier_at_risk"
+        steps = tuple(
+            replace(one, keep=None if one.keep is None or not keeps else self.resolve(one.keep, (*inside, mark)))
+            for one in self._book.steps.get(program, ())
+        )
+        return replace(asked, steps=steps)
 
     def _rule_of(self, asked: Field, inside: tuple[str, ...], place: Place) -> Node | None:
         key = str(asked.arg("segment"))

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    or_,
     select,
     type_coerce,
     union,
@@ -28,7 +29,21 @@ from sqlalchemy import (
 
 from crm_plugin.clock import at_local, day_number
 from crm_plugin.rules.fields import FIELDS
-from crm_plugin.rules.nodes import Compare, Field, Known, Leaf, Membership, Node, Value, Within, leaf_fields, leaves
+from crm_plugin.rules.nearness import days_of, program_of
+from crm_plugin.rules.nodes import (
+    Compare,
+    Field,
+    Known,
+    Leaf,
+    Membership,
+    Node,
+    Number,
+    Relation,
+    Value,
+    Within,
+    leaf_fields,
+    leaves,
+)
 from crm_plugin.rules.pace import late_between
 from crm_plugin.rules.spec import FieldSpec, Moves, Source
 from crm_plugin.rules.windows import PROGRAM, TIER, Window, window_of
@@ -45,6 +60,7 @@ from crm_plugin.store import (
     segment_members,
     suppressions,
     tier_changes,
+    tier_terms,
     touchpoints,
 )
 from crm_plugin.store.tenants import Shop
@@ -114,11 +130,20 @@ class _Parts:
                 self.take(leaf.rule)
                 continue
             for asked in leaf_fields(leaf):
+                self._take_steps(asked)
                 spec = FIELDS[asked.key]
                 for source in spec.sources:
                     self._marked(source, asked, spec)
                 if self._low < self._high:
                     self._passed(asked, spec, _compared(leaf))
+
+    def _take_steps(self, asked: Field) -> None:
+        """What moves the numbers and rules that a policy asks."""
+        for step in asked.steps or ():
+            if step.keep is not None:
+                self.take(step.keep)
+            if step.missing is not None:
+                self.take(Relation(step.missing, ">=", Number(0)))
 
     # What happened.
 
@@ -135,6 +160,9 @@ class _Parts:
         elif source is Source.TIERS and _asks_for_tier(asked, spec):
             t = tier_changes.c
             self._add("tiers", "marked", select(t.member_id).where(t.shop_id == shop_id, t.changed_at >= since))
+            if spec.moves is Moves.OWN_PACE or asked.key == "tier_in_grace":
+                e = tier_terms.c
+                self._add("tiers", "terms", select(e.member_id).where(e.shop_id == shop_id, e.at >= since))
         elif source is Source.SEGMENTS and asked.arg("segment") is not None:
             e, key = segment_events.c, str(asked.arg("segment"))
             own = (e.shop_id == shop_id, e.segment_key == key, e.at >= since)
@@ -180,6 +208,8 @@ class _Parts:
             for value in values or ():
                 query = late_between(self._shop.shop_id, Fraction(value), day_number(self._low), day_number(self._high))
                 self._add("days", ("late", value), query)
+        elif asked.key in ("tier_ends_in", "tier_at_risk"):
+            self._ending(asked, (days_of(asked),) if asked.key == "tier_at_risk" else values)
         elif spec.moves is Moves.OWN_PACE:
             raise TypeError(f"nothing is known of the pace of {asked.key}")
 
@@ -213,6 +243,20 @@ class _Parts:
             if held is segment_members:
                 own.append(held.c.segment_key == str(asked.arg("segment")))
             self._add("days", (asked, first, last), select(held.c.member_id).where(*own))
+
+    def _ending(self, asked: Field, values: Sequence[Value] | None) -> None:
+        """Whose level ends so many days ahead that a number is passed."""
+        t = member_tiers.c
+        program = program_of(asked)
+        low, high = day_number(self._low), day_number(self._high)
+        ranges = [(-_FAR, _FAR)]
+        if values is not None:
+            ranges = [(_near(low + math.floor(_exact(one))), _near(high + math.ceil(_exact(one)))) for one in values]
+        for first, last in ranges:
+            own = (t.shop_id == self._shop.shop_id, t.program_key == program)
+            grace, fixed = (type_coerce(one, Integer).between(first, last) for one in (t.grace_until, t.fixed_until))
+            ends = (or_(t.grace_until.is_not(None), t.fixed), or_(grace, and_(t.fixed, fixed)))
+            self._add("days", (asked.key, program, first, last), select(t.member_id).where(*own, *ends))
 
     def _counted_from(self, column: str, first: int, last: int) -> None:
         if column == "first_order_on" and first > -_FAR:

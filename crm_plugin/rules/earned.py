@@ -30,6 +30,8 @@ from crm_plugin.store.tenants import Shop
 # Changes are read and written in pages, so that the first run over a large shop takes no more memory than the next.
 _PAGE = 10_000
 # The groups of the catalogue whose fields are nothing for whoever has no row of facts.
+# What depends on the level held.
+OF_A_TIER = ("tier", "days_in_tier", "tier_next", "to_next_tier", "tier_ends_in", "tier_in_grace", "tier_at_risk")
 _OF_ORDERS = ("purchases", "products")
 
 
@@ -100,7 +102,7 @@ def check_keys(keys: Sequence[str]) -> None:
 def refuse_own_level(rule: Rule) -> None:
     """A level that depended on the level held would never come to rest. Raises: RuleTypeError."""
     for asked in deep_fields(rule.asked):
-        if asked.key in ("tier", "days_in_tier") or asked.arg("since") == "tier":
+        if asked.key in OF_A_TIER or asked.arg("since") == "tier":
             raise RuleTypeError(
                 phrase("A level cannot depend on the level held."),
                 hint=phrase("Ask for what earns it."),

@@ -14,6 +14,7 @@ from typing import Any
 
 from crm_plugin.money import to_major
 from crm_plugin.rules.catalogue.common import BETWEEN
+from crm_plugin.rules.nearness import days_of, program_of, steps_of
 from crm_plugin.rules.nodes import (
     And,
     Compare,
@@ -28,6 +29,7 @@ from crm_plugin.rules.nodes import (
     Number,
     Or,
     Relation,
+    Step,
     Term,
     Value,
     Within,
@@ -87,6 +89,15 @@ class SentMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldTerm:
+    """How long a level is held: its last day with grace or by hand, None without one."""
+
+    ends_on: date | None = None
+    in_grace: bool = False
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a rule can ask about one member.
 
@@ -102,6 +113,7 @@ class Snapshot:
     guest: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)
     tiers: Mapping[str, tuple[str, date]] = field(default_factory=dict)
+    terms: Mapping[str, HeldTerm] = field(default_factory=dict)
     orders: tuple[PlacedOrder, ...] = ()
     refunds: tuple[GivenRefund, ...] = ()
     messages: tuple[SentMessage, ...] = ()
@@ -336,6 +348,41 @@ def _tier(asked: _Asked) -> tuple[str, date | None]:
     return asked.of.tiers.get(asked.arg("program", PROGRAM), ("", None))
 
 
+def _term(asked: _Asked) -> HeldTerm:
+    return asked.of.terms.get(program_of(asked.field), HeldTerm())
+
+
+def _step(asked: _Asked) -> Step | None:
+    held = _tier(asked)[0]
+    return next((one for one in steps_of(asked.field) if one.level == held), None)
+
+
+def _next_tier(asked: _Asked) -> str:
+    step = _step(asked)
+    return "" if step is None else step.above
+
+
+def _to_next(asked: _Asked) -> Found:
+    step = _step(asked)
+    found = None if step is None or step.missing is None else term_of(step.missing, asked.of, asked.as_of)
+    return None if found is None else max(found, Fraction(0))
+
+
+def _ends_in(asked: _Asked) -> Found:
+    ends = _term(asked).ends_on
+    return None if ends is None else Fraction((ends - asked.as_of).days)
+
+
+def _at_risk(asked: _Asked) -> bool:
+    term, step, left = _term(asked), _step(asked), _ends_in(asked)
+    if term.in_grace:
+        return True
+    if step is None or step.keep is None or (term.fixed and left is None):
+        return False
+    near = left is None or (isinstance(left, Fraction) and left < days_of(asked.field))
+    return near and evaluate(step.keep, asked.of, asked.as_of) is not True
+
+
 def _messages(what: str) -> Callable[[_Asked], Found]:
     def count(asked: _Asked) -> Found:
         channel, journey = asked.field.arg("channel"), asked.field.arg("journey")
@@ -408,6 +455,11 @@ FIELDS: dict[str, Callable[[_Asked], Found]] = {
     "suppressed": lambda asked: asked.arg("channel") in asked.of.suppressed,
     "tier": lambda asked: _tier(asked)[0],
     "days_in_tier": lambda asked: asked.since(_tier(asked)[1]),
+    "tier_next": _next_tier,
+    "to_next_tier": _to_next,
+    "tier_ends_in": _ends_in,
+    "tier_in_grace": lambda asked: _term(asked).in_grace,
+    "tier_at_risk": _at_risk,
     "segment": lambda asked: asked.arg("segment") in asked.of.segments,
     "days_in_segment": lambda asked: asked.since(asked.of.segments.get(asked.arg("segment"))),
     RECEIVED: _messages(RECEIVED),

@@ -27,12 +27,30 @@ NOWHERE = Place()
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What a tier programme asks of whoever holds a level, empty for none.
+
+    `above` is the next level that can be earned, empty at the top; `missing` what is missing to it, None where that is no number; `keep`
+    the rule that keeps the level held, None where nothing is asked.
+    """
+
+    level: str
+    above: str = ""
+    missing: Term | None = None
+    keep: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
-    """What is asked about a member, with its arguments by name in the catalogue's order."""
+    """What is asked about a member, with its arguments by name in the catalogue's order.
+
+    A field of a tier programme's policy carries its steps once `book.resolve` has looked them up.
+    """
 
     key: str
     args: tuple[tuple[str, Value], ...] = ()
     at: Place = attribute(default=NOWHERE, compare=False, repr=False)
+    steps: tuple[Step, ...] | None = None
 
     def arg(self, name: str) -> Value | None:
         """The argument of that name; None when it was not given."""
@@ -201,7 +219,11 @@ def deep_fields(node: Node) -> list[Field]:
     """Every field that decides, those of segments in their place too."""
     found: dict[Field, None] = {}
     for leaf in leaves(node):
-        found |= dict.fromkeys(leaf_fields(leaf))
+        asked = list(leaf_fields(leaf))
+        found |= dict.fromkeys(asked)
+        for step in (one for field in asked for one in field.steps or ()):
+            found |= dict.fromkeys(() if step.missing is None else term_fields(step.missing))
+            found |= dict.fromkeys(() if step.keep is None else deep_fields(step.keep))
         if isinstance(leaf, Within) and leaf.rule is not None:
             found |= dict.fromkeys(deep_fields(leaf.rule))
     return list(found)

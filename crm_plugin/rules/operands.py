@@ -171,6 +171,34 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """A number that others calculated; an amount of `currency` where that is given. Unknown where its bottom is not above zero."""
+
+    of: Quotient
+    currency: str = ""
+
+    @property
+    def columns(self) -> tuple[ColumnElement[Any], ...]:
+        return (self.of.top, self.of.bottom)
+
+    @property
+    def known(self) -> Truth:
+        return func.coalesce(self.of.bottom > 0, _bound(1) == 0)
+
+    def compare(self, op: str, value: Value) -> Truth:
+        return self.of.compare(op, constant(value))
+
+    def quotient(self) -> Quotient:
+        return self.of
+
+    def shown(self, raw: tuple[Any, ...]) -> Value | None:
+        top, bottom = raw
+        if top is None or not bottom or bottom < 0:
+            return None
+        return plain(half_up(Fraction(int(top), int(bottom)), 2))
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """A text; NULL is unknown."""
 

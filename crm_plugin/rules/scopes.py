@@ -104,9 +104,16 @@ class _ByKey:
         return type_coerce(self._tiers(program).c.since_on, Integer)
 
     def held(self, program: str, name: str) -> ColumnElement[Any]:
-        """Another column of the level held now, NULL for none."""
-        column: ColumnElement[Any] = self._tiers(program).c[name]
-        return column
+        if not self.history:
+            column: ColumnElement[Any] = self._tiers(program).c[name]
+            return column
+        key = ("standing", program)
+        if key not in self._joined:
+            standing = member_tiers.alias(f"rule_standing_{len(self._joined)}")
+            self._joined[key] = standing
+            self._join(standing, standing.c.program_key == program)
+        now: ColumnElement[Any] = self._joined[key].c[name]
+        return now
 
     def within(self, segment: str) -> Truth:
         return self.among(listed_in(segment))

@@ -13,7 +13,7 @@ from crm_plugin.clock import local_day
 from crm_plugin.errors import NotFound
 from crm_plugin.money import share
 from crm_plugin.phrases import phrase
-from crm_plugin.rules.evaluate import BoughtLine, GivenRefund, PlacedOrder, SentMessage, Snapshot
+from crm_plugin.rules.evaluate import BoughtLine, GivenRefund, HeldTerm, PlacedOrder, SentMessage, Snapshot
 from crm_plugin.rules.rows import ARRIVED, CLICKED, MACHINE_OPENED, OPENED, RECEIVED
 from crm_plugin.store import (
     delivery_events,
@@ -51,6 +51,7 @@ def snapshot_of(connection: Connection, shop: Shop, member_id: int, as_of: date)
         guest=member.external_id is None,
         attributes=member.attributes,
         tiers=read.tiers(as_of),
+        terms=read.terms(),
         orders=read.orders(),
         refunds=read.refunds(),
         messages=read.messages(),
@@ -82,6 +83,13 @@ class _Reader:
         past = sorted((one for one in changes if one.as_of <= as_of), key=lambda one: (one.as_of, one.change_id))
         newest = {one.program_key: (one.to_level, one.as_of) for one in past}
         return {program: held for program, held in newest.items() if held[0]}
+
+    def terms(self) -> dict[str, HeldTerm]:
+        """How long each level is held, as it stands now."""
+        return {
+            one.program_key: HeldTerm(one.fixed_until if one.fixed else one.grace_until, one.in_grace, one.fixed)
+            for one in self.all(member_tiers)
+        }
 
     def orders(self) -> tuple[PlacedOrder, ...]:
         lines = self._lines()

@@ -40,6 +40,9 @@ class Scope(Protocol):
     def tier_day(self, program: str) -> ColumnElement[int]:
         """The day as a number since which the level is held, NULL for none."""
 
+    def held(self, program: str, name: str) -> ColumnElement[Any]:
+        """Another column of the level held now, NULL for none; of a past day too it is as it stands now."""
+
     def total(self, rows: Rows, name: str, window: Window | None) -> ColumnElement[Any]:
         """One of the sums of these rows within a window, or of all there are; NULL where the window's beginning is unknown."""
 

@@ -49,7 +49,7 @@ from crm_plugin.rules.nodes import (
     Within,
     deep_fields,
 )
-from crm_plugin.rules.operands import DaysSince, Flag, Operand, Quotient, Ratio, Truth, Whole, Words, constant
+from crm_plugin.rules.operands import Counted, DaysSince, Flag, Operand, Quotient, Ratio, Truth, Whole, Words, constant
 from crm_plugin.rules.operators import MATCHES, fold
 from crm_plugin.rules.ordered import takes_an_order
 from crm_plugin.rules.rows import MARKETING
@@ -150,7 +150,7 @@ def truth(scope: Scope, node: Node) -> Truth:
     if isinstance(node, Compare):
         return operand(scope, node.field).compare(node.op, node.value)
     if isinstance(node, Relation):
-        return _calculated(scope, node.left).compare(node.op, _calculated(scope, node.right))
+        return calculated(scope, node.left).compare(node.op, calculated(scope, node.right))
     if isinstance(node, Membership):
         asked = operand(scope, node.field)
         found = or_(*(asked.compare("==", value) for value in node.values)) if node.values else false()
@@ -184,11 +184,12 @@ def operand(scope: Scope, field: Field) -> Operand:
     return FIELDS[field.key].sql(scope, field)
 
 
-def _calculated(scope: Scope, term: Term) -> Quotient:
+def calculated(scope: Scope, term: Term) -> Quotient:
+    """A term as a fraction in this scope."""
     if isinstance(term, Number):
         return constant(term.value)
     if isinstance(term, Calculation):
-        return _calculated(scope, term.left).combine(term.op, _calculated(scope, term.right))
+        return calculated(scope, term.left).combine(term.op, calculated(scope, term.right))
     found = operand(scope, term)
-    assert isinstance(found, Whole | DaysSince | Ratio)
+    assert isinstance(found, Whole | DaysSince | Ratio | Counted)
     return found.quotient()

@@ -6,6 +6,7 @@ from sqlalchemy import func
 
 from crm_plugin.clock import day_number
 from crm_plugin.rules.catalogue.common import CHANNELS, text_of
+from crm_plugin.rules.nearness import at_risk, ends_in, in_grace, missing, next_level
 from crm_plugin.rules.nodes import Field
 from crm_plugin.rules.operands import DaysSince, Flag, Operand, Words
 from crm_plugin.rules.rows import MARKETING, consent_of, listed_in, suppressed_on
@@ -115,6 +116,81 @@ ROWS = (
         moves=Moves.DAILY,
         counts_from=("member_tiers", "since_on"),
         example=("", ">= 180"),
+    ),
+    FieldSpec(
+        "tier_next",
+        Kind.TEXT,
+        Text("next tier", "下一等级"),
+        Text(
+            'Key of the next level that can be earned; "" at the top.', '下一个可以达到的等级的标识；最高等级时为 ""。'
+        ),
+        Text('"" when there is none.', '没有时为 ""。'),
+        (Source.TIERS,),
+        next_level,
+        parameters=(_PROGRAM,),
+        empty_is_known=True,
+        example=("", '== "gold"'),
+    ),
+    FieldSpec(
+        "to_next_tier",
+        Kind.NUMBER,
+        Text("amount missing to the next tier", "距下一等级还差的数值"),
+        Text(
+            "The entry of the next level less what its programme measures; 0 when it is reached.",
+            "下一等级的门槛减去该体系衡量的数值，已达到时为 0。",
+        ),
+        Text("Unknown at the top and where a rule earns the level.", "最高等级或按规则达到的等级为未知。"),
+        (Source.TIERS,),
+        missing,
+        parameters=(_PROGRAM,),
+        example=("", "<= 50"),
+    ),
+    FieldSpec(
+        "tier_ends_in",
+        Kind.NUMBER,
+        Text("number of days until the tier ends", "距等级到期的天数"),
+        Text(
+            "Until the term and its days of grace are over; 0 on the last day. As it stands now.",
+            "到有效期及宽限期结束为止，最后一天为 0。按当前状态计算。",
+        ),
+        Text("Unknown when no level is held, or without a term.", "没有等级或没有有效期时为未知。"),
+        (Source.TIERS,),
+        ends_in,
+        Unit.DAYS,
+        (_PROGRAM,),
+        moves=Moves.OWN_PACE,
+        example=("", "<= 14"),
+    ),
+    FieldSpec(
+        "tier_in_grace",
+        Kind.FLAG,
+        Text("are in the days of grace of the tier", "处于等级宽限期"),
+        Text(
+            "The term is over and what keeps the level did not hold. As it stands now.",
+            "有效期已结束且未能保级。按当前状态计算。",
+        ),
+        KNOWN,
+        (Source.TIERS,),
+        in_grace,
+        parameters=(_PROGRAM,),
+        without=Text("are not in the days of grace of the tier", "未处于等级宽限期"),
+        example=("", ""),
+    ),
+    FieldSpec(
+        "tier_at_risk",
+        Kind.FLAG,
+        Text("are about to lose the tier", "即将失去等级"),
+        Text(
+            "In grace; or within so many days of the end (30 when nothing is said) what keeps the level does not hold.",
+            "处于宽限期，或在到期前若干天内（默认 30 天）不满足保级条件。",
+        ),
+        KNOWN,
+        (Source.TIERS,),
+        at_risk,
+        parameters=(Parameter("within", int, Text("within … days", "多少天之内")), _PROGRAM),
+        without=Text("are not about to lose the tier", "没有即将失去等级"),
+        moves=Moves.OWN_PACE,
+        example=("within=14", ""),
     ),
     FieldSpec(
         "segment",
