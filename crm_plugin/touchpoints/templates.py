@@ -101,8 +101,17 @@ def remove_text(connection: Connection, shop: Shop, key: str, channel: str, loca
     drop(connection, shop.shop_id, key, channel, locale)
 
 
-def preview(connection: Connection, shop: Shop, text: Text, member_id: int | None, now: datetime) -> Rendered:
+def preview(
+    connection: Connection,
+    shop: Shop,
+    text: Text,
+    member_id: int | None,
+    now: datetime,
+    journey: Journey | None = None,
+) -> Rendered:
     """The text as one member would read it, saved or not; None is a made-up member of whom all is known.
+
+    Said by that journey, else by the first that speaks with the template.
 
     Raises: InvalidInput for a text with a mistake, or a member without the order it speaks of; NotFound; RenderError for what
     this member does not have.
@@ -110,7 +119,7 @@ def preview(connection: Connection, shop: Shop, text: Text, member_id: int | Non
     text = tidied(text)
     policy = policy_of(shop)
     check(text, [], policy.brand)
-    journey = next(iter(used_by(connection, shop.shop_id, text.template_key)), None)
+    journey = journey or next(iter(used_by(connection, shop.shop_id, text.template_key)), None)
     if member_id is None:
         scene = _sample(shop, text, journey)
     else:

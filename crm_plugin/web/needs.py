@@ -20,7 +20,7 @@ from crm_plugin.touchpoints import journeys, senders
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.web.i18n import explained, in_words
-from crm_plugin.web.labels import channel_name
+from crm_plugin.web.journey_words import by
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.reading import IMPORT, SYNC, Reading
 from crm_plugin.web.titles import named
@@ -140,7 +140,7 @@ def _channels(connection: Connection, shop: Shop, running: list[journeys.Journey
     silent = any(not set(journey.channels) & there for journey in running)
     for channel in sorted(used - there):
         tone = "bad" if silent else "warn"
-        title = _("Nothing goes out by %(channel)s", channel=channel_name(channel))
+        title = _("Nothing goes out by %(channel)s", channel=by([channel]))
         if channel in off:
             sender = off[channel]
             yield Need(

@@ -114,10 +114,23 @@ def show(connection: Connection, shop: Shop, text: Text, reader: Reader, now: da
         made = templates.preview(connection, shop, text, reader.member_id, now)
     except CrmError as error:
         return Shown(None, said(error))
+    found = _warnings(connection, shop, text, made, reader, now)
+    return Shown(made, "", sms_size(made.text) if text.channel == "sms" else None, found)
+
+
+def _warnings(
+    connection: Connection, shop: Shop, text: Text, made: Rendered, reader: Reader, now: datetime
+) -> tuple[str, ...]:
+    """What is unwise where marketing says it, though a journey that is no marketing may speak with the same text."""
     used = templates.used_by(connection, shop.shop_id, text.template_key)
-    marketing = bool(used) and used[0].kind == "marketing"
-    found = lint.warnings(text.channel, made, marketing=marketing, link=templates.SAMPLE_LINK)
-    return Shown(made, "", sms_size(made.text) if text.channel == "sms" else None, tuple(found))
+    speaker = next((one for one in used if one.kind == "marketing"), None)
+    if speaker is not None and speaker is not used[0]:
+        try:
+            made = templates.preview(connection, shop, text, reader.member_id, now, speaker)
+        except CrmError:
+            # It cannot be said to this member by that journey, which its own page tells.
+            return ()
+    return tuple(lint.warnings(text.channel, made, marketing=speaker is not None, link=templates.SAMPLE_LINK))
 
 
 def _called(row: MemberRow) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import recipes
 from tests.factories import NOON
 from tests.web.conftest import Page, Post, words
@@ -46,3 +47,17 @@ def test_text_message_about_an_order_needs_none(post: Post) -> None:
     assert TOLD in words(post(f"{path}/preview", about).text)
     assert post("journeys/post_purchase", {**form, "kind": "transactional"}).status_code == 303
     assert TOLD not in words(post(f"{path}/preview", about).text)
+
+
+def test_marketing_is_warned_of_in_a_text_that_it_shares(runtime: Runtime, shop: Shop, post: Post) -> None:
+    """A journey about the order comes first and needs no way out; the one that shares its text does."""
+    trigger = {"type": "post_purchase", "days": 3}
+    for key, kind in (("aftercare", "transactional"), ("more", "marketing")):
+        told = {"key": key, "trigger": trigger, "channels": ["sms"], "kind": kind, "template": "post_purchase"}
+        with runtime.db.write() as connection:
+            journey_store.save(connection, shop, journey_store.read_draft(told), NOON)
+    bare = {"body_text": "{{ shop.title }}: Thank you for order {{ order.number }}!"}
+    with_stop = {"body_text": bare["body_text"] + "{% if marketing %} Reply STOP{% endif %}"}
+    path = SMS.format("aftercare")
+    assert TOLD in words(post(f"{path}/preview", bare).text)
+    assert TOLD not in words(post(f"{path}/preview", with_stop).text)

@@ -147,9 +147,9 @@ def test_needs_stand_still_first(page: Page, runtime: Runtime, shop: Shop) -> No
 
 def test_missing_sender_of_a_journey_is_told(page: Page, runtime: Runtime, shop: Shop) -> None:
     _switch_on(runtime, shop, _key(runtime, shop, "birthday"))
-    assert "Nothing goes out by E-mail" in words(page("today"))
+    assert "Nothing goes out by e-mail" in words(page("today"))
     _sender(runtime, shop)
-    assert "Nothing goes out by E-mail" not in words(page("today"))
+    assert "Nothing goes out by e-mail" not in words(page("today"))
 
 
 def test_sender_that_is_off_is_not_told_as_missing(page: Page, runtime: Runtime, shop: Shop) -> None:
@@ -159,7 +159,7 @@ def test_sender_that_is_off_is_not_told_as_missing(page: Page, runtime: Runtime,
     assert told in words(page("connections"))
     _switch_on(runtime, shop, "birthday")
     html = page("today")
-    assert "Nothing goes out by E-mail A journey that is on uses it, and SMTP is switched off. Switch it on" in words(
+    assert "Nothing goes out by e-mail A journey that is on uses it, and SMTP is switched off. Switch it on" in words(
         html
     )
     assert html.count('href="/s/shop-1/connections/senders/smtp"') == 2
@@ -168,7 +168,7 @@ def test_sender_that_is_off_is_not_told_as_missing(page: Page, runtime: Runtime,
     assert "Switch it on" in words(page("today"))
     assert told not in words(page("connections"))
     senders.switch(runtime.db, shop, "smtp", True, NOON)
-    assert "Nothing goes out by E-mail" not in words(page("today"))
+    assert "Nothing goes out by e-mail" not in words(page("today"))
 
 
 def test_missing_postal_address_is_told(page: Page, runtime: Runtime, shop: Shop) -> None:

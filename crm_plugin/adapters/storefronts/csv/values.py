@@ -35,18 +35,23 @@ def instant(text: str, zone_name: str, date_format: str, path: str) -> datetime:
     try:
         value = datetime.strptime(text, date_format) if date_format else datetime.fromisoformat(text)  # noqa: DTZ007
     except ValueError as error:
-        wrong = (
-            phrase("%(text)r does not have the form %(form)s", text=text, form=date_format)
-            if date_format
-            else phrase("%(text)r is not a date such as 2026-03-29 18:05:00", text=text)
-        )
-        example = 'date_format: "%d/%m/%Y %H:%M"'
-        raise FieldError(
-            phrase("%(wrong)s; name the file's form as %(example)s in the mapping", wrong=wrong, example=example), path
-        ) from error
+        raise FieldError(_no_instant(text, date_format), path) from error
     if value.tzinfo is None:
         value = value.replace(tzinfo=zone(zone_name))
     return limits.instant(value, path)
+
+
+def _no_instant(text: str, date_format: str) -> str:
+    if date_format:
+        # The form was told already, and other rows may well have it.
+        return phrase(
+            "%(text)r is no time of the form %(form)s; correct it in the file, or date_format in the mapping",
+            text=text,
+            form=date_format,
+        )
+    wrong = phrase("%(text)r is not a date such as 2026-03-29 18:05:00", text=text)
+    example = 'date_format: "%d/%m/%Y %H:%M"'
+    return phrase("%(wrong)s; name the file's form as %(example)s in the mapping", wrong=wrong, example=example)
 
 
 def birthday(text: str, date_format: str, path: str) -> tuple[int | None, int, int]:

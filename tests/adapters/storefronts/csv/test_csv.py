@@ -279,6 +279,16 @@ def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
     assert record.contact.email == "g@x.test"
 
 
+def test_time_of_another_form_than_told(tmp_path: Path) -> None:
+    mapping = {"kind": "orders", "order_id": "id", "placed_at": "at", "total": "sum", "currency": {"value": "EUR"}}
+    mapping["date_format"] = "%d.%m.%Y"
+    (page,) = _pages(_file(tmp_path, "id,at,sum\n8,31.01.2026,1\n9,31.02.2026,1\n"), mapping)
+    assert [record.external_id for record in page.records] == ["8"]
+    assert [problem.reason for problem in page.problems] == [
+        "Line 3: '31.02.2026' is no time of the form %d.%m.%Y; correct it in the file, or date_format in the mapping."
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "change", "message"),
     [
