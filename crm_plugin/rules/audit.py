@@ -19,6 +19,7 @@ from crm_plugin.rules.check import check
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import And, Everyone, Node, Not, Or, fields_of
 from crm_plugin.rules.parse import parse
+from crm_plugin.rules.policies import in_force, programs, versions
 from crm_plugin.rules.provable import always, implies, never
 from crm_plugin.rules.sql import is_history, select_members
 from crm_plugin.rules.text import to_text
@@ -46,13 +47,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """A rule as it is saved; None is a list of members, or a rule that is `broken`. `program` is a level's."""
+    """A rule as it is saved; None is a list of members, a level without a rule, or one that is `broken`. `program` is a level's.
+
+    `besides` are rules that a level has for what comes after it was reached, or will have.
+    """
 
     kind: str
     key: str
     node: Node | None
     program: str = ""
     broken: str = ""
+    besides: tuple[Node, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.besides if self.node is None else (self.node, *self.besides)
 
 
 def audit(
@@ -60,7 +69,7 @@ def audit(
 ) -> list[Finding]:
     """Everything that is wrong with these kinds of saved rules, by kind and key. Who is in a segment is asked of that day."""
     book = read_book(connection, shop.shop_id)
-    saved = list(_saved_rules(connection, shop))
+    saved = list(_saved_rules(connection, shop, as_of))
     asked: dict[_Saved, Node] = {}
     found: list[Finding] = []
     for one in saved:
@@ -74,7 +83,14 @@ def audit(
             found.append(Finding(one.kind, one.key, "broken", broken))
     for one, node in asked.items():
         found += _of_one(one, node)
-    found += _levels(asked)
+    found += _levels(
+        {
+            one: node
+            for one, node in asked.items()
+            # Only of a plain ladder is the highest level that fits the one held: others are kept, come back to, or by invitation.
+            if one.kind == LEVEL and in_force(connection, shop.shop_id, one.program, as_of).policy.plain
+        }
+    )
     found += _circles(saved)
     if SEGMENT in kinds:
         found += _dead(saved)
@@ -84,21 +100,33 @@ def audit(
     return sorted((one for one in found if one.kind in kinds), key=lambda one: (order.index(one.kind), one.key))
 
 
-def _saved_rules(connection: Connection, shop: Shop) -> Iterator[_Saved]:
+def _saved_rules(connection: Connection, shop: Shop, as_of: date) -> Iterator[_Saved]:
     s, t, j = segments.c, tier_levels.c, journeys.c
     for key, kind, rule in connection.execute(select(s.segment_key, s.kind, s.rule).where(s.shop_id == shop.shop_id)):
         yield _Saved(SEGMENT, key, None if kind == LIST else from_json(rule))
     ranked = select(t.program_key, t.level_key, t.rule).where(t.shop_id == shop.shop_id)
+    besides = {one: _besides(connection, shop, one, as_of) for one in programs(connection, shop.shop_id)}
     for program, key, rule in connection.execute(ranked.order_by(t.program_key, t.rank)):
         # Nothing earns a level by invitation.
-        if rule:
-            yield _Saved(LEVEL, key, from_json(rule), program)
+        yield _Saved(LEVEL, key, from_json(rule) if rule else None, program, besides=besides[program].get(key, ()))
     for key, text in connection.execute(select(j.journey_key, j.audience_text).where(j.shop_id == shop.shop_id)):
         try:
             if text:
                 yield _Saved(JOURNEY, key, check(parse(text)))
         except RuleError as error:
             yield _Saved(JOURNEY, key, None, broken=joined(error.message, error.hint))
+
+
+def _besides(connection: Connection, shop: Shop, program: str, as_of: date) -> dict[str, tuple[Node, ...]]:
+    """What levels ask beside their own rule: to keep them, to come back to them, and in versions still to come."""
+    now = in_force(connection, shop.shop_id, program, as_of)
+    found: dict[str, tuple[Node, ...]] = {}
+    for kept in versions(connection, shop.shop_id, program):
+        if kept.effective_on >= now.effective_on:
+            for level in kept.policy.levels:
+                texts = [text for text in (level.rule, level.keep_rule, level.reentry_rule) if text]
+                found[level.key] = (*found.get(level.key, ()), *(check(parse(text)) for text in texts))
+    return found
 
 
 def _of_one(saved: _Saved, node: Node) -> Iterator[Finding]:
@@ -139,8 +167,7 @@ def _levels(asked: Mapping[_Saved, Node]) -> Iterator[Finding]:
     """Levels that another stands in front of: whoever fits holds a higher one."""
     ladders: dict[str, list[tuple[_Saved, Node]]] = {}
     for one, node in asked.items():
-        if one.kind == LEVEL:
-            ladders.setdefault(one.program, []).append((one, node))
+        ladders.setdefault(one.program, []).append((one, node))
     for ladder in ladders.values():
         for place, (one, node) in enumerate(ladder):
             higher = ladder[place + 1 :]
@@ -149,11 +176,11 @@ def _levels(asked: Mapping[_Saved, Node]) -> Iterator[Finding]:
                 continue
             same = next((above for above, other in higher if implies(node, other) and implies(other, node)), None)
             if same is not None:
-                message = phrase("It asks for the same as %(level)r, which is higher: nobody holds it.", level=same.key)
+                message = phrase("It asks for the same as %(level)r, which is higher: nobody earns it.", level=same.key)
                 yield Finding(LEVEL, one.key, "same", message)
             else:
                 keys = [above.key for above, _ in higher]
-                message = phrase("Whoever fits also fits a higher level (%(levels)s): nobody holds it.", levels=keys)
+                message = phrase("Whoever fits also fits a higher level (%(levels)s): nobody earns it.", levels=keys)
                 yield Finding(LEVEL, one.key, "unreachable", message)
 
 
@@ -161,9 +188,8 @@ def _circles(saved: list[_Saved]) -> Iterator[Finding]:
     """Rules that come back to themselves: by what a segment's rule is, or by its list, or by the level held."""
     asks: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for one in saved:
-        if one.node is not None and one.kind != JOURNEY:
-            place = (SEGMENT, one.key) if one.kind == SEGMENT else (LEVEL, one.program)
-            asks.setdefault(place, set()).update(_asked_for(one.node))
+        if one.kind != JOURNEY:
+            asks.setdefault(_place(one), set()).update(asked for node in one.nodes for asked in _asked_for(node))
     seen: set[frozenset[tuple[str, str]]] = set()
     for start in sorted(asks):
         way = _way_back(start, lambda place: sorted(asks.get(place, ())))
@@ -211,12 +237,10 @@ def _way_back(
 
 def _dead(saved: list[_Saved]) -> Iterator[Finding]:
     """Segments that no other saved rule asks for."""
-    named = {
-        key
-        for one in saved
-        if one.node is not None
-        for key in segments_named(one.node) - ({one.key} if one.kind == SEGMENT else set())
-    }
+    named: set[str] = set()
+    for one in saved:
+        for node in one.nodes:
+            named |= segments_named(node) - ({one.key} if one.kind == SEGMENT else set())
     for one in saved:
         if one.kind == SEGMENT and one.key not in named:
             yield Finding(SEGMENT, one.key, "dead", phrase("No tier, journey or other segment asks for it."))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection, delete, insert, update
 
-from crm_plugin.rules import compile_rule, segments, tiers
+from crm_plugin.rules import compile_rule, policies, read_book, segments, tiers
 from crm_plugin.rules.audit import LEVEL, Finding, audit
 from crm_plugin.rules.document import to_json
 from crm_plugin.rules.parse import parse
+from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.store import journeys, tier_levels
 from crm_plugin.store import segments as saved_segments
 from crm_plugin.store.session import Database
@@ -135,3 +136,23 @@ def test_journeys_are_looked_at(db: Database) -> None:
         for key, text in texts.items():
             connection.execute(insert(journeys).values(**row, journey_key=key, audience_text=text))
         assert _told(connection, shop) == [("journey", "old", "broken"), ("journey", "some", "never")]
+
+
+def test_levels_that_are_kept_or_by_invitation_are_not_called_unreachable(db: Database) -> None:
+    with db.write() as connection:
+        shop = keep(connection, 1, [_BUYER])
+        for key in ("loyal", "coming", "unused"):
+            segments.save(connection, shop, key, "orders() >= 1", NOW)
+        document = {
+            "levels": [
+                {"key": "silver", "rule": "spent() >= 500", "keep_rule": 'segment("loyal")'},
+                {"key": "gold", "rule": "spent() >= 100"},
+                {"key": "black", "invitation": True},
+            ]
+        }
+        policy = read_policy(document, "main")
+        policies.save(connection, shop, policy, NOW, actor="test")
+        policies.put_levels(connection, shop, policy, read_book(connection, shop.shop_id), AS_OF, NOW)
+        later = {"levels": [{"key": "silver", "rule": 'segment("coming")'}], "effective_on": "2027-01-01"}
+        policies.save(connection, shop, read_policy(later, "main"), NOW, actor="test")
+        assert _told(connection, shop) == [("segment", "unused", "dead")]

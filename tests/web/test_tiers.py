@@ -319,7 +319,7 @@ def test_stranger_and_foreign_page_change_nothing(
 
 def test_level_that_nobody_reaches_is_warned_of(page: Page, people: None, runtime: Runtime, shop: Shop) -> None:
     _set_up(runtime, shop, BRONZE, GOLD)
-    assert "nobody holds it" not in words(page("tiers"))
+    assert "nobody earns it" not in words(page("tiers"))
     _set_up(runtime, shop, Level("best", "spent() >= 500", {"en": "Best", "zh-CN": "至尊"}), GOLD)
-    assert "Best : Whoever fits also fits a higher level (gold): nobody holds it." in words(page("tiers"))
+    assert "Best : Whoever fits also fits a higher level (gold): nobody earns it." in words(page("tiers"))
     assert "同时符合更高的等级（gold）" in words(page("tiers?lang=zh"))
