@@ -6,7 +6,6 @@ import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -33,6 +32,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_for
 from crm_plugin.rules import segments as saved
 from crm_plugin.rules.changes import Span, parts
+from crm_plugin.web.member_file import safe
 
 # Columns that name a member, as files call them; the first of these that is there is read, else the file's first column.
 _NAMING = ("member_id", "id", "customer_id", "email", "e-mail", "email address", "phone")
@@ -158,18 +158,13 @@ def _export(rows: Iterator[looks.Held], file: Path) -> int:
             table = csv.writer(out)
             table.writerow(["member_id", "external_id", "name", "email", "since"])
             for row in rows:
-                table.writerow([_cell(value) for value in row.as_dict().values()])
+                table.writerow([safe("" if value is None else str(value)) for value in row.as_dict().values()])
                 written += 1
     except OSError as error:
         raise InvalidInput(
             f"The file {file} cannot be written: {error.strerror}.", field="csv", hint="Check its name and folder."
         ) from error
     return written
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 @segment.command("remove")
