@@ -11,28 +11,35 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, exists, literal, select, text
+from sqlalchemy import ColumnElement, Connection, Select, case, literal, select, text
 
 from crm_plugin.errors import InvalidInput, RuleTypeError
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import Book, Rule, compile_rule
 from crm_plugin.rules.book import check_key
-from crm_plugin.rules.evaluate import Snapshot, evaluate
-from crm_plugin.rules.fields import FIELDS, at
+from crm_plugin.rules.fields import at
 from crm_plugin.rules.nodes import Field, deep_fields, fields_of
 from crm_plugin.rules.operands import Operand
-from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, FactsScope, JoinedScope, SingleScope, operand, truth
+from crm_plugin.rules.ordered import takes_an_order
+from crm_plugin.rules.sql import (
+    ACTIVE,
+    PROGRAM_KEY,
+    FactsScope,
+    JoinedScope,
+    SingleScope,
+    is_active,
+    is_gone,
+    operand,
+    truth,
+)
 from crm_plugin.rules.text import field_text
-from crm_plugin.rules.windows import JOINED, TIER
-from crm_plugin.store import member_facts, members
+from crm_plugin.store import members
 from crm_plugin.store.tenants import Shop
 
 # Changes are read and written in pages, so that the first run over a large shop takes no more memory than the next.
 _PAGE = 10_000
-# The groups of the catalogue whose fields are nothing for whoever has no row of facts.
 # What depends on the level held.
 OF_A_TIER = ("tier", "days_in_tier", "tier_next", "to_next_tier", "tier_ends_in", "tier_in_grace", "tier_at_risk")
-_OF_ORDERS = ("purchases", "products")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +128,20 @@ def plan_for(
     changing = [everybody]
     if only is not None:
         changing = [everybody._replace(select=everybody.select.where(members.c.member_id == only))]
-    elif program == PROGRAM_KEY and _takes_an_order(shop, ranks, as_of):
+    elif program == PROGRAM_KEY and takes_an_order(shop, [rule.asked for _, rule in ranks], as_of):
         changing = _ordered_and_gone(shop, ranks, as_of)
     rules = {level.key: rule for level, rule in ranks}
     deciding = {key: {field_text(one): one for one in fields_of(rule.node)} for key, rule in rules.items()}
     return Plan(everybody, changing, rules, deciding)
 
 
-def _takes_an_order(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> bool:
-    """Whether nobody without facts can earn a level: rules ask for orders alone, and do not hold for whoever has none."""
-    nobody = Snapshot(shop.currency)
-    asked = [one for _, rule in ranks for one in deep_fields(rule.asked)]
-    of_orders = all(FIELDS[one.key].group in _OF_ORDERS and one.arg("since") not in (JOINED, TIER) for one in asked)
-    return of_orders and not any(evaluate(rule.asked, nobody, as_of) for _, rule in ranks)
-
-
 def _ordered_and_gone(shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date) -> list[Rows]:
     """All who may earn or hold a level: active members from their facts, then the few who are gone, by their key."""
-    ordered, single = _rows(FactsScope(shop, as_of), ranks, literal(ACTIVE)), SingleScope(shop, as_of)
-    gone = _rows(single, ranks, single.member("state"))
-    is_gone = single.member("state") != ACTIVE
-    same = (single.member("shop_id") == shop.shop_id, single.member("member_id") == member_facts.c.member_id)
+    scope, single = FactsScope(shop, as_of), SingleScope(shop, as_of)
+    ordered, gone = _rows(scope, ranks, literal(ACTIVE)), _rows(single, ranks, single.member("state"))
     return [
-        ordered._replace(select=ordered.select.where(~exists(select(literal(1)).where(*same, is_gone)))),
-        gone._replace(select=gone.select.where(is_gone)),
+        ordered._replace(select=ordered.select.where(is_active(scope))),
+        gone._replace(select=gone.select.where(is_gone(single.member("state")))),
     ]
 
 

@@ -90,7 +90,8 @@ class Policy:
             window = {"days": self.measure.days} if self.measure.days is not None else self.measure.window
             told |= {"measure": self.measure.what, "window": window}
             told |= {"exclude": self.measure.excluded.as_dict()} if self.measure.excluded else {}
-        if self.term != NO_TERM:
+        # By the year a level is held through the next where nothing is said.
+        if self.term != NO_TERM or (self.measure is not None and self.measure.by_year):
             told["term"] = {"days": self.term_days} if self.term == DAYS else self.term
         told |= {"grace_days": self.grace_days} if self.grace_days else {}
         told |= {"descent": self.descent} if self.descent != STRAIGHT else {}

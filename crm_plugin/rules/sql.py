@@ -68,6 +68,7 @@ __all__ = [
     "condition",
     "counts",
     "is_active",
+    "is_gone",
     "is_history",
     "operand",
     "scope_for",
@@ -114,8 +115,13 @@ def is_active(scope: JoinedScope) -> Truth:
         return scope.member("state") == ACTIVE
     m = members.c
     # Those who are gone are few, and are listed once.
-    gone = select(m.member_id).where(m.shop_id == scope.shop.shop_id, m.state != text("'active'"))
+    gone = select(m.member_id).where(m.shop_id == scope.shop.shop_id, is_gone(m.state))
     return scope.member("member_id").not_in(gone)
+
+
+def is_gone(state: ColumnElement[str]) -> Truth:
+    """Whether that is the state of a member who was deleted; said as the index of those has it."""
+    return state != text(f"'{ACTIVE}'")
 
 
 def counts(connection: Connection, shop: Shop, nodes: Sequence[Node], as_of: date, *, history: bool) -> list[int]:

@@ -43,6 +43,14 @@ def test_document_is_canonical() -> None:
     assert not policy.plain
 
 
+@pytest.mark.parametrize("window", ["lifetime", "calendar_year", "since_joining", {"days": 30}])
+@pytest.mark.parametrize("term", [None, "none", "end_of_year", "end_of_next_year", {"days": 9}])
+def test_term_is_kept_as_it_was_said(window: Any, term: Any) -> None:
+    told = {"measure": "spent", "window": window, "levels": [{"key": "gold", "entry": 5}]}
+    policy = read_policy(told if term is None else {**told, "term": term})
+    assert read_policy(policy.as_dict()) == policy
+
+
 def test_bars_become_rules_of_the_language() -> None:
     policy = read_policy(CLUB)
     silver, gold, vip, circle = policy.levels
