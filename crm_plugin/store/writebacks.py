@@ -12,11 +12,27 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Table, Text, func, literal, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Table,
+    Text,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, PhraseText, belongs_to, metadata, shop_key, to_micros
+
+_HAS_DRIFTED = text("drifts > 0")
 
 
 class MarkState(StrEnum):
@@ -79,8 +95,11 @@ tier_writebacks = Table(
     Column("drifted_at", Instant),
     Column("drifted_to", Text),
     belongs_to("members", "member_id"),
-    Index("ix_tier_writebacks_due", "shop_id", "state", "next_try_at"),
+    # To its end in the order in which rows are claimed: thousands may be due at the same instant.
+    Index("ix_tier_writebacks_due", "shop_id", "state", "next_try_at", "program_key", "member_id"),
     Index("ix_tier_writebacks_member", "shop_id", "member_id"),
+    # Few ever drift, and the page counts them.
+    Index("ix_tier_writebacks_drifted", "shop_id", sqlite_where=_HAS_DRIFTED, postgresql_where=_HAS_DRIFTED),
 )
 
 _KEY = ("shop_id", "program_key", "member_id")

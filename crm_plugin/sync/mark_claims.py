@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, case, select, update
+from sqlalchemy import Connection, Row, bindparam, case, select, tuple_, update
 
 from crm_plugin.store import bulk, members, tier_levels, tier_writebacks
 from crm_plugin.store.members import lock
@@ -66,11 +66,7 @@ def claim(db: Database, shop_id: int, now: datetime, most: int) -> Sequence[Row[
         taken = (
             update(tier_writebacks)
             .where(w.shop_id == shop_id, w.state == MarkState.WAITING)
-            .where(
-                select(alike.c.member_id)
-                .where(alike.c.program_key == w.program_key, alike.c.member_id == w.member_id)
-                .exists()
-            )
+            .where(tuple_(w.program_key, w.member_id).in_(select(alike.c.program_key, alike.c.member_id)))
             # From here on the store may hold either level.
             .values(state=MarkState.IN_FLIGHT, claimed_until=now + LEASE, fence=w.fence + 1, store_level=None)
             .returning(*tier_writebacks.columns)
