@@ -98,7 +98,6 @@ def _run(connection: Connection, shop: Shop, run_id: int | None) -> Row[Any]:
     if found is None or found.undone_at is not None:
         raise InvalidInput(
             phrase("There is nothing to undo."),
-            field="run",
             hint=phrase("Only a run that changed something can be undone, and only once."),
         )
     return found
