@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, literal, or_, select, true
 
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import sql as rules_sql
@@ -20,6 +20,7 @@ from crm_plugin.touchpoints.plan import coming, day_of
 from crm_plugin.touchpoints.senders import available
 from crm_plugin.touchpoints.states import WAITING, State
 
+_NEWEST = 5000
 _OVER = tuple(state.value for state in State if state not in WAITING)
 
 
@@ -122,8 +123,11 @@ def waiting(connection: Connection, shop_id: int, key: str) -> int:
     return connection.execute(query).scalar_one()
 
 
-def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: date) -> int | None:
-    """The newest member the journey can speak to: in its audience, with what its trigger waits for; None when there is none."""
+def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: date, language: str = "") -> int | None:
+    """The newest member the journey can speak to: in its audience, with what its trigger waits for; None when there is none.
+
+    With a `language` such as zh one who reads it comes first, if there is one among the newest.
+    """
     if problem_of(connection, shop, journey) is not None:
         return None
     m = members.c
@@ -131,11 +135,19 @@ def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: da
     if journey.audience is not None:
         query = query.where(meant(connection, shop, journey, as_of, m.member_id))
     # Whom no address reaches would make a poor example, but is better than none. By the key, so that the first who fits is enough.
-    for more in (or_(m.email != "", m.phone != ""), true()):
+    addressed = or_(m.email != "", m.phone != "")
+    for more in (and_(addressed, _reads(shop, language)) if language else false(), addressed, true()):
         found = connection.execute(query.where(more).order_by(m.member_id.desc()).limit(1)).scalar()
         if found is not None:
             return int(found)
     return None
+
+
+def _reads(shop: Shop, language: str) -> ColumnElement[bool]:
+    """Only the newest are looked at: where nobody reads the language, all would be."""
+    m, n = members.c, members.alias("newest").c
+    newest = select(n.member_id).where(n.shop_id == shop.shop_id).order_by(n.member_id.desc()).limit(_NEWEST)
+    return and_(m.locale.startswith(language, autoescape=True), m.member_id.in_(select(newest.subquery().c.member_id)))
 
 
 def _awaited(shop: Shop, journey: Journey) -> ColumnElement[bool]:

@@ -88,8 +88,8 @@ def said(error: CrmError) -> str:
     return str(_("Line %(line)s: %(what)s", line=line, what=told) if line else told)
 
 
-def reader_of(connection: Connection, shop: Shop, journey: Journey, form: Form, as_of: date) -> Reader:
-    """Whom to show the text for: who was looked for, who was shown before, else the newest member it would go to."""
+def reader_of(connection: Connection, shop: Shop, journey: Journey, form: Form, as_of: date, locale: str) -> Reader:
+    """Whom to show the text for: who was looked for, who was shown before, else the newest member it would go to in that language."""
     told = form.text("who")
     if told:
         found = search(connection, shop, text=told, limit=OFFERED)
@@ -101,7 +101,7 @@ def reader_of(connection: Connection, shop: Shop, journey: Journey, form: Form, 
     chosen = form.text("member")
     member_id = int(chosen) if chosen.isascii() and chosen.isdecimal() and int(chosen) < 2**63 else None
     if member_id is None:
-        member_id = newest_match(connection, shop, journey, as_of)
+        member_id = newest_match(connection, shop, journey, as_of, locale.split("-")[0].lower())
     if member_id is None:
         return Reader(None, "")
     known = names(connection, shop.shop_id, [member_id])

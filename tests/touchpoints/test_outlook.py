@@ -144,3 +144,14 @@ def test_newest_match_has_what_the_trigger_waits_for(
         found = newest_match(connection, shop, journey, NOON.date())
         query = select(members.c.external_id).where(members.c.shop_id == 1, members.c.member_id == found)
         assert connection.execute(query).scalar() == chosen
+
+
+def test_newest_match_reads_the_language(db: Database, shop: Shop) -> None:
+    people = [_person(1, locale="zh-CN"), _person(2, locale="zh"), _person(3, locale="en-GB")]
+    for person in [*people, _person(4, locale="zh-CN", email="")]:
+        write(db, shop, [person])
+    journey = _journey(db, shop)
+    with db.read() as connection:
+        ids = {row.external_id: row.member_id for row in connection.execute(select(members))}
+        for language, chosen in (("zh", "2"), ("en", "3"), ("fr", "3"), ("", "3"), ("%", "3")):
+            assert newest_match(connection, shop, journey, NOON.date(), language) == ids[chosen], language

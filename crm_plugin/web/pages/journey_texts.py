@@ -83,7 +83,7 @@ def journeys_text_preview(key: str, channel: str, locale: str) -> str:
     shop, form = the_shop(), text_form.posted()
     with site().runtime.db.read() as connection:
         journey = _journey(connection, key, channel)
-        reader = text_form.reader_of(connection, shop, journey, form, _today(shop))
+        reader = text_form.reader_of(connection, shop, journey, form, _today(shop), locale)
         text = text_form.read(form, journey.template_key, channel, locale)
         shown = text_form.show(connection, shop, text, reader, _now())
     return render_template("_journeys_text_preview.html", channel=channel, reader=reader, shown=shown)
@@ -100,7 +100,7 @@ def journeys_mail(key: str, channel: str, locale: str) -> Response:
         else:
             form = text_form.filled(_begun(connection, journey, channel, locale))
             form.values["member"] = request.args.get("member", "")
-        reader = text_form.reader_of(connection, shop, journey, form, _today(shop))
+        reader = text_form.reader_of(connection, shop, journey, form, _today(shop), locale)
         text = text_form.read(form, journey.template_key, channel, locale)
         shown = text_form.show(connection, shop, text, reader, _now())
     html = shown.made.html if shown.made is not None else ""
@@ -119,7 +119,7 @@ def _save(journey: Journey, channel: str, locale: str, form: Form) -> Response:
         if before is None or saved.version != before.version:
             _note(connection, "text.saved", journey, channel, saved.locale, version=saved.version)
     with runtime.db.read() as connection:
-        reader = text_form.reader_of(connection, shop, journey, form, _today(shop))
+        reader = text_form.reader_of(connection, shop, journey, form, _today(shop), locale)
         warnings = text_form.show(connection, shop, saved, reader, _now()).warnings
     flash(_("Saved. Whoever has had this message does not get it again; the next ones read it like this."), "good")
     for warning in warnings:
@@ -140,7 +140,7 @@ def _test(journey: Journey, channel: str, locale: str, form: Form) -> Response |
     runtime, shop, now = site().runtime, the_shop(), _now()
     with runtime.db.read() as connection:
         adapter = senders.available(connection, shop).get(channel, "")
-        reader = text_form.reader_of(connection, shop, journey, form, _today(shop))
+        reader = text_form.reader_of(connection, shop, journey, form, _today(shop), locale)
         text = text_form.read(form, journey.template_key, channel, locale)
         made = templates.preview(connection, shop, text, reader.member_id, now)
         kept = get_text(connection, shop.shop_id, journey.template_key, channel, locale)
@@ -183,7 +183,7 @@ def _begun(connection: Connection, journey: Journey, channel: str, locale: str) 
 def _page(connection: Connection, journey: Journey, channel: str, locale: str, form: Form, *, told: str = "") -> str:
     """The editor around a form."""
     shop = the_shop()
-    reader = text_form.reader_of(connection, shop, journey, form, _today(shop))
+    reader = text_form.reader_of(connection, shop, journey, form, _today(shop), locale)
     text = text_form.read(form, journey.template_key, channel, locale)
     kept = get_text(connection, shop.shop_id, journey.template_key, channel, locale)
     recipe = recipe_text(journey.template_key, channel, locale)
