@@ -17,6 +17,7 @@ from crm_plugin.phrases import joined, phrase
 from crm_plugin.rules.book import LIST, read_book, resolve, segments_named
 from crm_plugin.rules.check import check
 from crm_plugin.rules.document import from_json
+from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.nodes import And, Everyone, Node, Not, Or, fields_of
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.policies import in_force, programs, versions
@@ -212,7 +213,7 @@ def _called(place: tuple[str, str]) -> str:
 def _asked_for(node: Node) -> Iterator[tuple[str, str]]:
     yield from ((SEGMENT, key) for key in segments_named(node))
     for asked in fields_of(node):
-        if asked.key in ("tier", "days_in_tier"):
+        if FIELDS[asked.key].parameter("program") is not None:
             yield LEVEL, str(asked.arg("program") or PROGRAM)
         elif asked.arg("since") == TIER:
             yield LEVEL, PROGRAM

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from fractions import Fraction
 
 from crm_plugin.rules.evaluate import Snapshot, Truth, evaluate, value_of
-from crm_plugin.rules.fields import FIELDS, Moves
+from crm_plugin.rules.fields import FIELDS, Moves, Source
 from crm_plugin.rules.nodes import (
     Compare,
     Field,
@@ -59,7 +59,9 @@ def turning_days(node: Node, snapshot: Snapshot, as_of: date) -> list[date]:
     found = {as_of + timedelta(days=1)}
     for leaf in _deep_leaves(node):
         found.update(_days(leaf, snapshot, as_of))
-    last = as_of + timedelta(days=HORIZON)
+    # Past the days that were all taken nothing is known of what may differ on each.
+    each = any(_each_day(leaf) for leaf in _deep_leaves(node))
+    last = as_of + timedelta(days=EACH_DAY if each else HORIZON)
     return sorted(day for day in found if as_of < day <= last)
 
 
@@ -92,10 +94,23 @@ def _days(leaf: Leaf, snapshot: Snapshot, as_of: date) -> Iterator[date]:
         for value in values:
             if not isinstance(value, str):
                 yield from _reached(leaf.field, Fraction(value), snapshot, as_of)
-    calculated = isinstance(leaf, Relation) and any(FIELDS[one.key].moves is not Moves.NEVER for one in asked)
-    # An order placed tomorrow makes another rhythm than one placed today.
-    if calculated or any(one.key in ("mean_gap", "late_by") for one in asked):
+    if _each_day(leaf):
         yield from (as_of + timedelta(days=number) for number in range(1, EACH_DAY + 1))
+
+
+def _each_day(leaf: Leaf) -> bool:
+    """Whether any day may be another than the one before, for all that is easily told."""
+    asked = [one.key for one in leaf_fields(leaf)]
+    if isinstance(leaf, Relation) and any(FIELDS[key].moves is not Moves.NEVER for key in asked):
+        return True
+    # An order placed tomorrow makes another rhythm than one placed today; what a level still asks for has spans of its own.
+    return any(key in ("mean_gap", "late_by") or _of_levels(key) for key in asked)
+
+
+def _of_levels(key: str) -> bool:
+    spec = FIELDS[key]
+    plain = key in ("tier", "days_in_tier", "segment") or spec.windowed
+    return Source.TIERS in spec.sources and not plain
 
 
 def _edges(asked: Field, snapshot: Snapshot, as_of: date) -> Iterator[date]:

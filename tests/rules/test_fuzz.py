@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import compile_rule
+from crm_plugin.rules.book import Book, resolve
 from crm_plugin.rules.check import check
 from crm_plugin.rules.document import from_json, to_json
 from crm_plugin.rules.fields import FIELDS, FieldSpec, Kind, Parameter
@@ -29,14 +30,15 @@ from crm_plugin.rules.nodes import (
     Matches,
     Membership,
     Node,
-    Not,
     Number,
-    Or,
     Relation,
+    Step,
     Value,
-    Within,
+    fields_of,
+    leaves,
 )
 from crm_plugin.rules.operators import MATCHES, OPERATORS
+from crm_plugin.rules.parse import parse
 from crm_plugin.rules.sql import select_members
 from crm_plugin.rules.text import to_text
 from crm_plugin.rules.windows import ANCHORS
@@ -157,20 +159,26 @@ def test_damaged_document_is_refused_with_its_path_or_bound(document: Any) -> No
         _compiled(node)
 
 
-def _placed(node: Node) -> Node:
-    """Segments as lists, whether they are there or not: what is asked here is how they are written."""
-    if isinstance(node, And | Or):
-        return replace(node, items=tuple(_placed(item) for item in node.items))
-    if isinstance(node, Not):
-        return replace(node, item=_placed(node.item))
-    return Within(node.field, None) if isinstance(node, Holds) and node.field.key == "segment" else node
+def _book_of(node: Node) -> Book:
+    """Whatever the rule names, whether it is there or not: what is asked here is how it is written."""
+    asked = fields_of(node)
+    programs = {str(one.arg("program") or "main") for one in asked}
+    compared = [leaf for leaf in leaves(node) if isinstance(leaf, Compare | Membership)]
+    values = [one for leaf in compared for one in (leaf.values if isinstance(leaf, Membership) else (leaf.value,))]
+    step = Step("silver", "gold", Calculation("-", Number(500), Field("spent")), parse("orders() >= 1"))
+    return Book(
+        dict.fromkeys(programs, tuple(one for one in values if isinstance(one, str))),
+        {str(one.arg("segment")): None for one in asked if one.arg("segment") is not None},
+        None,
+        dict.fromkeys(programs, (step,)),
+    )
 
 
 def _compiled(node: Node) -> list[tuple[str, list[Any]]]:
     """The statement and its parameters on both databases, of today and of a day that is past."""
-    found = []
+    found, placed = [], resolve(node, _book_of(node))
     for history in (False, True):
-        query = select_members(_SHOP, _placed(node), AS_OF, history=history)
+        query = select_members(_SHOP, placed, AS_OF, history=history)
         for dialect in (sqlite.dialect(), postgresql.dialect()):
             compiled = query.compile(dialect=dialect)
             found.append((str(compiled), list(compiled.params.values())))
@@ -202,7 +210,7 @@ class _Marks:
 
 
 _FIRST = _Marks("zq'); DROP TABLE members; -- %s :x ?", 73_451_873, 31_337, "2031-07-19", "ZQ", 3)
-_SECOND = _Marks("xj' OR 1=1 /* {} $1 %(y)s", 86_219_547, 29_989, "2017-02-23", "XJ", 5)
+_SECOND = _Marks("xj' OR 1=1; /* {} $1; %(y)s", 86_219_547, 29_989, "2017-02-23", "XJ", 5)
 
 
 def _asked(spec: FieldSpec, marks: _Marks) -> Iterator[Field]:
