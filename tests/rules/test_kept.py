@@ -452,7 +452,9 @@ def _deaf_to_purchases(patch: pytest.MonkeyPatch) -> None:
 def test_what_is_overlooked_shows(sqlite_db: Database, mutate: Callable[[pytest.MonkeyPatch], None]) -> None:
     """The comparison above has teeth: without any one of these it fails."""
 
-    @settings(max_examples=400, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=_CHECKS)
+    @settings(
+        max_examples=2000, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=_CHECKS
+    )
     @given(life=_lives())
     def lives(life: Life) -> None:
         _agree(sqlite_db, life)
