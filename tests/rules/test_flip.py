@@ -100,6 +100,7 @@ def test_every_way_turns_the_answer_and_no_part_of_it_does(node: Node, snapshot:
         assert as_dict(way, AS_OF, "EUR")["by_itself"] is (not way.change.settings)
 
 
+@pytest.mark.slow
 @_MANY
 @given(node=rules, snapshot=snapshots)
 def test_answer_turns_by_itself_on_no_other_day(node: Node, snapshot: Snapshot) -> None:

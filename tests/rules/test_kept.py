@@ -424,6 +424,7 @@ def _agree(db: Database, life: Life) -> None:
 _CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=_CHECKS)
 @given(life=_lives())
 def test_kept_is_what_the_rules_hold(db: Database, life: Life) -> None:
@@ -440,6 +441,7 @@ def _deaf_to_purchases(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(changes._Parts, "_marked", marked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mutate",
     [

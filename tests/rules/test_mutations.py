@@ -64,6 +64,7 @@ _PEOPLE = [
     MadeMember(country="GB", orders=(MadeOrder(400, 5_000, foreign=1_501),), refunds=(MadeRefund(29, 1_501),)),
 ]
 _Patch = pytest.MonkeyPatch
+pytestmark = pytest.mark.slow
 
 
 def _not_over_unknown(patch: _Patch) -> None:

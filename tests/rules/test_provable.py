@@ -130,6 +130,7 @@ def _crossed(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(node=rules | _crossed(rules), members=st.lists(snapshots, min_size=5, max_size=8))
 def test_certain_is_certain_for_every_member(node: Node, members: list[Snapshot]) -> None:
@@ -142,6 +143,7 @@ def test_certain_is_certain_for_every_member(node: Node, members: list[Snapshot]
             assert not (is_always and truth is not True)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(one=rules, other=rules, members=st.lists(snapshots, min_size=5, max_size=8))
 def test_what_follows_holds_for_every_member(one: Node, other: Node, members: list[Snapshot]) -> None:

@@ -205,6 +205,7 @@ _RULES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=30,
     deadline=None,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
@@ -64,6 +65,7 @@ _ORDERS = st.lists(st.tuples(st.integers(-40, 500), _AMOUNTS), max_size=6)
 _PEOPLE = st.lists(st.tuples(st.booleans(), _ORDERS), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40,
     deadline=None,

@@ -166,6 +166,7 @@ _RULES = rules_of_orders.filter(lambda node: all(asked.arg("since") != "tier" fo
 _LADDERS = st.lists(_RULES, min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,

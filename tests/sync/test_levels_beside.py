@@ -95,6 +95,7 @@ def _held_and_beside(db: Database, shop: Shop) -> tuple[dict[int, str], dict[int
         return {m: key for m, key in held}, {m: key for m, key in connection.execute(beside)}  # noqa: C416
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(ladder=st.sampled_from(_LADDERS[1:]), steps=_STEPS)
 def test_they_never_part(shared: Database, ladder: tuple[str, ...], steps: list[object]) -> None:

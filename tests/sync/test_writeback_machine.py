@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -274,6 +275,7 @@ class Machine(RuleBasedStateMachine):
         assert write_shop(self.db, self.shop, self.store, self.now).calls == 0
 
 
+@pytest.mark.slow
 def test_the_store_ends_with_the_level_held(db: Database) -> None:
     Machine.db = db
     run_state_machine_as_test(
