@@ -18,7 +18,7 @@ from crm_plugin.rules.sql import ACTIVE
 from crm_plugin.rules.standing import DELETED
 from crm_plugin.rules.standing_sql import rungs
 from crm_plugin.rules.tier_rows import Writing
-from crm_plugin.rules.tier_runs import is_bound, ladder_of, turns_of
+from crm_plugin.rules.tier_runs import is_bound, ladder_of, pass_of, turns_of
 from crm_plugin.store import member_tiers, members
 from crm_plugin.store.base import from_micros
 from crm_plugin.store.members import full_name
@@ -166,7 +166,8 @@ def _moves(connection: Connection, shop: Shop, policy: Policy, as_of: date) -> I
                 yield one.before, one.after, Sample(one.member_id, "", str(reason["cause"]), reason["values"])
         return
     to = Writing(connection, shop, policy.program, None, 0, as_of, from_micros(0))
-    for turns in turns_of(connection, to, policy, rungs(policy, book, as_of), new=False):
+    first = pass_of(connection, shop, policy.program) is None
+    for turns in turns_of(connection, to, policy, rungs(policy, book, as_of, first=first), new=False):
         for turn in turns:
             sample = Sample(turn.member_id, "", turn.cause, turn.reason["values"])
             yield turn.before.level, turn.after.level, sample

@@ -105,6 +105,10 @@ class Policy:
         """The rule that earns a level; empty for one by invitation."""
         return "" if level.invitation else self._text(level.rule, level.entry, today)
 
+    def first_text(self, level: PolicyLevel, today: date) -> str:
+        """The rule that earns it on a programme's first day: what the year before has reached still holds this year."""
+        return "" if level.invitation else self._text(level.rule, level.entry, today, keep=True)
+
     def reentry_text(self, level: PolicyLevel, today: date) -> str:
         """The rule for whoever held it before; empty where it is that of everybody."""
         return self._text(level.reentry_rule, level.reentry, today)

@@ -53,11 +53,15 @@ NOTHING = Held()
 
 @dataclass(frozen=True, slots=True)
 class Sees:
-    """What holds for a member today, level by level, the lowest first: what lifts them to it, what keeps it."""
+    """What holds for a member today, level by level, the lowest first: what lifts them to it, what keeps it.
+
+    `lately` tells whether what lifts them is of this year; the year before counts on a programme's first day alone.
+    """
 
     entry: Sequence[bool]
     keep: Sequence[bool]
     gone: bool = False
+    lately: Sequence[bool] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,11 @@ def next_step(policy: Policy, held: Held, sees: Sees, today: date, now: int) -> 
     lifted = max((place for place in range(rank + 1, len(keys)) if sees.entry[place]), default=None)
     if lifted is not None:
         cause = INVITATION if policy.levels[lifted].invitation else RULE
-        return Step(_begun(policy, keys[lifted], today, today, now), cause)
+        begins = today if not sees.lately or sees.lately[lifted] else date(today.year - 1, 12, 31)
+        begun = _begun(policy, keys[lifted], today, begins, now)
+        # What began last year may have ended since, and be renewed.
+        later = _stay_or_fall(policy, begun, sees, today, now) if begins < today else None
+        return Step(begun if later is None else later.after, cause)
     if rank < 0:
         return Step(NOTHING, REMOVED) if held.level else None
     freed = _freed(policy, held, today)

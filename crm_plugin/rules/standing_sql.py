@@ -45,12 +45,16 @@ from crm_plugin.store.tenants import Shop
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A level with its rules, checked and with segments in their place; None where nothing is asked, or nothing can be earned."""
+    """A level with its rules, checked and with segments in their place; None where nothing is asked, or nothing can be earned.
+
+    `lately` tells on a programme's first day who earns it by this year, where the year before counts too.
+    """
 
     level: PolicyLevel
     entry: Rule | None
     keep: Rule | None
     reentry: Rule | None
+    lately: Rule | None = None
 
 
 class Seen(NamedTuple):
@@ -64,11 +68,14 @@ class Seen(NamedTuple):
     first_order_on: date | None
 
 
-def rungs(policy: Policy, book: Book | None, today: date) -> list[Rung]:
-    """The levels with their rules as they stand on that day. Raises: RuleError."""
+def rungs(policy: Policy, book: Book | None, today: date, *, first: bool = False) -> list[Rung]:
+    """The levels with their rules as they stand on that day, `first` for a programme's first pass. Raises: RuleError."""
     found = []
     for level in policy.levels:
-        texts = (policy.entry_text(level, today), policy.keep_text(level, today), policy.reentry_text(level, today))
+        entry = policy.entry_text(level, today)
+        earns = policy.first_text(level, today) if first else entry
+        texts = [earns, policy.keep_text(level, today), policy.reentry_text(level, today)]
+        texts.append(entry if earns != entry else "")
         rules = [compile_rule(text, book) if text else None for text in texts]
         for rule in rules:
             if rule is not None:
@@ -88,6 +95,7 @@ class Looked:
         self._keys = policy.keys
         self.held = self._column("level_key", "")
         self._entry = [self._entered(rung) for rung in ladder]
+        self._lately = [true() if rung.lately is None else self._holds(rung.lately) for rung in ladder]
         self._keep = [true() if rung.keep is None else self._holds(rung.keep) for rung in ladder]
         asked = dict.fromkeys(
             field for rung in ladder for rule in (rung.entry, rung.keep, rung.reentry) if rule for field in fields_of(rule.node)
@@ -121,6 +129,7 @@ class Looked:
                 self._first_order.label("first_order"),
                 *(one.label(f"entry_{place}") for place, one in enumerate(self._entry)),
                 *(one.label(f"keep_{place}") for place, one in enumerate(self._keep)),
+                *(one.label(f"lately_{place}") for place, one in enumerate(self._lately)),
                 *(column.label(f"value_{place}") for place, column in enumerate(columns)),
             )
             .select_from(self._scope.source)
@@ -143,9 +152,10 @@ class Looked:
             fixed_by=by or "",
         )
         size = len(self._keys)
-        sees = Sees([bool(one) for one in rest[:size]], [bool(one) for one in rest[size : 2 * size]], bool(gone))
+        entry, keep, lately = ([bool(one) for one in rest[n * size : (n + 1) * size]] for n in range(3))
+        sees = Sees(entry, keep, bool(gone), lately)
         values: dict[str, Any] = {}
-        place = 2 * size
+        place = 3 * size
         for asked, one in self._operands.items():
             values[field_text(asked)] = plain_value(one.shown(tuple(rest[place : place + len(one.columns)])))
             place += len(one.columns)

@@ -67,7 +67,7 @@ def run(writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now:
     for one in kept.values():
         put_levels(writer, shop, one.policy, None, as_of, now)
     book, run_id = read_book(writer, shop.shop_id), new_id()
-    before = {one: _pass_of(writer, shop, one) for one in kept}
+    before = {one: pass_of(writer, shop, one) for one in kept}
     tallies = {
         program: _one(Writing(writer, shop, program, run_id, one.version, as_of, now), reader, one, book, before[program])
         for program, one in kept.items()
@@ -87,7 +87,7 @@ def run_for(writer: Connection, shop: Shop, program: str, member_id: int, *, as_
     """The same for one member of one programme, at once; it is part of no run."""
     kept = in_force(writer, shop.shop_id, program, as_of)
     to = Writing(writer, shop, program, None, kept.version, as_of, now)
-    return _one(to, writer, kept, read_book(writer, shop.shop_id), _pass_of(writer, shop, program), member_id)
+    return _one(to, writer, kept, read_book(writer, shop.shop_id), pass_of(writer, shop, program), member_id)
 
 
 def is_bound(connection: Connection, shop_id: int, program: str) -> bool:
@@ -114,7 +114,7 @@ def _one(
         return tally
     _expire(to)
     new = last is not None and last.policy_version != kept.version
-    ladder = rungs(policy, book, to.as_of)
+    ladder = rungs(policy, book, to.as_of, first=last is None)
     found = turns_of(reader, to, policy, ladder, new=new, only=only)
     if only is not None or (new and any(one.reentry for one in ladder)):
         # What this transaction has written decides too, and is seen on its own connection alone: read all before going on.
@@ -182,7 +182,7 @@ def _expire(to: Writing) -> None:
     )
 
 
-def _pass_of(connection: Connection, shop: Shop, program: str) -> Row[Any] | None:
+def pass_of(connection: Connection, shop: Shop, program: str) -> Row[Any] | None:
     c = tier_passes.c
     return connection.execute(select(tier_passes).where(c.shop_id == shop.shop_id, c.program_key == program)).first()
 

@@ -61,7 +61,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-_ORDERS = st.lists(st.tuples(st.integers(-40, 500), _AMOUNTS), max_size=6)
+# Some in the year before the first pass.
+_ORDERS = st.lists(st.tuples(st.integers(-40, 500) | st.sampled_from([-400, -330]), _AMOUNTS), max_size=6)
 _PEOPLE = st.lists(st.tuples(st.booleans(), _ORDERS), min_size=1, max_size=3)
 
 
@@ -155,3 +156,19 @@ def _rewards(connection: Connection, shop: Shop) -> set[tuple[int, str]]:
 
 def _noon(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+
+
+def test_last_year_counts_on_the_first_day(db: Database) -> None:
+    """What was reached in a calendar year holds through the end of the next, also when the programme begins only then."""
+    document = {"measure": "spent", "window": "calendar_year", "levels": [{"key": "level0", "entry": 100}]}
+    shop = _shop(db, {**document, "term": "end_of_next_year"}, [False])
+    _order(db, shop, {1: [(BEGINS - timedelta(days=400), 10_000)]}, date.min, BEGINS)
+    _pass_as_foreseen(db, shop, document, BEGINS)
+    ends = date(BEGINS.year, 12, 31)
+    with db.read() as connection:
+        assert _held(connection, shop) == {1: ("level0", BEGINS, ends, ends, False)}
+        assert _rewards(connection, shop) == set()
+    later = date(BEGINS.year + 1, 1, 1)
+    tiers.apply(db, shop, as_of=later, now=_noon(later))
+    with db.read() as connection:
+        assert _held(connection, shop) == {}

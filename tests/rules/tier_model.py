@@ -45,8 +45,14 @@ class Model:
     def _day(self, day: date, today: date, orders: Sequence[tuple[date, int]]) -> None:
         if day == today:
             reached = [one for one in range(self.level + 1, len(self.levels)) if self._earns(one, today, orders)]
+            before = [one for one in range(len(self.levels)) if self._earned_last_year(one, today, orders)]
+            if self.looked is None and max(before, default=-1) > max(reached, default=-1):
+                self._up(before[-1], date(today.year - 1, 12, 31), today)
+                if self.ends is not None and self.ends < today:
+                    self._renew(today)
+                return
             if reached:
-                self._up(reached[-1], today)
+                self._up(reached[-1], today, today)
                 return
         if self.level < 0 or (self.ends is None and day < today):
             return
@@ -64,13 +70,17 @@ class Model:
         else:
             self._fall(day, today, orders)
 
-    def _up(self, level: int, today: date) -> None:
+    def _earned_last_year(self, level: int, today: date, orders: Sequence[tuple[date, int]]) -> bool:
+        last = [one for one in orders if one[0].year == today.year - 1]
+        return self.document["window"] == "calendar_year" and self._sum(last) >= self.levels[level]["entry"] * 100
+
+    def _up(self, level: int, begins: date, today: date) -> None:
         first_time = self.looked is None
         for one in range(level + 1):
             if one > self.level and one not in self.passed and not first_time and self.levels[one].get("reward"):
                 self.rewards.append(one)
             self.passed.add(one)
-        self._begin(level, today, today)
+        self._begin(level, begins, today)
 
     def _begin(self, level: int, begins: date, today: date) -> None:
         self.held |= {self.level, level}
