@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, and_, func, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
+from crm_plugin.rules import compile_for
 from crm_plugin.rules import segments as saved
 from crm_plugin.rules.book import LIST, read_book, resolve, resolved
 from crm_plugin.rules.nodes import Node
@@ -93,12 +94,32 @@ def look(connection: Connection, shop: Shop, key: str, now: datetime, lang: str 
         chosen = _chosen(connection, shop, segment, today, today)
     except RuleError as error:
         problem, chosen = error.message, _listed(shop, key)
-    count = connection.execute(select(func.count()).select_from(chosen.subquery())).scalar_one()
-    moves = _turnover(connection, shop, now, key)
+    count, sample = _some_of(connection, shop, key, chosen)
+    moves = _turnover(connection, shop, now, [key])
     s = segments.c
     kept = connection.execute(select(s.kept_through).where(s.shop_id == shop.shop_id, s.segment_key == key)).scalar()
-    sample = tuple(_rows(connection, shop, key, chosen, _SAMPLE))
     return Look(segment, words, count, kept, moves[key, True], moves[key, False], sample, problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a rule says, how many it holds, and some of them."""
+
+    words: str
+    count: int
+    sample: tuple[Held, ...]
+
+
+def tried(connection: Connection, shop: Shop, text: str, as_of: date, lang: str) -> Trial:
+    """Whom a rule would hold as a segment. Raises: RuleError."""
+    rule = compile_for(connection, shop, text)
+    chosen = select_members(shop, rule.asked, as_of, history=is_history(connection, shop, as_of))
+    return Trial(in_words(rule.node, lang), *_some_of(connection, shop, "", chosen))
+
+
+def _some_of(connection: Connection, shop: Shop, key: str, chosen: Select[int]) -> tuple[int, tuple[Held, ...]]:
+    count = connection.execute(select(func.count()).select_from(chosen.subquery())).scalar_one()
+    return count, tuple(_rows(connection, shop, key, chosen, _SAMPLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +147,33 @@ def overview(connection: Connection, shop: Shop, now: datetime) -> list[Row]:
                 problems[one.key] = error.message
     counted = counts(connection, shop, list(nodes.values()), today, history=is_history(connection, shop, today))
     numbers: dict[str, int | None] = dict(zip(nodes, counted, strict=True))
-    for one in found:
-        if one.kind == LIST:
-            listed = select(func.count()).select_from(_listed(shop, one.key).subquery())
-            numbers[one.key] = connection.execute(listed).scalar_one()
-    moves = _turnover(connection, shop, now)
+    lists = [one.key for one in found if one.kind == LIST]
+    numbers |= dict.fromkeys(lists, 0) | _listed_counts(connection, shop, lists)
+    moves = _turnover(connection, shop, now, [one.key for one in found])
     return [
         Row(one, numbers.get(one.key), moves[one.key, True], moves[one.key, False], problems.get(one.key, ""))
         for one in found
     ]
 
 
-def _turnover(connection: Connection, shop: Shop, now: datetime, key: str | None = None) -> Counter[tuple[str, bool]]:
-    """How many came into segments and left them in the last days."""
+def _listed_counts(connection: Connection, shop: Shop, keys: Sequence[str]) -> dict[str, int]:
+    m, c = members.c, segment_members.c
+    own = and_(m.shop_id == c.shop_id, m.member_id == c.member_id, m.state == ACTIVE)
+    query = (
+        select(c.segment_key, func.count())
+        .select_from(segment_members.join(members, own))
+        .where(c.shop_id == shop.shop_id, c.segment_key.in_(keys))
+        .group_by(c.segment_key)
+    )
+    return {key: number for key, number in connection.execute(query)}  # noqa: C416
+
+
+def _turnover(connection: Connection, shop: Shop, now: datetime, keys: Sequence[str]) -> Counter[tuple[str, bool]]:
+    """How many came into these segments and left them in the last days: of each, the end of a range of the index."""
     e, after = segment_events.c, local_day(now, shop.timezone) - timedelta(days=DAYS)
-    own = [e.shop_id == shop.shop_id, e.at >= now - timedelta(days=DAYS + 2), e.as_of > after]
-    if key is not None:
-        own.append(e.segment_key == key)
-    query = select(e.segment_key, e.entered, func.count()).where(*own).group_by(e.segment_key, e.entered)
+    own = (e.shop_id == shop.shop_id, e.segment_key.in_(keys), e.at >= now - timedelta(days=DAYS + 2))
+    query = select(e.segment_key, e.entered, func.count()).where(*own, e.as_of > after)
+    query = query.group_by(e.segment_key, e.entered)
     return Counter({(one, bool(entered)): number for one, entered, number in connection.execute(query)})
 
 

@@ -230,7 +230,9 @@ class _Parts:
         ranges = [(-_FAR, _FAR)]
         if values is not None:
             low, high = day_number(self._low), day_number(self._high)
-            ranges = [(_near(low - math.ceil(_exact(one))), _near(high - math.floor(_exact(one)))) for one in values]
+            ranges = [
+                (_near(low - math.ceil(Fraction(one))), _near(high - math.floor(Fraction(one)))) for one in values
+            ]
         for first, last in ranges:
             if table == "member_facts":
                 self._counted_from(column, first, last)
@@ -251,7 +253,9 @@ class _Parts:
         low, high = day_number(self._low), day_number(self._high)
         ranges = [(-_FAR, _FAR)]
         if values is not None:
-            ranges = [(_near(low + math.floor(_exact(one))), _near(high + math.ceil(_exact(one)))) for one in values]
+            ranges = [
+                (_near(low + math.floor(Fraction(one))), _near(high + math.ceil(Fraction(one)))) for one in values
+            ]
         for first, last in ranges:
             own = (t.shop_id == self._shop.shop_id, t.program_key == program)
             grace, fixed = (type_coerce(one, Integer).between(first, last) for one in (t.grace_until, t.fixed_until))
@@ -333,10 +337,6 @@ def _compared(leaf: Leaf) -> Sequence[Value] | None:
     if isinstance(leaf, Membership):
         return leaf.values
     return () if isinstance(leaf, Known) else None
-
-
-def _exact(value: Value) -> Fraction:
-    return Fraction(value)
 
 
 def _near(day: int) -> int:

@@ -20,7 +20,6 @@ from crm_plugin.errors import RuleError
 from crm_plugin.ids import new_ids
 from crm_plugin.rules.book import RULE, read_book, resolve
 from crm_plugin.rules.changes import Span, moved
-from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Node, deep_fields
 from crm_plugin.rules.sql import ACTIVE, SingleScope, is_history, select_members, truth
 from crm_plugin.store import bulk, segment_events, segment_members, segments
@@ -152,7 +151,9 @@ def _wanted(connection: Connection, shop: Shop, report: KeptReport) -> dict[str,
     query = select(segments).where(c.shop_id == shop.shop_id, c.kind == RULE).order_by(c.segment_key)
     for row in connection.execute(query):
         try:
-            node = resolve(from_json(row.rule), book)
+            rule = book.segments[row.segment_key]
+            assert rule is not None
+            node = resolve(rule, book)
         except RuleError as error:
             report.problems[row.segment_key] = error.message
             continue

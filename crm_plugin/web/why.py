@@ -43,7 +43,11 @@ def lang() -> str:
 
 def sentence(node: Node) -> str:
     """A rule as a sentence that begins with a capital letter."""
-    told = words(node, lang())
+    return capital(words(node, lang()))
+
+
+def capital(told: str) -> str:
+    """The text with a capital letter in front."""
     return told[:1].upper() + told[1:]
 
 

@@ -12,11 +12,10 @@ from werkzeug.wrappers import Response
 from crm_plugin.analytics import segments as reads
 from crm_plugin.errors import InvalidInput, NotFound, RuleError
 from crm_plugin.jobs import tasks
-from crm_plugin.rules import compile_for, count, sample, segments
+from crm_plugin.rules import segments
 from crm_plugin.rules.book import LIST
 from crm_plugin.rules.segments import Segment
 from crm_plugin.store import audit
-from crm_plugin.store.members import full_name
 from crm_plugin.web import why
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
@@ -25,7 +24,6 @@ from crm_plugin.web.rule_help import field_help, rule_error
 from crm_plugin.web.site import site, the_shop, today
 from crm_plugin.web.titles import key_for
 
-SAMPLE = 5
 # What the audit log calls the two acts.
 SAVED, REMOVED = "segment.saved", "segment.removed"
 
@@ -36,7 +34,7 @@ class Preview:
 
     sentence: str = ""
     count: int = 0
-    sample: tuple[tuple[int, str], ...] = ()
+    sample: tuple[reads.Held, ...] = ()
     error: str = ""
 
 
@@ -146,7 +144,7 @@ def _remove(form: Form, saved: Segment) -> Response | tuple[str, int]:
 
 def _page(connection: Connection, form: Form, saved: Segment | None) -> str:
     shop, now = the_shop(), site().runtime.clock.now()
-    look = None if saved is None else reads.look(connection, shop, saved.key, now)
+    look = None if saved is None else reads.look(connection, shop, saved.key, now, why.lang())
     is_list = saved is not None and saved.kind == LIST
     return render_template(
         "segments_one.html",
@@ -154,10 +152,17 @@ def _page(connection: Connection, form: Form, saved: Segment | None) -> str:
         saved=saved,
         is_list=is_list,
         look=look,
-        seen=None if is_list else _preview(connection, form.text("rule")),
+        seen=None if is_list else _seen(connection, form.text("rule"), look),
         days=reads.DAYS,
         fields=[] if is_list else field_help(),
     )
+
+
+def _seen(connection: Connection, rule: str, look: reads.Look | None) -> Preview | None:
+    """The preview; what is saved has been looked at already."""
+    if look is None or look.problem or rule != look.segment.rule:
+        return _preview(connection, rule)
+    return Preview(why.capital(look.words), look.count, look.sample)
 
 
 def _preview(connection: Connection, rule: str) -> Preview | None:
@@ -166,10 +171,7 @@ def _preview(connection: Connection, rule: str) -> Preview | None:
         return None
     shop = the_shop()
     try:
-        sentence = why.sentence(compile_for(connection, shop, rule).node)
-        found = count(connection, shop, rule, today(shop))
-        rows = sample(connection, shop, rule, today(shop), SAMPLE)
+        found = reads.tried(connection, shop, rule, today(shop), why.lang())
     except RuleError as error:
         return Preview(error=rule_error(error))
-    named = tuple((row.member_id, full_name(row.first_name, row.last_name) or row.email) for row in rows)
-    return Preview(sentence, found, named)
+    return Preview(why.capital(found.words), found.count, found.sample)
