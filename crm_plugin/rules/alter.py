@@ -24,7 +24,6 @@ TIMES, BOUGHT_PIECES, BOUGHT_MINOR = "bought_times", "bought_pieces", "bought_mi
 MESSAGES, TAG, CONSENT, SUPPRESSED, LIST, LEVEL = "messages", "tag", "consent", "suppressed", "list", "level"
 TEXT, ATTRIBUTE, ACCOUNT = "text", "attribute", "account"
 OF_ORDERS = (ORDERS, MINOR, PIECES, KINDS, COUPONS, DISCOUNT, TIMES, BOUGHT_PIECES, BOUGHT_MINOR)
-OF_REFUNDS = (REFUNDS, REFUNDED)
 AMOUNTS = (MINOR, DISCOUNT, REFUNDED, BOUGHT_MINOR)
 
 Key = tuple[Any, ...]

@@ -24,7 +24,7 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import lock
 from crm_plugin.store.tenants import Shop
 
-INVITED, ACCEPTED, DECLINED, EXPIRED = "invited", "accepted", "declined", "expired"
+INVITED, ACCEPTED, DECLINED = "invited", "accepted", "declined"
 LONGEST_REASON = 500
 
 
