@@ -180,20 +180,17 @@ def _library() -> tuple[Any, list[Any]]:
 
 
 def _rows(database: Database, shop: Shop, count: int) -> list[dict[str, Any]]:
-    f, today = member_facts.c, (_DAY - _EPOCH).days
+    f = member_facts.c
     query = select(f.spent_minor, f.orders_count, f.last_order_on).where(f.shop_id == shop.shop_id).limit(count)
     with database.read() as connection:
         return [
             {
                 "spent": spent / 100,
                 "orders": orders,
-                "days": today - (last - _EPOCH).days if last is not None else 99_999,
+                "days": (_DAY - last).days if last is not None else 99_999,
             }
             for spent, orders, last in connection.execute(query)
         ]
-
-
-_EPOCH = (data.END - timedelta(seconds=data.END.timestamp())).date()
 
 
 @benchmark("rules.count")
