@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from crm_plugin.clock import day_number, from_day_number
-from crm_plugin.rules.policy import NEVER, NO_TERM, ONE_STEP, Policy
+from crm_plugin.rules.policy import NEVER, ONE_STEP, Policy
 
 # Why a level is another one, or its term.
 RULE, DELETED, REMOVED, TERM_OVER = "rule", "deleted", "level_removed", "term_over"
@@ -122,7 +122,7 @@ def _stay_or_fall(policy: Policy, held: Held, sees: Sees, today: date, now: int)
         if below is None:
             return Step(NOTHING, cause)
         held = _begun(policy, keys[below], today, fell, now)
-        if policy.term == NO_TERM or fell == today:
+        if fell == today:
             break
     return None if held == before else Step(held, cause)
 

@@ -76,6 +76,36 @@ _PEOPLE = st.lists(st.tuples(st.booleans(), _ORDERS), min_size=1, max_size=3)
 def test_pass_and_model_say_the_same(
     db: Database, document: dict[str, Any], people: list[tuple[bool, list[tuple[int, int]]]], steps: list[int]
 ) -> None:
+    _same_day_by_day(db, document, people, steps)
+
+
+# A member in grace whom nobody looked at for a year: down a level when the grace was over, and there the bar is missed today.
+_LEFT_IN_GRACE: dict[str, Any] = {
+    "measure": "spent",
+    "window": "calendar_year",
+    "term": "none",
+    "grace_days": 20,
+    "descent": "one_step",
+    "levels": [
+        {"key": "level0", "entry": 100, "reentry": 100},
+        {"key": "level1", "entry": 200, "keep": 50, "reward": "points:1"},
+    ],
+}
+
+
+@pytest.mark.parametrize("descent", ["straight", "one_step"])
+@pytest.mark.parametrize("grace_days", [1, 20])
+def test_what_was_missed_in_grace_begins_again_a_level_below(db: Database, descent: str, grace_days: int) -> None:
+    document = {**_LEFT_IN_GRACE, "descent": descent, "grace_days": grace_days}
+    _same_day_by_day(db, document, [(False, [(-400, 20_000), (-330, 5_000), (448, 4_900)])], [30, 30, 366, 90, 1])
+
+
+def _same_day_by_day(
+    db: Database,
+    document: Mapping[str, Any],
+    people: Sequence[tuple[bool, Sequence[tuple[int, int]]]],
+    steps: Sequence[int],
+) -> None:
     shop = _shop(db, document, [joined for joined, _ in people])
     models = {place: Model(document, JOINED if joined else None) for place, (joined, _) in enumerate(people, start=1)}
     placed = {
