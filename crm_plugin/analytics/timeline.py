@@ -1,4 +1,4 @@
-"""One member's story, newest first: joined, ordered, got money back, moved between tiers, was written to, said yes or no."""
+"""One member's story, newest first: joined, ordered, got money back, moved between tiers or stayed, was written to, said yes or no."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from crm_plugin.store import (
     orders,
     refunds,
     tier_changes,
+    tier_terms,
     touchpoint_contents,
     touchpoints,
 )
@@ -89,6 +90,18 @@ class TierChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TermChanged:
+    """What happened to a level but a change of it: `what` is renewed, grace, invited and so on, as `tier_terms` keeps it."""
+
+    kind: ClassVar[str] = "term"
+    at: datetime
+    level: str
+    what: str
+    as_of: date
+    reason: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Contacted:
     """A touchpoint and what became of it; for one that waits `at` is when it is to leave."""
 
@@ -118,7 +131,7 @@ class Said:
     wording: str
 
 
-Event = Joined | Ordered | Refunded | TierChanged | Contacted | Said
+Event = Joined | Ordered | Refunded | TierChanged | TermChanged | Contacted | Said
 
 
 def event_dict(event: Event) -> dict[str, Any]:
@@ -136,6 +149,7 @@ def timeline(
         _ordered(connection, shop_id, member_id, limit),
         _refunded(connection, shop_id, member_id, limit),
         _moved(connection, shop_id, member_id, limit),
+        _stayed(connection, shop_id, member_id, limit),
         _contacted(connection, shop_id, member_id, limit),
         said(connection, shop_id, member_id, limit),
     ]
@@ -202,6 +216,17 @@ def _moved(connection: Connection, shop_id: int, member_id: int, limit: int) -> 
         .limit(limit)
     )
     return [TierChanged(*row) for row in connection.execute(query)]
+
+
+def _stayed(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[TermChanged]:
+    c = tier_terms.c
+    query = (
+        select(c.at, c.level_key, c.kind, c.as_of, c.detail)
+        .where(c.shop_id == shop_id, c.program_key == PROGRAM_KEY, c.member_id == member_id)
+        .order_by(c.at.desc(), c.event_id.desc())
+        .limit(limit)
+    )
+    return [TermChanged(*row) for row in connection.execute(query)]
 
 
 def _contacted(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[Contacted]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from crm_plugin.analytics.profile import LevelView, Profile
-from crm_plugin.analytics.timeline import Contacted, Event, Joined, Ordered, Refunded, Said, TierChanged
+from crm_plugin.analytics.timeline import Contacted, Event, Joined, Ordered, Refunded, Said, TermChanged, TierChanged
 from crm_plugin.money import to_major
 from crm_plugin.places import place_of
 
@@ -95,6 +95,8 @@ def _event(event: Event) -> str:
             return f"tier {event.from_level or 'none'} to {event.to_level or 'none'}: {event.reason.get('rule', '')}".rstrip(
                 ": "
             )
+        case TermChanged():
+            return f"tier {event.level}: {event.what}"
         case Contacted():
             why = f", {event.reason}" if event.reason else ""
             return f"{event.journey_key} by {event.channel}: {event.state}{why} {event.subject}".rstrip()

@@ -5,7 +5,7 @@ Nothing here is a guess: what is called impossible is proven so (`provable`), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -20,7 +20,7 @@ from crm_plugin.rules.document import from_json
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.nodes import And, Everyone, Node, Not, Or, fields_of
 from crm_plugin.rules.parse import parse
-from crm_plugin.rules.policies import in_force, programs, versions
+from crm_plugin.rules.policies import Kept, every_version, of_day
 from crm_plugin.rules.provable import always, implies, never
 from crm_plugin.rules.sql import is_history, select_members
 from crm_plugin.rules.text import to_text
@@ -66,11 +66,19 @@ class _Saved:
 
 
 def audit(
-    connection: Connection, shop: Shop, as_of: date, kinds: Collection[str] = (SEGMENT, LEVEL, JOURNEY)
+    connection: Connection,
+    shop: Shop,
+    as_of: date,
+    kinds: Collection[str] = (SEGMENT, LEVEL, JOURNEY),
+    only: str | None = None,
 ) -> list[Finding]:
-    """Everything that is wrong with these kinds of saved rules, by kind and key. Who is in a segment is asked of that day."""
+    """Everything that is wrong with these kinds of saved rules, by kind and key. Who is in a segment is asked of that day.
+
+    `only` is a key: what is wrong with others of that name alone is neither told nor asked for.
+    """
     book = read_book(connection, shop.shop_id)
-    saved = list(_saved_rules(connection, shop, as_of))
+    kept = every_version(connection, shop.shop_id)
+    saved = list(_saved_rules(connection, shop, as_of, kept))
     asked: dict[_Saved, Node] = {}
     found: list[Finding] = []
     for one in saved:
@@ -83,30 +91,35 @@ def audit(
         if broken:
             found.append(Finding(one.kind, one.key, "broken", broken))
     for one, node in asked.items():
-        found += _of_one(one, node)
+        if only in (None, one.key):
+            found += _of_one(one, node)
     found += _levels(
         {
             one: node
             for one, node in asked.items()
             # Only of a plain ladder is the highest level that fits the one held: others are kept, come back to, or by invitation.
-            if one.kind == LEVEL and in_force(connection, shop.shop_id, one.program, as_of).policy.plain
+            if one.kind == LEVEL and of_day(kept[one.program], as_of).policy.plain
         }
     )
     found += _circles(saved)
     if SEGMENT in kinds:
         found += _dead(saved)
         settled = {(one.kind, one.key) for one in found if one.problem in ("broken", "never")}
-        found += _empty(connection, shop, as_of, [one for one in saved if (one.kind, one.key) not in settled], asked)
+        open_ = [one for one in saved if (one.kind, one.key) not in settled and only in (None, one.key)]
+        found += _empty(connection, shop, as_of, open_, asked)
     order = [SEGMENT, LEVEL, JOURNEY]
-    return sorted((one for one in found if one.kind in kinds), key=lambda one: (order.index(one.kind), one.key))
+    told = [one for one in found if one.kind in kinds and only in (None, one.key)]
+    return sorted(told, key=lambda one: (order.index(one.kind), one.key))
 
 
-def _saved_rules(connection: Connection, shop: Shop, as_of: date) -> Iterator[_Saved]:
+def _saved_rules(
+    connection: Connection, shop: Shop, as_of: date, kept: Mapping[str, Sequence[Kept]]
+) -> Iterator[_Saved]:
     s, t, j = segments.c, tier_levels.c, journeys.c
     for key, kind, rule in connection.execute(select(s.segment_key, s.kind, s.rule).where(s.shop_id == shop.shop_id)):
         yield _Saved(SEGMENT, key, None if kind == LIST else from_json(rule))
     ranked = select(t.program_key, t.level_key, t.rule).where(t.shop_id == shop.shop_id)
-    besides = {one: _besides(connection, shop, one, as_of) for one in programs(connection, shop.shop_id)}
+    besides = {program: _besides(all_of_it, as_of) for program, all_of_it in kept.items()}
     for program, key, rule in connection.execute(ranked.order_by(t.program_key, t.rank)):
         # Nothing earns a level by invitation.
         yield _Saved(LEVEL, key, from_json(rule) if rule else None, program, besides=besides[program].get(key, ()))
@@ -118,13 +131,13 @@ def _saved_rules(connection: Connection, shop: Shop, as_of: date) -> Iterator[_S
             yield _Saved(JOURNEY, key, None, broken=joined(error.message, error.hint))
 
 
-def _besides(connection: Connection, shop: Shop, program: str, as_of: date) -> dict[str, tuple[Node, ...]]:
+def _besides(versions: Sequence[Kept], as_of: date) -> dict[str, tuple[Node, ...]]:
     """What levels ask beside their own rule: to keep them, to come back to them, and in versions still to come."""
-    now = in_force(connection, shop.shop_id, program, as_of)
+    now = of_day(versions, as_of)
     found: dict[str, tuple[Node, ...]] = {}
-    for kept in versions(connection, shop.shop_id, program):
-        if kept.effective_on >= now.effective_on:
-            for level in kept.policy.levels:
+    for one in versions:
+        if one.version and one.effective_on >= now.effective_on:
+            for level in one.policy.levels:
                 texts = [text for text in (level.rule, level.keep_rule, level.reentry_rule) if text]
                 found[level.key] = (*found.get(level.key, ()), *(check(parse(text)) for text in texts))
     return found

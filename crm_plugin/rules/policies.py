@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Text, delete, insert, literal, select
+from sqlalchemy import BigInteger, Connection, Row, Text, delete, insert, literal, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.rules.book import Book
@@ -47,8 +47,11 @@ def programs(connection: Connection, shop_id: int) -> list[str]:
 def in_force(connection: Connection, shop_id: int, program: str, day: date) -> Kept:
     """The policy of that day; of a day before all of them the first, and without any one without levels."""
     kept = versions(connection, shop_id, program)
-    if not kept:
-        return Kept(0, _ladder(connection, shop_id, program), _ALWAYS)
+    return of_day(kept, day) if kept else Kept(0, _ladder(connection, shop_id, program), _ALWAYS)
+
+
+def of_day(kept: Sequence[Kept], day: date) -> Kept:
+    """The one of these versions (the oldest first) that is in force on a day."""
     effective = [one for one in kept if one.effective_on <= day]
     return max(effective, key=lambda one: (one.effective_on, one.version)) if effective else kept[0]
 
@@ -57,10 +60,27 @@ def versions(connection: Connection, shop_id: int, program: str) -> list[Kept]:
     """All versions, the oldest first."""
     c = tier_policies.c
     query = select(tier_policies).where(c.shop_id == shop_id, c.program_key == program).order_by(c.version)
-    return [
-        Kept(row.version, read_policy(row.document, program), row.effective_on, row.actor, row.created_at)
-        for row in connection.execute(query)
-    ]
+    return [_kept(row) for row in connection.execute(query)]
+
+
+def every_version(connection: Connection, shop_id: int) -> dict[str, list[Kept]]:
+    """The versions of all programmes, the main one first; of one that has none yet its ladder as version 0."""
+    found: dict[str, list[Kept]] = {one: [] for one in programs(connection, shop_id)}
+    c, t = tier_policies.c, tier_levels.c
+    for row in connection.execute(select(tier_policies).where(c.shop_id == shop_id).order_by(c.version)):
+        found[row.program_key].append(_kept(row))
+    ladders: dict[str, list[tuple[str, Any, str]]] = {}
+    for row in connection.execute(select(tier_levels).where(t.shop_id == shop_id).order_by(t.rank)):
+        ladders.setdefault(row.program_key, []).append((row.level_key, row.title, row.rule_text))
+    return {
+        program: kept or [Kept(0, of_ladder(program, ladders.get(program, []), None), _ALWAYS)]
+        for program, kept in found.items()
+    }
+
+
+def _kept(row: Row[Any]) -> Kept:
+    policy = read_policy(row.document, row.program_key)
+    return Kept(row.version, policy, row.effective_on, row.actor, row.created_at)
 
 
 def newest_policies(connection: Connection, shop_id: int) -> dict[str, Policy]:

@@ -12,7 +12,7 @@ from babel.dates import format_date, format_skeleton, get_month_names
 from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from crm_plugin.analytics.timeline import Event, TierChanged
+from crm_plugin.analytics.timeline import Event, TermChanged, TierChanged
 from crm_plugin.clock import local_day, zone
 from crm_plugin.places import place_of
 from crm_plugin.web import why
@@ -21,7 +21,7 @@ from crm_plugin.web.formats import day
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One line of the story; for a change of tier its title and the sentences that say why."""
+    """One line of the story; for a change of tier or of its term the title and the sentences that say why."""
 
     event: Event
     title: str = ""
@@ -29,13 +29,17 @@ class Told:
 
 
 def story(events: Iterable[Event], tier_names: Mapping[str, str], currency: str) -> list[Told]:
-    """The timeline with its tier changes put in words."""
-    return [
-        Told(event, _moved(event, tier_names), tuple(why.change_reason(event.reason, currency)))
-        if isinstance(event, TierChanged)
-        else Told(event)
-        for event in events
-    ]
+    """The timeline with what happened to the tier put in words."""
+    return [_told(event, tier_names, currency) for event in events]
+
+
+def _told(event: Event, tier_names: Mapping[str, str], currency: str) -> Told:
+    if isinstance(event, TierChanged):
+        return Told(event, _moved(event, tier_names), tuple(why.change_reason(event.reason, currency)))
+    if isinstance(event, TermChanged):
+        title = _stayed(event.what, tier_names.get(event.level, event.level))
+        return Told(event, title, tuple(why.term_reason(event.what, event.reason, currency)))
+    return Told(event)
 
 
 def their_time(at: datetime, own: str, shops: str) -> str:
@@ -102,3 +106,19 @@ def _moved(event: TierChanged, names: Mapping[str, str]) -> str:
     if not after:
         return str(_("Left the tier %(tier)s", tier=before))
     return str(_("Moved from tier %(before)s to %(after)s", before=before, after=after))
+
+
+def _stayed(what: str, tier: str) -> str:
+    """What happened to a tier that stayed, or was only spoken of."""
+    told: dict[str, Any] = {
+        "renewed": _("Tier %(tier)s renewed", tier=tier),
+        "grace": _("Days of grace began in the tier %(tier)s", tier=tier),
+        "freed": _("Tier %(tier)s no longer fixed by hand", tier=tier),
+        "by_hand": _("Tier %(tier)s fixed by hand", tier=tier),
+        "invited": _("Invited to the tier %(tier)s", tier=tier),
+        "accepted": _("Accepted the invitation to the tier %(tier)s", tier=tier),
+        "declined": _("Declined the invitation to the tier %(tier)s", tier=tier),
+        "expired": _("The invitation to the tier %(tier)s has expired", tier=tier),
+        "undone": _("Tier %(tier)s put back as it was before a run that was undone", tier=tier),
+    }
+    return str(told.get(what, tier))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -154,6 +155,30 @@ def change_reason(reason: Mapping[str, Any], currency: str) -> list[str]:
     if figures:
         told.append(_("On that day: %(figures)s.", figures=_(", ").join(figures)))
     return [str(one) for one in told]
+
+
+def term_reason(what: str, reason: Mapping[str, Any], currency: str) -> list[str]:
+    """Through when, why and on what figures a level goes on, or an invitation to it."""
+    told = []
+    if what == "grace" and reason.get("grace_until"):
+        last = _iso_day(reason["grace_until"])
+        told.append(_("What keeps it was not reached; days of grace run through %(day)s.", day=last))
+    elif what == "invited":
+        last = _iso_day(reason.get("until"))
+        told.append(_("To be accepted by %(day)s.", day=last) if last else _("It can be accepted at any time."))
+    elif reason.get("valid_until") or reason.get("until"):
+        told.append(_("It holds through %(day)s.", day=_iso_day(reason.get("valid_until") or reason["until"])))
+    if reason.get("reason"):
+        told.append(_("The reason given: %(reason)s", reason=reason["reason"]))
+    figures = [_figure(text, value, currency) for text, value in (reason.get("values") or {}).items()]
+    if figures:
+        told.append(_("On that day: %(figures)s.", figures=_(", ").join(figures)))
+    return [str(one) for one in told]
+
+
+def _iso_day(told: Any) -> str:
+    """A day of the history as people write it; empty without one."""
+    return day(date.fromisoformat(str(told))) if told else ""
 
 
 def _parts(node: Node, negated: bool) -> Iterator[tuple[Leaf, bool]]:

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import event, insert, select
 
 from crm_plugin.analytics import members as lists
+from crm_plugin.analytics.timeline import TermChanged
 from crm_plugin.errors import NotFound
 from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentRecord, ConsentState, OrderLineRecord, OrderStatus
-from crm_plugin.rules import tiers
+from crm_plugin.rules import by_hand, tiers
 from crm_plugin.store import consent, journeys, orders, touchpoint_contents, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -106,6 +107,19 @@ def test_timeline_tells_everything_newest_first(db: Database, shop: Shop) -> Non
     ]
     assert short.timeline == seen.timeline[:2]
     assert [(one.state, one.at, one.subject) for one in seen.upcoming] == [("planned", at(30), "Happy birthday")]
+
+
+def test_timeline_tells_what_became_of_a_level(db: Database, shop: Shop) -> None:
+    member_id = _find(db, shop)
+    with db.write() as connection:
+        desk = by_hand.Desk(connection, shop, at(6), "test")
+        by_hand.fix(desk, member_id, "silver", "She asked")
+    with db.read() as connection:
+        seen = lists.profile(connection, shop, member_id, TODAY)
+        told = seen.timeline[0]
+        assert told == TermChanged(at(6), "silver", "by_hand", at(6).date(), {"reason": "She asked", "by": "test"})
+        assert lists.profile(connection, shop, _find(db, shop, "ben@x.test"), TODAY).timeline == ()
+    assert seen.as_dict()["timeline"][0]["kind"] == "term"
 
 
 def test_history_is_read_once_for_all_levels(db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, event, insert, update
 
 from crm_plugin.rules import compile_rule, policies, read_book, segments, tiers
-from crm_plugin.rules.audit import LEVEL, Finding, audit
+from crm_plugin.rules.audit import LEVEL, SEGMENT, Finding, audit
 from crm_plugin.rules.document import to_json
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.policy_read import read_policy
@@ -82,6 +82,34 @@ def test_each_problem_is_found(db: Database) -> None:
             "message": "No tier, journey or other segment asks for it.",
             "part": "",
         }
+
+
+def test_one_rule_is_looked_over_alone(db: Database) -> None:
+    with db.write() as connection:
+        shop = keep(connection, 1, [_BUYER])
+        _put_segment(connection, shop, "none", "orders() >= 3 and orders() < 2")
+        _put_segment(connection, shop, "french", 'country == "FR"')
+        _put_level(connection, shop, 0, "french", 'segment("none")')
+        found = audit(connection, shop, AS_OF, (SEGMENT,), only="french")
+        assert [(one.kind, one.key, one.problem) for one in found] == [
+            ("segment", "french", "dead"),
+            ("segment", "french", "empty"),
+        ]
+
+
+def test_number_of_statements_is_that_of_one_level(db: Database) -> None:
+    asked: list[str] = []
+    numbers = []
+    with db.write() as connection:
+        shop = keep(connection, 1, [_BUYER])
+        event.listen(connection, "before_cursor_execute", lambda *told: asked.append(told[2]))
+        for rank in range(9):
+            _put_level(connection, shop, rank, f"l{rank}", f"orders() >= {rank + 1}")
+            _put_level(connection, shop, 0, "m", "orders() >= 1", f"club-{rank}")
+            asked.clear()
+            assert audit(connection, shop, AS_OF, (LEVEL,)) == []
+            numbers.append(len(asked))
+    assert len(set(numbers)) == 1
 
 
 @pytest.mark.parametrize(

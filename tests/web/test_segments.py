@@ -139,3 +139,15 @@ def test_rule_tried_under_members_is_kept_from_there(people: None, page: Page) -
     html = page("members?rule=orders()+>=+2")
     assert "segments/new?rule=orders()" in html
     assert "orders() &gt;= 2" in page("segments/new?rule=orders()+>%3D+2")
+
+
+def test_what_is_wrong_with_a_segment_stands_on_its_page(
+    runtime: Runtime, shop: Shop, people: None, page: Page
+) -> None:
+    tasks.save_segment(runtime, shop, "never", "orders() >= 3 and orders() < 2", title="Never", now=NOON)
+    tasks.save_segment(runtime, shop, "often", "orders() >= 2", title="Often", now=NOON)
+    assert "No member can ever match." in words(page("segments/never"))
+    assert "没有任何会员能够符合。" in words(page("segments/never?lang=zh"))
+    told = words(page("segments/often?lang=en"))
+    assert "No member can ever match." not in told
+    assert "No tier, journey or other segment asks for it." in told

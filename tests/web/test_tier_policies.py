@@ -104,3 +104,21 @@ def test_member_is_told_the_term(runtime: Runtime, shop: Shop, page: Page) -> No
     assert "by invitation only" in told
     assert "Fixed by hand through Jun 10, 2026: An old friend" in told
     assert "由人工固定。原因：An old friend。至 2026-06-10 为止。" in words(page(f"members/{anna}?lang=zh"))
+
+
+def test_story_tells_what_became_of_a_level(runtime: Runtime, shop: Shop, page: Page) -> None:
+    anna, day = _anna(runtime), NOON + timedelta(days=30)
+    with runtime.db.write() as connection:
+        desk = Desk(connection, shop, NOON + timedelta(hours=1), "page:owner")
+        by_hand.invite(desk, anna, "circle", NOON.date() + timedelta(days=9))
+        by_hand.answer(desk, anna, "circle", accept=False)
+        by_hand.invite(desk, anna, "circle", NOON.date() + timedelta(days=9))
+        by_hand.fix(desk, anna, "silver", "While she moves house", NOON.date() + timedelta(days=1))
+    apply(runtime.db, shop, as_of=day.date(), now=day)
+    story = words(page(f"members/{anna}").partition('id="story"')[2])
+    assert "The invitation to the tier Circle has expired Jul 1, 2026" in story
+    assert "Tier Silver renewed It holds through" in story
+    assert "Tier Silver fixed by hand It holds through Jun 2, 2026. The reason given: While she moves house" in story
+    assert "Declined the invitation to the tier Circle" in story
+    assert "Invited to the tier Circle To be accepted by Jun 10, 2026." in story
+    assert "受邀加入等级“至尊会” 须在 2026年6月10日 前（含当日）接受。" in words(page(f"members/{anna}?lang=zh"))

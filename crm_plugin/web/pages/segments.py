@@ -13,9 +13,10 @@ from crm_plugin.analytics import segments as reads
 from crm_plugin.errors import InvalidInput, NotFound, RuleError
 from crm_plugin.jobs import tasks
 from crm_plugin.rules import segments
+from crm_plugin.rules.audit import SEGMENT, Finding, audit
 from crm_plugin.rules.book import LIST
 from crm_plugin.rules.segments import Segment
-from crm_plugin.store import audit
+from crm_plugin.store.audit import note
 from crm_plugin.web import why
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
@@ -113,7 +114,7 @@ def _save(form: Form, saved: Segment | None) -> Response | tuple[str, int]:
         with runtime.db.read() as connection:
             return _page(connection, form, saved), 422
     with runtime.db.write() as connection:
-        audit.note(connection, shop.shop_id, g.actor, SAVED, {"segment": key, "rule": rule}, now)
+        note(connection, shop.shop_id, g.actor, SAVED, {"segment": key, "rule": rule}, now)
     flash(_("Saved. Who comes and who goes is noted from now on."), "good")
     return go("segments_one", key=key)
 
@@ -130,7 +131,7 @@ def _remove(form: Form, saved: Segment) -> Response | tuple[str, int]:
         with runtime.db.write() as connection:
             segments.remove(connection, shop, saved.key)
             detail = {"segment": saved.key, "rule": saved.rule}
-            audit.note(connection, shop.shop_id, g.actor, REMOVED, detail, runtime.clock.now())
+            note(connection, shop.shop_id, g.actor, REMOVED, detail, runtime.clock.now())
     except NotFound:
         pass
     except InvalidInput as error:
@@ -154,8 +155,16 @@ def _page(connection: Connection, form: Form, saved: Segment | None) -> str:
         look=look,
         seen=None if is_list else _seen(connection, form.text("rule"), look),
         days=reads.DAYS,
+        findings=[] if saved is None else _findings(connection, saved.key),
         fields=[] if is_list else field_help(),
     )
+
+
+def _findings(connection: Connection, key: str) -> list[Finding]:
+    """What is wrong with the segment as it is saved; that it cannot be asked is said in a place of its own."""
+    shop = the_shop()
+    found = audit(connection, shop, today(shop), (SEGMENT,), only=key)
+    return [one for one in found if one.problem != "broken"]
 
 
 def _seen(connection: Connection, rule: str, look: reads.Look | None) -> Preview | None:
