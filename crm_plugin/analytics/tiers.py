@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from crm_plugin.rules.tiers import APPLIED, SAVED, Level, Move
-from crm_plugin.store import audit_log, members
+from crm_plugin.store import audit_log, member_tiers, members
 from crm_plugin.store.members import full_name
 
 
@@ -58,6 +58,13 @@ def former(connection: Connection, shop_id: int, limit: int = 50) -> list[list[L
         for detail in details
         for ladder in ("levels", "before")
     ]
+
+
+def holders(connection: Connection, shop_id: int) -> dict[str, int]:
+    """How many members hold a level of each programme; programmes of which nobody holds one are left out."""
+    t = member_tiers.c
+    query = select(t.program_key, func.count()).where(t.shop_id == shop_id).group_by(t.program_key)
+    return {program: count for program, count in connection.execute(query)}  # noqa: C416
 
 
 def names(connection: Connection, shop_id: int, ids: Iterable[int]) -> dict[int, str]:

@@ -78,6 +78,18 @@ def every_version(connection: Connection, shop_id: int) -> dict[str, list[Kept]]
     }
 
 
+def plans(kept: Sequence[Kept], today: date) -> list[Kept]:
+    """Those of these versions (the oldest first) that change something on a day to come, the next first."""
+    days = sorted({one.effective_on for one in kept if one.effective_on > today})
+    found, before = [], of_day(kept, today).policy.as_dict()
+    for day in days:
+        then = of_day(kept, day)
+        if then.policy.as_dict() != before:
+            found.append(then)
+        before = then.policy.as_dict()
+    return found
+
+
 def _kept(row: Row[Any]) -> Kept:
     policy = read_policy(row.document, row.program_key)
     return Kept(row.version, policy, row.effective_on, row.actor, row.created_at)
@@ -88,14 +100,15 @@ def newest_policies(connection: Connection, shop_id: int) -> dict[str, Policy]:
     found: dict[str, Policy] = {}
     for program in programs(connection, shop_id):
         kept = versions(connection, shop_id, program)
-        if not kept or not kept[-1].policy.levels or (program == PROGRAM and _bare_ladder(kept[-1].policy)):
+        if not kept or not kept[-1].policy.levels or (program == PROGRAM and is_bare_ladder(kept[-1].policy)):
             continue
         planned = kept[-1].created_at is not None and kept[-1].effective_on > kept[-1].created_at.date()
         found[program] = replace(kept[-1].policy, effective_on=kept[-1].effective_on if planned else None)
     return found
 
 
-def _bare_ladder(policy: Policy) -> bool:
+def is_bare_ladder(policy: Policy) -> bool:
+    """Whether it is nothing but levels with a rule each."""
     return policy.plain and policy.measure is None and not policy.title
 
 
@@ -111,8 +124,8 @@ def save(connection: Connection, shop: Shop, policy: Policy, now: datetime, *, a
     if before.policy.as_dict() == policy.as_dict():
         return before
     version = known[-1].version if known else 0
-    if not known and before.policy.levels:
-        # The ladder as it was before there were versions is the first of them: what is undone goes back to it.
+    if not known and (before.policy.levels or effective > today):
+        # What there was before there were versions, be it nothing, is the first of them: what is undone goes back to it.
         version += 1
         _keep(connection, shop, before.policy, version, _ALWAYS, "", now)
     if before.policy.plain and not policy.plain:

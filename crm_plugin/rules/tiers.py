@@ -20,8 +20,8 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules import Book, Rule, read_book
 from crm_plugin.rules.asked import NOTHING, Rewritten, book_then, refuse_asked
 from crm_plugin.rules.earned import Level, check_keys, compiled, plan_for
-from crm_plugin.rules.lab import look_at
-from crm_plugin.rules.policies import Kept, in_force, put_levels
+from crm_plugin.rules.lab import Lab, look_at
+from crm_plugin.rules.policies import Kept, in_force, put_levels, versions
 from crm_plugin.rules.policies import save as save_version
 from crm_plugin.rules.policy import Policy, of_ladder
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
@@ -93,6 +93,11 @@ class TierReport:
         """How many members changed level, each programme counted by itself."""
         return sum(move.members for moves in (self.moves, *self.others.values()) for move in moves)
 
+    def moved_in(self, program: str) -> int:
+        """How many members changed level in one programme."""
+        moves = self.moves if program == PROGRAM_KEY else self.others.get(program, ())
+        return sum(move.members for move in moves)
+
     def as_dict(self) -> dict[str, Any]:
         told: dict[str, Any] = {"as_of": self.as_of.isoformat(), "changed": self.changed}
         told["moves"] = [asdict(move) for move in self.moves]
@@ -159,11 +164,17 @@ def save_levels(
         audit.note(connection, shop.shop_id, actor, SAVED, kept, now)
 
 
-def save_policy(connection: Connection, shop: Shop, policy: Policy, now: datetime, *, actor: str) -> Kept:
+def save_policy(
+    connection: Connection, shop: Shop, policy: Policy, now: datetime, *, actor: str, based_on: int | None = None
+) -> Kept:
     """Save a policy; with a day to come it waits, and what is in force stays. Nobody moves before `apply`.
 
+    `based_on` is the newest version that whoever changed it knew: where there is another one by now nothing is saved.
     Raises: InvalidInput, RuleError; nothing is written then.
     """
+    _one_at_a_time(connection, shop)
+    if based_on is not None:
+        _refuse_saved_meanwhile(connection, shop, policy.program, based_on)
     today = local_day(now, shop.timezone)
     book = read_book(connection, shop.shop_id)
     then = replace(book, levels={**book.levels, policy.program: policy.keys})
@@ -177,6 +188,16 @@ def save_policy(connection: Connection, shop: Shop, policy: Policy, now: datetim
     detail = {"program": policy.program, "version": kept.version, **(told if policy.program == PROGRAM_KEY else {})}
     audit.note(connection, shop.shop_id, actor, SAVED, detail, now)
     return kept
+
+
+def _refuse_saved_meanwhile(connection: Connection, shop: Shop, program: str, based_on: int) -> None:
+    kept = versions(connection, shop.shop_id, program)
+    if kept and kept[-1].version != based_on:
+        raise InvalidInput(
+            phrase("The tier programme %(key)s was saved by somebody else meanwhile.", key=program),
+            field="version",
+            hint=phrase("Look at it again, then save."),
+        )
 
 
 def check_policy(policy: Policy, book: Book, now: datetime, shop: Shop) -> None:
@@ -243,9 +264,7 @@ def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: 
     policy = ladder_policy(connection, shop, wanted, as_of)
     if not policy.plain or is_bound(connection, shop.shop_id, PROGRAM_KEY):
         seen = look_at(connection, shop, policy, as_of)
-        moved_to = {cell.pair: cell.members for cell in seen.cells if cell.moves}
-        few = {cell.pair: tuple(dict.fromkeys((cell.first, cell.last))) for cell in seen.cells if cell.moves}
-        return Preview(as_of, dict(seen.after), moves_of(moved_to), few)
+        return preview_of(seen)
     plan = plan_for(shop, compiled(wanted, read_book(connection, shop.shop_id)), as_of)
     everybody = plan.everybody
     chosen = everybody.select.where(members.c.state == ACTIVE)
@@ -261,6 +280,13 @@ def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: 
             moved[before, after] += number
             examples[before, after] = tuple(dict.fromkeys((oldest, newest)))
     return Preview(as_of, counted, moves_of(moved), examples)
+
+
+def preview_of(seen: Lab) -> Preview:
+    """The same out of what a whole policy would come to."""
+    moved_to = {cell.pair: cell.members for cell in seen.cells if cell.moves}
+    few = {cell.pair: tuple(dict.fromkeys((cell.first, cell.last))) for cell in seen.cells if cell.moves}
+    return Preview(seen.as_of, dict(seen.after), moves_of(moved_to), few)
 
 
 def apply(db: Database, shop: Shop, *, as_of: date, now: datetime, actor: str = "job:tiers") -> TierReport:
@@ -279,11 +305,18 @@ def save_and_apply(
 
 
 def save_policy_and_apply(
-    db: Database, shop: Shop, policy: Policy, *, as_of: date, now: datetime, actor: str
+    db: Database,
+    shop: Shop,
+    policy: Policy,
+    *,
+    as_of: date,
+    now: datetime,
+    actor: str,
+    based_on: int | None = None,
 ) -> TierReport:
     """The same with a whole policy; one for a day to come waits. Raises: InvalidInput, RuleError."""
     with db.write() as writer, db.read() as reader:
-        save_policy(writer, shop, policy, now, actor=actor)
+        save_policy(writer, shop, policy, now, actor=actor, based_on=based_on)
         return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor)
 
 

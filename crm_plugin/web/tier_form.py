@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from flask import request
 from flask_babel import gettext as _
@@ -32,41 +33,29 @@ def filled(levels: Sequence[Level], *, saved: bool = True) -> Form:
         }
         for level in reversed(levels)
     ]
-    return _form(rows)
+    return Form(numbered(rows))
 
 
 def posted() -> Form:
     """The form as it was sent."""
-    rows: list[dict[str, str]] = []
-    while len(rows) < MOST and f"rule-{len(rows)}" in request.form:
-        told = {name: request.form.get(f"{name}-{len(rows)}", "") for name in FIELDS}
-        rows.append({name: value.replace("\r\n", "\n").strip() for name, value in told.items()})
-    return _form(rows)
+    return Form(numbered(posted_rows(FIELDS)))
 
 
 def changed(form: Form, act: str) -> Form:
     """The form after one of its own buttons: `up-1`, `down-0`, `remove-2`, `add`."""
-    rows = _rows(form)
-    what, _sep, told = act.partition("-")
-    place = int(told) if told.isdecimal() else -1
-    if what == "add":
-        rows.insert(0, dict.fromkeys(FIELDS, ""))
-    elif 0 <= place < len(rows):
-        row = rows.pop(place)
-        if what in ("up", "down"):
-            rows.insert(max(place - 1, 0) if what == "up" else place + 1, row)
-    return _form(rows[:MOST])
+    return Form(numbered(arranged(rows_of(form, FIELDS), act, dict.fromkeys(FIELDS, ""))))
 
 
 def read(form: Form, saved: Sequence[Level]) -> list[Level]:
     """The levels it describes, lowest first; what is wrong stands in the form then. Names in other languages are kept."""
     titles = {level.key: level.title for level in saved}
     invited = {level.key for level in saved if not level.rule}
-    taken: set[str] = {row["key"] for row in _rows(form) if row["key"]}
+    rows = rows_of(form, FIELDS)
+    taken: set[str] = {row["key"] for row in rows if row["key"]}
     seen: set[str] = set()
     called: set[tuple[str, str]] = set()
     found: list[Level] = []
-    for number, row in enumerate(_rows(form)):
+    for number, row in enumerate(rows):
         if not (row["en"] or row["zh"]):
             form.errors[f"zh-{number}" if chinese() else f"en-{number}"] = _("Give the level a name.")
         if not row["key"]:
@@ -75,7 +64,7 @@ def read(form: Form, saved: Sequence[Level]) -> list[Level]:
         if row["key"] in seen:
             form.errors[f"key-{number}"] = _("Another level has this key. Give each a key of its own.")
         seen.add(row["key"])
-        _name_apart(form, number, row, called)
+        name_apart(form, number, row, called)
         level = Level(row["key"], row["rule"], retitled(titles.get(row["was"], {}), row["en"], row["zh"]))
         if level.rule or row["was"] not in invited:
             _check(form, number, level)
@@ -83,7 +72,7 @@ def read(form: Form, saved: Sequence[Level]) -> list[Level]:
     return found[::-1]
 
 
-def _name_apart(form: Form, number: int, row: dict[str, str], called: set[tuple[str, str]]) -> None:
+def name_apart(form: Form, number: int, row: dict[str, str], called: set[tuple[str, str]]) -> None:
     """Two levels of one name could not be told apart, in whichever language the reader has."""
     for lang, other in (("en", "zh"), ("zh", "en")):
         name = (row[lang] or row[other]).casefold()
@@ -104,18 +93,41 @@ def _check(form: Form, number: int, level: Level) -> None:
         form.errors[f"rule-{number}"] = rule_error(error) if level.rule else _("Write who belongs to this level.")
 
 
-def mark(levels: Sequence[Level]) -> str:
-    """A mark of exactly these levels: what is saved is what was looked at."""
-    told = json.dumps([level.as_dict() for level in levels], sort_keys=True)
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+def mark(told: Any) -> str:
+    """A mark of exactly this document: what is saved is what was looked at."""
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _rows(form: Form) -> list[dict[str, str]]:
-    return [{name: form.text(f"{name}-{number}") for name in FIELDS} for number in range(form.values["rows"])]
+def posted_rows(fields: Sequence[str]) -> list[dict[str, str]]:
+    """The levels as they were sent, each with these fields."""
+    rows: list[dict[str, str]] = []
+    while len(rows) < MOST and f"rule-{len(rows)}" in request.form:
+        told = {name: request.form.get(f"{name}-{len(rows)}", "") for name in fields}
+        rows.append({name: value.replace("\r\n", "\n").strip() for name, value in told.items()})
+    return rows
 
 
-def _form(rows: Sequence[dict[str, str]]) -> Form:
-    values: dict[str, object] = {"rows": len(rows)}
+def arranged(rows: list[dict[str, str]], act: str, blank: dict[str, str]) -> list[dict[str, str]]:
+    """The rows after one of the form's own buttons; `blank` is a new one."""
+    what, _sep, told = act.partition("-")
+    place = int(told) if told.isdecimal() else -1
+    if what == "add":
+        rows.insert(0, blank)
+    elif what in ("up", "down", "remove") and 0 <= place < len(rows):
+        row = rows.pop(place)
+        if what != "remove":
+            rows.insert(max(place - 1, 0) if what == "up" else place + 1, row)
+    return rows[:MOST]
+
+
+def rows_of(form: Form, fields: Sequence[str]) -> list[dict[str, str]]:
+    """The levels in a form, the highest first."""
+    return [{name: form.text(f"{name}-{number}") for name in fields} for number in range(form.values["rows"])]
+
+
+def numbered(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """The values of a form with these rows."""
+    values: dict[str, Any] = {"rows": len(rows)}
     for number, row in enumerate(rows):
         values |= {f"{name}-{number}": value for name, value in row.items()}
-    return Form(values)
+    return values

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from datetime import date
 
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import Connection
 
 from crm_plugin.analytics import tiers as reads
 from crm_plugin.rules import compile_rule
+from crm_plugin.rules.asked import Asking
 from crm_plugin.rules.tiers import Level, Move, Preview, levels, preview
 from crm_plugin.store.tenants import Shop
+from crm_plugin.web.formats import number
+from crm_plugin.web.forms import Form
+from crm_plugin.web.languages import sentences
 from crm_plugin.web.tier_form import mark
-from crm_plugin.web.titles import named
-from crm_plugin.web.why import sentence
+from crm_plugin.web.titles import chinese, named
+from crm_plugin.web.why import sentence, sentence_of
 
 KINDS = ("up", "in", "down", "out")
 
@@ -59,7 +64,10 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All of it. `seen` marks what was looked at, `unchanged` says that these levels are already saved."""
+    """All of it. `seen` marks what was looked at, `unchanged` says that these levels are already saved.
+
+    Of a whole policy also what it promises, what becomes of terms, and the day to come it is for.
+    """
 
     rungs: tuple[Rung, ...]
     steps: tuple[Step, ...]
@@ -68,6 +76,9 @@ class Look:
     moved: int
     seen: str
     unchanged: bool
+    promises: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    starts_on: date | None = None
 
     def total(self, kind: str) -> int:
         """How many go this way."""
@@ -77,8 +88,22 @@ class Look:
 def look(connection: Connection, shop: Shop, wanted: Sequence[Level], saved: Sequence[Level], as_of: date) -> Look:
     """Who would move by these levels; nothing is written."""
     found = preview(connection, shop, wanted, as_of)
-    former = reads.former(connection, shop.shop_id)
-    names, ranks = names_of(wanted, saved, *former), _ranks(wanted, saved, *former)
+    ladders = (wanted, saved, *reads.former(connection, shop.shop_id))
+    seen = mark([level.as_dict() for level in wanted])
+    return look_of(connection, shop, found, ladders, seen, unchanged=list(wanted) == list(saved))
+
+
+def look_of(
+    connection: Connection,
+    shop: Shop,
+    found: Preview,
+    ladders: Sequence[Sequence[Level]],
+    seen: str,
+    *,
+    unchanged: bool,
+) -> Look:
+    """A preview as the page says it; of the ladders the first is the one wanted, the others have names of levels that are gone."""
+    wanted, names, ranks = ladders[0], names_of(*ladders), _ranks(*ladders)
     people = reads.names(connection, shop.shop_id, [one for ids in found.examples.values() for one in ids])
     steps = [_step(move, found, names, people, ranks) for move in found.moves]
     order = [level.key for level in reversed(wanted)] + [""]
@@ -90,8 +115,8 @@ def look(connection: Connection, shop: Shop, wanted: Sequence[Level], saved: Seq
         columns=tuple(_name(names, key) for key in order),
         lines=tuple(line for line in lines if any(cell.count for cell in line.cells)),
         moved=found.moved,
-        seen=f"{mark(wanted)}.{found.moved}",
-        unchanged=list(wanted) == list(saved),
+        seen=f"{seen}.{found.moved}",
+        unchanged=unchanged,
     )
 
 
@@ -160,3 +185,47 @@ def _line(key: str, order: Sequence[str], found: Preview, names: Mapping[str, st
 
 def _name(names: Mapping[str, str], key: str) -> str:
     return names.get(key, key) if key else str(_("No level"))
+
+
+def asked_words(one: Asking, gone: str, titles: Mapping[str, str]) -> str:
+    """What keeps a level from being taken out, and what to do about it."""
+    told = {"level": gone, "rule": sentence_of(one.rule), "name": titles.get(one.key, one.key)}
+    text = (
+        _(
+            "%(level)s cannot go: the segment %(name)s is for %(rule)s. "
+            "Keep the level, or give the segment another rule first.",
+            **told,
+        )
+        if one.kind == "segment"
+        else _(
+            "%(level)s cannot go: the journey “%(name)s” is only for %(rule)s. "
+            "Keep the level, or change under Journeys whom the journey is for.",
+            **told,
+        )
+    )
+    return str(text)
+
+
+def moved_words(moved: int) -> str:
+    """What saving and moving came to."""
+    if not moved:
+        return str(_("Saved. Everybody already held the right level."))
+    told = ngettext("%(count)s member has moved.", "%(count)s members have moved.", moved, count=number(moved))
+    return sentences([_("Saved."), told])
+
+
+def wrong_levels(form: Form, besides: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Each mistake with the level it stands at; `besides` are what fields of no level are called."""
+    found = []
+    for place, what in form.errors.items():
+        part, _sep, place_of_it = place.rpartition("-")
+        if place and not part:
+            found.append(((besides or {}).get(place, place), what))
+            continue
+        name = (
+            form.text(f"{'zh' if chinese() else 'en'}-{place_of_it}")
+            or form.text(f"en-{place_of_it}")
+            or form.text(f"zh-{place_of_it}")
+        )
+        found.append((name or (_("A level without a name") if place else _("The level that was taken out")), what))
+    return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from flask import flash, g, render_template, request
 from flask_babel import gettext as _
-from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
@@ -17,9 +16,9 @@ from crm_plugin.analytics import tiers as reads
 from crm_plugin.analytics.members import count as count_members
 from crm_plugin.clock import local_day
 from crm_plugin.rules import ladder
-from crm_plugin.rules.asked import Asking, Rewritten, asking, book_then
+from crm_plugin.rules.asked import Rewritten, asking, book_then
 from crm_plugin.rules.audit import LEVEL, audit
-from crm_plugin.rules.policies import in_force, versions
+from crm_plugin.rules.policies import Kept, every_version, is_bare_ladder, of_day, plans
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.tier_words import policy_words
 from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and_apply, save_levels
@@ -29,11 +28,11 @@ from crm_plugin.web import formats, tier_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go, tiers_store
+from crm_plugin.web.policy_form import measure_words
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
-from crm_plugin.web.tier_look import Rung, look, rung, tier_names
+from crm_plugin.web.tier_look import Rung, asked_words, look, moved_words, rung, tier_names, wrong_levels
 from crm_plugin.web.titles import chinese, named, share, who
-from crm_plugin.web.why import sentence_of
 
 YEAR_DAYS = 365
 bp.add_app_template_filter(named, "named")
@@ -48,6 +47,18 @@ class Offer:
     start: str
     spenders: int
     rungs: tuple[Rung, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """One line of the list of programmes; `levels` is empty for one that is retired or has not begun, `plan` the next day with a change."""
+
+    key: str
+    name: str
+    counts: str
+    levels: str
+    members: int
+    plan: date | None
 
 
 @bp.get("/s/<shop>/tiers")
@@ -97,7 +108,7 @@ def tiers_preview() -> str | tuple[str, int]:
         saved = levels(connection, shop.shop_id)
         wanted = _read(connection, form, saved)
         if form.failed:
-            return render_template("_tiers_preview.html", look=None, wrong=_wrong(form)), 422
+            return render_template("_tiers_preview.html", look=None, wrong=wrong_levels(form)), 422
         return render_template("_tiers_preview.html", look=look(connection, shop, wanted, saved, _today()), wrong=[])
 
 
@@ -113,27 +124,8 @@ def _read(connection: Connection, form: Form, saved: list[Level]) -> list[Level]
         there = {level.key for level in wanted}
         gone = _(", ").join(named(level.title, level.key) for level in saved if level.key not in there)
         titles = {one.key: named(one.title, one.key) for one in all_journeys(connection, shop.shop_id)}
-        form.errors[""] = sentences(_asked(one, gone, titles) for one in kept)
+        form.errors[""] = sentences(asked_words(one, gone, titles) for one in kept)
     return wanted
-
-
-def _asked(one: Asking, gone: str, titles: Mapping[str, str]) -> str:
-    """What keeps a level from being taken out, and what to do about it."""
-    told = {"level": gone, "rule": sentence_of(one.rule), "name": titles.get(one.key, one.key)}
-    text = (
-        _(
-            "%(level)s cannot go: the segment %(name)s is for %(rule)s. "
-            "Keep the level, or give the segment another rule first.",
-            **told,
-        )
-        if one.kind == "segment"
-        else _(
-            "%(level)s cannot go: the journey “%(name)s” is only for %(rule)s. "
-            "Keep the level, or change under Journeys whom the journey is for.",
-            **told,
-        )
-    )
-    return str(text)
 
 
 def _was_seen(act: str, seen: str) -> bool:
@@ -154,39 +146,39 @@ def _do(act: str, wanted: list[Level], *, unchanged: bool) -> None:
         moved = apply(runtime.db, shop, as_of=as_of, now=now, actor=g.actor).changed
     else:
         moved = save_and_apply(runtime.db, shop, wanted, as_of=as_of, now=now, actor=g.actor).changed
-    if moved:
-        told = ngettext(
-            "%(count)s member has moved.", "%(count)s members have moved.", moved, count=formats.number(moved)
-        )
-        flash(sentences([_("Saved."), told]), "good")
-    else:
-        flash(_("Saved. Everybody already held the right level."), "good")
+    flash(moved_words(moved), "good")
 
 
 def _page(connection: Connection, form: Form, saved: list[Level], *, opened: bool = False) -> str:
     """The page around a form. It shows who would move as soon as the form is complete."""
-    shop = the_shop()
+    shop, holders = the_shop(), reads.holders(connection, the_shop().shop_id)
     trial = Form(dict(form.values))
     wanted = _read(connection, trial, saved)
     seen = None if trial.failed else look(connection, shop, wanted, saved, _today())
     numbers = range(form.values["rows"])
+    every = every_version(connection, shop.shop_id)
+    main = every.get(PROGRAM_KEY)
+    # What promises more than its levels is changed where all of that stands.
+    simple = main is None or is_bare_ladder(of_day(main, _today()).policy) or request.method == "POST"
     editing = bool(saved or opened or numbers)
     return render_template(
         "tiers.html",
         form=form,
         numbers=numbers,
         saved=saved,
-        editing=editing,
+        editing=editing and simple,
+        simple=simple,
         offers=[] if editing else _offers(connection, shop),
         fewest=ladder.FEWEST,
         look=seen,
         # A row that is not filled in yet is no mistake before anybody asks; a level that cannot go is.
-        wrong=_wrong(trial) if form.failed or "" in trial.errors else [],
+        wrong=wrong_levels(trial) if form.failed or "" in trial.errors else [],
         fields=field_help("tier", "days_in_tier"),
         history=reads.history(connection, shop.shop_id),
         names=tier_names(connection, shop),
         **tiers_store.told(connection, shop),
-        promises=_promises(connection, shop),
+        promises=_promises(main or []),
+        programmes=[_programme(key, kept, holders.get(key, 0)) for key, kept in every.items()],
         findings=audit(connection, shop, _today(), (LEVEL,)),
         **_standing(connection, shop, saved),
     )
@@ -206,29 +198,23 @@ def _standing(connection: Connection, shop: Shop, saved: list[Level]) -> dict[st
     }
 
 
-def _promises(connection: Connection, shop: Shop) -> list[str]:
+def _promises(kept: Sequence[Kept]) -> list[str]:
     """What the policy in force says of terms, grace and going down, and of one for a day to come; nothing for a plain ladder."""
-    today, lang = _today(), "zh" if chinese() else "en"
-    kept = in_force(connection, shop.shop_id, PROGRAM_KEY, today)
-    told = [] if kept.policy.plain else policy_words(kept.policy, lang)
-    for one in versions(connection, shop.shop_id, PROGRAM_KEY):
-        if one.effective_on > today and one.version > kept.version:
-            told.append(_("A new policy takes effect on %(day)s.", day=formats.day(one.effective_on)))
-    return told
+    if not kept:
+        return []
+    policy = of_day(kept, _today()).policy
+    told = [] if policy.plain else policy_words(policy, "zh" if chinese() else "en")
+    return told + [
+        _("A new policy takes effect on %(day)s.", day=formats.day(one.effective_on)) for one in plans(kept, _today())
+    ]
 
 
-def _wrong(form: Form) -> list[tuple[str, str]]:
-    """Each mistake with the level it stands at."""
-    found = []
-    for place, what in form.errors.items():
-        number = place.rpartition("-")[2]
-        name = (
-            form.text(f"{'zh' if chinese() else 'en'}-{number}")
-            or form.text(f"en-{number}")
-            or form.text(f"zh-{number}")
-        )
-        found.append((name or (_("A level without a name") if place else _("The level that was taken out")), what))
-    return found
+def _programme(key: str, kept: Sequence[Kept], members: int) -> Programme:
+    policy = of_day(kept, _today()).policy
+    waiting = plans(kept, _today())
+    name = named(policy.title, "" if key == PROGRAM_KEY else key) or str(_("Main programme"))
+    levels = str(_(", ")).join(named(one.title, one.key) for one in policy.levels)
+    return Programme(key, name, measure_words(policy), levels, members, waiting[0].effective_on if waiting else None)
 
 
 def _offers(connection: Connection, shop: Shop) -> list[Offer]:

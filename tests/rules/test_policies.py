@@ -1,0 +1,67 @@
+"""The versions of a programme's policy: which is in force when, which wait, and that none is overwritten unseen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import insert
+
+from crm_plugin.errors import InvalidInput
+from crm_plugin.rules import tiers
+from crm_plugin.rules.policies import every_version, in_force, plans, versions
+from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.store import tier_levels
+from crm_plugin.store.session import Database
+from tests.factories import NOON, make_shop
+
+
+def test_what_was_saved_meanwhile_is_not_overwritten(db: Database) -> None:
+    bars = {"program": "club", "measure": "spent", "levels": [{"key": "a", "entry": 1}]}
+    with db.write() as connection:
+        shop = make_shop(connection)
+        tiers.save_policy(connection, shop, read_policy(bars), NOON, actor="a", based_on=0)
+        tiers.save_policy(connection, shop, read_policy({**bars, "grace_days": 1}), NOON, actor="a", based_on=1)
+        with pytest.raises(InvalidInput, match="saved by somebody else meanwhile") as caught:
+            tiers.save_policy(connection, shop, read_policy({**bars, "grace_days": 2}), NOON, actor="b", based_on=1)
+        assert caught.value.field == "version"
+        assert [one.policy.grace_days for one in versions(connection, shop.shop_id, "club")] == [0, 1]
+
+
+def test_new_programme_begins_on_its_day(db: Database) -> None:
+    day = NOON.date() + timedelta(days=30)
+    bars = {"program": "club", "measure": "spent", "levels": [{"key": "a", "entry": 1}]}
+    with db.write() as connection:
+        shop = make_shop(connection)
+        tiers.save_policy(
+            connection, shop, read_policy({**bars, "effective_on": day.isoformat()}), NOON, actor="a", based_on=0
+        )
+        assert in_force(connection, shop.shop_id, "club", NOON.date()).policy.levels == ()
+        assert tiers.levels(connection, shop.shop_id, "club") == []
+        assert in_force(connection, shop.shop_id, "club", day).policy.keys == ["a"]
+        kept = every_version(connection, shop.shop_id)["club"]
+        assert [one.effective_on for one in plans(kept, NOON.date())] == [day]
+        assert plans(kept, day) == []
+
+
+def test_plan_that_changes_nothing_is_none(db: Database) -> None:
+    day = NOON.date() + timedelta(days=30)
+    bars = {"program": "club", "measure": "spent", "levels": [{"key": "a", "entry": 1}]}
+    with db.write() as connection:
+        shop = make_shop(connection)
+        tiers.save_policy(connection, shop, read_policy(bars), NOON, actor="a")
+        for grace in (5, 0):
+            planned = read_policy({**bars, "grace_days": grace, "effective_on": day.isoformat()})
+            tiers.save_policy(connection, shop, planned, NOON, actor="a")
+            kept = every_version(connection, shop.shop_id)["club"]
+            assert [one.policy.grace_days for one in plans(kept, NOON.date())] == ([5] if grace else [])
+
+
+def test_ladder_without_versions_is_version_zero(db: Database) -> None:
+    with db.write() as connection:
+        shop = make_shop(connection)
+        row = {"program_key": "main", "level_key": "a", "rank": 0, "rule_text": "everyone", "rule": {}, "title": {}}
+        connection.execute(insert(tier_levels).values(shop_id=shop.shop_id, **row, updated_at=NOON))
+        (kept,) = every_version(connection, shop.shop_id)["main"]
+        assert kept == in_force(connection, shop.shop_id, "main", NOON.date())
+        assert (kept.version, kept.policy.keys) == (0, ["a"])
