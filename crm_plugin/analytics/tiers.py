@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.tiers import APPLIED, SAVED, Level, Move
 from crm_plugin.store import audit_log, member_tiers, members
 from crm_plugin.store.members import full_name
@@ -15,17 +17,22 @@ from crm_plugin.store.members import full_name
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One line of the history: levels were saved (then there are no moves), or members were brought to theirs."""
+    """One line of the history: `program` was saved (then there are no moves), or members were brought to their levels.
+
+    `moves` are those of each programme; `terms` counts what changed but the level.
+    """
 
     at: datetime
     actor: str
     saved: bool
-    moves: tuple[Move, ...]
+    program: str
+    moves: Mapping[str, tuple[Move, ...]]
+    terms: int
 
     @property
     def changed(self) -> int:
-        """How many members moved."""
-        return sum(move.members for move in self.moves)
+        """How many members moved, each programme counted by itself."""
+        return sum(move.members for moves in self.moves.values() for move in moves)
 
 
 def history(connection: Connection, shop_id: int, limit: int = 10) -> list[Act]:
@@ -37,15 +44,14 @@ def history(connection: Connection, shop_id: int, limit: int = 10) -> list[Act]:
         .order_by(columns.audit_id.desc())
         .limit(limit)
     )
-    return [
-        Act(
-            row.at,
-            row.actor,
-            row.action == SAVED,
-            tuple(Move(**move) for move in row.detail.get("moves", ())),
-        )
-        for row in connection.execute(query)
-    ]
+    return [_act(row) for row in connection.execute(query)]
+
+
+def _act(row: Any) -> Act:
+    told = {PROGRAM_KEY: row.detail.get("moves", ()), **row.detail.get("programs", {})}
+    moves = {program: tuple(Move(**move) for move in found) for program, found in told.items() if found}
+    terms = sum(row.detail.get("terms", {}).values())
+    return Act(row.at, row.actor, row.action == SAVED, row.detail.get("program", PROGRAM_KEY), moves, terms)
 
 
 def former(connection: Connection, shop_id: int, limit: int = 50) -> list[list[Level]]:

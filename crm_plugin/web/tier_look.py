@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from crm_plugin.analytics import tiers as reads
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.asked import Asking
+from crm_plugin.rules.policies import Kept
 from crm_plugin.rules.tiers import Level, Move, Preview, levels, preview
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.formats import number
@@ -129,6 +130,11 @@ def rung(level: Level, members: int) -> Rung:
 def names_of(*ladders: Sequence[Level]) -> dict[str, str]:
     """What each level is called, in the first of these ladders that has it."""
     return {level.key: named(level.title, level.key) for ladder in reversed(ladders) for level in ladder}
+
+
+def names_ever(kept: Sequence[Kept]) -> dict[str, str]:
+    """What each level of a programme is called in the newest of its versions that has it."""
+    return {level.key: named(level.title, level.key) for one in kept for level in one.policy.levels}
 
 
 def tier_names(connection: Connection, shop: Shop) -> dict[str, str]:

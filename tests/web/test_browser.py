@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -81,7 +82,7 @@ def _paths(demo: Demo) -> list[str]:
         touchpoint, member = connection.exec_driver_sql(
             "SELECT touchpoint_id, member_id FROM touchpoints WHERE channel = 'email' AND state = 'accepted' LIMIT 1"
         ).one()
-    return [*PAGES, "segments/best", f"members/{member}", f"outbox/{touchpoint}"]
+    return [*PAGES, "tiers/new", "tiers/programme/main", "segments/best", f"members/{member}", f"outbox/{touchpoint}"]
 
 
 @pytest.mark.parametrize("size", list(_SIZES))
@@ -142,6 +143,34 @@ def test_pages_work_without_scripts(browser: Browser, demo: Demo, signed_in: Any
         answer = watched.page.goto(f"{demo.url}/s/{demo.shop.name}/{path}")
         assert answer is not None
         assert answer.status == 200
+    watched.context.close()
+
+
+def test_programme_is_set_up_without_scripts(browser: Browser, demo: Demo, signed_in: Any) -> None:
+    watched = _Watched(browser, signed_in, demo.url, java_script_enabled=False)
+    page = watched.page
+    page.goto(f"{demo.url}/s/{demo.shop.name}/tiers/new?lang=en")
+    # Only what matters with what is chosen is shown.
+    assert page.get_by_label("How many days", exact=True).is_hidden()
+    page.get_by_label("Since when").select_option("days")
+    page.get_by_label("How many days", exact=True).fill("365")
+    page.get_by_label("What is counted").select_option("")
+    assert page.get_by_label("Since when").is_hidden()
+    assert page.get_by_label("To reach it").is_hidden()
+    page.get_by_label("What is counted").select_option("orders")
+    page.get_by_label("Name of the programme in English").fill("Tea club")
+    page.get_by_label("Name in English", exact=True).fill("Friend")
+    page.get_by_label("To reach it").fill("one")
+    page.get_by_role("button", name="Show who would move").click()
+    assert page.get_by_text("Write a plain number such as").first.is_visible()
+    page.get_by_label("To reach it").fill("1")
+    page.get_by_role("button", name="Show who would move").click()
+    page.get_by_role("button", name=re.compile("Save and move")).click()
+    assert page.url.endswith("/tiers/programme/tea-club")
+    assert page.get_by_text("members have moved").is_visible()
+    page.get_by_role("button", name="Retire this programme").click()
+    page.get_by_role("button", name=re.compile("Save and move")).click()
+    assert page.get_by_text("This programme is retired").is_visible()
     watched.context.close()
 
 

@@ -17,6 +17,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import member_tiers, members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
+from crm_plugin.web.pages import tiers_policy
 from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, words
 
@@ -268,6 +269,26 @@ def test_policy_saved_meanwhile_is_not_overwritten_unseen(runtime: Runtime, shop
     assert (kept.levels[0].entry, kept.grace_days) == (200, 10)
 
 
+def test_who_is_quicker_between_looking_and_saving_is_not_overwritten(
+    runtime: Runtime, shop: Shop, page: Page, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set_up(runtime, shop, CLUB)
+    form = {**_fields(page("tiers/programme/club")), "grace_days": "25"}
+    seen = _seen(post("tiers/programme/club", {**form, "do": "preview"}).text)
+    looked = tiers_policy._was_seen
+
+    def quicker(act: str, found: str) -> bool:
+        _set_up(runtime, shop, {**CLUB, "grace_days": 20}, applied=False)
+        return looked(act, found)
+
+    monkeypatch.setattr(tiers_policy, "_was_seen", quicker)
+    answer = post("tiers/programme/club", {**form, "do": "apply", "seen": seen})
+    assert answer.status_code == 422
+    assert "was saved by somebody else meanwhile. Look at it again, then save." in words(answer.text)
+    assert _fields(answer.text)["grace_days"] == "25"
+    assert _in_force(runtime, shop, "club").grace_days == 20
+
+
 def test_new_programme_is_looked_at_then_begun(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, {**CLUB, "program": "main"})
     form = _fields(page("tiers/new"))
@@ -280,6 +301,8 @@ def test_new_programme_is_looked_at_then_begun(runtime: Runtime, shop: Shop, pag
     assert answer.location.endswith("/tiers/programme/friends-of-tea")
     assert _holders(runtime, shop, "friends-of-tea") == dict.fromkeys(("Anna", "Bo", "Cy"), "friend")
     told = words(page("tiers"))
+    assert "3 members moved Friends of Tea: No level → Friend 3" in told
+    assert "The programme Friends of Tea was saved" in told
     assert "Friends of Tea Number of orders Friend 3" in told
     assert "Tea club Amount spent, less what was given back in the last 365 days Silver, Gold, Circle 2" in told
 

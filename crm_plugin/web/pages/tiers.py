@@ -31,7 +31,7 @@ from crm_plugin.web.pages import bp, go, tiers_store
 from crm_plugin.web.policy_form import measure_words
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
-from crm_plugin.web.tier_look import Rung, asked_words, look, moved_words, rung, tier_names, wrong_levels
+from crm_plugin.web.tier_look import Rung, asked_words, look, moved_words, names_ever, rung, tier_names, wrong_levels
 from crm_plugin.web.titles import chinese, named, share, who
 
 YEAR_DAYS = 365
@@ -178,6 +178,8 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         names=tier_names(connection, shop),
         **tiers_store.told(connection, shop),
         promises=_promises(main or []),
+        called={key: _called(key, kept) for key, kept in every.items()},
+        names_of={key: names_ever(kept) for key, kept in every.items()},
         programmes=[_programme(key, kept, holders.get(key, 0)) for key, kept in every.items()],
         findings=audit(connection, shop, _today(), (LEVEL,)),
         **_standing(connection, shop, saved),
@@ -209,12 +211,20 @@ def _promises(kept: Sequence[Kept]) -> list[str]:
     ]
 
 
+def _called(key: str, kept: Sequence[Kept]) -> str:
+    """What a programme is called; one that is retired or waits for its day as it is in its last version with a name."""
+    titles = [of_day(kept, _today()).policy.title, *(one.policy.title for one in reversed(kept))]
+    title = next((title for title in titles if title), {})
+    return named(title, "" if key == PROGRAM_KEY else key) or str(_("Main programme"))
+
+
 def _programme(key: str, kept: Sequence[Kept], members: int) -> Programme:
     policy = of_day(kept, _today()).policy
     waiting = plans(kept, _today())
-    name = named(policy.title, "" if key == PROGRAM_KEY else key) or str(_("Main programme"))
     levels = str(_(", ")).join(named(one.title, one.key) for one in policy.levels)
-    return Programme(key, name, measure_words(policy), levels, members, waiting[0].effective_on if waiting else None)
+    return Programme(
+        key, _called(key, kept), measure_words(policy), levels, members, waiting[0].effective_on if waiting else None
+    )
 
 
 def _offers(connection: Connection, shop: Shop) -> list[Offer]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from crm_plugin.analytics import tiers as reads
-from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.errors import CrmError, NotFound
 from crm_plugin.rules import read_book
 from crm_plugin.rules.asked import Rewritten, asking
 from crm_plugin.rules.policies import Kept, every_version, of_day, plans
@@ -106,7 +106,13 @@ def tiers_policy_change(program: str = "") -> Response | str | tuple[str, int]:
         if not _was_seen(act, seen.seen):
             form.errors[""] = _("This is new or has changed since you looked. Look at who would move, then save.")
             return _page(connection, form, opened), 422
-    return _save(act, wanted, opened, unchanged=seen.unchanged)
+    try:
+        _save(act, wanted, opened, unchanged=seen.unchanged)
+    except CrmError as error:
+        form.errors[""] = explained(error)
+        with site().runtime.db.read() as connection:
+            return _page(connection, form, _open(connection, program)), 422
+    return go("tiers_policy", program=wanted.program)
 
 
 @bp.post("/s/<shop>/tiers/new/preview", endpoint="tiers_new_preview")
@@ -172,32 +178,25 @@ def _was_seen(act: str, seen: str) -> bool:
     return told == seen if act == "apply" else told.partition(".")[0] == seen.partition(".")[0]
 
 
-def _save(act: str, wanted: Policy, opened: Opened, *, unchanged: bool) -> Response | tuple[str, int]:
-    runtime, shop = site().runtime, the_shop()
+def _save(act: str, wanted: Policy, opened: Opened, *, unchanged: bool) -> None:
+    """Save, and move where that was asked for. Raises: InvalidInput when somebody was quicker since the merchant looked."""
+    runtime, shop, day = site().runtime, the_shop(), wanted.effective_on
     told = {"now": runtime.clock.now(), "actor": g.actor}
-    later = wanted.effective_on is not None and wanted.effective_on > opened.day
-    try:
-        if act == "save" or later:
-            with runtime.db.write() as connection:
-                save_policy(connection, shop, wanted, based_on=opened.newest, **told)
-        elif unchanged:
-            report = apply(runtime.db, shop, as_of=opened.day, **told)
-        else:
-            report = save_policy_and_apply(runtime.db, shop, wanted, as_of=opened.day, based_on=opened.newest, **told)
-    except InvalidInput as error:
-        # Somebody was quicker between looking and saving.
-        flash(explained(error), "bad")
-        return go("tiers_policy", program=opened.program or PROGRAM_KEY)
-    if later:
+    if act == "save" or (day is not None and day > opened.day):
+        with runtime.db.write() as connection:
+            save_policy(connection, shop, wanted, based_on=opened.newest, **told)
         flash(
-            _("Saved. It takes effect on %(day)s; until then nothing changes.", day=formats.day(wanted.effective_on)),
+            _("Saved. It takes effect on %(day)s; until then nothing changes.", day=formats.day(day))
+            if day is not None and day > opened.day
+            else _("Saved. Nobody has moved yet: that happens by itself with the next daily run."),
             "good",
         )
-    elif act == "save":
-        flash(_("Saved. Nobody has moved yet: that happens by itself with the next daily run."), "good")
+        return
+    if unchanged:
+        report = apply(runtime.db, shop, as_of=opened.day, **told)
     else:
-        flash(moved_words(report.moved_in(wanted.program)), "good")
-    return go("tiers_policy", program=wanted.program)
+        report = save_policy_and_apply(runtime.db, shop, wanted, as_of=opened.day, based_on=opened.newest, **told)
+    flash(moved_words(report.moved_in(wanted.program)), "good")
 
 
 def _take_back(opened: Opened, plan: Kept | None) -> Response:
