@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules.book import read_book, resolve
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.explain import Explanation, explain_from, snapshot_of
-from crm_plugin.rules.held import held_now
+from crm_plugin.rules.held import held_everywhere
 from crm_plugin.rules.nodes import Everyone, Node, Not
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.standing import NOTHING, Held
@@ -24,11 +24,11 @@ from crm_plugin.store import (
     member_consents,
     member_facts,
     member_tags,
-    member_tiers,
     members,
     suppressions,
     tier_levels,
 )
+from crm_plugin.store.base import from_micros
 from crm_plugin.store.members import full_name
 from crm_plugin.store.tenants import Shop
 
@@ -85,6 +85,8 @@ class TierView:
     standing: Held = NOTHING
     # Whether a level is kept by something else than what earns it, so that one does not follow from the other.
     promised: bool = False
+    # What is held in the other programmes, by their key.
+    others: Mapping[str, Held] = field(default_factory=dict)
 
     @property
     def level(self) -> LevelView | None:
@@ -182,6 +184,7 @@ class Profile:
                 "fixed_until": self.tier.standing.fixed_until,
                 "next": following.key if following else None,
                 "levels": [level.as_dict() for level in self.tier.levels],
+                "others": {program: held.level for program, held in self.tier.others.items()},
             },
             "permissions": [asdict(one) for one in self.permissions],
             "consent_log": [event_dict(one) for one in self.consent_log],
@@ -260,11 +263,10 @@ def _facts(connection: Connection, shop: Shop, member_id: int) -> Facts:
 
 
 def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> TierView:
-    t, level = member_tiers.c, tier_levels.c
-    since = select(t.since_at).where(t.shop_id == shop.shop_id, t.program_key == PROGRAM_KEY, t.member_id == member_id)
-    since_at = connection.execute(since).scalar_one_or_none()
-    held = held_now(connection, shop.shop_id, PROGRAM_KEY, [member_id]).get(member_id, NOTHING)
-    key = held.level
+    level = tier_levels.c
+    everywhere = held_everywhere(connection, shop.shop_id, member_id)
+    held = everywhere.pop(PROGRAM_KEY, NOTHING)
+    key, since_at = held.level, from_micros(held.since_at) if held.level else None
     rows = connection.execute(
         select(tier_levels).where(level.shop_id == shop.shop_id, level.program_key == PROGRAM_KEY).order_by(level.rank)
     ).all()
@@ -279,7 +281,7 @@ def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> Ti
         explained = explain_from(snapshot, resolve(node, book), as_of, budget=_FLIP_BUDGET if near else 0)
         levels.append(LevelView(row.level_key, row.title, row.rule_text, node, row.level_key == key, explained))
     promised = held.fixed or held.valid_until is not None or any({"keep", "kept"} & row.plan.keys() for row in rows)
-    return TierView(key, since_at, held.since_on, tuple(levels), held, promised)
+    return TierView(key, since_at, held.since_on, tuple(levels), held, promised, everywhere)
 
 
 def _permissions(connection: Connection, shop: Shop, member_id: int) -> tuple[Permission, ...]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.tiers import APPLIED, SAVED, Level, Move
-from crm_plugin.store import audit_log, member_tiers, members
+from crm_plugin.store import audit_log, member_tiers, members, tier_policies
 from crm_plugin.store.members import full_name
 
 
@@ -71,6 +71,26 @@ def holders(connection: Connection, shop_id: int) -> dict[str, int]:
     t = member_tiers.c
     query = select(t.program_key, func.count()).where(t.shop_id == shop_id).group_by(t.program_key)
     return {program: count for program, count in connection.execute(query)}  # noqa: C416
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a programme and its levels are called, by language."""
+
+    title: Mapping[str, str]
+    levels: Mapping[str, Mapping[str, str]]
+
+
+def other_programmes(connection: Connection, shop_id: int) -> dict[str, Called]:
+    """The programmes beside the main one, each as it was called last; levels that are gone as they were."""
+    c = tier_policies.c
+    query = select(c.program_key, c.document).where(c.shop_id == shop_id, c.program_key != PROGRAM_KEY)
+    found: dict[str, Called] = {}
+    for program, document in connection.execute(query.order_by(c.version)):
+        before = found.get(program, Called({}, {}))
+        levels = {one["key"]: one.get("title", {}) for one in document["levels"]}
+        found[program] = Called(document.get("title") or before.title, {**before.levels, **levels})
+    return found
 
 
 def names(connection: Connection, shop_id: int, ids: Iterable[int]) -> dict[int, str]:

@@ -87,6 +87,7 @@ class TierChanged:
     to_level: str
     as_of: date
     reason: Mapping[str, Any]
+    program: str = PROGRAM_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class TermChanged:
     what: str
     as_of: date
     reason: Mapping[str, Any]
+    program: str = PROGRAM_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,8 @@ def _refunded(connection: Connection, shop_id: int, member_id: int, limit: int) 
 def _moved(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[TierChanged]:
     c = tier_changes.c
     query = (
-        select(c.changed_at, c.from_level, c.to_level, c.as_of, c.reason)
-        .where(c.shop_id == shop_id, c.program_key == PROGRAM_KEY, c.member_id == member_id)
+        select(c.changed_at, c.from_level, c.to_level, c.as_of, c.reason, c.program_key)
+        .where(c.shop_id == shop_id, c.member_id == member_id)
         .order_by(c.changed_at.desc(), c.change_id.desc())
         .limit(limit)
     )
@@ -221,8 +223,8 @@ def _moved(connection: Connection, shop_id: int, member_id: int, limit: int) -> 
 def _stayed(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[TermChanged]:
     c = tier_terms.c
     query = (
-        select(c.at, c.level_key, c.kind, c.as_of, c.detail)
-        .where(c.shop_id == shop_id, c.program_key == PROGRAM_KEY, c.member_id == member_id)
+        select(c.at, c.level_key, c.kind, c.as_of, c.detail, c.program_key)
+        .where(c.shop_id == shop_id, c.member_id == member_id)
         .order_by(c.at.desc(), c.event_id.desc())
         .limit(limit)
     )

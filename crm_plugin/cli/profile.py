@@ -10,6 +10,7 @@ from crm_plugin.analytics.profile import LevelView, Profile
 from crm_plugin.analytics.timeline import Contacted, Event, Joined, Ordered, Refunded, Said, TermChanged, TierChanged
 from crm_plugin.money import to_major
 from crm_plugin.places import place_of
+from crm_plugin.rules.windows import PROGRAM
 
 
 def lines(member: Profile) -> Iterator[str]:
@@ -69,6 +70,8 @@ def _tier(member: Profile) -> Iterator[str]:
     if tier.next is not None:
         yield f"  Next, {tier.next.key}:"
         yield from _conditions(tier.next)
+    for program, held in tier.others.items():
+        yield f"Tier of {program}: {held.level} since {held.since_on}"
 
 
 def _conditions(level: LevelView) -> Iterator[str]:
@@ -92,16 +95,19 @@ def _event(event: Event) -> str:
             reason = f" ({event.reason})" if event.reason else ""
             return f"refund of {_money(event.amount_minor, event.currency)} on order {event.order_number}{reason}"
         case TierChanged():
-            return f"tier {event.from_level or 'none'} to {event.to_level or 'none'}: {event.reason.get('rule', '')}".rstrip(
-                ": "
-            )
+            moved = f"{event.from_level or 'none'} to {event.to_level or 'none'}"
+            return f"{_programme(event.program)} {moved}: {event.reason.get('rule', '')}".rstrip(": ")
         case TermChanged():
-            return f"tier {event.level}: {event.what}"
+            return f"{_programme(event.program)} {event.level}: {event.what}"
         case Contacted():
             why = f", {event.reason}" if event.reason else ""
             return f"{event.journey_key} by {event.channel}: {event.state}{why} {event.subject}".rstrip()
         case Said():
             return f"{event.channel}, {event.topic}: {event.state} ({event.source or 'unknown source'})"
+
+
+def _programme(program: str) -> str:
+    return "tier" if program == PROGRAM else f"tier of {program}"
 
 
 def _money(minor: int, currency: str) -> str:

@@ -15,6 +15,7 @@ from flask_babel import gettext as _
 from crm_plugin.analytics.timeline import Event, TermChanged, TierChanged
 from crm_plugin.clock import local_day, zone
 from crm_plugin.places import place_of
+from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.web import why
 from crm_plugin.web.formats import day
 
@@ -28,18 +29,33 @@ class Told:
     reasons: tuple[str, ...] = ()
 
 
-def story(events: Iterable[Event], tier_names: Mapping[str, str], currency: str) -> list[Told]:
-    """The timeline with what happened to the tier put in words."""
-    return [_told(event, tier_names, currency) for event in events]
+def story(
+    events: Iterable[Event],
+    tier_names: Mapping[str, str],
+    beside: Mapping[str, tuple[str, Mapping[str, str]]],
+    currency: str,
+) -> list[Told]:
+    """The timeline with what happened to tiers put in words; `beside` are the other programmes with the names of their levels."""
+    return [_told(event, tier_names, beside, currency) for event in events]
 
 
-def _told(event: Event, tier_names: Mapping[str, str], currency: str) -> Told:
+def _told(
+    event: Event,
+    tier_names: Mapping[str, str],
+    beside: Mapping[str, tuple[str, Mapping[str, str]]],
+    currency: str,
+) -> Told:
+    if not isinstance(event, TierChanged | TermChanged):
+        return Told(event)
+    program, names = (
+        ("", tier_names) if event.program == PROGRAM_KEY else beside.get(event.program, (event.program, {}))
+    )
     if isinstance(event, TierChanged):
-        return Told(event, _moved(event, tier_names), tuple(why.change_reason(event.reason, currency)))
-    if isinstance(event, TermChanged):
-        title = _stayed(event.what, tier_names.get(event.level, event.level))
-        return Told(event, title, tuple(why.term_reason(event.what, event.reason, currency)))
-    return Told(event)
+        title, reasons = _moved(event, names), why.change_reason(event.reason, currency)
+    else:
+        title = _stayed(event.what, names.get(event.level, event.level))
+        reasons = why.term_reason(event.what, event.reason, currency)
+    return Told(event, f"{program}{_(': ')}{title}" if program else title, tuple(reasons))
 
 
 def their_time(at: datetime, own: str, shops: str) -> str:

@@ -137,6 +137,14 @@ def names_ever(kept: Sequence[Kept]) -> dict[str, str]:
     return {level.key: named(level.title, level.key) for one in kept for level in one.policy.levels}
 
 
+def names_beside(connection: Connection, shop: Shop) -> dict[str, tuple[str, dict[str, str]]]:
+    """What the programmes beside the main one are called, and the levels of each."""
+    return {
+        program: (named(called.title, program), {key: named(title, key) for key, title in called.levels.items()})
+        for program, called in reads.other_programmes(connection, shop.shop_id).items()
+    }
+
+
 def tier_names(connection: Connection, shop: Shop) -> dict[str, str]:
     """What each level of the shop is called, those taken out too: a member may hold one until the next daily run."""
     return names_of(levels(connection, shop.shop_id), *reads.former(connection, shop.shop_id))

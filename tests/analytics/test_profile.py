@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import event, insert, select
 
 from crm_plugin.analytics import members as lists
-from crm_plugin.analytics.timeline import TermChanged
+from crm_plugin.analytics.timeline import TermChanged, TierChanged
 from crm_plugin.errors import NotFound
 from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentRecord, ConsentState, OrderLineRecord, OrderStatus
 from crm_plugin.rules import by_hand, tiers
+from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.store import consent, journeys, orders, touchpoint_contents, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -120,6 +121,23 @@ def test_timeline_tells_what_became_of_a_level(db: Database, shop: Shop) -> None
         assert told == TermChanged(at(6), "silver", "by_hand", at(6).date(), {"reason": "She asked", "by": "test"})
         assert lists.profile(connection, shop, _find(db, shop, "ben@x.test"), TODAY).timeline == ()
     assert seen.as_dict()["timeline"][0]["kind"] == "term"
+
+
+def test_other_programmes_are_told_beside(db: Database, shop: Shop) -> None:
+    member_id = _find(db, shop)
+    club = {"program": "club", "term": {"days": 9}, "levels": [{"key": "a", "rule": "orders() >= 1"}]}
+    told = {"as_of": at(6).date(), "now": at(6), "actor": "test"}
+    tiers.save_policy_and_apply(db, shop, read_policy(club), **told)
+    with db.read() as connection:
+        seen = lists.profile(connection, shop, member_id, TODAY)
+    assert (seen.tier.key, list(seen.tier.others)) == ("silver", ["club"])
+    held = seen.tier.others["club"]
+    assert (held.level, held.since_on, held.valid_until) == ("a", at(6).date(), at(14).date())
+    assert [(one.kind, one.program) for one in seen.timeline if isinstance(one, TierChanged)] == [
+        ("tier", "club"),
+        ("tier", "main"),
+    ]
+    assert seen.as_dict()["tier"]["others"] == {"club": "a"}
 
 
 def test_history_is_read_once_for_all_levels(db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,20 @@ def test_member_is_told_the_term(runtime: Runtime, shop: Shop, page: Page) -> No
     assert "由人工固定。原因：An old friend。至 2026-06-10 为止。" in words(page(f"members/{anna}?lang=zh"))
 
 
+def test_other_programmes_stand_on_the_page_of_a_member(runtime: Runtime, shop: Shop, page: Page) -> None:
+    club = {**CLUB, "program": "club", "title": {"en": "Tea club", "zh-CN": "茶友会"}}
+    with runtime.db.write() as connection:
+        save_policy(connection, shop, read_policy(club), NOON, actor="test")
+    apply(runtime.db, shop, as_of=NOON.date(), now=NOON)
+    anna, later = _anna(runtime), NOON + timedelta(days=40)
+    told = words(page(f"members/{anna}"))
+    assert "In other programmes Tea club : Silver since Jun 1, 2026 The level holds through Jun 30, 2026." in told
+    assert "Tea club: Came into the tier Silver" in told
+    apply(runtime.db, shop, as_of=later.date(), now=later)
+    assert "Tea club: Tier Silver renewed" in words(page(f"members/{anna}"))
+    assert "茶友会：等级“银卡”已续期" in words(page(f"members/{anna}?lang=zh"))
+
+
 def test_story_tells_what_became_of_a_level(runtime: Runtime, shop: Shop, page: Page) -> None:
     anna, day = _anna(runtime), NOON + timedelta(days=30)
     with runtime.db.write() as connection:

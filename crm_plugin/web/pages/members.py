@@ -32,7 +32,7 @@ from crm_plugin.web.member_words import address_kind, birthday, country, languag
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
-from crm_plugin.web.tier_look import tier_names
+from crm_plugin.web.tier_look import names_beside, tier_names
 from crm_plugin.web.titles import named
 
 PAGE = 50
@@ -160,13 +160,14 @@ def _one(member_id: int, form: Form) -> str:
         limit = WHOLE_STORY if whole else STORY
         member = reads.profile(connection, shop, member_id, as_of, limit=limit + 1)
         expected = ahead.expected(connection, shop, member_id, now) if member.state == "active" else []
-        names = tier_names(connection, shop)
+        names, beside = tier_names(connection, shop), names_beside(connection, shop)
     return render_template(
         "members_one.html",
         member=member,
         as_of=as_of,
         expected=expected,
-        story=story(member.timeline[:limit], names, shop.currency),
+        story=story(member.timeline[:limit], names, beside, shop.currency),
+        beside=beside,
         more_story=len(member.timeline) > limit and not whole,
         tier_names=names,
         form=form,
