@@ -355,7 +355,7 @@ def test_day_to_come_is_planned_changed_and_taken_back(runtime: Runtime, shop: S
     _save(post, path, form, "save")
     assert _in_force(runtime, shop, "club").grace_days == 10
     html = page(path)
-    assert "Another policy is planned from Jul 1, 2026 on." in words(html)
+    assert "Another policy is planned from Jul 1, 2026 on, whatever is saved for today." in words(html)
     assert "Changes on Jul 1, 2026" in words(page("tiers"))
     assert _fields(html)["grace_days"] == "10"
     planned = _fields(page(f"{path}?version=2"))
@@ -396,6 +396,13 @@ def test_bare_ladder_is_changed_on_either_page(runtime: Runtime, shop: Shop, pag
     html = page("tiers")
     assert 'id="levels-editor"' not in html
     assert "Silver Members whose amount spent is at least 100 2 members" in words(html)
+
+
+def test_first_programme_is_the_main_one(runtime: Runtime, shop: Shop, page: Page) -> None:
+    assert f'href="/s/{shop.name}/{MAIN}">Add a programme' in page("tiers")
+    assert "Main programme" in words(page(MAIN))
+    _set_up(runtime, shop, CLUB)
+    assert f'href="/s/{shop.name}/tiers/new">Add a programme' in page("tiers")
 
 
 def test_unknown_programme_is_not_found(page: Page, post: Post) -> None:
