@@ -18,12 +18,16 @@ from crm_plugin.rules.earned import refuse_own_level
 from crm_plugin.rules.measure import LIFETIME, WINDOWS, Excluded, Measure, check_measure
 from crm_plugin.rules.policy import DAYS, DESCENTS, MOST_DAYS, NEVER, NO_TERM, STRAIGHT, TERMS, Policy
 from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.rules.standing_sql import rungs
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.policy_form import BY_BAR, BY_INVITATION, BY_RULE, LEVEL_FIELDS, OWN
 from crm_plugin.web.rule_help import rule_error
 from crm_plugin.web.tier_form import name_apart, rows_of
 from crm_plugin.web.titles import chinese, key_for, retitled
+
+# A figure with more digits before or behind the point is a slip of the hand.
+_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,16 @@ def read(form: Form, known: Known) -> Policy | None:
     if form.failed:
         return None
     try:
-        return read_policy(told, program)
-    except (InvalidInput, RuleError) as error:
-        form.refuse(error)
-        return None
+        policy = read_policy(told, program)
+        rungs(policy, book, known.today)
+    except InvalidInput as error:
+        form.errors[""] = explained(error)
+    except RuleError as error:
+        # Each part can be read: together with what is measured, such as many exclusions, it is more than a rule can hold.
+        form.errors["products" if measure.get("exclude") else "own" if form.text("own") else "measure"] = explained(
+            error
+        )
+    return None if form.failed else policy
 
 
 def _program_key(form: Form, known: Known) -> str:
@@ -233,10 +243,14 @@ class _Row:
             return None
         try:
             bar = Decimal(text)
-            if not bar.is_finite() or bar < 0:
+            if not bar.is_finite() or bar < 0 or abs(bar.adjusted()) > _DIGITS:
                 raise InvalidOperation
+            compile_rule(f"spent() >= {bar:f}")
         except InvalidOperation:
             self._wrong(name, _("Write a plain number such as 1000 or 99.50, without a currency or commas."))
+            return None
+        except RuleError as error:
+            self._wrong(name, explained(error))
             return None
         self._bars[name] = bar
         return text

@@ -171,6 +171,10 @@ def test_saving_moves_the_members_that_were_shown(runtime: Runtime, shop: Shop, 
         ({"entry-2": "a lot"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
         ({"entry-2": "1,000"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
         ({"entry-2": "-1"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
+        ({"entry-2": "1.12345"}, "entry-2", "1.12345 has too many digits."),
+        ({"entry-2": "1e15"}, "entry-2", "1000000000000000 has too many digits."),
+        ({"entry-2": "1e999999999"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
+        ({"entry-2": "1e-999999999"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
         ({"entry-2": ""}, "entry-2", "Write the figure that is to be reached, such as 100."),
         ({"keep-2": "91"}, "keep-2", "Whoever comes in with 90 would lose it again. Write at most 90."),
         ({"how-1": "bar", "entry-1": "100"}, "entry-1", "A level below asks for 100 already."),
@@ -211,6 +215,16 @@ def test_mistake_stands_at_its_field(
     assert said in words(post("tiers/programme/club/preview", form).text)
     with runtime.db.read() as connection:
         assert len(versions(connection, shop.shop_id, "club")) == 1
+
+
+def test_more_than_a_rule_can_hold_is_told(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    _set_up(runtime, shop, CLUB)
+    products = "\n".join(f"GIFT-{number}" for number in range(9_000))
+    form = {**_fields(page("tiers/programme/club")), "products": products}
+    answer = post("tiers/programme/club", {**form, "do": "apply"})
+    assert answer.status_code == 422
+    assert re.search(r'id="e-products">The rule is longer than 10000 characters', answer.text)
+    assert post("tiers/programme/club", {"do": "drop-9", "version": "1"}).status_code == 200
 
 
 def test_what_a_choice_makes_pointless_is_not_read(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, event, select
 
 from crm_plugin.jobs import tasks
 from crm_plugin.rules import segments
@@ -151,3 +151,21 @@ def test_what_is_wrong_with_a_segment_stands_on_its_page(
     told = words(page("segments/often?lang=en"))
     assert "No member can ever match." not in told
     assert "No tier, journey or other segment asks for it." in told
+
+
+def test_number_of_statements_is_that_of_one_segment_and_level(
+    runtime: Runtime, shop: Shop, people: None, page: Page
+) -> None:
+    asked: list[str] = []
+    numbers = []
+    event.listen(runtime.db.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    for count in (1, 9):
+        levels = [Level(f"l{n}", f"orders() >= {n + 1}", {"en": f"L{n}"}) for n in range(count)]
+        with runtime.db.write() as connection:
+            save_levels(connection, shop, levels, NOON)
+        for n in range(count):
+            tasks.save_segment(runtime, shop, f"s{n}", f"orders() >= {n + 1}", title=f"S{n}", now=NOON)
+        asked.clear()
+        assert "No tier, journey or other segment asks for it." in words(page("segments/s0"))
+        numbers.append(len(asked))
+    assert numbers[0] == numbers[1]

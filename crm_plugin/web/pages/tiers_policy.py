@@ -92,8 +92,8 @@ def tiers_policy_change(program: str = "") -> Response | str | tuple[str, int]:
     form, act = policy_form.posted(), request.form.get("do", "preview")
     with site().runtime.db.read() as connection:
         opened = _open(connection, program)
-        if act.startswith("drop-"):
-            plan = next((one for one in opened.plans if act == f"drop-{one.version}"), None)
+        plan = next((one for one in opened.plans if act == f"drop-{one.version}"), None)
+        if plan is not None:
             return _take_back(opened, plan)
         if act not in ("preview", "save", "apply"):
             return _page(connection, policy_form.changed(form, act), opened)
@@ -199,14 +199,12 @@ def _save(act: str, wanted: Policy, opened: Opened, *, unchanged: bool) -> None:
     flash(moved_words(report.moved_in(wanted.program)), "good")
 
 
-def _take_back(opened: Opened, plan: Kept | None) -> Response:
+def _take_back(opened: Opened, plan: Kept) -> Response:
     """Let what is in force stay on the day that something else was planned for."""
-    if plan is not None:
-        with site().runtime.db.write() as connection:
-            stays = replace(opened.current, effective_on=plan.effective_on)
-            now = site().runtime.clock.now()
-            save_policy(connection, the_shop(), stays, now, actor=g.actor, based_on=opened.newest)
-        flash(_("Taken back: what is in force now stays on %(day)s.", day=formats.day(plan.effective_on)), "good")
+    runtime, stays = site().runtime, replace(opened.current, effective_on=plan.effective_on)
+    with runtime.db.write() as connection:
+        save_policy(connection, the_shop(), stays, runtime.clock.now(), actor=g.actor, based_on=opened.newest)
+    flash(_("Taken back: what is in force now stays on %(day)s.", day=formats.day(plan.effective_on)), "good")
     return go("tiers_policy", program=opened.program)
 
 
