@@ -412,6 +412,15 @@ def test_bare_ladder_is_changed_on_either_page(runtime: Runtime, shop: Shop, pag
     assert "Silver Members whose amount spent is at least 100 2 members" in words(html)
 
 
+def test_retired_main_programme_can_begin_anew(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    _set_up(runtime, shop, {**CLUB, "program": "main"})
+    _save(post, MAIN, _fields(post(MAIN, {**_fields(page(MAIN)), "do": "retire"}).text))
+    told = words(page("tiers"))
+    assert "Write levels of your own" in told
+    assert "Tea club – Retired 0" in told
+    assert 'id="levels-editor"' in page("tiers?start=own")
+
+
 def test_first_programme_is_the_main_one(runtime: Runtime, shop: Shop, page: Page) -> None:
     assert f'href="/s/{shop.name}/{MAIN}">Add a programme' in page("tiers")
     assert "Main programme" in words(page(MAIN))

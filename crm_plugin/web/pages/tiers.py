@@ -154,12 +154,11 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
     shop, holders = the_shop(), reads.holders(connection, the_shop().shop_id)
     trial = Form(dict(form.values))
     wanted = _read(connection, trial, saved)
-    seen = None if trial.failed else look(connection, shop, wanted, saved, _today())
     numbers = range(form.values["rows"])
     every = every_version(connection, shop.shop_id)
-    main = every.get(PROGRAM_KEY)
-    # What promises more than its levels is changed where all of that stands.
-    simple = main is None or is_bare_ladder(of_day(main, _today()).policy) or request.method == "POST"
+    main = every.get(PROGRAM_KEY, [])
+    simple = request.method == "POST" or _is_simple(main)
+    seen = look(connection, shop, wanted, saved, _today()) if simple and not trial.failed else None
     editing = bool(saved or opened or numbers)
     return render_template(
         "tiers.html",
@@ -177,7 +176,7 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         history=reads.history(connection, shop.shop_id),
         names=tier_names(connection, shop),
         **tiers_store.told(connection, shop),
-        promises=_promises(main or []),
+        promises=_promises(main),
         called={key: _called(key, kept) for key, kept in every.items()},
         names_of={key: names_ever(kept) for key, kept in every.items()},
         programmes=[_programme(key, kept, holders.get(key, 0)) for key, kept in every.items()],
@@ -198,6 +197,12 @@ def _standing(connection: Connection, shop: Shop, saved: list[Level]) -> dict[st
         "without": max(everybody - sum(holders.values()), 0),
         "leftover": sum(holders.values()) - sum(one.members for one in rungs),
     }
+
+
+def _is_simple(kept: Sequence[Kept]) -> bool:
+    """Whether names and rules are all there is to change; what promises more is changed where all of that stands."""
+    policy = of_day(kept, _today()).policy if kept else None
+    return policy is None or not policy.levels or is_bare_ladder(policy)
 
 
 def _promises(kept: Sequence[Kept]) -> list[str]:
