@@ -65,8 +65,10 @@ def _days(cause: str, reason: Mapping[str, Any], lang: str) -> list[str]:
 
 def policy_words(policy: Policy, lang: str) -> list[str]:
     """What a policy promises beside its levels, a sentence each: term, grace, descent."""
+    if policy.descent == NEVER:
+        return [_DESCENTS[NEVER].in_language(lang)]
     said = [_term(policy, lang)]
-    if policy.grace_days and policy.descent != NEVER:
+    if policy.grace_days:
         text = Text("Whoever then misses it has {n} more days.", "未达标者另有 {n} 天宽限期。")
         said.append(text.in_language(lang).format(n=policy.grace_days))
     said.append(_DESCENTS[policy.descent].in_language(lang))

@@ -197,3 +197,7 @@ def test_unknown_field_is_suggested() -> None:
 )
 def test_policy_in_words(lang: str, said: list[str]) -> None:
     assert policy_words(read_policy(CLUB), lang) == said
+
+
+def test_where_nobody_goes_down_no_term_is_told() -> None:
+    assert policy_words(read_policy({**CLUB, "descent": "never"}), "en") == ["Nobody ever goes down."]
