@@ -13,6 +13,7 @@ from crm_plugin.cli.common import answer, as_json_option, main, opened
 from crm_plugin.cli.root import stderr
 from crm_plugin.config import load_config
 from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.rules.tier_holds import holds
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
 from crm_plugin.store.tenants import Shop, all_shops
@@ -153,7 +154,7 @@ def doctor(as_json: bool) -> None:
         with runtime.db.read() as connection:
             shops = all_shops(connection)
         for one in shops:
-            found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one)
+            found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one) + _tiers(runtime, one)
         revision, kind = migrate.current(runtime.db.engine), runtime.db.engine.dialect.name
         if not runtime.config.public_url:
             found.append(
@@ -188,6 +189,20 @@ def _store(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
             storefront.close()
     except CrmError as error:
         return [_problem(shop.name, error.message, error.hint)]
+
+
+def _tiers(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """Tier programmes that stand still; somebody may have forgotten."""
+    with runtime.db.read() as connection:
+        still = holds(connection, shop.shop_id)
+    return [
+        _problem(
+            shop.name,
+            f"The tier programme {one.program} stands still since a run was undone on {one.at.date()}.",
+            f"Save another policy, or go on with `crm-plugin tiers apply {shop.name}`.",
+        )
+        for one in still.values()
+    ]
 
 
 def _senders(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 
 from crm_plugin.analytics import members
+from crm_plugin.analytics import tiers as reads
 from crm_plugin.cli.common import (
     ACTOR,
     answer,
@@ -27,6 +29,7 @@ from crm_plugin.rules.by_hand import Desk
 from crm_plugin.rules.lab import Lab, look_at
 from crm_plugin.rules.policies import programs, versions
 from crm_plugin.rules.tier_history import history
+from crm_plugin.rules.tier_holds import Hold, holds
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.touchpoints.program_file import read_policy_file
 
@@ -106,16 +109,43 @@ def _matrix(seen: Lab) -> Iterator[str]:
 @tiers_.command("undo")
 @shop_argument
 @click.option("--run", "run_id", metavar="ID", type=int, help="Which run; else the last.")
+@click.option("--reason", default="", help="Why; it is shown as long as the programme stands still.")
 @as_json_option
-def tiers_undo(name: str, run_id: int | None, as_json: bool) -> None:
+def tiers_undo(name: str, run_id: int | None, reason: str, as_json: bool) -> None:
     """Put levels, terms and the policy back.
 
-    A member who has moved on since stays. What the rules say has not changed by it, so undo a policy, not what members earned.
+    A member who has moved on since stays. After it no daily run moves anybody: `tiers apply` goes on, and so does another policy.
+    Runs after the one named are undone first.
     """
     with opened_shop(name) as (runtime, found), runtime.db.write() as connection:
         now, today = runtime.clock.now(), day_of(found, runtime, None)
-        report = tier_undo.undo(connection, found, today=today, now=now, actor=ACTOR, run_id=run_id)
+        report = tier_undo.undo(connection, found, today=today, now=now, actor=ACTOR, run_id=run_id, reason=reason)
     answer(report.as_dict(), as_json)
+
+
+@tiers_.command("list")
+@shop_argument
+@as_json_option
+def tiers_list(name: str, as_json: bool) -> None:
+    """The tier programmes: who holds a level, and which stand still since a run was undone."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        still, holders = holds(connection, found.shop_id), reads.holders(connection, found.shop_id)
+        told: list[dict[str, Any]] = [
+            {
+                "program": program,
+                "members": holders.get(program, 0),
+                "still": (still[program].as_dict() if as_json else _still(still[program]))
+                if program in still
+                else None,
+            }
+            for program in programs(connection, found.shop_id)
+        ]
+    answer(told, as_json)
+
+
+def _still(one: Hold) -> str:
+    why = f": {one.reason}" if one.reason else ""
+    return f"since {one.at.date()}, run {one.run_id} undone by {one.actor}{why}"
 
 
 @tiers_.command("history")

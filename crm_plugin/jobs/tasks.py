@@ -291,7 +291,7 @@ def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | 
         before = runs.last(connection, shop.shop_id, TIERS)
     if before is not None and day.isoformat() <= before.through <= max(day, today).isoformat():
         return None
-    report = tiers.apply(runtime.db, shop, as_of=day, now=at).as_dict()
+    report = tiers.apply(runtime.db, shop, as_of=day, now=at, daily=True).as_dict()
     with runtime.db.write() as connection:
         runs.keep(connection, shop.shop_id, Run(TIERS, at, at, runs.plain(report), "", day.isoformat()))
     return report

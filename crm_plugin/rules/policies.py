@@ -16,7 +16,7 @@ from crm_plugin.rules.policy import Policy, of_ladder
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.standing_sql import Rung, rungs
 from crm_plugin.rules.windows import PROGRAM
-from crm_plugin.store import member_tiers, tier_changes, tier_entries, tier_levels, tier_policies
+from crm_plugin.store import member_tiers, tier_changes, tier_entries, tier_levels, tier_policies, tier_runs
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 
@@ -196,21 +196,24 @@ def _ladder(connection: Connection, shop_id: int, program: str) -> Policy:
 
 def _mark_passed(connection: Connection, shop: Shop, policy: Policy, now: datetime) -> None:
     """Whoever held a level before rewards were kept track of has passed it, and those below it."""
-    t, h, e = tier_changes.c, member_tiers.c, tier_entries.c
+    t, h, e, r = tier_changes.c, member_tiers.c, tier_entries.c, tier_runs.c
+    undone = select(r.run_id).where(r.shop_id == shop.shop_id, r.undone_at.is_not(None))
+    # What a run led to that was undone was never held, and what undoing led back to was before.
+    happened = (
+        t.run_id.is_(None) | t.run_id.not_in(undone),
+        t.shop_id == shop.shop_id,
+        t.program_key == policy.program,
+    )
     today = local_day(now, shop.timezone)
     columns = ["shop_id", "program_key", "member_id", "level_key", "held", "state", "reward", "at", "as_of"]
     for place, key in enumerate(policy.keys):
         above = policy.keys[place:]
-        was = select(t.member_id).where(
-            t.shop_id == shop.shop_id, t.program_key == policy.program, t.to_level.in_(above)
-        )
+        was = select(t.member_id).where(*happened, t.to_level.in_(above))
         held = select(h.member_id).where(
             h.shop_id == shop.shop_id, h.program_key == policy.program, h.level_key.in_(above)
         )
         who = was.union(held).subquery()
-        itself = select(t.member_id).where(
-            t.shop_id == shop.shop_id, t.program_key == policy.program, t.to_level == key
-        )
+        itself = select(t.member_id).where(*happened, t.to_level == key)
         there = select(e.member_id).where(
             e.shop_id == shop.shop_id, e.program_key == policy.program, e.level_key == key
         )

@@ -70,7 +70,9 @@ _TURNED = (
     "shop_id", "event_id", "program_key", "member_id", "level_key", "kind", "at", "as_of", "run_id", "policy_version",
     "before", "after", "detail",
 )  # fmt: skip
-_ENTERED = ("shop_id", "program_key", "member_id", "level_key", "held", "state", "reward", "at", "as_of", "run_id")
+_ENTERED = (
+    "shop_id", "program_key", "member_id", "level_key", "held", "state", "reward", "at", "as_of", "run_id", "held_run_id",
+)  # fmt: skip
 
 
 def put_changes(to: Writing, page: Sequence[Change]) -> None:
@@ -141,8 +143,20 @@ def put_entries(to: Writing, policy: Policy, page: Iterable[Turn], *, first: boo
             state = "open" if given else "passed"
             held = place in (low, high)
             own = (to.shop.shop_id, to.program, turn.member_id, level.key)
-            rows[turn.member_id, level.key] = (*own, held, state, given, to.at, day, to.run_id)
-    kept = "held = (tier_entries.held OR excluded.held)"
+            rows[turn.member_id, level.key] = (
+                *own,
+                held,
+                state,
+                given,
+                to.at,
+                day,
+                to.run_id,
+                to.run_id if held else None,
+            )
+    kept = (
+        "held = (tier_entries.held OR excluded.held), "
+        "held_run_id = CASE WHEN tier_entries.held THEN tier_entries.held_run_id ELSE excluded.held_run_id END"
+    )
     bulk.upsert_rows(to.connection, tier_entries, _ENTERED, _ENTERED[:4], kept, [rows[key] for key in sorted(rows)])
 
 

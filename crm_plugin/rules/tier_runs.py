@@ -20,6 +20,7 @@ from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.standing import GRACE, REMOVED, RENEWED, RULE, Step, next_step
 from crm_plugin.rules.standing_sql import Looked, Rung, Seen, rungs
 from crm_plugin.rules.text import field_text
+from crm_plugin.rules.tier_holds import go_on, held_back
 from crm_plugin.rules.tier_rows import Turn, Writing, put_changes, put_entries, put_turns, put_words, take_invitations
 from crm_plugin.store import bulk, member_tiers, tier_passes, tier_runs
 from crm_plugin.store.base import to_micros
@@ -50,10 +51,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A whole run; `run_id` None when nothing changed."""
+    """A whole run; `run_id` None when nothing changed, `still` the programmes it passed by."""
 
     run_id: int | None
     tallies: Mapping[str, Tally]
+    still: tuple[str, ...] = ()
 
 
 def moves_of(moved: Mapping[tuple[str, str], int]) -> tuple[Move, ...]:
@@ -61,11 +63,20 @@ def moves_of(moved: Mapping[tuple[str, str], int]) -> tuple[Move, ...]:
     return tuple(Move(before, after, number) for (before, after), number in sorted(moved.items()))
 
 
-def run(writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now: datetime, actor: str) -> Ran:
-    """Bring every member of every programme to what that local day makes of them, each programme by its policy in force."""
+def run(
+    writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now: datetime, actor: str, daily: bool = False
+) -> Ran:
+    """Bring every member of every programme to what that local day makes of them, each programme by its policy in force.
+
+    A `daily` run passes by a programme that stands still; one by hand makes it go on.
+    """
     kept = {one: in_force(writer, shop.shop_id, one, as_of) for one in programs(writer, shop.shop_id)}
     for one in kept.values():
         put_levels(writer, shop, one.policy, None, as_of, now)
+    still = held_back(writer, shop, kept, now) if daily else {}
+    if not daily:
+        go_on(writer, shop, now, actor=actor)
+    kept = {program: one for program, one in kept.items() if program not in still}
     book, run_id = read_book(writer, shop.shop_id), new_id()
     before = {one: pass_of(writer, shop, one) for one in kept}
     tallies = {
@@ -77,10 +88,11 @@ def run(writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now:
     versions = {one: [row.policy_version, kept[one].version] for one, row in before.items() if row is not None}
     versions |= {one: [0, kept[one].version] for one, row in before.items() if row is None}
     if not any(tally.moved or tally.terms for tally in tallies.values()) and all(a == b for a, b in versions.values()):
-        return Ran(None, tallies)
-    row = {"run_id": run_id, "at": now, "as_of": as_of, "actor": actor, "policies": versions}
+        return Ran(None, tallies, tuple(still))
+    passes = {one: None if row is None else noted(row) for one, row in before.items()}
+    row = {"run_id": run_id, "at": now, "as_of": as_of, "actor": actor, "policies": versions, "passes": passes}
     writer.execute(insert(tier_runs).values(shop_id=shop.shop_id, **row))
-    return Ran(run_id, tallies)
+    return Ran(run_id, tallies, tuple(still))
 
 
 def run_for(writer: Connection, shop: Shop, program: str, member_id: int, *, as_of: date, now: datetime) -> Tally:
@@ -180,6 +192,17 @@ def _expire(to: Writing) -> None:
         "WHERE shop_id = ? AND state = 'invited' AND expires_on < ? AND program_key = ?",
         (to_micros(to.now), *own, to.program),
     )
+
+
+def noted(row: Row[Any]) -> dict[str, int]:
+    """A programme's row of passes as a run keeps it, to be put back."""
+    first, last = to_micros(row.first_at), to_micros(row.last_at)
+    return {
+        "first_at": first,
+        "last_at": last,
+        "last_on": day_number(row.last_on),
+        "policy_version": row.policy_version,
+    }
 
 
 def pass_of(connection: Connection, shop: Shop, program: str) -> Row[Any] | None:

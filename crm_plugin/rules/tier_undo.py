@@ -1,4 +1,7 @@
-"""Undoing a run: levels, terms and policies as they were, wherever they are still as the run left them."""
+"""Undoing a run: levels, terms and policies as they were, wherever they are still as the run left them.
+
+Whoever is put back is as if the run had never been, for bars of re-entry and rewards too. The programme stands still after it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, not_, select, update
 
+from crm_plugin.clock import from_day_number
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import read_book
@@ -18,9 +22,10 @@ from crm_plugin.rules.policies import in_force, put_levels, versions
 from crm_plugin.rules.policies import save as save_version
 from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.standing import NOTHING, UNDONE, Held
+from crm_plugin.rules.tier_holds import Hold, hold
 from crm_plugin.rules.tier_rows import Turn, Writing, put_turns, take_invitations
-from crm_plugin.store import audit, tier_changes, tier_entries, tier_passes, tier_runs, tier_terms
-from crm_plugin.store.base import to_micros
+from crm_plugin.store import audit, tier_changes, tier_entries, tier_invitations, tier_passes, tier_runs, tier_terms
+from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.members import lock
 from crm_plugin.store.tenants import Shop
 
@@ -56,18 +61,31 @@ class _Did:
 
 
 def undo(
-    connection: Connection, shop: Shop, *, today: date, now: datetime, actor: str, run_id: int | None = None
+    connection: Connection,
+    shop: Shop,
+    *,
+    today: date,
+    now: datetime,
+    actor: str,
+    run_id: int | None = None,
+    reason: str = "",
 ) -> Undone:
-    """Undo the last run, or the one named. What the rules say has not changed by it: the next pass asks them again.
+    """Undo the last run, or the one named. What the rules say has not changed by it, so no daily run moves anybody after it.
 
-    Raises: InvalidInput when there is nothing to undo; nothing is written then.
+    Raises: InvalidInput when there is nothing to undo, or later runs stand on it; nothing is written then.
     """
     lock(connection, shop.shop_id)
     run = _run(connection, shop, run_id)
     restored = left = withdrawn = 0
     back: list[str] = []
     for program, (before, after) in sorted(run.policies.items()):
-        if before != after and _restore_policy(connection, shop, program, before, after, today, now, actor):
+        # With a first pass there is no former policy to go back to: it stays, and stands still.
+        begun = run.passes.get(program, {}) is None
+        if (
+            before != after
+            and not begun
+            and _restore_policy(connection, shop, program, before, after, today, now, actor)
+        ):
             back.append(program)
         version = in_force(connection, shop.shop_id, program, today).version
         to = Writing(connection, shop, program, None, version, today, now)
@@ -78,14 +96,14 @@ def undo(
             restored += len(turns)
             left += len(page) - len(turns)
         withdrawn += _withdraw(connection, shop, program, run.run_id)
-        c = tier_passes.c
-        own = (c.shop_id == shop.shop_id, c.program_key == program)
-        connection.execute(update(tier_passes).where(*own).values(policy_version=version))
+        _ask_again(to, run)
+        _restore_pass(to, run, before, restored_policy=program in back)
+        hold(connection, shop, Hold(program, run.run_id, now, actor, reason.strip(), version))
     c = tier_runs.c
     own = (c.shop_id == shop.shop_id, c.run_id == run.run_id)
     connection.execute(update(tier_runs).where(*own).values(undone_at=now))
     found = Undone(run.run_id, restored, left, withdrawn, tuple(back))
-    audit.note(connection, shop.shop_id, actor, ACTION, found.as_dict(), now)
+    audit.note(connection, shop.shop_id, actor, ACTION, {**found.as_dict(), "reason": reason.strip()}, now)
     return found
 
 
@@ -100,7 +118,45 @@ def _run(connection: Connection, shop: Shop, run_id: int | None) -> Row[Any]:
             phrase("There is nothing to undo."),
             hint=phrase("Only a run that changed something can be undone, and only once."),
         )
+    later = [one for one in connection.execute(_later(shop, found)) if set(one.policies) & set(found.policies)]
+    if later:
+        raise InvalidInput(
+            phrase("%(count)s later runs stand on this one.", count=len(later)),
+            field="run",
+            hint=phrase(
+                "Undo them first, the newest first: %(runs)s.", runs=", ".join(str(one.run_id) for one in later)
+            ),
+        )
     return found
+
+
+def _later(shop: Shop, run: Row[Any]) -> Select[Any]:
+    """The runs after this one that stand, the newest first."""
+    c = tier_runs.c
+    after = (c.at > run.at) | ((c.at == run.at) & (c.run_id > run.run_id))
+    query = select(c.run_id, c.policies).where(c.shop_id == shop.shop_id, c.undone_at.is_(None), after)
+    return query.order_by(c.at.desc(), c.run_id.desc())
+
+
+def _restore_pass(to: Writing, run: Row[Any], version: int, *, restored_policy: bool) -> None:
+    """The programme as it was calculated before the run; one calculated for the first time is not calculated yet."""
+    c = tier_passes.c
+    own = (c.shop_id == to.shop.shop_id, c.program_key == to.program)
+    before = run.passes.get(to.program, {})
+    if before is None:
+        to.connection.execute(delete(tier_passes).where(*own))
+        return
+    values: dict[str, Any] = {name: from_micros(before[name]) for name in ("first_at", "last_at") if name in before}
+    values |= {"last_on": from_day_number(before["last_on"])} if "last_on" in before else {}
+    values["policy_version"] = to.version if restored_policy else version
+    to.connection.execute(update(tier_passes).where(*own).values(**values))
+
+
+def _ask_again(to: Writing, run: Row[Any]) -> None:
+    """Invitations that the run has let expire are open again."""
+    c = tier_invitations.c
+    own = (c.shop_id == to.shop.shop_id, c.program_key == to.program, c.state == "expired", c.answered_at == run.at)
+    to.connection.execute(update(tier_invitations).where(*own).values(state="invited", answered_at=None))
 
 
 def _restore_policy(
@@ -181,14 +237,17 @@ def _since(to: Writing, page: Sequence[_Did]) -> dict[int, tuple[int, date]]:
     """Since when the former level was held, by the change that had led to it."""
     c = tier_changes.c
     wanted = {one.member_id: one for one in page}
-    query = select(c.member_id, c.change_id, c.to_level, c.changed_at, c.as_of).where(
+    query = select(c.member_id, c.change_id, c.to_level, c.changed_at, c.as_of, c.after).where(
         c.shop_id == to.shop.shop_id, c.program_key == to.program, c.member_id.in_(sorted(wanted))
     )
     found: dict[int, tuple[int, date]] = {}
     for row in to.connection.execute(query.order_by(c.change_id)):
         one = wanted[row.member_id]
         if row.change_id < one.change_id and row.to_level == one.from_level:
-            found[row.member_id] = (to_micros(row.changed_at), row.as_of)
+            # What was put back is held since before.
+            back = Held.of(row.after) if row.after is not None else None
+            since_on = row.as_of if back is None else back.since_on or row.as_of
+            found[row.member_id] = (to_micros(row.changed_at) if back is None else back.since_at, since_on)
     return found
 
 
@@ -199,9 +258,15 @@ def _lifted(turns: Sequence[Turn], page: Sequence[_Did]) -> Iterator[tuple[Turn,
 
 
 def _withdraw(connection: Connection, shop: Shop, program: str, run_id: int) -> int:
-    """The levels passed in that run are not passed, and what they would have given is not given; what was used stays."""
+    """The levels passed or held in that run are not, and what they would have given is not given; what was used stays.
+
+    A level that was held after it, by hand or by an invitation, stays passed.
+    """
     c = tier_entries.c
     own = (c.shop_id == shop.shop_id, c.program_key == program, c.run_id == run_id)
     number = connection.execute(select(func.count()).where(*own, c.state == "open")).scalar_one()
-    connection.execute(delete(tier_entries).where(*own, c.state != "used"))
+    in_it = (c.shop_id == shop.shop_id, c.program_key == program, c.held_run_id == run_id)
+    connection.execute(update(tier_entries).where(*in_it).values(held=False, held_run_id=None))
+    connection.execute(delete(tier_entries).where(*own, c.state != "used", not_(c.held)))
+    connection.execute(update(tier_entries).where(*own, c.state == "open").values(state="passed", reward=""))
     return int(number)

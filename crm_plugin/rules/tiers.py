@@ -26,6 +26,7 @@ from crm_plugin.rules.policies import save as save_version
 from crm_plugin.rules.policy import Policy, of_ladder
 from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
 from crm_plugin.rules.standing_sql import rungs
+from crm_plugin.rules.tier_holds import go_on
 from crm_plugin.rules.tier_runs import Move, is_bound, ladder_of, moves_of, run
 from crm_plugin.store import audit, member_tiers, members, shops, tier_levels
 from crm_plugin.store.members import lock
@@ -79,7 +80,7 @@ class Preview:
 class TierReport:
     """What one run changed: in the main programme, and in the others by their key; `terms` counts what changed but the level.
 
-    `run_id` is what `undo` takes; None when nothing changed.
+    `run_id` is what `undo` takes; None when nothing changed. `still` are programmes that a daily run passed by, since a run was undone.
     """
 
     as_of: date
@@ -87,6 +88,7 @@ class TierReport:
     others: Mapping[str, tuple[Move, ...]] = field(default_factory=dict)
     terms: Mapping[str, int] = field(default_factory=dict)
     run_id: int | None = None
+    still: tuple[str, ...] = ()
 
     @property
     def changed(self) -> int:
@@ -103,7 +105,8 @@ class TierReport:
         told["moves"] = [asdict(move) for move in self.moves]
         if self.others:
             told["programs"] = {one: [asdict(move) for move in moves] for one, moves in self.others.items()}
-        return told | ({"terms": dict(self.terms)} if self.terms else {})
+        told |= {"terms": dict(self.terms)} if self.terms else {}
+        return told | ({"still": list(self.still)} if self.still else {})
 
 
 def read_level(document: Mapping[str, Any]) -> Level:
@@ -214,6 +217,8 @@ def put_policy(connection: Connection, shop: Shop, policy: Policy, now: datetime
     kept = save_version(connection, shop, policy, now, actor=actor)
     current = in_force(connection, shop.shop_id, policy.program, today)
     put_levels(connection, shop, current.policy, None, today, now)
+    if kept.version == current.version:
+        go_on(connection, shop, now, actor=actor, program=policy.program)
     return kept
 
 
@@ -289,10 +294,15 @@ def preview_of(seen: Lab) -> Preview:
     return Preview(seen.as_of, dict(seen.after), moves_of(moved_to), few)
 
 
-def apply(db: Database, shop: Shop, *, as_of: date, now: datetime, actor: str = "job:tiers") -> TierReport:
-    """Bring every member to the level earned on that local day, in one transaction; a second run writes nothing."""
+def apply(
+    db: Database, shop: Shop, *, as_of: date, now: datetime, actor: str = "job:tiers", daily: bool = False
+) -> TierReport:
+    """Bring every member to the level earned on that local day, in one transaction; a second run writes nothing.
+
+    A `daily` run leaves programmes alone in which a run was undone, until one by hand or another policy makes them go on.
+    """
     with db.write() as writer, db.read() as reader:
-        return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor)
+        return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor, daily=daily)
 
 
 def save_and_apply(
@@ -321,16 +331,16 @@ def save_policy_and_apply(
 
 
 def apply_within(
-    writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now: datetime, actor: str
+    writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now: datetime, actor: str, daily: bool = False
 ) -> TierReport:
     """The same inside a transaction. `reader` is a connection of its own: what is written cannot disturb what is still being read."""
     _one_at_a_time(writer, shop)
     lock(writer, shop.shop_id)
-    ran = run(writer, reader, shop, as_of=as_of, now=now, actor=actor)
+    ran = run(writer, reader, shop, as_of=as_of, now=now, actor=actor, daily=daily)
     terms: Counter[str] = sum((tally.terms for tally in ran.tallies.values()), Counter())
     others = {one: tally.moves for one, tally in ran.tallies.items() if one != PROGRAM_KEY and tally.moved}
     main = ran.tallies.get(PROGRAM_KEY)
-    report = TierReport(as_of, main.moves if main is not None else (), others, dict(terms), ran.run_id)
+    report = TierReport(as_of, main.moves if main is not None else (), others, dict(terms), ran.run_id, ran.still)
     if report.changed or report.terms:
         audit.note(writer, shop.shop_id, actor, APPLIED, report.as_dict(), now)
     return report

@@ -24,6 +24,7 @@ from crm_plugin.store.program import (
 from crm_plugin.store.shops import audit_log, connections, inbox, job_runs, problems, shops, sync_state
 from crm_plugin.store.tiers import (
     tier_entries,
+    tier_holds,
     tier_invitations,
     tier_passes,
     tier_policies,
@@ -64,6 +65,7 @@ __all__ = [
     "templates",
     "tier_changes",
     "tier_entries",
+    "tier_holds",
     "tier_invitations",
     "tier_levels",
     "tier_passes",

@@ -34,7 +34,8 @@ tier_passes = Table(
     belongs_to("shops"),
 )
 
-# One row: an application that changed something. `policies` holds by programme the versions before and after.
+# One row: an application that changed something. `policies` holds by programme the versions before and after, `passes` what
+# `tier_passes` held before, null for a first pass.
 tier_runs = Table(
     "tier_runs",
     metadata,
@@ -44,7 +45,25 @@ tier_runs = Table(
     Column("as_of", LocalDay, nullable=False),
     Column("actor", Text, nullable=False, default=""),
     Column("policies", Json, nullable=False, default=dict),
+    Column("passes", Json, nullable=False, default=dict, server_default="{}"),
     Column("undone_at", Instant),
+    belongs_to("shops"),
+)
+
+# One row: a programme in which no daily pass moves anybody, since a run was undone; `ended_at` is NULL while that lasts. It ends by hand,
+# or once another version of the policy than `policy_version` is in force.
+tier_holds = Table(
+    "tier_holds",
+    metadata,
+    shop_key(),
+    Column("program_key", Text, primary_key=True),
+    Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False, default=""),
+    Column("reason", Text, nullable=False, default=""),
+    Column("policy_version", Integer, nullable=False),
+    Column("ended_at", Instant),
+    Column("ended_by", Text, nullable=False, default=""),
     belongs_to("shops"),
 )
 
@@ -71,7 +90,8 @@ tier_terms = Table(
     Index("ix_tier_terms_at", "shop_id", "at"),
 )
 
-# One row: a level that a member passed on the way up, once for good. `held` says that the level itself was held. `state` is "passed"
+# One row: a level that a member passed on the way up, once for good. `held` says that the level itself was held, for the first
+# time in the run `held_run_id`. `state` is "passed"
 # (nothing to give), "open" (`reward` is to be given) or "used".
 tier_entries = Table(
     "tier_entries",
@@ -81,6 +101,7 @@ tier_entries = Table(
     Column("member_id", BigInteger, primary_key=True, autoincrement=False),
     Column("level_key", Text, primary_key=True),
     Column("held", Boolean, nullable=False, server_default=false()),
+    Column("held_run_id", BigInteger),
     Column("state", Text, nullable=False, server_default="passed"),
     Column("reward", Text, nullable=False, server_default=""),
     Column("at", Instant, nullable=False),

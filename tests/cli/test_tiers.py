@@ -56,8 +56,11 @@ def test_policy_is_previewed_applied_and_undone(club: Any, tmp_path: Path) -> No
     assert (code, report["moves"]) == (0, [{"from_level": "", "to_level": "silver", "members": 1}])
     code, told = club("policies")
     assert [(one["program"], one["version"], one["levels"]) for one in told] == [("main", 1, "silver, circle")]
-    code, undone = club("undo")
-    assert (code, undone["run"], undone["restored"], undone["policies"]) == (0, report["run"], 1, ["main"])
+    code, undone = club("undo", "--reason", "Too early")
+    assert (code, undone["run"], undone["restored"], undone["policies"]) == (0, report["run"], 1, [])
+    code, told = club("list")
+    still = told[0]["still"]
+    assert (told[0]["members"], still["run"], still["actor"], still["reason"]) == (0, report["run"], "cli", "Too early")
     code, refused = club("undo")
     assert (code, refused["error"]["message"]) == (1, "There is nothing to undo.")
 

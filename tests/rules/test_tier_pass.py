@@ -13,11 +13,19 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
 
 from crm_plugin.ids import new_id
-from crm_plugin.rules import tiers
+from crm_plugin.rules import tier_undo, tiers
 from crm_plugin.rules.lab import look_at
-from crm_plugin.rules.policies import in_force
+from crm_plugin.rules.policies import in_force, put_levels
 from crm_plugin.rules.policy_read import read_policy
-from crm_plugin.store import member_tiers, orders, tier_entries
+from crm_plugin.store import (
+    member_facts,
+    member_tiers,
+    orders,
+    tier_entries,
+    tier_invitations,
+    tier_levels,
+    tier_passes,
+)
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import facts
@@ -202,3 +210,88 @@ def test_last_year_counts_on_the_first_day(db: Database) -> None:
     tiers.apply(db, shop, as_of=later, now=_noon(later))
     with db.read() as connection:
         assert _held(connection, shop) == {}
+
+
+_STATES = st.sampled_from([None, "invited", "expired", "accepted", "declined"])
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    document=documents(), people=_PEOPLE, states=st.lists(_STATES, min_size=3, max_size=3),
+    steps=st.lists(st.tuples(_STEPS, st.booleans()), min_size=1, max_size=7),
+)  # fmt: skip
+def test_undone_is_as_never_passed(
+    db: Database,
+    document: dict[str, Any],
+    people: list[tuple[bool, list[tuple[int, int]]]],
+    states: list[str | None],
+    steps: list[tuple[int, bool]],
+) -> None:
+    """Each pass is undone; after some of them the merchant goes on, and the next begins from there."""
+    circle = [{"key": "circle", "invitation": True}] if any(states) else []
+    shop = _shop(db, {**document, "levels": [*document["levels"], *circle]}, [joined for joined, _ in people])
+    placed = {
+        place: [(BEGINS + timedelta(days=day), minor) for day, minor in told]
+        for place, (_, told) in enumerate(people, 1)
+    }
+    _invite(db, shop, dict(zip(placed, states, strict=False)))
+    today, known = BEGINS, date.min
+    for step, goes_on in [(0, True), *steps]:
+        today += timedelta(days=step)
+        _order(db, shop, placed, known, today)
+        known = max(known, today)
+        with db.write() as connection:
+            put_levels(
+                connection, shop, in_force(connection, shop.shop_id, "main", today).policy, None, today, _noon(today)
+            )
+        before = _kept(db, shop)
+        ran = tiers.apply(db, shop, as_of=today, now=_noon(today))
+        passed = _kept(db, shop)
+        if ran.run_id is None:
+            continue
+        with db.write() as connection:
+            tier_undo.undo(connection, shop, today=today, now=_noon(today), actor="test")
+        assert _kept(db, shop) == before
+        assert tiers.apply(db, shop, as_of=today, now=_noon(today), daily=True).still == ("main",)
+        assert _kept(db, shop) == before
+        if goes_on:
+            again = tiers.apply(db, shop, as_of=today, now=_noon(today))
+            assert (again.moves, again.terms) == (ran.moves, ran.terms)
+            assert _kept(db, shop) == passed
+
+
+def _invite(db: Database, shop: Shop, states: Mapping[int, str | None]) -> None:
+    """Invitations as they are, one that is said to have expired about to do so."""
+    with db.write() as connection:
+        for member_id, state in states.items():
+            if state is not None:
+                row = {
+                    "program_key": "main",
+                    "member_id": member_id,
+                    "level_key": "circle",
+                    "invited_at": _noon(BEGINS),
+                }
+                last = BEGINS + timedelta(days=1) if state == "expired" else None
+                row |= {"state": "invited" if state == "expired" else state, "expires_on": last}
+                connection.execute(insert(tier_invitations).values(shop_id=shop.shop_id, **row))
+
+
+def _kept(db: Database, shop: Shop) -> dict[str, list[tuple[Any, ...]]]:
+    """All that is kept of tiers but what happened, and in which run."""
+    found = {}
+    with db.read() as connection:
+        for table in (member_tiers, tier_entries, tier_invitations, tier_levels, tier_passes):
+            columns = [one for one in table.c if one.name not in ("run_id", "held_run_id")]
+            rows = connection.execute(select(*columns).where(table.c.shop_id == shop.shop_id))
+            found[table.name] = sorted((tuple(row) for row in rows), key=repr)
+        f = member_facts.c
+        beside = connection.execute(
+            select(f.member_id, f.level_key).where(f.shop_id == shop.shop_id, f.level_key != "")
+        )
+        found["beside"] = sorted(tuple(row) for row in beside)
+    return found

@@ -18,6 +18,7 @@ from crm_plugin.rules.lab import look_at
 from crm_plugin.rules.policies import in_force, versions
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.tier_history import history
+from crm_plugin.rules.tier_holds import holds
 from crm_plugin.rules.tiers import Level, Move
 from crm_plugin.store import (
     member_facts,
@@ -27,6 +28,7 @@ from crm_plugin.store import (
     orders,
     tier_changes,
     tier_entries,
+    tier_holds,
     tier_terms,
 )
 from crm_plugin.store.session import Database
@@ -440,6 +442,92 @@ def test_undo_gives_an_invitation_back(db: Database) -> None:
     assert _held(db)[3] == "silver"
     _apply(db, shop, 7)
     assert _held(db)[3] == "circle"
+
+
+def _undo(db: Database, shop: Shop, number: int, run_id: int | None = None, reason: str = "") -> tier_undo.Undone:
+    told = {"today": _day(number), "now": _noon(_day(number)), "actor": "test", "run_id": run_id, "reason": reason}
+    with db.write() as connection:
+        return tier_undo.undo(connection, shop, **told)
+
+
+def test_undone_stands_still_until_somebody_goes_on(db: Database) -> None:
+    shop = _club(db)
+    run = _apply(db, shop, 0)
+    _undo(db, shop, 0, reason="Too early")
+    assert _held(db) == {}
+    passed_by = tiers.apply(db, shop, as_of=_day(1), now=_noon(_day(1)), daily=True)
+    assert (passed_by.run_id, passed_by.as_dict()["still"], _held(db)) == (None, ["main"], {})
+    with db.read() as connection:
+        one = holds(connection, 1)["main"]
+    assert (one.run_id, one.at, one.actor, one.reason) == (run.run_id, _noon(_day(0)), "test", "Too early")
+    # The order of the silver one is more than a year old by now.
+    assert _apply(db, shop, 2).moves == (Move("", "gold", 1), Move("", "platinum", 1))
+    with db.read() as connection:
+        assert holds(connection, 1) == {}
+        assert connection.execute(select(tier_holds.c.reason, tier_holds.c.ended_at)).all() == [
+            ("Too early", _noon(_day(2)))
+        ]
+    assert tiers.apply(db, shop, as_of=_day(3), now=_noon(_day(3)), daily=True).still == ()
+
+
+@pytest.mark.parametrize(("effective_on", "first_day"), [(None, 1), ("2026-06-05", 4)])
+def test_another_policy_goes_on_once_it_is_in_force(db: Database, effective_on: str | None, first_day: int) -> None:
+    shop = _club(db)
+    _apply(db, shop, 0)
+    _undo(db, shop, 0)
+    with db.write() as connection:
+        told = {**CLUB, "grace_days": 5, "effective_on": effective_on}
+        tiers.save_policy(connection, shop, read_policy(told), _noon(AS_OF), actor="test")
+    for number in range(1, 6):
+        tiers.apply(db, shop, as_of=_day(number), now=_noon(_day(number)), daily=True)
+        assert bool(_held(db)) == (number >= first_day)
+
+
+def test_runs_are_undone_the_newest_first(db: Database) -> None:
+    shop = _club(db)
+    first = _apply(db, shop, 0)
+    _buy(db, shop, 1, 50_000, 10)
+    second = _apply(db, shop, 10)
+    before = _everything(db)
+    with pytest.raises(InvalidInput, match="1 later runs stand") as caught:
+        _undo(db, shop, 11, first.run_id)
+    assert str(second.run_id) in str(caught.value.hint)
+    assert _everything(db) == before
+    _undo(db, shop, 11, second.run_id)
+    assert _undo(db, shop, 11, first.run_id).restored == 3
+    assert _held(db) == {}
+
+
+def test_level_of_an_undone_run_was_not_held_before(db: Database) -> None:
+    shop = _club(db, [MadeMember()])
+    _apply(db, shop, 0)
+    _buy(db, shop, 1, 47_000, 1)
+    assert _held_after(db, shop, 1) == {1: "silver"}
+    _buy(db, shop, 1, 5_000, 2)
+    assert _held_after(db, shop, 2) == {1: "gold"}
+    _undo(db, shop, 2)
+    with db.write() as connection:
+        connection.execute(update(orders).where(orders.c.base_minor == 5_000).values(counts=False))
+        facts.rebuild(connection, shop, _noon(_day(3)))
+    # Who had held gold would come back to it with 450.
+    assert _held_after(db, shop, 3) == {1: "silver"}
+    _buy(db, shop, 1, 5_000, 4)
+    assert _held_after(db, shop, 4) == {1: "gold"}
+    assert set(_open(db)) == {(1, "silver"), (1, "gold")}
+
+
+def test_level_of_an_undone_run_counts_for_no_later_reward(db: Database) -> None:
+    with db.write() as connection:
+        shop = keep(connection, 1, PEOPLE)
+        tiers.save_levels(connection, shop, [Level("silver", "spent() >= 250")], _noon(AS_OF))
+    _apply(db, shop, 0)
+    _buy(db, shop, 1, 30_000, 1)
+    assert _held_after(db, shop, 1)[1] == "silver"
+    _undo(db, shop, 1)
+    with db.write() as connection:
+        tiers.save_policy(connection, shop, read_policy(CLUB), _noon(_day(2)), actor="test")
+    _apply(db, shop, 2)
+    assert set(_open(db)) == {(1, "silver"), (1, "gold"), (3, "gold"), (4, "gold")}
 
 
 def test_lab_names_who_would_move_and_writes_nothing(db: Database) -> None:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from sqlalchemy import select
 
-from crm_plugin.rules import compile_rule
+from crm_plugin.rules import compile_rule, tier_undo
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.reference import example
 from crm_plugin.rules.tiers import Level, apply, held, levels, save_levels
@@ -79,6 +79,20 @@ def test_ladder_says_who_holds_what(runtime: Runtime, shop: Shop, page: Page) ->
     assert "Nobody would move" in told
     assert "3 members moved" in told
     assert "by itself, every day" in told
+
+
+@pytest.mark.usefixtures("people")
+def test_undone_run_is_shown_with_the_way_on(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    _set_up(runtime, shop, BRONZE, GOLD)
+    with runtime.db.write() as connection:
+        tier_undo.undo(connection, shop, today=NOON.date(), now=NOON, actor="page:owner", reason="Too early")
+    assert "so nobody moves by itself. Reason: Too early" in words(page("tiers"))
+    assert _kept(runtime, shop)[1] == {}
+    assert post("tiers/go-on", {}).status_code == 303
+    assert _kept(runtime, shop)[1] == {"bronze": 1, "gold": 2}
+    told = words(page("tiers"))
+    assert "Members move by themselves again, once a day. 3 members have moved." in told
+    assert "Too early" not in told
 
 
 @pytest.mark.usefixtures("people")

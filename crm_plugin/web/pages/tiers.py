@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import flash, g, render_template, request
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
@@ -20,6 +21,7 @@ from crm_plugin.rules.asked import Rewritten, asking, book_then
 from crm_plugin.rules.audit import LEVEL, audit
 from crm_plugin.rules.policies import Kept, every_version, is_bare_ladder, of_day, plans
 from crm_plugin.rules.sql import PROGRAM_KEY
+from crm_plugin.rules.tier_holds import holds
 from crm_plugin.rules.tier_words import policy_words
 from crm_plugin.rules.tiers import Level, apply, held, levels, preview, save_and_apply, save_levels
 from crm_plugin.store.tenants import Shop
@@ -100,6 +102,16 @@ def tiers_change() -> Response | str | tuple[str, int]:
     return go("tiers")
 
 
+@bp.post("/s/<shop>/tiers/go-on")
+def tiers_go_on() -> Response:
+    """Let programmes that stand still since a run was undone go on, and do at once what waits."""
+    runtime = site().runtime
+    moved = apply(runtime.db, the_shop(), as_of=_today(), now=runtime.clock.now(), actor=g.actor).changed
+    told = ngettext("%(count)s member has moved.", "%(count)s members have moved.", moved, count=formats.number(moved))
+    flash(sentences([_("Members move by themselves again, once a day."), *([told] if moved else [])]), "good")
+    return go("tiers")
+
+
 @bp.post("/s/<shop>/tiers/preview")
 def tiers_preview() -> str | tuple[str, int]:
     """Who would move, while the form is being filled in."""
@@ -175,6 +187,7 @@ def _page(connection: Connection, form: Form, saved: list[Level], *, opened: boo
         fields=field_help("tier", "days_in_tier"),
         history=reads.history(connection, shop.shop_id),
         names=tier_names(connection, shop),
+        still=list(holds(connection, shop.shop_id).values()),
         **tiers_store.told(connection, shop),
         promises=_promises(main),
         called={key: _called(key, kept) for key, kept in every.items()},
