@@ -71,6 +71,8 @@ class MemberBook(MemberRows):
         if member is not None:
             if member.values["fingerprint"] == mark:
                 self.counts.same += 1
+                # What was true again later is no news, but what was told of the time between is late from now on.
+                self._true_at(member, micros(record.updated_at))
                 return member
             if is_older(record.updated_at, member.values["updated_at"]):
                 self.counts.stale += 1

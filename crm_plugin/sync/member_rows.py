@@ -122,6 +122,7 @@ class MemberRows:
             kind: defaultdict(dict) for kind in ("email", "phone", "guest")
         }
         self._new_claims: dict[tuple[str, str, int], int] = {}
+        self._later: set[int] = set()
         self._tags: dict[int, tuple[str, ...]] = {}
         self._statements: list[consent.Statement] = []
         # Guests that become one with an account, once all is written.
@@ -187,6 +188,12 @@ class MemberRows:
             self._claim("account", external_id, member, OWN)
         return member
 
+    def _true_at(self, member: Member, at: int | None) -> None:
+        """Note that all of an account was still true at a later instant; nothing has happened to it by that."""
+        if at is not None and at > (member.values["updated_at"] or 0):
+            member.values["updated_at"] = at
+            self._later.add(member.member_id)
+
     def _claim(self, kind: str, value: str, member: Member, rank: int, weaken: bool = False) -> None:
         if kind != "account":
             holders = self._claims[kind][value]
@@ -212,6 +219,9 @@ class MemberRows:
         ]
         for member in changed:
             member.put(touched_at=self._at)
+        written = {member.member_id for member in changed}
+        changed += [self._members[one] for one in sorted(self._later - written) if not self._members[one].is_new]
+        self._later.clear()
         columns = (*COLUMNS[2:], "shop_id", "member_id")
         bulk.update_rows(
             connection,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -32,6 +33,11 @@ def _owners(db: Database) -> dict[str, str | None]:
     )
     with db.read() as connection:
         return {o: account or email or phone for o, account, email, phone in connection.execute(query)}
+
+
+def _row(db: Database) -> Any:
+    with db.read() as connection:
+        return connection.execute(select(members)).one()
 
 
 def _count(db: Database) -> int:
@@ -231,6 +237,20 @@ def test_older_account_record_is_left_out(db: Database, shop: Shop) -> None:
     with db.read() as connection:
         assert connection.execute(select(members.c.first_name)).scalar_one() == "New"
     assert (written.stale, written.rows) == (1, 0)
+
+
+def test_late_record_between_two_equal_ones_is_left_out(db: Database, shop: Shop) -> None:
+    first, last = member("1", first_name="Ann", updated_at=NOON), NOON + timedelta(hours=2)
+    write(db, shop, [first])
+    touched = _row(db).touched_at
+    later = NOON + timedelta(days=1)
+    written = write(db, shop, [member("1", first_name="Ann", updated_at=last)], now=later)
+    assert (written.same, written.rows) == (1, 0)
+    # Nobody who goes by what happened to the member is told of it.
+    assert _row(db).touched_at == touched
+    written = write(db, shop, [member("1", first_name="Eve", updated_at=NOON + timedelta(hours=1))], now=later)
+    assert (written.stale, written.rows) == (1, 0)
+    assert (_row(db).first_name, _row(db).updated_at) == ("Ann", last)
 
 
 def test_same_page_twice_writes_nothing(db: Database, shop: Shop) -> None:
