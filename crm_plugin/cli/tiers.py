@@ -79,7 +79,8 @@ def tiers_apply(name: str, policy: Path | None, as_of: str | None, as_json: bool
 def tiers_preview(name: str, file: Path, as_of: str | None, as_json: bool) -> None:
     """Who would move by the policy of a file.
 
-    Against the levels held now: who comes in, goes up, down and out, who stays, and some of each. Nothing is written.
+    Against the levels held now: who comes in, goes up, down and out, who stays, and some of each; how much of it is the policy itself,
+    and who would move today anyway. Nothing is written.
     """
     policy = read_policy_file(file)
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
@@ -96,9 +97,13 @@ def tiers_preview(name: str, file: Path, as_of: str | None, as_json: bool) -> No
 def _matrix(seen: Lab) -> Iterator[str]:
     kinds = ("in", "up", "down", "out", "stay")
     yield f"{seen.program}, {seen.as_of}: " + ", ".join(f"{seen.total(kind):,} {kind}" for kind in kinds)
+    yield f"By the policy itself {seen.caused:,} get another level; {seen.today:,} would move today anyway, by the one in force."
+    for cell in seen.effect:
+        yield f"policy\t{cell.from_level or 'none'} to {cell.to_level or 'none'}\t{cell.members:,}"
     for cell in seen.cells:
         way = f"{cell.from_level or 'none'} to {cell.to_level or 'none'}" if cell.moves else cell.from_level or "none"
-        yield f"{seen.kind(cell)}\t{way}\t{cell.members:,}"
+        anyway = f"\t{cell.anyway:,} of them anyway" if cell.anyway else ""
+        yield f"{seen.kind(cell)}\t{way}\t{cell.members:,}{anyway}"
         for one in cell.samples:
             values = ", ".join(f"{text} {value}" for text, value in one.values.items())
             yield f"\t{one.name} ({one.member_id})\t{values}"

@@ -1,4 +1,7 @@
-"""What a policy would do to the levels that are held: who goes where, who stays, some of each with what decided. Writes nothing."""
+"""What a policy would do to the levels that are held: who goes where, who stays, some of each with what decided. Writes nothing.
+
+Where the policy in force has not been applied today, some would move anyway: what the changed policy itself does is told apart from that.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Members who go from one level to another, or stay; `first` and `last` are those here longest and newest of who go."""
+    """Members who go from one level to another, or stay; `first` and `last` are those here longest and newest of who go.
+
+    `anyway` are those who would go the same way today by the policy in force.
+    """
 
     from_level: str
     to_level: str
@@ -52,6 +58,7 @@ class Cell:
     first: int = 0
     last: int = 0
     samples: tuple[Sample, ...] = ()
+    anyway: int = 0
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -64,7 +71,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """The whole outcome. `ranks` is how high each level stands, also those the policy has no more."""
+    """The whole outcome. `ranks` is how high each level stands, also those the policy has no more.
+
+    `effect` is what the policy itself does: whom it gives another level than the policy in force gives today, from that to this. `today`
+    counts who would move today by the policy in force.
+    """
 
     program: str
     as_of: date
@@ -72,6 +83,13 @@ class Lab:
     after: Mapping[str, int]
     ranks: Mapping[str, float] = field(default_factory=dict)
     terms: Mapping[str, int] = field(default_factory=dict)
+    effect: tuple[Cell, ...] = ()
+    today: int = 0
+
+    @property
+    def caused(self) -> int:
+        """How many have another level by this policy than by the one in force."""
+        return sum(cell.members for cell in self.effect)
 
     def total(self, kind: str) -> int:
         """How many go that way: in, out, up, down or stay."""
@@ -94,12 +112,18 @@ class Lab:
                 "to": cell.to_level,
                 "kind": self.kind(cell),
                 "members": cell.members,
+                "anyway": cell.anyway,
                 "samples": [one.as_dict() for one in cell.samples],
             }
             for cell in self.cells
         ]
         totals = {kind: self.total(kind) for kind in ("in", "out", "up", "down", "stay")}
         told = {"program": self.program, "as_of": self.as_of.isoformat(), **totals}
+        effect = [
+            {"from": cell.from_level, "to": cell.to_level, "kind": self.kind(cell), "members": cell.members}
+            for cell in self.effect
+        ]
+        told |= {"caused": self.caused, "today": self.today, "effect": effect}
         return {**told, "levels": dict(self.after), "terms": dict(self.terms), "matrix": cells}
 
 
@@ -110,9 +134,11 @@ class _Going:
     members: int = 0
     first: int = 0
     last: int = 0
+    anyway: int = 0
     samples: list[Sample] = field(default_factory=list)
 
-    def take(self, one: Sample) -> None:
+    def take(self, one: Sample, *, anyway: bool) -> None:
+        self.anyway += anyway
         self.first = min(self.first, one.member_id) if self.members else one.member_id
         self.last = max(self.last, one.member_id)
         self.members += 1
@@ -127,24 +153,40 @@ def look_at(connection: Connection, shop: Shop, policy: Policy, as_of: date) -> 
     terms: Counter[str] = Counter()
     going: dict[tuple[str, str], _Going] = {}
     gone = 0
+    same = policy.as_dict() == live.as_dict()
+    waiting = {} if same else moves_today(connection, shop, policy.program, as_of)
+    today, effect = len(waiting), Counter[tuple[str, str]]()
     for before, after, one in _moves(connection, shop, policy, as_of):
         if before == after:
             terms[one.cause] += 1
             continue
-        going.setdefault((before, after), _Going()).take(one)
+        _, anyway = waiting.pop(one.member_id, (before, after if same else before))
+        going.setdefault((before, after), _Going()).take(one, anyway=anyway == after)
+        effect.update([(anyway, after)] if anyway != after else [])
         # Whoever was deleted is in no count of active members.
         stay[before] -= one.cause != DELETED
         gone += one.cause == DELETED
+    # Whoever is left of these would move today and stays by this policy.
+    effect.update((after, before) for before, after in waiting.values())
     names = _names(connection, shop, [one.member_id for found in going.values() for one in found.samples])
     cells = [Cell(key, key, number) for key, number in sorted(stay.items()) if number]
     for (before, after), found in sorted(going.items()):
         samples = tuple(replace(one, name=names.get(one.member_id, "")) for one in found.samples)
-        cells.append(Cell(before, after, found.members, found.first, found.last, samples))
+        cells.append(Cell(before, after, found.members, found.first, found.last, samples, found.anyway))
     counted = Counter({"": 0} | dict.fromkeys(policy.keys, 0))
     for cell in cells:
         counted[cell.to_level] += cell.members
     counted[""] -= gone
-    return Lab(policy.program, as_of, tuple(cells), dict(counted), _ranks(policy, live), dict(terms))
+    caused = tuple(Cell(before, after, number) for (before, after), number in sorted(effect.items()))
+    today = sum(found.members for found in going.values()) if same else today
+    return Lab(policy.program, as_of, tuple(cells), dict(counted), _ranks(policy, live), dict(terms), caused, today)
+
+
+def moves_today(connection: Connection, shop: Shop, program: str, as_of: date) -> dict[int, tuple[str, str]]:
+    """Who would move on that day by the policy in force, from which level to which."""
+    live = in_force(connection, shop.shop_id, program, as_of).policy
+    found = _moves(connection, shop, live, as_of)
+    return {one.member_id: (before, after) for before, after, one in found if before != after}
 
 
 def _ranks(policy: Policy, live: Policy) -> dict[str, float]:

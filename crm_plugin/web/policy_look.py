@@ -39,6 +39,8 @@ def look(
         promises=tuple(promises(wanted, today)),
         terms=tuple(_terms(seen.terms)),
         starts_on=wanted.effective_on if later else None,
+        anyway=0 if unchanged else seen.today,
+        caused=seen.caused,
     )
 
 

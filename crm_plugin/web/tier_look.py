@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from flask_babel import gettext as _
@@ -13,8 +13,10 @@ from sqlalchemy import Connection
 from crm_plugin.analytics import tiers as reads
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.asked import Asking
+from crm_plugin.rules.lab import look_at, moves_today
 from crm_plugin.rules.policies import Kept
-from crm_plugin.rules.tiers import Level, Move, Preview, levels, preview
+from crm_plugin.rules.tiers import Level, Move, Preview, ladder_policy, levels, preview
+from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.formats import number
 from crm_plugin.web.forms import Form
@@ -67,6 +69,7 @@ class Rung:
 class Look:
     """All of it. `seen` marks what was looked at, `unchanged` says that these levels are already saved.
 
+    Where some would move `anyway`, by the levels saved now, `caused` are those whom the change itself gives another level.
     Of a whole policy also what it promises, what becomes of terms, and the day to come it is for.
     """
 
@@ -80,6 +83,8 @@ class Look:
     promises: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
     starts_on: date | None = None
+    anyway: int = 0
+    caused: int = 0
 
     def total(self, kind: str) -> int:
         """How many go this way."""
@@ -91,7 +96,11 @@ def look(connection: Connection, shop: Shop, wanted: Sequence[Level], saved: Seq
     found = preview(connection, shop, wanted, as_of)
     ladders = (wanted, saved, *reads.former(connection, shop.shop_id))
     seen = mark([level.as_dict() for level in wanted])
-    return look_of(connection, shop, found, ladders, seen, unchanged=list(wanted) == list(saved))
+    told = look_of(connection, shop, found, ladders, seen, unchanged=list(wanted) == list(saved))
+    if told.unchanged or not moves_today(connection, shop, PROGRAM, as_of):
+        return told
+    lab = look_at(connection, shop, ladder_policy(connection, shop, wanted, as_of), as_of)
+    return replace(told, anyway=lab.today, caused=lab.caused)
 
 
 def look_of(

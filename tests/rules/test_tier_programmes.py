@@ -551,6 +551,37 @@ def test_lab_names_who_would_move_and_writes_nothing(db: Database) -> None:
     assert _everything(db) == before
 
 
+def test_lab_tells_the_change_from_what_happens_anyway(db: Database) -> None:
+    shop = _club(db)
+    _apply(db, shop, 0)
+    _buy(db, shop, 1, 30_000, 1)
+    _buy(db, shop, 2, 60_000, 1)
+    before = _everything(db)
+    # The first two would become gold today; the change takes it from the one with 549.99 and gives platinum to those with 600.
+    silver, gold, platinum, _ = CLUB["levels"]
+    changed = read_policy({**CLUB, "levels": [silver, {**gold, "entry": 580}, {**platinum, "entry": 600, "keep": 500}]})
+    with db.read() as connection:
+        seen = look_at(connection, shop, changed, _day(1))
+        same = look_at(connection, shop, read_policy(CLUB), _day(1))
+    assert [(cell.from_level, cell.to_level, cell.members, cell.anyway) for cell in seen.cells if cell.moves] == [
+        ("", "silver", 1, 0),
+        ("gold", "platinum", 1, 0),
+        ("silver", "platinum", 1, 0),
+    ]
+    assert [(cell.from_level, cell.to_level, cell.members) for cell in seen.effect] == [
+        ("gold", "platinum", 2),
+        ("gold", "silver", 1),
+    ]
+    assert (seen.today, seen.caused) == (2, 3)
+    assert [(cell.to_level, cell.anyway) for cell in same.cells if cell.moves] == [("gold", 1), ("gold", 1)]
+    assert (same.today, same.caused, same.effect) == (2, 0, ())
+    fewer = read_policy({**CLUB, "levels": [{**silver, "entry": 900}, platinum]})
+    with db.read() as connection:
+        stays = look_at(connection, shop, fewer, _day(1)).as_dict()
+    assert ("gold", "", "out") in [(one["from"], one["to"], one["kind"]) for one in stays["effect"]]
+    assert _everything(db) == before
+
+
 def test_refused_policy_writes_nothing(db: Database) -> None:
     shop = _club(db)
     _apply(db, shop, 0)

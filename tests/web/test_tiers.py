@@ -119,6 +119,14 @@ def test_preview_tells_who_moves_and_writes_nothing(runtime: Runtime, shop: Shop
 
 
 @pytest.mark.usefixtures("people")
+def test_preview_tells_what_happens_anyway(runtime: Runtime, shop: Shop, post: Post) -> None:
+    _set_up(runtime, shop, BRONZE, applied=False)
+    told = words(post("tiers/preview", _form(BRONZE, GOLD)).text)
+    assert "3 members would move today anyway, by the levels saved now." in told
+    assert "The change itself gives 2 members another level." in told
+
+
+@pytest.mark.usefixtures("people")
 def test_saving_what_was_seen_moves_them(runtime: Runtime, shop: Shop, post: Post, page: Page) -> None:
     _set_up(runtime, shop, BRONZE, GOLD)
     wanted = _form(BRONZE, Level("gold", "spent() >= 200", GOLD.title))
