@@ -194,15 +194,27 @@ def tiers_policies(name: str, as_json: bool) -> None:
 @tiers_.command("fix")
 @shop_argument
 @member_option
-@level_option
+@click.option("--level", metavar="KEY", help="Which level; this or --none.")
+@click.option("--none", "no_level", is_flag=True, help="No level at all.")
 @click.option("--reason", required=True, help="Why; it stands in the member's history.")
 @click.option("--until", metavar="DAY", help="The last day, such as 2026-12-31; left out: for good.")
 @program_option
 @as_json_option
-def tiers_fix(name: str, who: str, level: str, reason: str, until: str | None, program: str, as_json: bool) -> None:
-    """Give one member a level by hand, whatever the rules say."""
+def tiers_fix(
+    name: str,
+    who: str,
+    level: str | None,
+    no_level: bool,
+    reason: str,
+    until: str | None,
+    program: str,
+    as_json: bool,
+) -> None:
+    """Give one member a level by hand, or none, whatever the rules say."""
+    if bool(level) == no_level:
+        raise InvalidInput("Name a level, or say --none.", field="level")
     with _at_desk(name, who, program, as_json) as (desk, member_id):
-        by_hand.fix(desk, member_id, level, reason, _day(until, "until"))
+        by_hand.fix(desk, member_id, level or "", reason, _day(until, "until"))
 
 
 @tiers_.command("free")

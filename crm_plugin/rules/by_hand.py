@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from crm_plugin.clock import day_number, local_day
 from crm_plugin.errors import InvalidInput, NotFound
@@ -19,7 +19,7 @@ from crm_plugin.rules.standing import BY_HAND, FREED, NOTHING, Held
 from crm_plugin.rules.tier_rows import Turn, Writing, put_turns, put_words
 from crm_plugin.rules.tier_runs import run_for
 from crm_plugin.rules.windows import PROGRAM
-from crm_plugin.store import audit, bulk, members, tier_invitations
+from crm_plugin.store import audit, bulk, members, tier_bars, tier_invitations
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import lock
 from crm_plugin.store.tenants import Shop
@@ -44,12 +44,15 @@ class Desk:
 
 
 def fix(desk: Desk, member_id: int, level: str, reason: str, until: date | None = None) -> None:
-    """Give a level by hand, through a day or for good; rules take it up again then. It passes no level and gives no reward.
+    """Give a level by hand, an empty one for none, through a day or for good; rules take it up again then.
+
+    It passes no level and gives no reward.
 
     Raises: NotFound, InvalidInput; nothing is written then.
     """
     kept = _begin(desk, member_id)
-    _level(kept, level)
+    if level:
+        _level(kept, level)
     if not reason.strip() or len(reason) > LONGEST_REASON:
         raise InvalidInput(
             phrase("Say in a few words why."),
@@ -60,7 +63,14 @@ def fix(desk: Desk, member_id: int, level: str, reason: str, until: date | None 
     before = held_now(desk.connection, desk.shop.shop_id, desk.program, [member_id]).get(member_id, NOTHING)
     same = before.level == level
     since = (before.since_at, before.since_on) if same else (to_micros(desk.now), desk.today)
-    after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason.strip(), fixed_by=desk.actor)
+    _unbar(desk, member_id)
+    if level:
+        after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason.strip(), fixed_by=desk.actor)
+    else:
+        after = NOTHING
+        row = {"program_key": desk.program, "member_id": member_id, "until": until, "reason": reason.strip()}
+        row |= {"actor": desk.actor, "at": desk.now}
+        desk.connection.execute(insert(tier_bars).values(shop_id=desk.shop.shop_id, **row))
     told = {"reason": reason.strip(), "by": desk.actor, **({"until": until.isoformat()} if until else {})}
     put_turns(_writing(desk, kept), [Turn(member_id, before, after, BY_HAND, told)])
     _note(desk, "tiers.fixed", member_id, level, told)
@@ -70,11 +80,12 @@ def free(desk: Desk, member_id: int) -> None:
     """Let the rules decide again, at once. Raises: NotFound, InvalidInput."""
     kept = _begin(desk, member_id)
     before = held_now(desk.connection, desk.shop.shop_id, desk.program, [member_id]).get(member_id, NOTHING)
-    if not before.fixed:
+    barred = _unbar(desk, member_id)
+    if not before.fixed and not barred:
         raise InvalidInput(
             phrase("This member's level was not fixed by hand."), hint=phrase("There is nothing to free.")
         )
-    over = replace(before, fixed_until=desk.today - timedelta(days=1))
+    over = replace(before, fixed_until=desk.today - timedelta(days=1)) if before.fixed else before
     put_turns(_writing(desk, kept), [Turn(member_id, before, over, FREED, {"by": desk.actor})])
     run_for(desk.connection, desk.shop, desk.program, member_id, as_of=desk.today, now=desk.now)
     _note(desk, "tiers.freed", member_id, before.level, {})
@@ -144,6 +155,13 @@ def answer(desk: Desk, member_id: int, level: str, *, accept: bool) -> None:
     if held.level in keys and not held.fixed and keys.index(held.level) >= keys.index(level):
         # Who stands as high already is not lifted by it later on.
         desk.connection.execute(update(tier_invitations).where(*own).values(taken=True))
+
+
+def _unbar(desk: Desk, member_id: int) -> bool:
+    """Let a member hold a level again; answers whether by hand none was held."""
+    c = tier_bars.c
+    own = (c.shop_id == desk.shop.shop_id, c.program_key == desk.program, c.member_id == member_id)
+    return bool(desk.connection.execute(delete(tier_bars).where(*own)).rowcount)
 
 
 def invitations(connection: Connection, shop_id: int, program: str, member_id: int) -> list[Row[Any]]:

@@ -200,7 +200,7 @@ def _ranks(policy: Policy, live: Policy) -> dict[str, float]:
 def _moves(connection: Connection, shop: Shop, policy: Policy, as_of: date) -> Iterator[tuple[str, str, Sample]]:
     """Everybody whose level or term would be another one."""
     book = read_book(connection, shop.shop_id)
-    if policy.plain and not is_bound(connection, shop.shop_id, policy.program):
+    if policy.plain and not is_bound(connection, shop.shop_id, policy.program, as_of):
         plan = plan_for(shop, compiled(ladder_of(policy, as_of), book), as_of, policy.program)
         for page in changes(connection, plan):
             for one in page:

@@ -39,7 +39,7 @@ from crm_plugin.rules.scopes import JoinedScope
 from crm_plugin.rules.sql import ACTIVE, operand, truth
 from crm_plugin.rules.standing import Held, Sees
 from crm_plugin.rules.text import field_text
-from crm_plugin.store import members, tier_entries, tier_invitations
+from crm_plugin.store import members, tier_bars, tier_entries, tier_invitations
 from crm_plugin.store.tenants import Shop
 
 
@@ -180,7 +180,18 @@ class Looked:
         removed = and_(self.held != "", not_(there))
         stays = and_(there, fixed, or_(until.is_(None), until >= today))
         changes = and_(not_(stays), or_(fixed, removed, over, *lifts))
-        return case((members.c.state != ACTIVE, self.held != ""), else_=changes)
+        return case((members.c.state != ACTIVE, self.held != ""), else_=and_(changes, not_(self._barred())))
+
+    def _barred(self) -> Truth:
+        """Whoever holds no level by hand."""
+        c = tier_bars.c
+        own = (
+            c.shop_id == self._shop.shop_id,
+            c.program_key == self._policy.program,
+            c.member_id == members.c.member_id,
+        )
+        lasts = or_(c.until.is_(None), c.until >= self._today)
+        return exists(select(literal(1)).where(*own, lasts).correlate(members))
 
     def _entered(self, rung: Rung) -> Truth:
         if rung.entry is None:

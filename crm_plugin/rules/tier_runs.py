@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, insert, literal, literal_column, select, update
+from sqlalchemy import Connection, Row, exists, insert, literal, literal_column, or_, select, update
 
 from crm_plugin.clock import day_number
 from crm_plugin.ids import new_id
@@ -22,7 +22,7 @@ from crm_plugin.rules.standing_sql import Looked, Rung, Seen, rungs
 from crm_plugin.rules.text import field_text
 from crm_plugin.rules.tier_holds import go_on, held_back
 from crm_plugin.rules.tier_rows import Turn, Writing, put_changes, put_entries, put_turns, put_words, take_invitations
-from crm_plugin.store import bulk, member_tiers, tier_passes, tier_runs
+from crm_plugin.store import bulk, member_tiers, tier_bars, tier_passes, tier_runs
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.program import BOUND
 from crm_plugin.store.tenants import Shop
@@ -102,11 +102,14 @@ def run_for(writer: Connection, shop: Shop, program: str, member_id: int, *, as_
     return _one(to, writer, kept, read_book(writer, shop.shop_id), pass_of(writer, shop, program), member_id)
 
 
-def is_bound(connection: Connection, shop_id: int, program: str) -> bool:
-    """Whether anybody has a term or was fixed by hand: the fast pass knows nothing of these."""
-    c = member_tiers.c
+def is_bound(connection: Connection, shop_id: int, program: str, day: date) -> bool:
+    """Whether anybody has a term or was fixed by hand, at no level too: the fast pass knows nothing of these."""
+    c, b = member_tiers.c, tier_bars.c
+    barred = exists(
+        select(literal(1)).where(b.shop_id == shop_id, b.program_key == program, or_(b.until.is_(None), b.until >= day))
+    )
     own: tuple[Any, ...] = (c.shop_id == shop_id, c.program_key == program, literal_column(f"({BOUND})"))
-    return bool(connection.execute(select(exists(select(literal(1)).where(*own)))).scalar_one())
+    return bool(connection.execute(select(or_(exists(select(literal(1)).where(*own)), barred))).scalar_one())
 
 
 def ladder_of(policy: Policy, as_of: date) -> list[Level]:
@@ -118,7 +121,7 @@ def _one(
     to: Writing, reader: Connection, kept: Kept, book: Book, last: Row[Any] | None, only: int | None = None
 ) -> Tally:
     policy, tally = kept.policy, Tally()
-    if policy.plain and not is_bound(to.connection, to.shop.shop_id, to.program):
+    if policy.plain and not is_bound(to.connection, to.shop.shop_id, to.program, to.as_of):
         plan = plan_for(to.shop, compiled(ladder_of(policy, to.as_of), book), to.as_of, to.program, only)
         for page in changes(reader, plan):
             put_changes(to, page)

@@ -24,7 +24,16 @@ from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.standing import NOTHING, UNDONE, Held
 from crm_plugin.rules.tier_holds import Hold, hold
 from crm_plugin.rules.tier_rows import Turn, Writing, put_turns, take_invitations
-from crm_plugin.store import audit, tier_changes, tier_entries, tier_invitations, tier_passes, tier_runs, tier_terms
+from crm_plugin.store import (
+    audit,
+    tier_bars,
+    tier_changes,
+    tier_entries,
+    tier_invitations,
+    tier_passes,
+    tier_runs,
+    tier_terms,
+)
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.members import lock
 from crm_plugin.store.tenants import Shop
@@ -212,10 +221,15 @@ def _turns(to: Writing, page: Sequence[_Did], run_id: int) -> list[Turn]:
     """Back for everybody who still is as the run left them."""
     now = held_now(to.connection, to.shop.shop_id, to.program, [one.member_id for one in page])
     since = _since(to, [one for one in page if one.before is None])
+    b = tier_bars.c
+    who = select(b.member_id).where(
+        b.shop_id == to.shop.shop_id, b.program_key == to.program, b.until.is_(None) | (b.until >= to.as_of)
+    )
+    barred = set(to.connection.execute(who).scalars())
     turns = []
     for one in page:
         current = now.get(one.member_id, NOTHING)
-        if current != one.after or (not current.level and not _last(to, one)):
+        if current != one.after or (not current.level and (one.member_id in barred or not _last(to, one))):
             continue
         before = one.before
         if before is None:

@@ -267,7 +267,7 @@ def held(connection: Connection, shop_id: int) -> dict[str, int]:
 def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: date) -> Preview:
     """What these levels would come to if they were saved and applied; writes nothing. Raises: InvalidInput, RuleError."""
     policy = ladder_policy(connection, shop, wanted, as_of)
-    if not policy.plain or is_bound(connection, shop.shop_id, PROGRAM_KEY):
+    if not policy.plain or is_bound(connection, shop.shop_id, PROGRAM_KEY, as_of):
         seen = look_at(connection, shop, policy, as_of)
         return preview_of(seen)
     plan = plan_for(shop, compiled(wanted, read_book(connection, shop.shop_id)), as_of)

@@ -23,6 +23,7 @@ from crm_plugin.store.program import (
 )
 from crm_plugin.store.shops import audit_log, connections, inbox, job_runs, problems, shops, sync_state
 from crm_plugin.store.tiers import (
+    tier_bars,
     tier_entries,
     tier_holds,
     tier_invitations,
@@ -63,6 +64,7 @@ __all__ = [
     "suppressions",
     "sync_state",
     "templates",
+    "tier_bars",
     "tier_changes",
     "tier_entries",
     "tier_holds",

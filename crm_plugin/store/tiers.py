@@ -112,6 +112,21 @@ tier_entries = Table(
     Index("ix_tier_entries_member", "shop_id", "member_id"),
 )
 
+# One row: a member who by hand holds no level of a programme through `until`, NULL for good, whatever the rules say.
+tier_bars = Table(
+    "tier_bars",
+    metadata,
+    shop_key(),
+    Column("program_key", Text, primary_key=True),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", LocalDay),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    belongs_to("members", "member_id"),
+    Index("ix_tier_bars_member", "shop_id", "member_id"),
+)
+
 # One row: a member's invitation to a level, invited, accepted, declined or expired. `taken` once an accepted one has lifted the member.
 tier_invitations = Table(
     "tier_invitations",

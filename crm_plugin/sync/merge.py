@@ -21,6 +21,7 @@ _SHARED = {
     "member_tiers": ("program_key",),
     "tier_entries": ("program_key", "level_key"),
     "tier_invitations": ("program_key", "level_key"),
+    "tier_bars": ("program_key",),
     "segment_members": ("segment_key",),
     "touchpoints": ("journey_key", "step", "occasion"),
 }
@@ -32,6 +33,7 @@ _MOVED = (
     "tier_terms",
     "tier_entries",
     "tier_invitations",
+    "tier_bars",
     "segment_members",
     "segment_events",
     "consents",

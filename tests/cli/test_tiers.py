@@ -70,12 +70,17 @@ def test_one_member_by_hand_and_by_invitation(club: Any, tmp_path: Path) -> None
     bob = ("--member", "bob@example.com")
     assert club("fix", *bob, "--level", "silver", "--reason", "A friend", "--until", "2999-12-31")[1]["to"] == "silver"
     assert club("free", *bob)[1]["cause"] == "term_over"
+    assert club("fix", *bob, "--none", "--reason", "Sells it on")[1]["why"] == "Fixed by hand. Reason: Sells it on."
+    assert club("fix", *bob, "--none", "--level", "silver", "--reason", "Both")[1]["error"]["field"] == "level"
+    assert club("free", *bob)[1]["cause"] == "freed"
     assert club("invite", *bob, "--level", "circle")[1]["cause"] == "invited"
     assert club("accept", *bob, "--level", "circle")[1]["to"] == "circle"
     code, refused = club("decline", *bob, "--level", "circle")
     assert (code, refused["error"]["field"]) == (1, "level")
     code, told = club("history", *bob, "--lang", "zh")
-    assert [one["cause"] for one in told] == ["by_hand", "freed", "term_over", "invited", "accepted", "invitation"]
+    assert [one["cause"] for one in told] == [
+        *("by_hand", "freed", "term_over", "by_hand", "freed", "invited", "accepted", "invitation")
+    ]
     assert told[0]["why"] == "由人工固定。原因：A friend。至 2999-12-31 为止。"
 
 

@@ -26,6 +26,7 @@ from crm_plugin.store import (
     members,
     metadata,
     orders,
+    tier_bars,
     tier_changes,
     tier_entries,
     tier_holds,
@@ -251,6 +252,37 @@ def test_level_by_hand_holds_until_its_day(db: Database) -> None:
     with db.read() as connection:
         words = history(connection, 1, "main", 1)[0].words("en")
     assert words == "Fixed by hand. Reason: A friend of the house. Through 2026-07-01."
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_no_level_by_hand_holds_until_its_day(db: Database, plain: bool) -> None:
+    levels = {"levels": [{"key": "silver", "rule": "spent() >= 250"}]}
+    with db.write() as connection:
+        shop = keep(connection, 1, PEOPLE)
+        tiers.save_policy(connection, shop, read_policy(levels if plain else CLUB), _noon(AS_OF), actor="test")
+    _apply(db, shop, 0)
+    there = _held(db)
+    assert set(there) == {2, 3, 4}
+    with db.write() as connection:
+        by_hand.fix(_desk(connection, shop, 1), 3, "", "Sells it on", _day(30))
+        by_hand.fix(_desk(connection, shop, 1), 1, "", "One of us")
+    _buy(db, shop, 1, 100_000, 2)
+    _apply(db, shop, 30)
+    assert set(_held(db)) == {2, 4}
+    _apply(db, shop, 31)
+    assert _held(db) == there
+    with db.write() as connection:
+        by_hand.free(_desk(connection, shop, 32), 1)
+    assert set(_held(db)) == {1, 2, 3, 4}
+    assert _story(db, 3)[1][1:] == ("", "by_hand")
+    assert [one[1:] for one in _story(db, 1)][:2] == [("", "by_hand"), ("", "freed")]
+    with db.write() as connection:
+        by_hand.fix(_desk(connection, shop, 33), 1, "", "One of us")
+        by_hand.fix(_desk(connection, shop, 34), 1, "silver", "After all")
+    _apply(db, shop, 35)
+    assert _held(db)[1] == "silver"
+    with db.read() as connection:
+        assert {row.member_id for row in connection.execute(select(tier_bars.c.member_id))} == {3}
 
 
 def test_level_by_hand_stops_the_plain_pass_too(db: Database) -> None:
