@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from crm_plugin.rules.called import Called
 from crm_plugin.rules.explain import ExplainedLeaf, Explanation
 from crm_plugin.rules.fields import Text
 from crm_plugin.rules.flip_words import manner, way_words
@@ -23,12 +24,13 @@ _UNKNOWN = Text("unknown", "未知")
 _SIGNS = {True: "+", False: "-", None: "?"}
 
 
-def lines(told: Explanation, node: Node, lang: str) -> Iterator[str]:
+def lines(told: Explanation, node: Node, lang: str, by: Called) -> Iterator[str]:
     """The answer, then each condition: + holds, - does not, ? is unknown."""
     said = _MATCHES[told.truth].in_language(lang)
-    yield f"{said}{words(node, lang)}" if lang == "zh" else f"{said} {words(node, lang)}"
+    sentence = words(node, lang, by)
+    yield f"{said}{sentence}" if lang == "zh" else f"{said} {sentence}"
     for leaf in told.leaves:
-        yield f"  {_SIGNS[leaf.truth]} {leaf_words(leaf.node, lang)}{_value(leaf, lang)}"
+        yield f"  {_SIGNS[leaf.truth]} {leaf_words(leaf.node, lang, by)}{_value(leaf, lang)}"
     if told.flip is None:
         return
     if told.flip.ways:

@@ -26,6 +26,7 @@ from crm_plugin.cli.root import stderr
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import reference
 from crm_plugin.rules.audit import audit
+from crm_plugin.rules.called import UNNAMED, called
 from crm_plugin.rules.diff import diff
 from crm_plugin.rules.explain import explain
 from crm_plugin.rules.nodes import fields_of
@@ -75,12 +76,20 @@ def rule_check(expression: str, name: str | None, as_json: bool) -> None:
 
 @rule.command("words")
 @click.argument("expression", metavar="RULE")
+@click.argument("name", metavar="[SHOP]", required=False)
 @lang_option
 @as_json_option
-def rule_words(expression: str, lang: str, as_json: bool) -> None:
-    """A rule as a sentence."""
+def rule_words(expression: str, name: str | None, lang: str, as_json: bool) -> None:
+    """A rule as a sentence.
+
+    With a shop, levels have the names it gave them, and amounts its currency.
+    """
     with pointing(expression, as_json):
-        told = words(rules.compile_rule(expression).node, lang)
+        node, by = rules.compile_rule(expression).node, UNNAMED
+        if name is not None:
+            with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
+                node, by = rules.compile_for(connection, shop, expression).node, called(connection, shop)
+        told = words(node, lang, by)
     answer({"words": told, "lang": lang} if as_json else told, as_json)
 
 
@@ -101,11 +110,11 @@ def rule_explain(name: str, expression: str, who: str, as_of: str | None, lang: 
         with pointing(expression, as_json):
             found = rules.compile_for(connection, shop, expression)
         member_id = members.find(connection, shop, who)
-        told = explain(connection, shop, found.asked, member_id, day)
+        told, by = explain(connection, shop, found.asked, member_id, day), called(connection, shop)
     if as_json:
         answer({"member_id": str(member_id), "as_of": day, "rule": found.text, **told.as_dict()}, True)
         return
-    for line in lines(told, found.node, lang):
+    for line in lines(told, found.node, lang, by):
         click.echo(line)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+from crm_plugin.rules.called import UNNAMED, Called
 from crm_plugin.rules.catalogue.common import BETWEEN, CHANNEL_NAMES
-from crm_plugin.rules.fields import FIELDS, Kind, Text
+from crm_plugin.rules.fields import FIELDS, Kind, Text, Unit
 from crm_plugin.rules.nodes import (
     And,
     Calculation,
@@ -30,26 +31,31 @@ from crm_plugin.rules.nodes import (
 from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
 from crm_plugin.rules.windows import PROGRAM, window_of
 
+# Fields whose value is the key of a level.
+_OF_LEVELS = frozenset({"tier", "tier_next"})
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 
 
-def words(node: Node, lang: str) -> str:
-    """The rule as a sentence without a full stop: "members whose … and who …". Any language but Chinese gives English."""
+def words(node: Node, lang: str, by: Called = UNNAMED) -> str:
+    """The rule as a sentence without a full stop: "members whose … and who …". Any language but Chinese gives English.
+
+    `by` is what a shop calls its levels, and its currency; without a shop they have their keys, and amounts none.
+    """
     chinese = lang.lower().startswith("zh")
     if isinstance(node, Everyone):
         return "所有会员" if chinese else "all members"
-    said = _say(node, chinese, negated=False)
+    said = _say(node, chinese, by, negated=False)
     if chinese:
         return f"{said} 的会员" if said[-1].isdigit() else f"{said}的会员"
     return f"members {said}"
 
 
-def leaf_words(leaf: Leaf | Not, lang: str) -> str:
+def leaf_words(leaf: Leaf | Not, lang: str, by: Called = UNNAMED) -> str:
     """One condition alone, or its opposite, as `words` says it inside its sentence."""
-    return _say(leaf, lang.lower().startswith("zh"), negated=False)
+    return _say(leaf, lang.lower().startswith("zh"), by, negated=False)
 
 
 def field_words(field: Field, lang: str) -> str:
@@ -57,9 +63,9 @@ def field_words(field: Field, lang: str) -> str:
     return _name(field, lang.lower().startswith("zh"))
 
 
-def _say(node: Node, chinese: bool, *, negated: bool) -> str:
+def _say(node: Node, chinese: bool, by: Called, *, negated: bool) -> str:
     if isinstance(node, Not):
-        return _say(node.item, chinese, negated=not negated)
+        return _say(node.item, chinese, by, negated=not negated)
     if isinstance(node, And | Or):
         # De Morgan's laws hold for unknown too, so "not" can go inside, where it reads well.
         together = isinstance(node, And) != negated
@@ -67,7 +73,7 @@ def _say(node: Node, chinese: bool, *, negated: bool) -> str:
             joint = "，并且" if together else "，或者"
         else:
             joint = " and " if together else " or "
-        return joint.join(_part(item, chinese, negated) for item in node.items)
+        return joint.join(_part(item, chinese, by, negated) for item in node.items)
     if isinstance(node, Holds | Within):
         return _flag(node.field, chinese, negated)
     if isinstance(node, Relation):
@@ -90,17 +96,17 @@ def _say(node: Node, chinese: bool, *, negated: bool) -> str:
     if isinstance(node, Compare):
         operator = OPERATORS[OPERATORS[node.op].negated if negated else node.op]
         phrase = operator.zh if chinese else operator.en
-        return _whose(node.field, phrase, _value(node.field, node.value, chinese), chinese)
+        return _whose(node.field, phrase, _value(node.field, node.value, chinese, by), chinese)
     assert isinstance(node, Membership)
-    values = _list([_value(node.field, value, chinese) for value in node.values], chinese)
+    values = _list([_value(node.field, value, chinese, by) for value in node.values], chinese)
     excluded = node.negated != negated
     if chinese:
         return _whose(node.field, "不为" if excluded else "为", values, chinese)
     return _whose(node.field, "is not" if excluded else "is", values, chinese)
 
 
-def _part(item: Node, chinese: bool, negated: bool) -> str:
-    said = _say(item, chinese, negated=negated)
+def _part(item: Node, chinese: bool, by: Called, negated: bool) -> str:
+    said = _say(item, chinese, by, negated=negated)
     inner = item
     while isinstance(inner, Not):
         inner = inner.item
@@ -273,16 +279,18 @@ def day_words(day: date) -> str:
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
-def _value(field: Field, value: Value, chinese: bool) -> str:
+def _value(field: Field, value: Value, chinese: bool, by: Called) -> str:
     spec = FIELDS[field.key]
     if spec.kind is Kind.TEXT:
         if value == "":
             return "无" if chinese else "none"
+        if field.key in _OF_LEVELS:
+            return f"“{by.level(str(field.arg('program') or PROGRAM), str(value), chinese)}”"
         return f"“{value}”"
     if field.key == "birthday_month" and isinstance(value, int):
         return f"{value} 月" if chinese else _MONTHS[value - 1]
     assert not isinstance(value, str)
-    return _figure(value)
+    return f"{_figure(value)} {by.currency}" if spec.unit is Unit.MONEY and by.currency else _figure(value)
 
 
 def _figure(value: int | Decimal) -> str:

@@ -80,10 +80,14 @@ def test_member_is_explained(shop: Run, say: Callable[..., Spoken]) -> None:
     ]
     ada = shop(*words, "1")[1]
     assert (ada["matches"], ada["ways"][0]["words"]["en"]) == (True, "20.01 given back")
+    assert (
+        shop("rule", "words", "spent() >= 100", "shop")[1]["words"] == "members whose amount spent is at least 100 EUR"
+    )
+    assert shop("rule", "words", "spent() >= 100")[1]["words"] == "members whose amount spent is at least 100"
     said = say(*words, "bob@x.test").out.splitlines()
     assert said[:3] == [
-        "No, not one of the members whose amount spent is at least 100 and whose number of orders is at least 2",
-        "  - whose amount spent is at least 100 (20.00)",
+        "No, not one of the members whose amount spent is at least 100 EUR and whose number of orders is at least 2",
+        "  - whose amount spent is at least 100 EUR (20.00)",
         "  - whose number of orders is at least 2 (1)",
     ]
     assert said[3:] == ["It would be true with any of these:", "  * 80.00 more in orders"]
@@ -91,7 +95,10 @@ def test_member_is_explained(shop: Run, say: Callable[..., Spoken]) -> None:
         ("再消费 80.00", [{"what": "minor", "of": [], "value": "80.00"}])
     ]
     chinese = say(*words, "3", "--lang", "zh").out.splitlines()
-    assert chinese[:2] == ["不是：消费金额不低于 100，并且订单数不低于 2 的会员", "  - 消费金额不低于 100（0.00）"]
+    assert chinese[:2] == [
+        "不是：消费金额不低于 100 EUR，并且订单数不低于 2 的会员",
+        "  - 消费金额不低于 100 EUR（0.00）",
+    ]
     assert shop(*words, "dan@x.test")[1]["error"]["code"] == "not_found"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
+from crm_plugin.rules.called import Called
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.words import words
@@ -48,6 +49,16 @@ from tests.rules.shops import rules
 def test_sentences(text: str, english: str, chinese: str) -> None:
     assert words(parse(text), "en") == english
     assert words(parse(text), "zh-CN") == chinese
+
+
+def test_shop_names_its_levels_and_its_currency() -> None:
+    by = Called({("main", "gold"): {"en": "Gold card", "zh-CN": "金卡"}, ("tea", "gold"): {"en": "Golden"}}, "EUR")
+    rule = parse('tier in ("gold", "old") and spent() >= 100 and not tier(program="tea") == "gold"')
+    assert words(rule, "en", by) == (
+        "members whose tier is “Gold card” or “old” and whose amount spent is at least 100 EUR "
+        "and whose tier of “tea” is not “Golden”"
+    )
+    assert words(rule, "zh-CN", by).startswith("会员等级为“金卡”或“old”，并且消费金额不低于 100 EUR")
 
 
 @given(rules)
