@@ -112,6 +112,9 @@ def _stay_or_fall(policy: Policy, held: Held, sees: Sees, today: date, now: int)
         if sees.keep[rank] or policy.descent == NEVER:
             held, cause = _renewed(policy, held, today), cause or RENEWED
             break
+        if held is before and held.valid_until is None and held.since_on == today:
+            # What began today is lost tomorrow at the earliest: a second pass on one day goes no further than the first.
+            break
         last, grace = _grace(policy, held, today)
         if grace >= today:
             held, cause = replace(held, valid_until=last, grace_until=grace, in_grace=True), cause or GRACE

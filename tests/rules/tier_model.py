@@ -29,6 +29,7 @@ class Model:
     passed: set[int] = field(default_factory=set)
     rewards: list[int] = field(default_factory=list)
     looked: date | None = None
+    begun_before: date | None = None
 
     @property
     def levels(self) -> Sequence[Mapping[str, Any]]:
@@ -36,6 +37,7 @@ class Model:
 
     def look(self, today: date, orders: Sequence[tuple[date, int]]) -> None:
         """The pass of one day."""
+        self.begun_before = self.since
         missed = self.looked + ONE if self.looked is not None and self.looked < today else today
         while missed <= today:
             self._day(missed, today, orders)
@@ -60,6 +62,8 @@ class Model:
             return
         if self._keeps(self.level, today, orders) or self.document.get("descent") == "never":
             self._renew(day)
+            return
+        if self.ends is None and self.begun_before == self.since == today:
             return
         if self.ends is None:
             self.ends = day - ONE
