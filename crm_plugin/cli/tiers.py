@@ -132,7 +132,7 @@ def tiers_undo(name: str, run_id: int | None, reason: str, as_json: bool) -> Non
 @shop_argument
 @as_json_option
 def tiers_list(name: str, as_json: bool) -> None:
-    """The tier programmes: who holds a level, and which stand still since a run was undone."""
+    """The tier programmes: who holds a level, and which are held still."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         still, holders = holds(connection, found.shop_id), reads.holders(connection, found.shop_id)
         told: list[dict[str, Any]] = [

@@ -76,7 +76,7 @@ _PEOPLE = st.lists(st.tuples(st.booleans(), _ORDERS), min_size=1, max_size=3)
 
 @pytest.mark.slow
 @settings(
-    max_examples=40,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -223,7 +223,7 @@ _STATES = st.sampled_from([None, "invited", "expired", "accepted", "declined"])
 
 @pytest.mark.slow
 @settings(
-    max_examples=40,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
