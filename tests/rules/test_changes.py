@@ -142,6 +142,7 @@ def test_whoever_becomes_late_is_found(
     assert crossing <= found
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     born=st.lists(

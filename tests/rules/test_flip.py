@@ -73,6 +73,7 @@ def _turned(node: Node, member: Snapshot, change: Change, day: date, before: obj
     return (now is True) != (before is True)
 
 
+@pytest.mark.slow
 @_MANY
 @given(node=rules, snapshot=snapshots)
 def test_every_way_turns_the_answer_and_no_part_of_it_does(node: Node, snapshot: Snapshot) -> None:

@@ -425,7 +425,7 @@ _CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthChec
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=_CHECKS)
+@settings(max_examples=15, deadline=None, suppress_health_check=_CHECKS)
 @given(life=_lives())
 def test_kept_is_what_the_rules_hold(db: Database, life: Life) -> None:
     _agree(db, life)

@@ -168,7 +168,7 @@ _LADDERS = st.lists(_RULES, min_size=1, max_size=3)
 
 @pytest.mark.slow
 @settings(
-    max_examples=60,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -442,6 +442,7 @@ def test_name_is_text(runtime: Runtime, shop: Shop, page: Page, post: Post) -> N
     assert "<u>" not in html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["tiers", "tiers/programme/main", "tiers/programme/main/preview", "members/{anna}"])
 def test_number_of_statements_is_that_of_one_level(
     runtime: Runtime, shop: Shop, page: Page, post: Post, path: str
