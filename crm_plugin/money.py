@@ -68,3 +68,10 @@ def share(part: int, base: int | None, total: int) -> int:
         numerator, denominator = -numerator, -denominator
     sign = -1 if numerator < 0 else 1
     return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))
+
+
+def portion(given: int | None, part: int | None, whole: int | None) -> int:
+    """What of an amount given back falls on a part of the whole: in proportion, rounded down, never more than was given; else 0."""
+    if given is None or part is None or whole is None or given <= 0 or whole <= 0:
+        return 0
+    return given * min(max(part, 0), whole) // whole

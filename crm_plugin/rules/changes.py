@@ -295,7 +295,7 @@ class _Parts:
             self._add("days", ("told", low, high), self._told(at >= low, at < high))
             return
         self._of_orders(day_number(first), day_number(last))
-        if spec.group == "purchases":
+        if spec.group == "purchases" or spec.key == "refunded_among":
             self._of_refunds(day_number(first), day_number(last))
 
     def _of_orders(self, first: int, last: int) -> None:

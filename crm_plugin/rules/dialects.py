@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Integer, Numeric, Text, literal
+from sqlalchemy import BigInteger, ColumnElement, Float, Integer, Numeric, Text, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -59,6 +59,27 @@ def _exact(element: exact, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(exact, "postgresql")
 def _exact_postgres(element: exact, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)} AS NUMERIC)"
+
+
+class portion(FunctionElement[int]):
+    """What of an amount given back falls on a part of the whole, as `money.portion` has it; the amounts given and whole are columns."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(portion)
+def _portion(element: portion, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"crm_portion({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(portion, "postgresql")
+def _portion_postgres(element: portion, compiler: SQLCompiler, **kw: Any) -> str:
+    given, part, whole = (compiler.process(clause, **kw) for clause in element.clauses)
+    # `div` is exact where `/` would round; only columns are written twice, see `_parts`.
+    within = f"least(greatest(coalesce({part}, 0), 0), {whole})"
+    exactly = f"CAST(div(CAST({given} AS NUMERIC) * {within}, {whole}) AS BIGINT)"
+    return f"CASE WHEN {given} > 0 AND {whole} > 0 THEN {exactly} ELSE 0 END"
 
 
 class off_index(FunctionElement[int]):

@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from crm_plugin.money import to_major
+from crm_plugin.money import portion, to_major
 from crm_plugin.rules.catalogue.common import BETWEEN
 from crm_plugin.rules.nearness import days_of, program_of, steps_of
 from crm_plugin.rules.nodes import (
@@ -73,10 +73,11 @@ class PlacedOrder:
 
 @dataclass(frozen=True, slots=True)
 class GivenRefund:
-    """A refund that counts."""
+    """A refund that counts, with its order where that is known and counts."""
 
     refunded_on: date
     base_minor: int | None
+    order: PlacedOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +271,12 @@ class _Asked:
     @property
     def among(self) -> list[BoughtLine]:
         """The lines with one of the codes or in one of the categories listed."""
+        return [line for order in self.orders for line in self.among_of(order)]
+
+    def among_of(self, order: PlacedOrder) -> list[BoughtLine]:
+        """Those of one order."""
         skus, categories = ({*self.arg(name).split(BETWEEN)} - {""} for name in ("skus", "categories"))
-        lines = (line for order in self.orders for line in order.lines)
-        return [line for line in lines if line.sku in skus or line.categories & categories]
+        return [line for line in order.lines if line.sku in skus or line.categories & categories]
 
     def money(self, minor: Iterable[int | None]) -> Fraction:
         return Fraction(to_major(sum(one or 0 for one in minor), self.of.currency))
@@ -291,6 +295,14 @@ def _gross(asked: _Asked) -> Fraction:
 
 def _refunded(asked: _Asked) -> Fraction:
     return asked.money(refund.base_minor for refund in asked.refunds)
+
+
+def _refunded_among(asked: _Asked) -> Fraction:
+    return asked.money(
+        portion(one.base_minor, sum(line.base_minor for line in asked.among_of(one.order)), one.order.base_minor)
+        for one in asked.refunds
+        if one.order is not None
+    )
 
 
 def _over(top: Fraction, bottom: Fraction | int) -> Found:
@@ -435,6 +447,7 @@ FIELDS: dict[str, Callable[[_Asked], Found]] = {
     "bought_items": _windowed(lambda asked: sum((line.quantity for _, line in asked.lines), Fraction(0))),
     "bought_amount": _windowed(lambda asked: asked.money(line.base_minor for _, line in asked.lines)),
     "bought_among": _windowed(lambda asked: asked.money(line.base_minor for line in asked.among)),
+    "refunded_among": _windowed(_refunded_among),
     "days_since_joined": lambda asked: asked.since(asked.of.joined_on),
     "country": _text("country"),
     "locale": _text("locale"),

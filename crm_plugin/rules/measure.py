@@ -18,6 +18,8 @@ from crm_plugin.rules.text import term_text, value_text
 
 LIFETIME, CALENDAR_YEAR, SINCE_JOINING = "lifetime", "calendar_year", "since_joining"
 WINDOWS = (LIFETIME, CALENDAR_YEAR, SINCE_JOINING)
+# These are net of refunds already: what is given back of an excluded product must not be taken off once more.
+_NET = frozenset({"spent", "profit"})
 SUMS = ("spent", "gross", "orders", "profit")
 
 
@@ -75,8 +77,11 @@ class Measure:
         less = [Field("bought_among", (*named, *span))] if named else []
         less += [Field("shipping", span)] if out.shipping else []
         less += [Field("tax", span)] if out.tax else []
+        back = bool(named) and any(one.key in _NET for one in term_fields(term))
         for one in less:
             term = Calculation("-", term, one)
+            if back and one.key == "bought_among":
+                term = Calculation("+", term, Field("refunded_among", one.args))
         return term
 
 

@@ -21,9 +21,11 @@ from sqlalchemy import (
     func,
     literal,
     or_,
+    select,
     type_coerce,
 )
 
+from crm_plugin.rules.dialects import portion
 from crm_plugin.rules.operands import Truth
 from crm_plugin.store import (
     delivery_events,
@@ -119,8 +121,27 @@ def lines_bought(
 
 def lines_among(currency: str, skus: Sequence[str], categories: Sequence[str]) -> Rows:
     """The same of products that have one of these codes or are in one of these categories."""
-    either = [order_lines.c.sku.in_(skus), *(_in_category(one) for one in categories)]
-    return _lines(("among", tuple(skus), tuple(categories)), currency, [or_(*either)])
+    return _lines(("among", tuple(skus), tuple(categories)), currency, [_either(skus, categories)])
+
+
+def refunds_among(currency: str, skus: Sequence[str], categories: Sequence[str]) -> Rows:
+    """Refunds that count of orders that count; `minor` is what falls on those lines, each having its share of the order's refunds."""
+    r, o, line = refunds.c, orders.c, order_lines.c
+    source = refunds.join(orders, and_(o.shop_id == r.shop_id, o.order_id == r.order_id, o.member_id == r.member_id))
+    # One row: an order's lines among those named.
+    named = (
+        select(func.sum(_share(line.total_minor, currency)))
+        .where(line.shop_id == o.shop_id, line.order_id == o.order_id, line.quantity > 0, _either(skus, categories))
+        .correlate(orders)
+        .scalar_subquery()
+    )
+    sums = {"minor": func.sum(portion(r.base_minor, named, o.base_minor))}
+    key = ("refunds among", tuple(skus), tuple(categories))
+    return Rows(key, source, r.shop_id, r.member_id, (r.counts, o.counts), sums, type_coerce(r.refunded_on, Integer))
+
+
+def _either(skus: Sequence[str], categories: Sequence[str]) -> Truth:
+    return or_(order_lines.c.sku.in_(skus), *(_in_category(one) for one in categories))
 
 
 def _lines(key: Hashable, currency: str, where: Sequence[Truth]) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
@@ -42,6 +43,7 @@ def snapshot_of(connection: Connection, shop: Shop, member_id: int, as_of: date)
     if member is None:
         raise NotFound(phrase("There is no such member in this shop."))
     read = _Reader(connection, shop, member_id)
+    placed = read.orders()
     return Snapshot(
         currency=shop.currency,
         texts={**{name: getattr(member, name) for name in _TEXTS}, "timezone": member.zone},
@@ -52,8 +54,8 @@ def snapshot_of(connection: Connection, shop: Shop, member_id: int, as_of: date)
         attributes=member.attributes,
         tiers=read.tiers(as_of),
         terms=read.terms(),
-        orders=read.orders(),
-        refunds=read.refunds(),
+        orders=tuple(placed.values()),
+        refunds=read.refunds(placed),
         messages=read.messages(),
         tags=frozenset(one.tag for one in read.all(member_tags)),
         consents={(one.channel, one.topic): one.state for one in read.all(member_consents)},
@@ -91,9 +93,10 @@ class _Reader:
             for one in self.all(member_tiers)
         }
 
-    def orders(self) -> tuple[PlacedOrder, ...]:
+    def orders(self) -> dict[int, PlacedOrder]:
+        """Those that count, by their id."""
         lines = self._lines()
-        return tuple(self._order(one, lines[one.order_id]) for one in self.all(orders) if one.counts)
+        return {one.order_id: self._order(one, lines[one.order_id]) for one in self.all(orders) if one.counts}
 
     def _order(self, one: Row[Any], lines: list[tuple[Row[Any], frozenset[str]]]) -> PlacedOrder:
         home, base = one.currency == self._shop.currency, one.base_minor
@@ -150,8 +153,12 @@ class _Reader:
             found[name].add(category)
         return found
 
-    def refunds(self) -> tuple[GivenRefund, ...]:
-        return tuple(GivenRefund(one.refunded_on, one.base_minor) for one in self.all(refunds) if one.counts)
+    def refunds(self, placed: Mapping[int, PlacedOrder]) -> tuple[GivenRefund, ...]:
+        return tuple(
+            GivenRefund(one.refunded_on, one.base_minor, placed.get(one.order_id))
+            for one in self.all(refunds)
+            if one.counts
+        )
 
     def messages(self) -> tuple[SentMessage, ...]:
         t, event = touchpoints.c, delivery_events.c

@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 
+from crm_plugin.money import portion
+
 _WRITE = "crm_write"
 # A writer waits this long for another writer before SQLite says "database is locked".
 _BUSY_MS = 30_000
@@ -53,6 +55,8 @@ def _make_private(_dialect: Any, _record: Any, arguments: list[Any], _options: A
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # The driver's own transaction handling begins late and commits early; we say BEGIN ourselves (see _begin_sqlite).
     connection.isolation_level = None
+    # SQLite has no whole numbers beyond 64 bits, which the product of two amounts may need.
+    connection.create_function("crm_portion", 3, portion, deterministic=True)
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",

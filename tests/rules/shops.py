@@ -87,11 +87,12 @@ class MadeOrder:
 
 @dataclass(frozen=True)
 class MadeRefund:
-    """A refund without a known order."""
+    """A refund; `of` is the place of its order among the member's, None or too far where that is not known."""
 
     days_ago: int
     minor: int
     counts: bool = True
+    of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,14 @@ made_members = st.builds(
     suppressed=st.booleans(),
     orders=st.lists(made_orders, max_size=4).map(tuple),
     refunds=st.lists(
-        st.builds(MadeRefund, _OFFSETS, _AMOUNTS, counts=st.sampled_from([True, True, False])), max_size=2
+        st.builds(
+            MadeRefund,
+            _OFFSETS,
+            _AMOUNTS,
+            counts=st.sampled_from([True, True, False]),
+            of=st.sampled_from([None, 0, 0, 1]),
+        ),
+        max_size=2,
     ).map(tuple),
     messages=st.lists(made_messages, max_size=2).map(tuple),
     lists=st.sampled_from([(), (("vips", 0),), (("vips", 30),)]),
@@ -235,6 +243,7 @@ _BOUGHT = {
     "bought_items": st.sampled_from([0, Decimal("2.5"), 5]),
     "bought_amount": _MONEY,
     "bought_among": _MONEY,
+    "refunded_among": _MONEY,
 }
 _MESSAGES = ("received", "opened", "clicked", "machine_opened")
 _PLAIN = {
@@ -280,7 +289,7 @@ def numbers(draw: st.DrawFn) -> tuple[Field, st.SearchStrategy[Any]]:
     if key in _SPANNED:
         return Field(key, draw(_windows())), _SPANNED[key]
     if key in _BOUGHT:
-        named = _listed() if key == "bought_among" else _named()
+        named = _listed() if key.endswith("_among") else _named()
         return Field(key, (*draw(named), *draw(_windows()))), _BOUGHT[key]
     if key in _PLAIN:
         return Field(key), _PLAIN[key]
@@ -389,7 +398,7 @@ def _held(draw: st.DrawFn) -> Node:
 @st.composite
 def _of_orders(draw: st.DrawFn) -> Node:
     key = draw(st.sampled_from([*_SPANNED, *_BOUGHT, "days_since_order", "mean_gap", "late_by"]))
-    named = draw(_listed() if key == "bought_among" else _named()) if key in _BOUGHT else []
+    named = draw(_listed() if key.endswith("_among") else _named()) if key in _BOUGHT else []
     span = draw(_windows()) if key in _SPANNED or key in _BOUGHT else ()
     return Compare(Field(key, (*named, *span)), draw(_OPS), draw((_SPANNED | _BOUGHT | _PLAIN)[key]))
 
@@ -485,14 +494,14 @@ def _keep_member(connection: Connection, shop: Shop, member_id: int, made: MadeM
         connection.execute(insert(segment_members).values(**row))
     for number, message in enumerate(made.messages):
         _keep_message(connection, key, number, message)
-    for order in made.orders:
-        _keep_order(connection, shop, member_id, order)
+    kept = [_keep_order(connection, shop, member_id, order) for order in made.orders]
     for one in made.refunds:
         refund_id = new_id()
         connection.execute(
             insert(refunds).values(
                 **key,
                 refund_id=refund_id,
+                order_id=None if one.of is None or one.of >= len(kept) else kept[one.of],
                 external_id=str(refund_id),
                 currency=shop.currency,
                 amount_minor=one.minor,
@@ -505,7 +514,7 @@ def _keep_member(connection: Connection, shop: Shop, member_id: int, made: MadeM
         )
 
 
-def _keep_order(connection: Connection, shop: Shop, member_id: int, made: MadeOrder) -> None:
+def _keep_order(connection: Connection, shop: Shop, member_id: int, made: MadeOrder) -> int:
     order_id = new_id()
     connection.execute(
         insert(orders).values(
@@ -542,6 +551,7 @@ def _keep_order(connection: Connection, shop: Shop, member_id: int, made: MadeOr
                 total_minor=made.minor // (number + 1),
             )
         )
+    return order_id
 
 
 def _keep_suppression(connection: Connection, shop: Shop, address: str) -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -181,3 +182,35 @@ def test_several_rules_are_counted_as_each_is(db: Database) -> None:
         shop = keep(connection, 1, [_REGULAR, _NEVER, replace(_REGULAR, state="deleted")])
         for some in (texts, texts[:2], []):
             assert counts(connection, shop, some, AS_OF) == [count(connection, shop, one, AS_OF) for one in some]
+
+
+@pytest.mark.parametrize(
+    ("minor", "back", "expected"),
+    [
+        # Half of each order is excluded, to the unit below.
+        (10_000, (), 5_000),
+        (10_000, (10_000,), 0),
+        (10_000, (5_000,), 2_500),
+        # Rounded down for each refund: 33 of 99, twice.
+        (10_000, (67, 67), 4_932),
+        (0, (100,), -100),
+        # The product of two such amounts is beyond 64 bits.
+        (8_000_000_000_000, (7_999_999_999_999,), 0),
+    ],
+)
+def test_what_is_given_back_falls_on_lines_in_proportion(
+    db: Database, minor: int, back: tuple[int, ...], expected: int
+) -> None:
+    bought = MadeOrder(5, minor, lines=(("A", "Mug", 1.0), ("B", "Hat", 1.0)))
+    one = MadeMember(orders=(bought,), refunds=tuple(MadeRefund(2, some, of=0) for some in back))
+    # The same without knowing of which order: nothing falls on its lines.
+    lost = replace(one, refunds=tuple(replace(some, of=None) for some in one.refunds))
+    text = 'spent() - bought_among(skus="A") + refunded_among(skus="A")'
+    without = minor - sum(back) - minor // 2
+    with db.write() as connection:
+        shop = keep(connection, 1, [one, lost])
+        for wanted, found in ((expected, {1}), (without, {2})):
+            node = check(parse(f"{text} == {Decimal(wanted) / 100}"))
+            agree(connection, shop, [one, lost], [node])
+            matching = set(connection.execute(select_members(shop, node, AS_OF)).scalars())
+            assert matching == (found if expected != without else {1, 2})

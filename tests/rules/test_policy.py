@@ -9,6 +9,8 @@ import pytest
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.rules import compile_rule
+from crm_plugin.rules.evaluate import BoughtLine, GivenRefund, PlacedOrder, Snapshot, evaluate
+from crm_plugin.rules.measure import Excluded, Measure
 from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.tier_words import policy_words
@@ -32,6 +34,7 @@ CLUB = {
 }
 PARTS = (
     'spent(days=365) - bought_among(skus="GIFT", categories="Food, drink", days=365)'
+    ' + refunded_among(skus="GIFT", categories="Food, drink", days=365)'
     " - shipping(days=365) - tax(days=365)"
 )
 
@@ -201,3 +204,24 @@ def test_policy_in_words(lang: str, said: list[str]) -> None:
 
 def test_where_nobody_goes_down_no_term_is_told() -> None:
     assert policy_words(read_policy({**CLUB, "descent": "never"}), "en") == ["Nobody ever goes down."]
+
+
+@pytest.mark.parametrize(
+    ("what", "back", "counts"),
+    [
+        ("spent", 0, 40),
+        ("spent", 10_000, 0),
+        ("spent", 5_000, 20),
+        ("profit", 5_000, 10),
+        ("spent() + 1", 5_000, 21),
+        # Nothing given back is off it, so nothing is added again.
+        ("gross", 5_000, 40),
+    ],
+)
+def test_excluded_and_given_back_counts_once(what: str, back: int, counts: int) -> None:
+    """An order of 100 of which 60 are excluded."""
+    lines = (BoughtLine("GIFT", base_minor=6_000), BoughtLine("MUG", base_minor=4_000))
+    order = PlacedOrder(DAY, 10_000, lines, cost_minor=1_000)
+    member = Snapshot("GBP", orders=(order,), refunds=(GivenRefund(DAY, back, order),) if back else ())
+    rule = compile_rule(f"{Measure(what, excluded=Excluded(products=('GIFT',))).text()} == {counts}").node
+    assert evaluate(rule, member, DAY) is True

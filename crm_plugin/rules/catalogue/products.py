@@ -5,7 +5,7 @@ from __future__ import annotations
 from crm_plugin.rules.catalogue.common import BETWEEN, SPAN, text_of
 from crm_plugin.rules.nodes import Field
 from crm_plugin.rules.operands import Flag, Operand, Whole
-from crm_plugin.rules.rows import Rows, lines_among, lines_bought
+from crm_plugin.rules.rows import Rows, lines_among, lines_bought, refunds_among
 from crm_plugin.rules.spec import KNOWN, ZERO, FieldSpec, Kind, Moves, Parameter, Scope, Source, Text, Unit
 from crm_plugin.rules.windows import window_of
 
@@ -54,6 +54,17 @@ def _among(scope: Scope, field: Field) -> Operand:
     rows = lines_among(scope.shop.currency, _names(field, "skus"), _names(field, "categories"))
     return Whole(scope.total(rows, "minor", window_of(field)), scope.shop.currency)
 
+
+def _refunded_among(scope: Scope, field: Field) -> Operand:
+    rows = refunds_among(scope.shop.currency, _names(field, "skus"), _names(field, "categories"))
+    return Whole(scope.total(rows, "minor", window_of(field)), scope.shop.currency)
+
+
+_LISTED = (
+    Parameter("skus", str, Text("product codes", "商品编码（多个）")),
+    Parameter("categories", str, Text("product categories", "商品类别（多个）")),
+    *SPAN,
+)
 
 ROWS = (
     FieldSpec(
@@ -124,11 +135,24 @@ ROWS = (
         _SOURCES,
         _among,
         Unit.MONEY,
-        (
-            Parameter("skus", str, Text("product codes", "商品编码（多个）")),
-            Parameter("categories", str, Text("product categories", "商品类别（多个）")),
-            *SPAN,
+        _LISTED,
+        needs_one_of=("skus", "categories"),
+        moves=Moves.WINDOW,
+        example=('categories="Cards"', "< 50"),
+    ),
+    FieldSpec(
+        "refunded_among",
+        Kind.NUMBER,
+        Text("amount refunded on {product}", "{product}的退款金额"),
+        Text(
+            "What was given back of an order falls on its lines in proportion, rounded down for each refund; each counts on its own day.",
+            "订单的退款按比例分摊到各商品行，每笔退款向下取整，各按发生当天计入。",
         ),
+        ZERO,
+        _SOURCES,
+        _refunded_among,
+        Unit.MONEY,
+        _LISTED,
         needs_one_of=("skus", "categories"),
         moves=Moves.WINDOW,
         example=('categories="Cards"', "< 50"),
