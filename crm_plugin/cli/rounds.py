@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from crm_plugin import rounds
 from crm_plugin.cli.common import (
     answer,
     as_json_option,
@@ -81,7 +82,7 @@ def _before_all(runtime: Runtime, shop: Shop, at: datetime) -> bool:
     return bool(begun) and at < min(begun)
 
 
-def _round(runtime: Runtime, shop: Shop, at: datetime, live: bool, pull: bool, note: tasks.Progress) -> dict[str, Any]:
+def _round(runtime: Runtime, shop: Shop, at: datetime, live: bool, pull: bool, note: rounds.Progress) -> dict[str, Any]:
     """One shop's round as a report; a store that cannot be pulled keeps no message waiting."""
     pulled: dict[str, Any] = {}
     errors: dict[str, str] = {}
@@ -90,7 +91,7 @@ def _round(runtime: Runtime, shop: Shop, at: datetime, live: bool, pull: bool, n
             pulled = {"sync": tasks.sync(runtime, shop, now=at, progress=note)}
         except CrmError as error:
             errors = {"sync": str(error)}
-    report = tasks.tick(runtime, shop, at, live=live, progress=note).as_dict()
+    report = rounds.tick(runtime, shop, at, live=live, progress=note).as_dict()
     still = {f"journey {key}": problem for key, problem in report["plan"].get("problems", {}).items()}
     return {**pulled, **report, "errors": {**errors, **report["errors"], **still}}
 

@@ -9,9 +9,9 @@ from email import message_from_bytes, policy
 import requests
 from sqlalchemy import select
 
+from crm_plugin import rounds
 from crm_plugin.demo.run import Demo
 from crm_plugin.http_client import make_session
-from crm_plugin.jobs import tasks
 from crm_plugin.records import ConsentState
 from crm_plugin.store import consent
 from crm_plugin.store.touchpoints import touchpoints
@@ -54,7 +54,7 @@ def _figures(demo: Demo) -> None:
 def _again(demo: Demo) -> None:
     """The same round once more sends nothing, and nobody got one message twice."""
     before = len(demo.mails.messages) + len(demo.texts.messages) + len(demo.served.notes)
-    tasks.tick(demo.runtime, demo.shop, demo.runtime.clock.now())
+    rounds.tick(demo.runtime, demo.shop, demo.runtime.clock.now())
     after = len(demo.mails.messages) + len(demo.texts.messages) + len(demo.served.notes)
     _expect(demo, "messages sent by the same round again", after - before, 0)
     ids = Counter(str(message_from_bytes(mail.data)["Message-ID"]) for mail in demo.mails.messages)

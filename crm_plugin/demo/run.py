@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from crm_plugin import rounds
 from crm_plugin.adapters.base import Problem
 from crm_plugin.app import create_app
 from crm_plugin.clock import Clock, FixedClock, MovedClock, SystemClock, at_local, local_day
@@ -188,7 +189,7 @@ def _play(runtime: Runtime, shop: Shop, midnight: datetime, report: Report) -> d
     for at in instants:
         # As the clock does: the store is read before a round, for "we have missed you" waits until its orders are known.
         tasks.sync(runtime, shop, now=at)
-        errors = tasks.tick(runtime, shop, at).errors
+        errors = rounds.tick(runtime, shop, at).errors
         report.wrong += [f"{step} at {at.isoformat()}: {error}" for step, error in errors.items()]
     return instants[-1]
 

@@ -9,10 +9,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Connection
 
-from crm_plugin.jobs import runs, uploads
+from crm_plugin.jobs import uploads
 from crm_plugin.jobs.queue import Enqueues
 from crm_plugin.jobs.tasks import JOBS, Job
 from crm_plugin.runtime import Runtime
+from crm_plugin.store import runs
 from crm_plugin.store.tenants import Shop, all_shops
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_plugin.adapters.registry import storefront_class
-from crm_plugin.jobs.turns import FEWEST, Turn, TurnOver
+from crm_plugin.jobs.turns import FEWEST, Turn
+from crm_plugin.rounds import TurnOver
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import writebacks
 from crm_plugin.store.tenants import Shop

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from crm_plugin.errors import CrmError
-from crm_plugin.jobs import runs
-from crm_plugin.jobs.runs import Run
-from crm_plugin.jobs.tasks import JOBS, Job, Stopped, told_of
+from crm_plugin.jobs.tasks import JOBS, Job
+from crm_plugin.rounds import Stopped, told_of
 from crm_plugin.runtime import Runtime
+from crm_plugin.store import runs
+from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.sync.pull import Progress
 

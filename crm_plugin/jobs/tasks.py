@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.named import named
-from crm_plugin.clock import local_day
-from crm_plugin.errors import CrmError, InvalidInput
-from crm_plugin.jobs import levels, runs, uploads
-from crm_plugin.jobs.runs import Run
-from crm_plugin.jobs.turns import FEWEST, Turn, TurnOver
+from crm_plugin.errors import InvalidInput
+from crm_plugin.jobs import levels, uploads
+from crm_plugin.jobs.turns import FEWEST, Turn
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import kept, segments, tiers
+from crm_plugin.rounds import Progress, tick
+from crm_plugin.rules import kept, segments
 from crm_plugin.runtime import Runtime
+from crm_plugin.store import runs
+from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync import connect, facts, imports, problems, pull
 from crm_plugin.touchpoints import program, recipes
-from crm_plugin.touchpoints.dispatch import dispatch_shop
-from crm_plugin.touchpoints.intake import match_early
-from crm_plugin.touchpoints.plan import plan_shop
-from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 from crm_plugin.touchpoints.settings import read_locale
 
-_log = logging.getLogger(__name__)
-
-
-class Stopped(Exception):
-    """Raised by a progress callback between two steps of a job: the process is ending, what is written is kept."""
-
-
-Progress = Callable[[pull.Progress], None]
-TIERS, RECOUNT = "tiers", "recount"
+RECOUNT = "recount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +50,6 @@ class Job:
     is_long: bool = False
     # It goes on where it stopped, so a process that ends need not wait for it.
     can_stop: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TickReport:
-    """What one round did.
-
-    `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already. `segments` are
-    those that somebody came into or left. `errors` holds
-    what went wrong by step; the steps after it were taken all the same.
-    """
-
-    at: datetime
-    recovered: dict[str, int] = field(default_factory=dict)
-    tiers: dict[str, Any] | None = None
-    segments: dict[str, Any] = field(default_factory=dict)
-    plan: dict[str, Any] = field(default_factory=dict)
-    dispatch: dict[str, Any] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "at": self.at.isoformat()}
 
 
 def add_shop(runtime: Runtime, *, name: str, platform: str, credentials: Mapping[str, Any], **told: str) -> Shop:
@@ -200,113 +164,6 @@ def _recount(connection: Connection, shop: Shop, now: datetime) -> int:
 
 def _rates_mark(shop: Shop) -> str:
     return " ".join(f"{code}={rate}" for code, rate in sorted(shop.rates.items()))
-
-
-def tick(
-    runtime: Runtime, shop: Shop, at: datetime, *, live: bool = False, progress: Progress | None = None
-) -> TickReport:
-    """One round: settle what a crash left, levels once a local day, plan what has fallen due, send what may leave.
-
-    A step that goes wrong is told in the report and does not keep the others from theirs. `live` lets time go on while messages are sent;
-    else the round stays at `at`. Raises: SQLAlchemyError when the database is away, for then no step can do anything.
-    """
-    report = TickReport(at)
-    db, errors = runtime.db, report.errors
-    with _step(shop, "recover", errors):
-        report.recovered.update(recover_shop(db, shop, at))
-        if missed := miss_shop(db, shop, at):
-            report.recovered["missed"] = missed
-    with _step(shop, "events", errors):
-        report.recovered.update(Counter(report.recovered) + Counter(match_early(db, shop, at)))
-    with _step(shop, "tiers", errors):
-        report = replace(report, tiers=daily_tiers(runtime, shop, at))
-    with _step(shop, "segments", errors):
-        report.segments.update(keep_segments(runtime, shop, at, errors))
-    with _step(shop, "plan", errors):
-        report.plan.update(plan_shop(db, shop, at).as_dict())
-    with _step(shop, "dispatch", errors):
-        report.dispatch.update(_dispatch(runtime, shop, at, live=live, progress=progress))
-    return report
-
-
-def _dispatch(runtime: Runtime, shop: Shop, at: datetime, *, live: bool, progress: Progress | None) -> dict[str, Any]:
-    """What became of what was due; when the turn ended before that, only how many messages were settled in it."""
-    try:
-        sent = dispatch_shop(
-            runtime.db,
-            runtime.box,
-            shop,
-            at,
-            public_url=runtime.config.public_url,
-            clock=runtime.clock.now if live else None,
-            progress=None if progress is None else lambda done: progress(pull.Progress("messages", done, None)),
-        )
-    except TurnOver as over:
-        return {"settled": over.done, "turn_over": True}
-    return sent.as_dict()
-
-
-@contextmanager
-def _step(shop: Shop, name: str, errors: dict[str, str]) -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, Stopped):
-        raise
-    except CrmError as error:
-        _log.warning("%s of %s: %s", name, shop.name, error)
-        errors[name] = str(error)
-    except Exception as error:
-        _log.exception("%s of %s", name, shop.name)
-        errors[name] = f"{type(error).__name__}: {error}"[:500]
-
-
-def told_of(errors: Mapping[str, str]) -> str:
-    """The errors of a round's steps as one text; empty without any."""
-    told = ""
-    for step, error in errors.items():
-        one = phrase("%(place)s: %(what)s", place=_STEPS.get(step, step), what=error)
-        told = phrase("%(one)s; %(next)s", one=told, next=one) if told else one
-    return told
-
-
-# The steps of a round as its errors name them.
-_STEPS = {
-    "recover": phrase("recover"),
-    "events": phrase("events"),
-    "tiers": phrase("tiers"),
-    "segments": phrase("segments"),
-    "plan": phrase("plan"),
-    "dispatch": phrase("dispatch"),
-}
-
-
-def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | None:
-    """Bring everybody to the level earned, once for each day in the shop's zone; None when that was done.
-
-    A round for a day that is still to come says nothing of the days before it.
-    """
-    day = local_day(at, shop.timezone)
-    today = local_day(runtime.clock.now(), shop.timezone)
-    with runtime.db.read() as connection:
-        before = runs.last(connection, shop.shop_id, TIERS)
-    if before is not None and day.isoformat() <= before.through <= max(day, today).isoformat():
-        return None
-    report = tiers.apply(runtime.db, shop, as_of=day, now=at, daily=True).as_dict()
-    with runtime.db.write() as connection:
-        runs.keep(connection, shop.shop_id, Run(TIERS, at, at, runs.plain(report), "", day.isoformat()))
-    return report
-
-
-def keep_segments(runtime: Runtime, shop: Shop, at: datetime, errors: dict[str, str]) -> dict[str, Any]:
-    """Bring the lists of all segments up to date; who came and went by segment. A rule that cannot be asked is told of in `errors`."""
-    with runtime.db.read() as connection:
-        if not segments.list(connection, shop.shop_id):
-            return {}
-    with runtime.db.write() as connection:
-        report = kept.keep(connection, shop, at)
-    for key, problem in report.problems.items():
-        errors["segments"] = phrase("The segment %(key)s cannot be asked: %(problem)s", key=key, problem=problem)
-    return {key: asdict(one) for key, one in report.turnover.items()}
 
 
 def save_segment(

@@ -6,19 +6,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from crm_plugin.clock import Clock
+from crm_plugin.rounds import TurnOver
 from crm_plugin.sync.pull import Progress
 
 TURN = timedelta(seconds=20)
 # Fewer than these in a turn mean a sender that hardly answers; it is left alone until the clock asks again.
 FEWEST = 3
-
-
-class TurnOver(Exception):
-    """Raised between two messages when the turn is over; `done` were settled in it, those after them wait as before."""
-
-    def __init__(self, done: int) -> None:
-        super().__init__(done)
-        self.done = done
 
 
 class Turn:

@@ -55,6 +55,17 @@ _FIRST_PAUSE = timedelta(minutes=2)
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a message is made, and how the sender that takes it is opened; a rehearsal has its own."""
+
+    compose: Callable[..., tuple[Message, Rendered]] = compose
+    open_channel: Callable[..., ChannelAdapter] = senders.open_channel
+
+
+LIVE = Ways()
+
+
 @dataclass(slots=True)
 class DispatchReport:
     """What became of the touchpoints of one round: by state, and by reason where there is one."""
@@ -86,13 +97,14 @@ def dispatch_shop(
     public_url: str = "",
     clock: Callable[[], datetime] | None = None,
     progress: Callable[[int], None] | None = None,
+    ways: Ways = LIVE,
 ) -> DispatchReport:
     """Send what is due, at most `limit`. Senders that wait for the merchant or are off are left out; their messages wait with them.
 
     A round stays at `now` unless a `clock` is given: a long one must see the night fall. `progress` hears before each message how many are
     done; what it raises ends the round, and what had been taken for it waits again.
     """
-    round_ = _Round(db, box, shop, clock or (lambda: now), public_url, progress)
+    round_ = _Round(db, box, shop, clock or (lambda: now), public_url, progress, ways)
     try:
         left = limit
         while left is None or left > 0:
@@ -117,6 +129,7 @@ class _Round:
         clock: Callable[[], datetime],
         public_url: str,
         progress: Callable[[int], None] | None,
+        ways: Ways,
     ) -> None:
         self._db = db
         self._box = box
@@ -124,6 +137,7 @@ class _Round:
         self._clock = clock
         self._now = clock()
         self._progress = progress
+        self._ways = ways
         self._public_url = public_url.rstrip("/")
         self._policy: Policy = policy_of(shop)
         self._channels: dict[str, ChannelAdapter] = {}
@@ -196,7 +210,7 @@ class _Round:
             self._settle(row, State.PLANNED, Reason.NO_PUBLIC_URL, phrase("Set CRM_PUBLIC_URL."), next_try_at=again)
             return None
         try:
-            message, made = compose(row, known, self._shop, self._policy, self._box, self._public_url)
+            message, made = self._ways.compose(row, known, self._shop, self._policy, self._box, self._public_url)
         except RenderError as error:
             self._settle(row, State.FAILED, Reason(error.code), str(error))
             return None
@@ -209,7 +223,7 @@ class _Round:
 
     def _open(self, adapter: str) -> ChannelAdapter:
         if adapter not in self._channels:
-            self._channels[adapter] = senders.open_channel(
+            self._channels[adapter] = self._ways.open_channel(
                 self._db, self._box, self._shop, adapter, self._now, public_url=self._public_url
             )
         return self._channels[adapter]

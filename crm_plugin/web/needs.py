@@ -12,8 +12,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.adapters.registry import channel_class
 from crm_plugin.analytics import today as figures
-from crm_plugin.jobs import runs
-from crm_plugin.store import writebacks
+from crm_plugin.store import runs, writebacks
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys, senders

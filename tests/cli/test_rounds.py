@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from crm_plugin import rounds
 from crm_plugin.demo import mail_sink
 from crm_plugin.errors import TransientError
 from crm_plugin.jobs import tasks
@@ -54,14 +55,14 @@ def test_fault_of_one_shop_is_told_and_stops_no_other(
     shop: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch, say: Callable[..., Spoken]
 ) -> None:
     greet(shop, sink, "other", 1)
-    plan = tasks.plan_shop
+    plan = rounds.plan_shop
 
     def broken(db: Any, one: Any, now: Any) -> Any:
         if one.name == "other":
             raise KeyError("x")
         return plan(db, one, now)
 
-    monkeypatch.setattr(tasks, "plan_shop", broken)
+    monkeypatch.setattr(rounds, "plan_shop", broken)
     code, told = shop("tick", "--at", AT)
     assert (code, told["other"]["errors"], told["shop"]["errors"]) == (1, {"plan": "KeyError: 'x'"}, {})
     assert len(sink.messages) == 2

@@ -13,11 +13,11 @@ from cryptography.fernet import Fernet
 from crm_plugin.clock import FixedClock, SystemClock
 from crm_plugin.config import Config
 from crm_plugin.jobs import clock as clocks
-from crm_plugin.jobs import runs
 from crm_plugin.jobs.clock import Clock
-from crm_plugin.jobs.runs import Run
 from crm_plugin.jobs.tasks import JOBS, job_named
 from crm_plugin.runtime import Runtime
+from crm_plugin.store import runs
+from crm_plugin.store.runs import Run
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from tests.factories import make_shop

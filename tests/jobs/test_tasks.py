@@ -13,15 +13,16 @@ from cryptography.fernet import Fernet
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from crm_plugin import rounds
 from crm_plugin.clock import FixedClock
 from crm_plugin.config import Config
 from crm_plugin.demo import mail_sink
 from crm_plugin.errors import ConfigError, InvalidInput
-from crm_plugin.jobs import runs, tasks
+from crm_plugin.jobs import tasks
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.rules import tiers
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import journeys, shops, tier_changes, touchpoints
+from crm_plugin.store import journeys, runs, shops, tier_changes, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -66,11 +67,11 @@ def shop(runtime: Runtime, sink: mail_sink.MailSink) -> Shop:
 
 
 def test_round_does_everything_once(runtime: Runtime, shop: Shop, sink: mail_sink.MailSink) -> None:
-    first = tasks.tick(runtime, shop, DUE)
+    first = rounds.tick(runtime, shop, DUE)
     assert (first.plan["planned"], first.dispatch["states"], first.errors) == (2, {"accepted": 2}, {})
     assert first.tiers is not None
     assert first.tiers["changed"] == 1
-    second = tasks.tick(runtime, shop, DUE)
+    second = rounds.tick(runtime, shop, DUE)
     assert (second.recovered, second.tiers, second.plan["planned"], second.dispatch["states"]) == ({}, None, 0, {})
     assert len(sink.messages) == 2
 
@@ -78,9 +79,9 @@ def test_round_does_everything_once(runtime: Runtime, shop: Shop, sink: mail_sin
 def test_tiers_are_assigned_once_a_day_of_the_shop(runtime: Runtime, shop: Shop) -> None:
     # In Berlin it is half past midnight on 2 June.
     for at, ran in ((START, True), (START + timedelta(hours=21), False), (START + timedelta(days=1), True)):
-        assert (tasks.daily_tiers(runtime, shop, at) is not None) is ran
+        assert (rounds.daily_tiers(runtime, shop, at) is not None) is ran
     with runtime.db.read() as connection:
-        last = runs.last(connection, shop.shop_id, tasks.TIERS)
+        last = runs.last(connection, shop.shop_id, rounds.TIERS)
         assert connection.execute(select(func.count()).select_from(tier_changes)).scalar_one() == 1
     assert last is not None
     assert last.through == "2026-06-03"
@@ -89,7 +90,7 @@ def test_tiers_are_assigned_once_a_day_of_the_shop(runtime: Runtime, shop: Shop)
 def test_tiers_of_a_day_to_come_keep_no_day_from_its_own(runtime: Runtime, shop: Shop) -> None:
     later = START + timedelta(days=400)
     for at, ran in ((later, True), (later, False), (START, True), (START, False), (START - timedelta(days=2), False)):
-        assert (tasks.daily_tiers(runtime, shop, at) is not None) is ran
+        assert (rounds.daily_tiers(runtime, shop, at) is not None) is ran
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def test_broken_step_keeps_no_other_from_its_work(
     def fail(*_: Any) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(tasks, broken, fail)
-    report = tasks.tick(runtime, shop, DUE)
+    monkeypatch.setattr(rounds, broken, fail)
+    report = rounds.tick(runtime, shop, DUE)
     assert report.errors == {step: "KeyError: 'x'"}
     assert report.dispatch["states"] == {"accepted": 2}
     assert len(sink.messages) == 2
@@ -112,19 +113,19 @@ def test_lost_database_ends_the_round(runtime: Runtime, shop: Shop, monkeypatch:
     def away(*_: Any) -> None:
         raise OperationalError("SELECT 1", {}, Exception("gone"))
 
-    monkeypatch.setattr(tasks, "recover_shop", away)
+    monkeypatch.setattr(rounds, "recover_shop", away)
     with pytest.raises(OperationalError):
-        tasks.tick(runtime, shop, DUE)
+        rounds.tick(runtime, shop, DUE)
 
 
 def test_shop_whose_key_is_gone_still_plans(runtime: Runtime, shop: Shop, sink: mail_sink.MailSink) -> None:
-    report = tasks.tick(replace(runtime, box=SecretBox(Fernet.generate_key())), shop, DUE)
+    report = rounds.tick(replace(runtime, box=SecretBox(Fernet.generate_key())), shop, DUE)
     assert (report.plan["planned"], report.errors, sink.messages) == (2, {}, [])
     assert report.dispatch["reasons"] == {"sender_paused": 2}
     with runtime.db.read() as connection:
         assert senders.paused(connection, 1)["smtp"].startswith("Stored credentials cannot be read")
     assert senders.check(runtime.db, runtime.box, shop, "smtp", DUE) == []
-    assert tasks.tick(runtime, shop, DUE).dispatch["states"] == {"accepted": 2}
+    assert rounds.tick(runtime, shop, DUE).dispatch["states"] == {"accepted": 2}
 
 
 def test_live_round_follows_the_clock(runtime: Runtime, shop: Shop, sink: mail_sink.MailSink) -> None:
@@ -137,7 +138,7 @@ def test_live_round_follows_the_clock(runtime: Runtime, shop: Shop, sink: mail_s
         if progress.done == 1:
             clock.move(hours=12)
 
-    report = tasks.tick(evening, shop, DUE, live=True, progress=night)
+    report = rounds.tick(evening, shop, DUE, live=True, progress=night)
     assert (report.dispatch["states"], told) == ({"accepted": 1, "planned": 1}, [("messages", 0), ("messages", 1)])
 
 
@@ -165,10 +166,10 @@ def test_long_round_gives_its_worker_back(
 
 def test_round_that_is_stopped_is_no_error(runtime: Runtime, shop: Shop, sink: mail_sink.MailSink) -> None:
     def stop(_progress: Any) -> None:
-        raise tasks.Stopped
+        raise rounds.Stopped
 
-    with pytest.raises(tasks.Stopped):
-        tasks.tick(runtime, shop, DUE, progress=stop)
+    with pytest.raises(rounds.Stopped):
+        rounds.tick(runtime, shop, DUE, progress=stop)
     with runtime.db.read() as connection:
         assert connection.execute(select(touchpoints.c.state).distinct()).scalars().all() == ["planned"]
     assert sink.messages == []

@@ -18,13 +18,12 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from crm_plugin.errors import ActionRequired, InvalidInput, RecipientRefused
-from crm_plugin.jobs import runs
 from crm_plugin.jobs.queue import Queue
-from crm_plugin.jobs.runs import Run
 from crm_plugin.jobs.tasks import told_of
 from crm_plugin.phrases import phrase
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import attempts, members, shops, touchpoints
+from crm_plugin.store import attempts, members, runs, shops, touchpoints
+from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, recipes, senders
 from tests.factories import NOON, member, write

@@ -10,12 +10,11 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import insert, select, update
 
-from crm_plugin.jobs import runs
-from crm_plugin.jobs.runs import Run
 from crm_plugin.records import ConsentRecord, ConsentState, RecordProblem, Stream
 from crm_plugin.rules.tiers import Level, save_levels
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import connections, journeys, members, shops, sync_state, touchpoints
+from crm_plugin.store import connections, journeys, members, runs, shops, sync_state, touchpoints
+from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys as journey_acts
