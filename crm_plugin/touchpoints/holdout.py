@@ -1,0 +1,46 @@
+"""A member's share of a whole: a number from 0 to 9999 that stays the same for good, for holdouts and splits.
+
+It is worked out alike in Python and in SQL, on both databases: a polynomial over the field of the prime 2^31 - 1, whose coefficients are
+drawn from the shop, the journey and a salt. Products stay below 2^62, so nothing overflows, and neither database needs a function of its
+own. A fifth power only reorders this field (5 has no factor in common with the prime less one): it undoes what is regular in ids that were
+made one after another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+WHOLE = 10_000
+_PRIME = 2**31 - 1
+# An id has 63 bits: three digits of 21.
+_BITS = 21
+_DIGIT = 2**_BITS - 1
+
+
+def share(shop_id: int, journey_key: str, salt: str, member_id: int) -> int:
+    """The member's share, from 0 to 9999; that of another salt has nothing to do with it."""
+    low, middle, high, start, shift = _coefficients(shop_id, journey_key, salt)
+    drawn = (member_id & _DIGIT) * low + ((member_id >> _BITS) & _DIGIT) * middle + (member_id >> 2 * _BITS) * high
+    drawn = (drawn + start) % _PRIME
+    return (pow(drawn, 5, _PRIME) + shift) % _PRIME % WHOLE
+
+
+def share_sql(shop_id: int, journey_key: str, salt: str, member_id: str) -> str:
+    """SQL (both databases) of the same; `member_id` is an SQL expression of an id, such as `m.member_id`."""
+    low, middle, high, start, shift = _coefficients(shop_id, journey_key, salt)
+    digits = (f"({member_id} & {_DIGIT})", f"(({member_id} >> {_BITS}) & {_DIGIT})", f"({member_id} >> {2 * _BITS})")
+    drawn = f"(({digits[0]} * {low} + {digits[1]} * {middle} + {digits[2]} * {high} + {start}) % {_PRIME})"
+    square = f"({drawn} * {drawn} % {_PRIME})"
+    fifth = f"(({square} * {square} % {_PRIME}) * {drawn} % {_PRIME})"
+    return f"(({fifth} + {shift}) % {_PRIME} % {WHOLE})"
+
+
+@lru_cache(maxsize=4096)
+def _coefficients(shop_id: int, journey_key: str, salt: str) -> tuple[int, ...]:
+    """Five numbers below the prime; the first three are not 0, so that no digit of an id goes lost."""
+    # Their lengths keep apart what would read alike when it is put together.
+    named = f"{shop_id}:{len(journey_key)}:{journey_key}:{salt}".encode()
+    drawn = hashlib.sha256(named).digest() + hashlib.sha256(b"more:" + named).digest()
+    numbers = [int.from_bytes(drawn[place * 8 : place * 8 + 8], "big") for place in range(5)]
+    return (*(1 + number % (_PRIME - 1) for number in numbers[:3]), *(number % _PRIME for number in numbers[3:]))
