@@ -1,6 +1,7 @@
 """Tables, sessions and the tenant scope. Importing the package registers every table on `metadata`."""
 
 from crm_plugin.store.base import metadata
+from crm_plugin.store.journeys import coupon_codes, coupon_pools, enrolment_events, enrolments, journey_versions, tasks
 from crm_plugin.store.members import (
     consents,
     identities,
@@ -40,11 +41,16 @@ __all__ = [
     "audit_log",
     "connections",
     "consents",
+    "coupon_codes",
+    "coupon_pools",
     "delivery_events",
+    "enrolment_events",
+    "enrolments",
     "identities",
     "inapp_messages",
     "inbox",
     "job_runs",
+    "journey_versions",
     "journeys",
     "member_consents",
     "member_facts",
@@ -63,6 +69,7 @@ __all__ = [
     "shops",
     "suppressions",
     "sync_state",
+    "tasks",
     "templates",
     "tier_bars",
     "tier_changes",

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, func, select, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    func,
+    select,
+    text,
+)
 
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, from_micros, id_key, metadata, shop_key
@@ -87,13 +101,14 @@ identities = Table(
     Index("ix_identities_member", "shop_id", "member_id"),
 )
 
-# One row: one tag of one member.
+# One row: one tag of one member; `own` is one that a journey gave, which a store that does not know of it cannot take away.
 member_tags = Table(
     "member_tags",
     metadata,
     shop_key(),
     Column("member_id", BigInteger, primary_key=True, autoincrement=False),
     Column("tag", Text, primary_key=True),
+    Column("own", Boolean, nullable=False, default=False, server_default=false()),
     belongs_to("members", "member_id"),
     Index("ix_member_tags_tag", "shop_id", "tag", "member_id"),
 )

@@ -197,8 +197,17 @@ journeys = Table(
     Column("kind", Text, nullable=False, default="marketing"),
     Column("send_at", Text, nullable=False, default="10:00"),
     Column("validity_days", Integer, nullable=False, default=3),
+    # What a journey of several steps adds: its document's steps, the rule that ends it, whether the audience does, who comes in again.
+    Column("steps", Json, nullable=False, default=list, server_default="[]"),
+    Column("goal_text", Text, nullable=False, default="", server_default=""),
+    Column("exit", Text, nullable=False, default="audience", server_default="audience"),
+    Column("reentry", Json, nullable=False, default="each", server_default='"each"'),
+    # A document that is not published yet, NULL for none.
+    Column("draft", Json),
     Column("enabled", Boolean, nullable=False, default=False),
     Column("enabled_at", Instant),
+    Column("paused_at", Instant),
+    Column("archived_at", Instant),
     Column("planned_through", Instant),
     Column("version", Integer, nullable=False, default=1),
     Column("updated_at", Instant, nullable=False),

@@ -254,13 +254,17 @@ class MemberRows:
         """Bring the tags to what was told; answers whose have changed."""
         if not self._tags:
             return set()
-        sql = "SELECT member_id, tag FROM member_tags WHERE shop_id = ? AND member_id IN ({marks})"
+        sql = "SELECT member_id, tag, own FROM member_tags WHERE shop_id = ? AND member_id IN ({marks})"
         present: defaultdict[int, set[str]] = defaultdict(set)
-        for member_id, tag in bulk.select_in(self._connection, sql, (self._shop.shop_id,), self._tags):
+        ours: defaultdict[int, set[str]] = defaultdict(set)
+        for member_id, tag, own in bulk.select_in(self._connection, sql, (self._shop.shop_id,), self._tags):
             present[member_id].add(tag)
+            if own:
+                ours[member_id].add(tag)
         added, touched = [], set()
         for member_id, tags in self._tags.items():
-            wanted = {tag for tag in tags if tag}
+            # A tag that a journey gave is not the store's to take away.
+            wanted = {tag for tag in tags if tag} | ours[member_id]
             added += [(self._shop.shop_id, member_id, tag) for tag in sorted(wanted - present[member_id])]
             gone = present[member_id] - wanted
             if present[member_id] != wanted:

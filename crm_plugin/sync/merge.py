@@ -24,6 +24,7 @@ _SHARED = {
     "tier_bars": ("program_key",),
     "segment_members": ("segment_key",),
     "touchpoints": ("journey_key", "step", "occasion"),
+    "enrolments": ("journey_key", "occasion"),
 }
 _MOVED = (
     "identities",
@@ -41,6 +42,9 @@ _MOVED = (
     "refunds",
     "touchpoints",
     "inapp_messages",
+    "enrolments",
+    "tasks",
+    "coupon_codes",
 )
 # A touchpoint that has left the planner; nothing may leave again for the same occasion.
 _SPENT = "('in_flight', 'accepted', 'delivered', 'bounced', 'complained', 'unconfirmed', 'failed')"

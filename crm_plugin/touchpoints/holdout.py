@@ -23,7 +23,7 @@ def share(shop_id: int, journey_key: str, salt: str, member_id: int) -> int:
     low, middle, high, start, shift = _coefficients(shop_id, journey_key, salt)
     drawn = (member_id & _DIGIT) * low + ((member_id >> _BITS) & _DIGIT) * middle + (member_id >> 2 * _BITS) * high
     drawn = (drawn + start) % _PRIME
-    return (pow(drawn, 5, _PRIME) + shift) % _PRIME % WHOLE
+    return (int(pow(drawn, 5, _PRIME)) + shift) % _PRIME % WHOLE
 
 
 def share_sql(shop_id: int, journey_key: str, salt: str, member_id: str) -> str:
