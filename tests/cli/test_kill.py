@@ -68,7 +68,7 @@ def database(request: pytest.FixtureRequest, data_dir: Path, monkeypatch: pytest
     if request.param == "sqlite":
         yield
         return
-    with request.getfixturevalue("postgres").database(with_tables=False) as url:
+    with request.getfixturevalue("postgres").bare() as url:
         monkeypatch.setenv("CRM_DATABASE_URL", url)
         yield
 
