@@ -14,7 +14,19 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, Subquery, func, literal, literal_column, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    Subquery,
+    Text,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import local_day, zone
@@ -241,7 +253,7 @@ def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[lis
     values: dict[str, Any] = {
         "shop_id": literal(shop.shop_id),
         # Without an order of its own the numbering costs no sort.
-        "touchpoint_id": literal_column(id_sql(f"CAST({first} AS BIGINT) + row_number() OVER ()", node)),
+        "touchpoint_id": text(id_sql("CAST(:first AS BIGINT) + row_number() OVER ()", node)).bindparams(first=first),
         "journey_key": literal(journey.key),
         "step": literal(0),
         "journey_version": literal(journey.version),
@@ -249,7 +261,9 @@ def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[lis
         "planned_at": literal(at),
         "fence": literal(0),
         "attempts": literal(0),
-        "settled_at": literal_column(f"CASE WHEN judged.state <> '{State.PLANNED}' THEN {at} END"),
+        "settled_at": text(f"CASE WHEN judged.state <> '{State.PLANNED}' THEN CAST(:at AS BIGINT) END").bindparams(
+            at=at
+        ),
         "updated_at": literal(at),
         **{column.name: column for column in judged.c},
     }
@@ -276,7 +290,7 @@ def _judged(
     adapter = first(reached, channels, lambda _name, adapter: f"'{adapter}'")
     address = first(reached, channels, lambda name, _adapter: f"reached.address_{name}")
     none = " AND ".join([f"NOT reached.open_{name}" for name, _ in channels]) or TRUE
-    over = f"reached.valid_until <= {to_micros(now)}"
+    over = "reached.valid_until <= CAST(:now AS BIGINT)"
     state = f"CASE WHEN {over} THEN '{State.MISSED}' WHEN {none} THEN '{State.SKIPPED}' ELSE '{State.PLANNED}' END"
     if not channels:
         why = f"'{Reason.NO_SENDER}'"
@@ -300,6 +314,11 @@ def _judged(
         literal_column(channel).label("channel"),
         literal_column(adapter).label("adapter"),
         literal_column(address).label("address"),
-        literal_column(state).label("state"),
-        literal_column(reason).label("reason"),
+        # Bound, not written out: the same statement is not made anew for each round, which would cost more than running it.
+        _with_now(state, now).label("state"),
+        _with_now(reason, now).label("reason"),
     )
+
+
+def _with_now(told: str, now: datetime) -> Any:
+    return type_coerce(text(told).bindparams(now=to_micros(now)), Text)
