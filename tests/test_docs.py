@@ -28,7 +28,7 @@ from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.program import SECTIONS, load
 from crm_plugin.touchpoints.recipes import recipes
 from crm_plugin.touchpoints.render import Sandbox
-from crm_plugin.touchpoints.scene import VARIABLES, LineView, MemberView, OrderView, ShopView
+from crm_plugin.touchpoints.scene import VARIABLES, VIEWS
 from crm_plugin.touchpoints.states import TRANSITIONS, Reason, State
 from tests.factories import NOON, make_shop
 
@@ -168,7 +168,9 @@ def test_fields_and_operators_are_the_tables() -> None:
 def test_variables_of_a_text_are_the_table() -> None:
     rows = {_codes(row[0])[0]: row[1] for row in _table(MESSAGES, "What a text may use") if row[0] != "filters"}
     assert set(rows) == set(VARIABLES)
-    for name, view in (("member", MemberView), ("shop", ShopView), ("order", OrderView), ("order", LineView)):
+    loops = {"line": "order", "answer": "answers"}
+    for view, called in VIEWS.items():
+        name = loops.get(called, called)
         public = {word for word in dir(view) if not word.startswith("_")}
         assert sorted(word for word in public if f"`{word}`" not in rows[name]) == []
     filters = next(row[1] for row in _table(MESSAGES, "What a text may use") if row[0] == "filters")

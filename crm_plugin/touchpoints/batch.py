@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -12,24 +12,23 @@ from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
-from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.store import (
     member_consents,
     member_facts,
-    member_tiers,
     members,
     order_lines,
     orders,
+    products,
     suppressions,
     templates,
-    tier_levels,
 )
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import in_step, once
+from crm_plugin.touchpoints import in_step, level, once
 from crm_plugin.touchpoints.audience import meant
 from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
-from crm_plugin.touchpoints.render import Text
+from crm_plugin.touchpoints.level import Levels
+from crm_plugin.touchpoints.render import Text, names_in
 from crm_plugin.touchpoints.texts import text_of
 
 
@@ -54,15 +53,18 @@ class Subject(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """What is known of the members, orders, journeys and texts of the touchpoints in hand."""
+    """What is known of the members, orders, journeys and texts of the touchpoints in hand, on the shop's day `today`."""
 
+    today: date
     members: dict[int, Row[Any]] = field(default_factory=dict)
     facts: dict[int, Row[Any]] = field(default_factory=dict)
     consents: dict[int, dict[tuple[str, str], str]] = field(default_factory=lambda: defaultdict(dict))
     suppressed: dict[tuple[str, str], str] = field(default_factory=dict)
-    tiers: dict[int, dict[str, str]] = field(default_factory=dict)
+    levels: Levels = field(default_factory=Levels)
     orders: dict[int, Row[Any]] = field(default_factory=dict)
     lines: dict[int, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
+    # Where the store shows each product, by its id there.
+    pages: dict[str, str] = field(default_factory=dict)
     journeys: dict[str, Journey] = field(default_factory=dict)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
     in_audience: dict[str, set[int]] = field(default_factory=dict)
@@ -74,9 +76,12 @@ class Batch:
     in_step: InStep = field(default_factory=InStep)
 
 
-def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datetime) -> Batch:
-    """Read it all."""
-    batch = Batch()
+def load(
+    connection: Connection, shop: Shop, rows: Sequence[Subject], now: datetime, also: Collection[Text] = ()
+) -> Batch:
+    """Read it all; `also` are texts that are not saved and will be filled in."""
+    today = local_day(now, shop.timezone)
+    batch = Batch(today)
     shop_id = shop.shop_id
     ids = sorted({row.member_id for row in rows})
     for table, into in ((members, batch.members), (member_facts, batch.facts)):
@@ -91,7 +96,6 @@ def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datet
         select(suppressions).where(blocked.shop_id == shop_id, blocked.address.in_(addresses))
     ):
         batch.suppressed[row.channel, row.address] = row.reason
-    _load_tiers(connection, shop_id, ids, batch)
     _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
     batch.in_step = in_step.orders_of(connection, shop)
     batch.lapses = once.lapses(connection, shop_id, ids)
@@ -101,7 +105,14 @@ def load(connection: Connection, shop: Shop, rows: Sequence[Subject], now: datet
         select(templates).where(templates.c.shop_id == shop_id, templates.c.template_key.in_(sorted(wanted)))
     ):
         batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
-    _load_audiences(connection, shop, rows, local_day(now, shop.timezone), batch)
+    _load_audiences(connection, shop, rows, today, batch)
+    batch.levels = level.held(connection, shop_id, ids)
+    texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
+    names = {name for text in texts for name in names_in(text)}
+    if "tier" in names:
+        level.standing(connection, shop, ids, today, batch.levels)
+    if names & {"product", "order"}:
+        _load_pages(connection, shop_id, batch)
     return batch
 
 
@@ -121,22 +132,6 @@ def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject],
         batch.in_audience[journey.key] = set(connection.execute(query).scalars())
 
 
-def _load_tiers(connection: Connection, shop_id: int, ids: list[int], batch: Batch) -> None:
-    held, level = member_tiers.c, tier_levels.c
-    query = (
-        select(held.member_id, level.title)
-        .join_from(
-            member_tiers,
-            tier_levels,
-            (level.shop_id == held.shop_id)
-            & (level.program_key == held.program_key)
-            & (level.level_key == held.level_key),
-        )
-        .where(held.shop_id == shop_id, held.program_key == PROGRAM_KEY, held.member_id.in_(ids))
-    )
-    batch.tiers = {row.member_id: row.title for row in connection.execute(query)}
-
-
 def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int], batch: Batch) -> None:
     wanted = sorted(set(order_ids))
     if not wanted:
@@ -147,3 +142,11 @@ def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int],
     for row in connection.execute(query.order_by(order_lines.c.order_id, order_lines.c.line_no)):
         batch.lines[row.order_id].append(row)
     batch.told = once.orders(connection, shop_id, wanted)
+
+
+def _load_pages(connection: Connection, shop_id: int, batch: Batch) -> None:
+    ids = sorted({line.product_external_id for lines in batch.lines.values() for line in lines} - {""})
+    if ids:
+        p = products.c
+        query = select(p.external_id, p.url).where(p.shop_id == shop_id, p.external_id.in_(ids), p.url != "")
+        batch.pages = {row.external_id: row.url for row in connection.execute(query)}

@@ -19,7 +19,7 @@ from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.render import CALLED, Rendered, choose_locale, render
-from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView
+from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView, full_years
 
 
 def key_of(row: Row[Any]) -> str:
@@ -92,17 +92,22 @@ def scene_of(
 ) -> Scene:
     """What a text may know when it speaks of this touchpoint; `days` is the trigger's, `link` the way to unsubscribe."""
     member, facts = batch.members[row.member_id], batch.facts.get(row.member_id)
-    titles = batch.tiers.get(row.member_id, {})
+    tier = batch.levels.view(row.member_id, shop.currency, locale)
+    last_on = facts.last_order_on if facts else None
     view = MemberView(
         member.first_name,
         member.last_name,
         member.email,
-        titles.get(locale) or titles.get(locale.split("-")[0]) or titles.get("en", ""),
+        tier.title,
         facts.orders_count if facts else 0,
         facts.spent_minor if facts else 0,
         shop.currency,
         locale,
+        days_since_order=(batch.today - last_on).days if last_on else None,
+        joined_on=member.joined_on,
+        years=full_years(member.joined_on, row.occasion_on),
     )
+    order = _order(row, batch, locale)
     return Scene(
         member=view,
         shop=ShopView(shop.title, shop.url, policy.address, shop.currency),
@@ -110,7 +115,9 @@ def scene_of(
         locale=locale,
         occasion=row.occasion_on,
         days=days,
-        order=_order(row, batch, locale),
+        order=order,
+        product=_product(row, batch, order),
+        tier=tier,
         marketing=marketing,
         unsubscribe_url=link,
         cta_url=policy.cta_url,
@@ -122,7 +129,20 @@ def _order(row: Subject, batch: Batch, locale: str) -> OrderView | None:
     if order is None:
         return None
     lines = tuple(
-        LineView(line.title, format(Decimal(str(line.quantity)).normalize(), "f"))
+        LineView(
+            line.title,
+            format(Decimal(str(line.quantity)).normalize(), "f"),
+            batch.pages.get(line.product_external_id, ""),
+        )
         for line in batch.lines[order.order_id]
     )
     return OrderView(order.number, order.placed_on, lines, order.total_minor, order.currency, locale)
+
+
+def _product(row: Subject, batch: Batch, order: OrderView | None) -> LineView | None:
+    """What the order was about most: its dearest line that has a name."""
+    lines = batch.lines.get(row.subject_order_id or 0, [])
+    if order is None:
+        return None
+    named = [(line.total_minor, -place) for place, line in enumerate(lines) if line.title]
+    return order.lines[-max(named)[1]] if named else None

@@ -16,7 +16,7 @@ from jinja2.tests import TESTS
 from jinja2.utils import missing
 
 from crm_plugin.phrases import Phrase, phrase
-from crm_plugin.touchpoints.scene import VARIABLES, JourneyView, LineView, MemberView, OrderView, ShopView
+from crm_plugin.touchpoints.scene import VARIABLES, VIEWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,12 @@ def _public(view: type) -> tuple[str, ...]:
     return tuple(name for name in dir(view) if not name.startswith("_"))
 
 
-# What each view is called in a text, and what it has.
-_CALLED = {MemberView: "member", ShopView: "shop", JourneyView: "journey", OrderView: "order", LineView: "line"}
-_PARTS = {called: _public(view) for view, called in _CALLED.items()}
-_LINE = _PARTS.pop("line")
+# What each view has; a line is met in a loop, and as the product it is of.
+_PARTS = {called: _public(view) for view, called in VIEWS.items()}
+_LOOPED = {"lines": _PARTS.pop("line"), "answers": _PARTS.pop("answer")}
+_PARTS["product"] = _LOOPED["lines"]
+# Those that a message may be without.
+_OPTIONAL = ("order", "product", "event", "checkout", "gift", "coupon")
 _LOOP = tuple("index index0 revindex revindex0 first last length previtem nextitem cycle changed".split())  # noqa: SIM905
 _TAGS = tuple("if elif else endif for endfor set with endwith raw endraw".split())  # noqa: SIM905
 _KINDS: dict[type, str] = {
@@ -98,19 +100,23 @@ def _kinds_of_names(tree: nodes.Template) -> dict[str, tuple[str, ...]]:
     """What the parts of a name are, for names that stand for one thing in the whole text."""
     own = Counter(node.name for node in tree.find_all(nodes.Name) if node.ctx in ("store", "param"))
     loops = list(tree.find_all(nodes.For))
-    targets = [loop.target for loop in loops if _lines(loop.iter)]
-    lines = Counter(target.name for target in targets if isinstance(target, nodes.Name))
+    lines = Counter((loop.target.name, _through(loop.iter)) for loop in loops if isinstance(loop.target, nodes.Name))
     return {
         **{name: parts for name, parts in _PARTS.items() if name not in own},
-        **{name: _LINE for name, count in lines.items() if own[name] == count},
+        **{name: _LOOPED[of] for (name, of), count in lines.items() if of in _LOOPED and own[name] == count},
         **({"loop": _LOOP} if loops and "loop" not in own else {}),
     }
 
 
-def _lines(through: nodes.Node | None) -> bool:
-    while isinstance(through, nodes.Filter):
+def _through(through: nodes.Node | None) -> str:
+    """The name of the list that a loop goes through, whatever is done with it first."""
+    while isinstance(through, nodes.Filter) or (
+        isinstance(through, nodes.Getitem) and isinstance(through.arg, nodes.Slice)
+    ):
         through = through.node
-    return isinstance(through, nodes.Getattr) and through.attr == "lines"
+    return (
+        through.attr if isinstance(through, nodes.Getattr) else through.name if isinstance(through, nodes.Name) else ""
+    )
 
 
 def _quoted(argument: nodes.Node) -> str:
@@ -132,14 +138,22 @@ class Missing(StrictUndefined):
             return self._undefined_hint
         if obj is missing:
             return no_such(str(name), VARIABLES)
-        if obj is None and name in _PARTS["order"]:
+        lacking = [view for view in _OPTIONAL if name in _PARTS[view]] if obj is None else []
+        if lacking == ["order"]:
             return phrase(
                 "`order.%(name)s` has nothing to show where a message follows no order: put it between {%% if order %%} and {%% endif %%}.",
                 name=name,
             )
-        view = _CALLED.get(obj.__class__, "")
+        if lacking:
+            return phrase(
+                "`%(name)s` is asked of what not every message has (%(views)s): put it between {%% if … %%} and {%% endif %%}.",
+                name=name,
+                views=lacking,
+            )
+        view = VIEWS.get(obj.__class__, "")
         if view:
-            return no_such(str(name), _PARTS.get(view, _LINE), f"{view}.")
+            known = _PARTS[view] if view in _PARTS else _LOOPED["lines" if view == "line" else "answers"]
+            return no_such(str(name), known, f"{view}.")
         kind = next((word for of, word in _KINDS.items() if isinstance(obj, of)), phrase("an empty value"))
         return phrase("there is no %(name)s in %(kind)s.", name=f"`{name}`", kind=kind)
 

@@ -78,14 +78,25 @@ def recipe(key: str) -> Recipe:
 
 
 def recipe_texts(key: str) -> list[Text]:
-    """A recipe's texts, by channel and locale. Raises: NotFound."""
+    """A recipe's texts, by template, channel and locale. Raises: NotFound."""
     return list(_texts(recipe(key).key))
 
 
 @cache
 def _texts(key: str) -> tuple[Text, ...]:
+    """Those of the folder have the recipe's key, those of a folder within it the two with a - between them."""
+    folder = _folder() / key
+    within = sorted(part.name for part in folder.iterdir() if part.is_dir())
+    found = [
+        *_read_texts(folder, key),
+        *(text for part in within for text in _read_texts(folder / part, f"{key}-{part}")),
+    ]
+    return tuple(found)
+
+
+def _read_texts(folder: Any, template: str) -> list[Text]:
     parts: dict[tuple[str, str], dict[str, str]] = {}
-    for file in (_folder() / key).iterdir():
+    for file in folder.iterdir():
         channel, _, rest = file.name.partition(".")
         locale, _, ending = rest.partition(".")
         if channel not in _ENDINGS or not file.is_file():
@@ -93,11 +104,11 @@ def _texts(key: str) -> tuple[Text, ...]:
         part = _ENDINGS[channel].get(ending)
         if part is None:
             raise InvalidInput(
-                phrase("%(place)s is no part of a text.", place=f"{key}/{file.name}"),
+                phrase("%(place)s is no part of a text.", place=f"{template}/{file.name}"),
                 hint=phrase("See templates/messages/README.md."),
             )
         parts.setdefault((channel, locale), {})[part] = file.read_text(encoding="utf-8")
-    return tuple(tidied(Text(key, *place, **told)) for place, told in sorted(parts.items()))  # type: ignore[arg-type]
+    return [tidied(Text(template, *place, **told)) for place, told in sorted(parts.items())]  # type: ignore[arg-type]
 
 
 def install(connection: Connection, shop: Shop, now: datetime) -> list[str]:

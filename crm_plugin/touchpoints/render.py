@@ -28,7 +28,7 @@ from crm_plugin.touchpoints import mistakes
 from crm_plugin.touchpoints.bounds import LARGEST_NUMBER, LONGEST_OUTPUT, BoundedEnvironment
 from crm_plugin.touchpoints.mistakes import Mistake
 from crm_plugin.touchpoints.policy import Brand
-from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView, babel_locale
+from crm_plugin.touchpoints.scene import VIEWS, Scene, babel_locale
 
 # A text longer than this is no message; an HTML mail past 102 KB is cut by the largest mail host.
 LONGEST_SOURCE = 100_000
@@ -99,7 +99,7 @@ class Sandbox(BoundedEnvironment):
         )
 
 
-_VIEWS = frozenset((MemberView, LineView, OrderView, ShopView, JourneyView, Brand))
+_VIEWS = frozenset((*VIEWS, Brand))
 
 
 @cache
@@ -318,6 +318,19 @@ def _date_filter(context: Context, value: Any, style: str = "long") -> str:
     if style == "day":
         return str(format_skeleton("MMMMd", value, locale=locale))
     return str(format_date(value, style, locale=locale))
+
+
+def names_in(text: Text) -> frozenset[str]:
+    """The variables that a text speaks of; none for a part that cannot be read."""
+    return frozenset().union(*(_names_in(source) for source in text.parts().values()))
+
+
+@lru_cache(maxsize=4096)
+def _names_in(source: str) -> frozenset[str]:
+    try:
+        return frozenset(meta.find_undeclared_variables(_environment(False).parse(source)))
+    except (TemplateSyntaxError, *_TOO_DEEP, ValueError):
+        return frozenset()
 
 
 def choose_locale(wanted: str, there: Collection[str], fallback: str) -> str:

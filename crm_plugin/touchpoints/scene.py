@@ -11,6 +11,7 @@ from babel import Locale, UnknownLocaleError
 from babel.numbers import format_currency
 
 from crm_plugin.money import to_major
+from crm_plugin.rules.triggers import birthday_in
 from crm_plugin.store.members import full_name
 from crm_plugin.touchpoints.policy import Policy
 
@@ -21,6 +22,13 @@ VARIABLES = (
     "occasion",
     "days",
     "order",
+    "product",
+    "tier",
+    "event",
+    "checkout",
+    "gift",
+    "coupon",
+    "answers",
     "marketing",
     "unsubscribe_url",
     "cta_url",
@@ -41,6 +49,9 @@ class MemberView:
     _spent_minor: int
     _currency: str
     _locale: str
+    days_since_order: int | None = None
+    joined_on: date | None = None
+    years: int = 0
 
     @property
     def name(self) -> str:
@@ -55,10 +66,11 @@ class MemberView:
 
 @dataclass(frozen=True, slots=True)
 class LineView:
-    """One line of an order; `quantity` as people write it."""
+    """One line of an order or checkout; `quantity` as people write it, `url` where the product is shown, empty when it is not known."""
 
     title: str
     quantity: str
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,64 @@ class JourneyView:
 
 
 @dataclass(frozen=True, slots=True)
+class TierView:
+    """The level a member holds and the next one; whatever is not known is empty, `ends_on` None where the level has no end."""
+
+    title: str = ""
+    next_title: str = ""
+    missing: str = ""
+    ends_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something that was raised for a member, such as points that expire; what it does not tell is empty or None."""
+
+    kind: str
+    on: date
+    title: str = ""
+    amount: str = ""
+    points: int = 0
+    code: str = ""
+    url: str = ""
+    expires_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutView:
+    """A checkout that was begun and not finished; `url` leads back into it."""
+
+    url: str
+    started_on: date
+    lines: tuple[LineView, ...]
+    total: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiftView:
+    """The person and the day that a member asked to be reminded of."""
+
+    person: str
+    on: date
+
+
+@dataclass(frozen=True, slots=True)
+class CouponView:
+    """A code that was handed out to this member alone."""
+
+    code: str
+    expires_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """One answer to the question that a message asks, and the link that gives it."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """Everything one message is rendered from."""
 
@@ -106,6 +176,13 @@ class Scene:
     occasion: date
     days: int
     order: OrderView | None = None
+    product: LineView | None = None
+    tier: TierView = TierView()
+    event: EventView | None = None
+    checkout: CheckoutView | None = None
+    gift: GiftView | None = None
+    coupon: CouponView | None = None
+    answers: tuple[AnswerView, ...] = ()
     # Marketing has to say how to stop it, on every channel; the link is only there where one can be made.
     marketing: bool = False
     unsubscribe_url: str = ""
@@ -116,9 +193,32 @@ class Scene:
         return {name: getattr(self, name) for name in VARIABLES}
 
 
+# What each view is called in a text.
+VIEWS: dict[type, str] = {
+    MemberView: "member",
+    ShopView: "shop",
+    JourneyView: "journey",
+    OrderView: "order",
+    LineView: "line",
+    TierView: "tier",
+    EventView: "event",
+    CheckoutView: "checkout",
+    GiftView: "gift",
+    CouponView: "coupon",
+    AnswerView: "answer",
+}
+
+
 def money(minor: int, currency: str, locale: str) -> str:
     """Minor units as money in a language."""
     return str(format_currency(to_major(minor, currency), currency, locale=babel_locale(locale)))
+
+
+def full_years(since: date | None, on: date) -> int:
+    """Full years from one day to another, 0 where the first is not known; 29 February is kept on the 28th in other years."""
+    if since is None:
+        return 0
+    return max(0, on.year - since.year - (on < birthday_in(on.year, since.month * 100 + since.day)))
 
 
 @lru_cache(maxsize=256)
@@ -133,12 +233,29 @@ def babel_locale(locale: str) -> Locale:
 def sample_scenes(policy: Policy, shop: ShopView, locale: str, *, with_order: bool) -> list[Scene]:
     """A member of whom all is known and one of whom hardly anything is: a text must do for both."""
     day = date(2026, 3, 14)
-    names, tier = (("小雅", "林"), "金卡") if locale.startswith("zh") else (("Ada", "Lovelace"), "Gold")
-    full = MemberView(*names, "ada@example.com", tier, 7, 48_250, shop.currency, locale)
+    chinese = locale.startswith("zh")
+    names, tier = (("小雅", "林"), "金卡") if chinese else (("Ada", "Lovelace"), "Gold")
+    full = MemberView(*names, "ada@example.com", tier, 7, 48_250, shop.currency, locale, 12, date(2023, 3, 14), 3)
     bare = MemberView("", "", "", "", 0, 0, shop.currency, locale)
-    order = OrderView("1042", day, (LineView("Linen shirt", "2"),), 5900, shop.currency, locale) if with_order else None
+    line = LineView("亚麻衬衫" if chinese else "Linen shirt", "2", "https://shop.example/linen-shirt")
+    order = OrderView("1042", day, (line,), 5900, shop.currency, locale) if with_order else None
+    amount = money(5900, shop.currency, locale)
     links = ("https://shop.example/u/sample", policy.cta_url or shop.url)
+    until = date(2026, 4, 30)
+    known = Scene(
+        *(full, shop, JourneyView("sample"), locale, day, 7, order),
+        product=line,
+        tier=TierView(tier, "白金卡" if chinese else "Platinum", amount, until),
+        event=EventView("sample", day, "", amount, 500, "THANKS", "https://shop.example/thanks", until),
+        checkout=CheckoutView("https://shop.example/checkout/sample", day, (line,), amount),
+        gift=GiftView("妈妈" if chinese else "Grace", date(2026, 3, 28)),
+        coupon=CouponView("WELCOME-7Q4M", until),
+        answers=(AnswerView("价格不合适" if chinese else "The price", "https://shop.example/a/sample"),),
+        marketing=True,
+        unsubscribe_url=links[0],
+        cta_url=links[1],
+    )
     return [
-        Scene(full, shop, JourneyView("sample"), locale, day, 7, order, True, *links),
+        known,
         Scene(bare, ShopView(shop.title, "", "", shop.currency), JourneyView("sample"), locale, day, 0, order),
     ]

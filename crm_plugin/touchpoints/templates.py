@@ -161,7 +161,7 @@ def _scene(
     made = _Made(journey.key if journey else "", member_id, today)
     if _speaks_of_orders(journey):
         made = replace(made, subject_order_id=_last_order(connection, shop.shop_id, member_id))
-    known = batches.load(connection, shop, [made], now)
+    known = batches.load(connection, shop, [made], now, [text])
     if member_id not in known.members:
         raise NotFound(phrase("That member is no longer here."))
     if journey is not None and journey.trigger.type == POST_PURCHASE and made.subject_order_id is None:

@@ -146,6 +146,13 @@ _HELP: tuple[tuple[str, Any], ...] = (
     ("member.tier_title", _l("Name of the level held; empty without one")),
     ("member.orders", _l("Number of orders")),
     ("member.spent", _l("All that was spent, as money")),
+    ("member.days_since_order", _l("Days since the last order; none without an order")),
+    ("member.joined_on | date", _l("The day of joining; none when it is not known")),
+    ("member.years", _l("Full years since joining; 0 when it is not known")),
+    ("tier.title", _l("Name of the level held; empty without one")),
+    ("tier.next_title", _l("Name of the next level; empty at the top")),
+    ("tier.missing", _l("What is missing to the next level, as money, orders or a number; empty when it is not known")),
+    ("tier.ends_on | date", _l("The last day of the level; none where it has no end")),
     ("shop.title", _l("Your shop's name")),
     ("shop.url", _l("Your shop's address on the web")),
     ("shop.address", _l("Your postal address")),
@@ -159,6 +166,24 @@ _HELP: tuple[tuple[str, Any], ...] = (
         "order.lines",
         _l("What was ordered: {% for line in order.lines %}{{ line.quantity }} × {{ line.title }}{% endfor %}"),
     ),
+    ("product.title", _l("What the order is about most: its dearest product; none without one")),
+    ("product.url", _l("Where the store shows that product; empty when it is not known")),
+    ("event.points", _l("Points that an event tells of, such as those that expire")),
+    ("event.expires_on | date", _l("The day on which what an event tells of expires")),
+    ("event.amount", _l("The amount that an event tells of, as money")),
+    ("checkout.url", _l("The way back into a checkout that was not finished")),
+    (
+        "checkout.lines",
+        _l("What was put into it: {% for line in checkout.lines %}{{ line.quantity }} × {{ line.title }}{% endfor %}"),
+    ),
+    ("gift.person", _l("Whom the member asked to be reminded of")),
+    ('gift.on | date("day")', _l("The day the member asked to be reminded of")),
+    ("coupon.code", _l("The code that this member was given on the way; none without one")),
+    ("coupon.expires_on | date", _l("The last day of that code; none where it has no end")),
+    (
+        "answers",
+        _l("Answers with one click: {% for answer in answers %}{{ answer.title }}: {{ answer.url }}{% endfor %}"),
+    ),
     ("cta_url", _l("Where a button leads; empty when there is nowhere to lead")),
     ("marketing", _l("Whether it is marketing, which must say how to stop it")),
     ("unsubscribe_url", _l("The member's own link to stop; empty when there is none")),
@@ -170,4 +195,4 @@ _HELP: tuple[tuple[str, Any], ...] = (
 def variables(journey: Journey) -> list[tuple[str, Any]]:
     """What this journey's texts may use, each with what it holds."""
     follows = journey.trigger.type == POST_PURCHASE
-    return [(name, told) for name, told in _HELP if follows or not name.startswith("order.")]
+    return [(name, told) for name, told in _HELP if follows or not name.startswith(("order.", "product."))]

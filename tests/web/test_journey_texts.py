@@ -317,7 +317,7 @@ def test_every_variable_is_explained(runtime: Runtime, app: Any) -> None:
         birthday = {name for name, _ in variables(store.get(connection, 1, "birthday"))}
     roots = {re.split(r"[. |]", name)[0] for name in after}
     assert roots == set(VARIABLES)
-    assert {name.split(".")[0] for name in after - birthday} == {"order"}
+    assert {name.split(".")[0] for name in after - birthday} == {"order", "product"}
 
 
 def test_unknown_place_is_told(page: Page) -> None:

@@ -1,0 +1,132 @@
+"""What a text tells of a member's level in the main tier programme: its name, the next one, what is missing to it, until when it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from babel.numbers import format_currency, format_decimal
+from sqlalchemy import Connection, select
+
+from crm_plugin.rules.book import read_book, resolve
+from crm_plugin.rules.check import check
+from crm_plugin.rules.fields import FIELDS, Unit
+from crm_plugin.rules.nodes import Field, Holds, Known, Term, term_fields
+from crm_plugin.rules.operands import Operand
+from crm_plugin.rules.parse import parse
+from crm_plugin.rules.sql import PROGRAM_KEY, SingleScope, operand
+from crm_plugin.store import member_tiers, tier_levels
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.scene import TierView, babel_locale
+
+# Orders are counted in words: "2 orders", "2 单".
+_ORDERS = {"en": ("%s order", "%s orders"), "zh": ("%s 单", "%s 单")}
+# What each field is asked by; only the field itself is read from it.
+_ASKED = ("known(tier_next)", "known(to_next_tier)", "known(tier_ends_in)")
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One member's level: keys, what is missing in major units or pieces (None where nobody can say), the last day (None without one)."""
+
+    key: str = ""
+    next_key: str = ""
+    missing: Decimal | None = None
+    unit: str = ""
+    ends_on: date | None = None
+
+
+@dataclass(slots=True)
+class Levels:
+    """The levels of some members, and what the shop calls each, by key and language."""
+
+    of: dict[int, Level] = field(default_factory=dict)
+    titles: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def view(self, member_id: int, currency: str, locale: str) -> TierView:
+        """What a text in that language may say of a member's level."""
+        level = self.of.get(member_id, Level())
+        return TierView(
+            self.title(level.key, locale),
+            self.title(level.next_key, locale),
+            _missing(level, currency, locale),
+            level.ends_on,
+        )
+
+    def title(self, key: str, locale: str) -> str:
+        """What a level is called in a language, in another where it has no name in that one; empty for no level."""
+        told = self.titles.get(key, {})
+        return told.get(locale) or told.get(locale.split("-")[0]) or told.get("en") or next(iter(told.values()), "")
+
+
+def held(connection: Connection, shop_id: int, ids: Sequence[int]) -> Levels:
+    """The level each of these members holds, and no more."""
+    t = tier_levels.c
+    query = select(t.level_key, t.title).where(t.shop_id == shop_id, t.program_key == PROGRAM_KEY)
+    found = Levels(titles={row.level_key: row.title for row in connection.execute(query)})
+    if found.titles:
+        h = member_tiers.c
+        query = select(h.member_id, h.level_key).where(h.shop_id == shop_id, h.program_key == PROGRAM_KEY)
+        for row in connection.execute(query.where(h.member_id.in_(ids))):
+            found.of[row.member_id] = Level(row.level_key)
+    return found
+
+
+def standing(connection: Connection, shop: Shop, ids: Sequence[int], today: date, into: Levels) -> None:
+    """What is missing to the next level and until when the one held holds, read for all of these members in one statement."""
+    if not into.titles:
+        return
+    book = read_book(connection, shop.shop_id)
+    following, missing, ends = (_field(resolve(check(parse(text)), book)) for text in _ASKED)
+    scope = SingleScope(shop, today)
+    asked = [operand(scope, one) for one in (following, missing, ends)]
+    query = select(scope.member("member_id"), *(column for one in asked for column in one.columns))
+    query = query.select_from(scope.source)
+    units = {step.level: _unit(step.missing) for step in missing.steps or ()}
+    where = (scope.member("shop_id") == shop.shop_id, scope.member("member_id").in_(ids))
+    for member_id, *raw in connection.execute(query.where(*where)):
+        key = into.of.get(member_id, Level()).key
+        above, left, days = _shown(asked, raw)
+        into.of[member_id] = Level(
+            key,
+            str(above or ""),
+            None if left is None else Decimal(left),
+            units.get(key, ""),
+            None if days is None else today + timedelta(days=int(days)),
+        )
+
+
+def _field(node: Any) -> Field:
+    assert isinstance(node, Known | Holds)
+    return node.field
+
+
+def _shown(asked: Sequence[Operand], raw: Sequence[Any]) -> list[Any]:
+    values, found = list(raw), []
+    for one in asked:
+        found.append(one.shown(tuple(values[: len(one.columns)])))
+        values = values[len(one.columns) :]
+    return found
+
+
+def _unit(missing: Term | None) -> str:
+    """`money`, `orders`, or empty for a plain number."""
+    fields = list(term_fields(missing)) if missing is not None else []
+    if fields and all(FIELDS[one.key].unit is Unit.MONEY for one in fields):
+        return "money"
+    return "orders" if [one.key for one in fields] == ["orders"] else ""
+
+
+def _missing(level: Level, currency: str, locale: str) -> str:
+    if level.missing is None or not level.next_key:
+        return ""
+    if level.unit == "money":
+        return str(format_currency(level.missing, currency, locale=babel_locale(locale)))
+    number = str(format_decimal(level.missing, locale=babel_locale(locale)))
+    if level.unit == "orders":
+        one, many = _ORDERS["zh" if locale.startswith("zh") else "en"]
+        return (one if level.missing == 1 else many) % number
+    return number

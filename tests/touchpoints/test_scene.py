@@ -1,0 +1,199 @@
+"""What a text knows of its member, order and level, read from a real shop."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, select
+
+from crm_plugin.errors import RenderError
+from crm_plugin.records import OrderLineRecord, ProductRecord
+from crm_plugin.rules import tiers
+from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.store import members
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import batch as batches
+from crm_plugin.touchpoints import journeys, recipes
+from crm_plugin.touchpoints.compose import scene_of
+from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.render import Text, check, render
+from crm_plugin.touchpoints.scene import full_years
+from crm_plugin.touchpoints.templates import _Made, preview, save_text
+from tests.factories import NOON, make_shop, member, order, write
+
+CLUB: dict[str, Any] = {
+    "measure": "spent",
+    "window": {"days": 365},
+    "term": {"days": 100},
+    "levels": [
+        {"key": "silver", "title": {"en": "Silver", "zh-CN": "银卡"}, "entry": 100},
+        {"key": "gold", "title": {"en": "Gold", "zh-CN": "金卡"}, "entry": 500},
+    ],
+}
+LEVEL = (
+    '{{ tier.title or "-" }}/{{ tier.next_title or "-" }}/{{ tier.missing or "-" }}/'
+    '{% if tier.ends_on %}{{ tier.ends_on | date("short") }}{% else %}-{% endif %}'
+)
+
+
+def _shop(db: Database, club: dict[str, Any] = CLUB) -> Shop:
+    """Four members: one who joined in 2023 and spent 120.50, one of 700, one of 10, and one who never ordered."""
+    with db.write() as connection:
+        shop = make_shop(connection)
+        recipes.install(connection, shop, NOON)
+        tiers.save_policy(connection, shop, read_policy(club), NOON, actor="test")
+    first = member("1", joined_at=datetime(2023, 6, 1, tzinfo=UTC), first_name="Anna", locale="zh-CN")
+    write(db, shop, [first, member("2"), member("3"), member("4")])
+    write(db, shop, [ProductRecord(external_id="p1", title="Cup", url="https://shop.example/cup")])
+    lines = (
+        OrderLineRecord(title="Saucer", total_minor=2050),
+        OrderLineRecord(title="Cup", product_external_id="p1", total_minor=10_000, quantity=2),
+        OrderLineRecord(title="", total_minor=0),
+    )
+    told = [
+        order("a", 12_050, member_external_id="1", placed_at=NOON - timedelta(days=3), lines=lines),
+        order("b", 70_000, member_external_id="2"),
+        order("c", 1_000, member_external_id="3"),
+    ]
+    write(db, shop, told)
+    tiers.apply(db, shop, as_of=NOON.date(), now=NOON)
+    return shop
+
+
+def _read(db: Database, shop: Shop, source: str, who: int, locale: str = "en", key: str = "lapse") -> str:
+    with db.read() as connection:
+        journey = journeys.get(connection, 1, key)
+        return preview(
+            connection, shop, Text(key, "sms", locale, body_text=source), _ids(connection)[who], NOON, journey
+        ).text
+
+
+def _ids(connection: Connection) -> dict[int, int]:
+    """Our id of each member by the store's."""
+    rows = connection.execute(select(members.c.external_id, members.c.member_id))
+    return {int(external): member_id for external, member_id in rows}
+
+
+@pytest.mark.parametrize(
+    ("who", "locale", "told"),
+    [
+        (1, "en", "Silver/Gold/€379.50/9/8/26"),
+        (1, "zh-CN", "银卡/金卡/€379.50/2026/9/8"),
+        (2, "en", "Gold/-/-/9/8/26"),
+        (3, "en", "-/Silver/€90.00/-"),
+        (4, "en", "-/Silver/€100.00/-"),
+    ],
+)
+def test_level_the_next_one_and_what_is_missing(db: Database, who: int, locale: str, told: str) -> None:
+    assert _read(db, _shop(db), LEVEL, who, locale) == told
+
+
+@pytest.mark.parametrize(
+    ("club", "english", "chinese"),
+    [
+        ({"measure": "orders", "levels": [{"key": "fan", "entry": 2}]}, "1 order", "1 单"),
+        ({"measure": "orders", "levels": [{"key": "fan", "entry": 1200}]}, "1,199 orders", "1,199 单"),
+        ({"measure": "items()", "levels": [{"key": "fan", "entry": 9}]}, "5", "5"),
+        ({"measure": "orders", "levels": [{"key": "fan", "rule": "orders() >= 2"}]}, "-", "-"),
+    ],
+)
+def test_what_is_missing_has_its_unit(sqlite_db: Database, club: dict[str, Any], english: str, chinese: str) -> None:
+    shop = _shop(sqlite_db, club)
+    assert _read(sqlite_db, shop, "{{ tier.missing or '-' }}", 1) == english
+    assert _read(sqlite_db, shop, "{{ tier.missing or '-' }}", 1, "zh-CN") == chinese
+
+
+def test_shop_without_levels(sqlite_db: Database) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+        recipes.install(connection, shop, NOON)
+    write(sqlite_db, shop, [member("1")])
+    assert _read(sqlite_db, shop, LEVEL, 1) == "-/-/-/-"
+
+
+def test_member_s_own_days(db: Database) -> None:
+    shop = _shop(db)
+    source = "{{ member.days_since_order }} {{ member.joined_on }} {{ member.years }}"
+    assert [_read(db, shop, source, who) for who in (1, 2, 4)] == ["3 2023-06-01 2", "0 None 0", "None None 0"]
+
+
+def test_product_is_the_dearest_with_a_name(db: Database) -> None:
+    shop = _shop(db)
+    source = "{{ product.title }} × {{ product.quantity }} {{ product.url }} {% for line in order.lines %}[{{ line.url }}]{% endfor %}"
+    told = "Cup × 2 https://shop.example/cup [][https://shop.example/cup][]"
+    assert _read(db, shop, source, 1, key="post_purchase") == told
+    assert _read(db, shop, "{% if product %}?{% else %}none{% endif %}", 1) == "none"
+
+
+def test_levels_of_many_are_one_statement_and_only_where_a_text_speaks_of_them(sqlite_db: Database) -> None:
+    shop = _shop(sqlite_db)
+
+    def statements(source: str) -> int:
+        with sqlite_db.write() as connection:
+            save_text(connection, shop, Text("lapse", "sms", "en", body_text=source), NOON)
+        counted: list[str] = []
+        with sqlite_db.read() as connection:
+
+            def note(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+                counted.append(statement)
+
+            subjects = [_Made("lapse", member_id, date(2026, 6, 1)) for member_id in _ids(connection).values()]
+            event.listen(connection, "before_cursor_execute", note)
+            found = batches.load(connection, shop, subjects, NOON)
+            event.remove(connection, "before_cursor_execute", note)
+            for one in subjects:
+                scene_of(one, found, shop, policy_of(shop), "en")
+        return len(counted)
+
+    without = statements("Hello")
+    # The book of names is three, the members' standing one.
+    assert statements("{{ tier.missing }}Hello") - without == 4
+
+
+@pytest.mark.parametrize(
+    ("since", "on", "years"),
+    [
+        (date(2023, 6, 1), date(2026, 6, 1), 3),
+        (date(2023, 6, 1), date(2026, 5, 31), 2),
+        (date(2024, 2, 29), date(2027, 2, 28), 3),
+        (date(2024, 2, 29), date(2028, 2, 28), 3),
+        (date(2024, 2, 29), date(2028, 2, 29), 4),
+        (date(2026, 6, 2), date(2026, 6, 1), 0),
+        (None, date(2026, 6, 1), 0),
+    ],
+)
+def test_full_years(since: date | None, on: date, years: int) -> None:
+    assert full_years(since, on) == years
+
+
+@pytest.mark.parametrize(
+    ("source", "mistake"),
+    [
+        ("{{ tier.mising }}", "there is no `tier.mising`; did you mean `tier.missing`?"),
+        ("{{ product.titel }}", "there is no `product.titel`; did you mean `product.title`?"),
+        ("{% for a in answers %}{{ a.link }}{% endfor %}", "there is no `a.link`; there are a.title, a.url."),
+        ("{% for one in checkout.lines[:2] %}{{ one.titel }}{% endfor %}", "did you mean `one.title`?"),
+    ],
+)
+def test_unknown_parts_are_named(source: str, mistake: str) -> None:
+    with pytest.raises(Exception, match=mistake.replace("?", r"\?")):
+        check(Text("t", "sms", "en", body_text=source), [], policy_of(SHOP).brand)
+
+
+def test_what_not_every_message_has_is_asked_for_first(sqlite_db: Database) -> None:
+    shop = _shop(sqlite_db)
+    with sqlite_db.read() as connection:
+        made = _Made("lapse", _ids(connection)[1], date(2026, 6, 1))
+        scene = scene_of(made, batches.load(connection, shop, [made], NOON), shop, policy_of(shop), "en")
+    for source, told in (
+        ("{{ coupon.code }}", r"`code` is asked of what not every message has \(event, coupon\)"),
+        ("{{ gift.person }}", r"`person` is asked of what not every message has \(gift\): put it between {% if … %}"),
+    ):
+        with pytest.raises(RenderError, match=told):
+            render(Text("t", "sms", "en", body_text=source), scene, policy_of(shop).brand)
+
+
+SHOP = Shop(1, "s", "Lantern & Leaf", "csv", "https://shop.example", "EUR", "Europe/Berlin", "en")
