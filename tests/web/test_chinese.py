@@ -19,8 +19,8 @@ from werkzeug.test import encode_multipart
 
 from crm_plugin.errors import ActionRequired, InvalidInput, RecipientRefused
 from crm_plugin.jobs.queue import Queue
-from crm_plugin.jobs.tasks import told_of
 from crm_plugin.phrases import phrase
+from crm_plugin.rounds import told_of
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import attempts, members, runs, shops, touchpoints
 from crm_plugin.store.runs import Run
