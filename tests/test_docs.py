@@ -20,7 +20,7 @@ from crm_plugin.config import ENVIRONMENT
 from crm_plugin.rules.catalogue.common import SPAN
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
-from crm_plugin.rules.triggers import DAYS
+from crm_plugin.rules.triggers import KINDS as TRIGGERS
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import documents
 from crm_plugin.touchpoints.journeys import CHANNELS, KINDS
@@ -84,7 +84,7 @@ def test_reasons_are_described_with_their_states() -> None:
 
 
 def test_triggers_and_their_occasions_are_described() -> None:
-    assert [_codes(row[0])[0] for row in _table(TOUCHPOINTS, "Keys")] == list(DAYS)
+    assert [_codes(row[0])[0] for row in _table(TOUCHPOINTS, "Keys")] == list(TRIGGERS)
 
 
 def test_files_of_the_package_are_named() -> None:

@@ -16,6 +16,7 @@ from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened_sh
 from crm_plugin.cli.stores import pair
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
+from crm_plugin.rules.triggers import params_of
 from crm_plugin.store import audit
 from crm_plugin.touchpoints import journeys, program, senders, testing, tokens
 
@@ -81,7 +82,7 @@ def journey_list(name: str, as_json: bool) -> None:
         {
             "journey": one.key,
             "on": "on" if one.enabled else "off",
-            "trigger": f"{one.trigger.type} {one.trigger.days:+d} days",
+            "trigger": _trigger(one),
             "channels": ", ".join(one.channels),
             "at": one.send_at.strftime("%H:%M"),
             "audience": one.audience_text or "everyone who agreed",
@@ -89,6 +90,12 @@ def journey_list(name: str, as_json: bool) -> None:
         for one in there
     ]
     answer(told, False)
+
+
+def _trigger(one: journeys.Journey) -> str:
+    told = params_of(one.trigger)
+    days = [f"{told.pop('days'):+d} days"] if "days" in told else []
+    return " ".join([one.trigger.type, *days, *(f"{name}={value}" for name, value in told.items())])
 
 
 def _switch(name: str, key: str, on: bool, as_json: bool) -> None:

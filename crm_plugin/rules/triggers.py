@@ -1,41 +1,53 @@
-"""When a journey speaks: which local days are due between two instants, and the index range that finds the members of each.
+"""When a journey speaks: the types of trigger there are, and which local days are due between two instants.
 
 A trigger is turned into a small calendar of slots (zone, what to match, when it is due), in the zones that members live in; SQL then joins
 the slots with an index that begins with what they match. So planning costs what is due, not what is stored, and every zone has its own due
-instant, also across a change of the clocks.
-
-- `birthday`: `days` before (negative) or after the birthday. 29 February is kept on 28 February in other years; when only the month is
-  known, the first of the month counts. What announces a birthday is worth nothing once the day has begun.
-- `lapse`: `days` since the last order, counted in the shop's calendar.
-- `post_purchase`: `days` after an order, counted in the shop's calendar.
+instant, also across a change of the clocks. What speaks at once has no slots: it is found by when it was written here.
 """
 
 from __future__ import annotations
 
-import calendar as months
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
-from crm_plugin.clock import at_local, day_number, from_day_number, local_day, zone
+from crm_plugin.clock import at_local, from_day_number, local_day, zone
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.places import zones_in
+from crm_plugin.rules import trigger_members, trigger_orders
+from crm_plugin.rules.trigger_days import birthday_in
+from crm_plugin.rules.trigger_kinds import Kind, Trigger
+from crm_plugin.rules.trigger_members import BIRTHDAY
+from crm_plugin.rules.trigger_orders import LAPSE, POST_PURCHASE
 from crm_plugin.store.base import from_micros, to_micros
 
-BIRTHDAY, LAPSE, POST_PURCHASE = "birthday", "lapse", "post_purchase"
-# Days a trigger may be given: lowest, highest, and what a recipe begins with.
-DAYS = {BIRTHDAY: (-60, 60, 0), LAPSE: (1, 3650, 60), POST_PURCHASE: (0, 730, 14)}
+__all__ = [
+    "BIRTHDAY",
+    "KINDS",
+    "LAPSE",
+    "POST_PURCHASE",
+    "SLOT_COLUMNS",
+    "QuietHours",
+    "Slot",
+    "Trigger",
+    "birthday_in",
+    "kind_of",
+    "params_of",
+    "read_time",
+    "read_trigger",
+    "slots",
+]
+
+# Every type of trigger, in the order in which documents and pages tell them.
+KINDS: dict[str, Kind] = {kind.type: kind for kind in (*trigger_members.KINDS, *trigger_orders.KINDS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """What starts a journey."""
-
-    type: str
-    days: int
+def kind_of(trigger: Trigger) -> Kind:
+    """The type of a trigger that was read."""
+    return KINDS[trigger.type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,34 +126,47 @@ SLOT_COLUMNS = (
 )
 
 
-def read_trigger(kind: str, params: Mapping[str, Any]) -> Trigger:
-    """A trigger out of what was stored or typed. Raises: InvalidInput."""
-    if kind not in DAYS:
+def read_trigger(name: str, params: Mapping[str, Any]) -> Trigger:
+    """A trigger out of what was stored or typed. Raises: InvalidInput naming the parameter."""
+    kind = KINDS.get(name)
+    if kind is None:
         raise InvalidInput(
-            phrase("There is no trigger %(kind)r.", kind=kind),
+            phrase("There is no trigger %(kind)r.", kind=name),
             field="trigger",
-            hint=phrase("Use one of: %(names)s.", names=list(DAYS)),
+            hint=phrase("Use one of: %(names)s.", names=list(KINDS)),
         )
-    unknown = set(params) - {"days"}
+    unknown = set(params) - set(kind.names)
     if unknown:
         raise InvalidInput(
-            phrase("%(kind)s does not know %(unknown)s.", kind=kind, unknown=sorted(unknown)),
+            phrase("%(kind)s does not know %(unknown)s.", kind=name, unknown=sorted(unknown)),
             field="trigger",
-            hint=phrase("It takes `days`."),
+            hint=phrase("It takes: %(names)s.", names=kind.names) if kind.params else "",
         )
-    low, high, usual = DAYS[kind]
-    value = params.get("days", usual)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidInput(
-            phrase(
-                "`days` must be a whole number from %(low)s to %(high)s, not %(value)r.",
-                low=low,
-                high=high,
-                value=value,
-            ),
-            field="days",
-        )
-    return Trigger(kind, value)
+    days, more = 0, {}
+    for param in kind.params:
+        if param.name not in params:
+            if param.needed:
+                raise InvalidInput(
+                    phrase("%(kind)s needs `%(name)s`.", kind=name, name=param.name),
+                    field=param.name,
+                    hint=phrase("It takes: %(names)s.", names=kind.names),
+                )
+            value = param.usual
+        else:
+            value = param.read(params[param.name])
+        if param.name == "days":
+            days = value
+        elif value != param.usual:
+            more[param.name] = value
+    trigger = Trigger(name, days, more)
+    kind.check(trigger)
+    return trigger
+
+
+def params_of(trigger: Trigger) -> dict[str, Any]:
+    """The parameters as a file tells them and as they are kept: the days, and what else is not as usual."""
+    days = {"days": trigger.days} if "days" in kind_of(trigger).names else {}
+    return {**days, **trigger.more}
 
 
 def read_time(text: str) -> time:
@@ -176,7 +201,8 @@ def slots(
     # Zones lie between 12 hours behind and 14 ahead of UTC, so a day on either side holds them all.
     first, last = local_day(after, "UTC") - timedelta(days=1), local_day(until, "UTC") + timedelta(days=1)
     days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
-    matches = {day: list(_matches(trigger, day)) for day in days}
+    kind = kind_of(trigger)
+    matches = {day: list(kind.matches(trigger, day)) for day in days}
     for name in sorted(zones):
         for day in days:
             due = _due(day, send_at, name)
@@ -189,38 +215,9 @@ def slots(
     return found
 
 
-def _matches(trigger: Trigger, day: date) -> Iterator[tuple[int, str, int]]:
-    """What a local day that is due matches: stored number, occasion, occasion's day."""
-    that = day - timedelta(days=trigger.days)
-    if trigger.type == BIRTHDAY:
-        # The year alone is the occasion: a birthday that is corrected later is not kept twice in one year.
-        for number in _birthdays(that):
-            yield number, str(that.year), day_number(that)
-    elif trigger.type == LAPSE:
-        yield day_number(that), f"lapse:{that.isoformat()}", day_number(that)
-    else:
-        yield day_number(that), "", day_number(that)
-
-
-def _birthdays(day: date) -> Iterator[int]:
-    yield day.month * 100 + day.day
-    if day.day == 1:
-        yield day.month * 100
-    if (day.month, day.day) == (2, 28) and not months.isleap(day.year):
-        yield 229
-
-
-def birthday_in(year: int, month_day: int) -> date:
-    """The day a stored birthday is kept in that year."""
-    month, day = divmod(month_day, 100)
-    if (month, day) == (2, 29) and not months.isleap(year):
-        day = 28
-    return date(year, month, day or 1)
-
-
 def _overtaken(trigger: Trigger, occasion_on: int, zone_name: str) -> int:
     """When the day that is announced begins; for all else never."""
-    if trigger.type != BIRTHDAY or trigger.days >= 0:
+    if trigger.days >= 0 or not kind_of(trigger).announces:
         return _NEVER
     return _due(from_day_number(occasion_on), time(), zone_name)
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.clock import day_number, from_day_number
+from crm_plugin.clock import from_day_number
 from crm_plugin.errors import NotFound, RenderError
 from crm_plugin.phrases import phrase
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, slots
-from crm_plugin.store import orders, touchpoints
+from crm_plugin.store import touchpoints
 from crm_plugin.store.base import from_micros
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
@@ -21,9 +20,11 @@ from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.compose import compose
-from crm_plugin.touchpoints.gate import Verdict, address_of, judge, said_before
+from crm_plugin.touchpoints.due import Asked, between
+from crm_plugin.touchpoints.gate import Verdict, address_of, judge
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy, policy_of
+from crm_plugin.touchpoints.relevance import said_before
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -89,7 +90,7 @@ def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, 
     fresh = [
         one
         for journey in running
-        for one in _occasions(connection, shop, journey, policy, known, member_id, now, until)
+        for one in _occasions(connection, shop, journey, known.members[member_id].zone, member_id, now, until)
     ]
     member = known.members[member_id]
     reachable = [
@@ -120,66 +121,25 @@ class _Occasion:
 
 
 def _occasions(
-    connection: Connection,
-    shop: Shop,
-    journey: Journey,
-    policy: Policy,
-    known: Batch,
-    member_id: int,
-    now: datetime,
-    until: datetime,
+    connection: Connection, shop: Shop, journey: Journey, zone: str, member_id: int, now: datetime, until: datetime
 ) -> Iterator[_Occasion]:
-    """What falls due between two instants and has no touchpoint yet: the planner's own calendar, for one zone."""
-    calendar = slots(
-        journey.trigger,
-        after=now,
-        until=until,
-        send_at=journey.send_at,
-        validity_days=journey.validity_days,
-        quiet=policy.quiet,
-        zones=frozenset({known.members[member_id].zone}),
-    )
-    subjects = _subjects(connection, shop, journey, known, member_id, [slot.match for slot in calendar])
+    """What falls due between two instants and has no touchpoint yet: what the planner finds, for one member."""
+    found = between(Asked(shop, journey, frozenset({zone}), connection.dialect.name == "sqlite", member_id), now, until)
+    if found is None:
+        return
     planned = _planned(connection, shop, journey, member_id)
-    for slot in calendar:
-        for order_id in subjects.get(slot.match, ()):
-            occasion = slot.occasion or f"order:{order_id}"
-            if occasion not in planned:
-                yield _Occasion(
-                    journey.key,
-                    member_id,
-                    from_day_number(slot.occasion_on),
-                    order_id,
-                    occasion,
-                    from_micros(slot.due_at),
-                    from_micros(slot.next_try_at),
-                    from_micros(slot.valid_until),
-                )
-
-
-def _subjects(
-    connection: Connection, shop: Shop, journey: Journey, known: Batch, member_id: int, matches: list[int]
-) -> dict[int, list[int | None]]:
-    """What of the member matches a slot, with the orders it speaks of (None where it speaks of none)."""
-    if journey.trigger.type == BIRTHDAY:
-        born = known.members[member_id].birth_md
-        return {born: [None]} if born is not None else {}
-    if journey.trigger.type == LAPSE:
-        facts = known.facts.get(member_id)
-        return {day_number(facts.last_order_on): [None]} if facts is not None and facts.last_order_on else {}
-    if not matches:
-        return {}
-    o = orders.c
-    query = select(o.placed_on, o.order_id).where(
-        o.shop_id == shop.shop_id,
-        o.member_id == member_id,
-        o.counts,
-        o.placed_on.between(from_day_number(min(matches)), from_day_number(max(matches))),
-    )
-    found: dict[int, list[int | None]] = {}
-    for placed_on, order_id in connection.execute(query.order_by(o.placed_at, o.order_id)):
-        found.setdefault(day_number(placed_on), []).append(order_id)
-    return found
+    for row in connection.execute(found):
+        if row.occasion not in planned:
+            yield _Occasion(
+                journey.key,
+                member_id,
+                from_day_number(row.occasion_on),
+                row.subject_order_id,
+                row.occasion,
+                from_micros(row.due_at),
+                from_micros(row.next_try_at),
+                from_micros(row.valid_until),
+            )
 
 
 def _planned(connection: Connection, shop: Shop, journey: Journey, member_id: int) -> set[str]:

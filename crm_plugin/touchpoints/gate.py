@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from crm_plugin.records import ConsentState, OrderStatus
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in
+from crm_plugin.rules.triggers import kind_of
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
+from crm_plugin.touchpoints.relevance import said_before, still_relevant
 from crm_plugin.touchpoints.states import Reason, State
 
 # How soon it is looked at again whether an order was paid.
@@ -62,9 +63,10 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.PLANNED, Reason.NO_AUDIENCE, batch.unasked[journey.key], again_at=now + _UNASKED_PAUSE)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
-    if journey.trigger.type == LAPSE and not batch.in_step.covers(row.due_at):
+    kind = kind_of(journey.trigger)
+    if kind.awaits_orders and not batch.in_step.covers(row.due_at):
         return Verdict(State.PLANNED, Reason.AWAITING_ORDERS, again_at=now + batch.in_step.pause)
-    if journey.trigger.type == POST_PURCHASE and batch.orders[row.subject_order_id].status == OrderStatus.PENDING:
+    if kind.awaits_payment and batch.orders[row.subject_order_id].status == OrderStatus.PENDING:
         return Verdict(State.PLANNED, Reason.AWAITING_PAYMENT, again_at=now + _UNPAID_PAUSE)
     if row.channel != "inapp":
         allowed = policy.quiet.after(now, member.zone)
@@ -93,30 +95,3 @@ def agreed(journey: Journey, channel: str, said: dict[tuple[str, str], str]) -> 
     if ConsentState.WITHDRAWN in (own, all_):
         return False
     return channel == "inapp" or ConsentState.GRANTED in (own, all_)
-
-
-def still_relevant(row: Row[Any], journey: Journey, batch: Batch) -> bool:
-    """Whether what it was planned for still stands: the birthday, the last order, the order itself, the audience."""
-    wanted = batch.in_audience.get(journey.key)
-    if wanted is not None and row.member_id not in wanted:
-        return False
-    if journey.trigger.type == BIRTHDAY:
-        born = batch.members[row.member_id].birth_md
-        return born is not None and birthday_in(row.occasion_on.year, born) == row.occasion_on
-    if journey.trigger.type == LAPSE:
-        facts = batch.facts.get(row.member_id)
-        return facts is not None and facts.last_order_on == row.occasion_on
-    order = batch.orders.get(row.subject_order_id)
-    if order is None or order.member_id != row.member_id:
-        return False
-    return bool(order.counts) and order.status != OrderStatus.REFUNDED
-
-
-def said_before(row: Row[Any], journey: Journey, batch: Batch) -> bool:
-    """Whether the journey has said it already: of this pause for another order, or of this order to somebody else."""
-    if journey.trigger.type == LAPSE:
-        facts = batch.facts.get(row.member_id)
-        sent = batch.lapses.get((journey.key, row.member_id), {})
-        since = facts.last_order_at if facts is not None else None
-        return since is not None and any(at > since for which, at in sent.items() if which != row.occasion)
-    return bool(batch.told.get((journey.key, row.subject_order_id or 0), set()) - {row.member_id})

@@ -16,7 +16,7 @@ from crm_plugin.rules import compile_rule
 from crm_plugin.rules.book import resolved
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.triggers import POST_PURCHASE, Trigger, read_time, read_trigger
+from crm_plugin.rules.triggers import Trigger, kind_of, params_of, read_time, read_trigger
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import texts
@@ -56,7 +56,7 @@ class Journey:
         return {
             "key": self.key,
             "title": dict(self.title),
-            "trigger": {"type": self.trigger.type, "days": self.trigger.days},
+            "trigger": {"type": self.trigger.type, **params_of(self.trigger)},
             "audience": self.audience_text,
             "channels": list(self.channels),
             "template": self.template_key,
@@ -134,7 +134,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
             hint=phrase("Out of: %(names)s.", names=list(CHANNELS)),
         )
     read = read_trigger(str(trigger["type"]), {name: value for name, value in trigger.items() if name != "type"})
-    if "note" in channels and read.type != POST_PURCHASE:
+    if "note" in channels and not kind_of(read).about_order:
         raise InvalidInput(
             phrase("A note hangs on an order, so only a journey after a purchase can use it."),
             field="channels",
@@ -203,7 +203,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
 
 def kinds_of(trigger: Trigger) -> tuple[str, ...]:
     """What a journey with this trigger can be: only about an order can someone be written to who did not agree."""
-    return KINDS if trigger.type == POST_PURCHASE else KINDS[:1]
+    return KINDS if kind_of(trigger).transactional else KINDS[:1]
 
 
 def all_journeys(connection: Connection, shop_id: int) -> list[Journey]:
@@ -231,7 +231,7 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Jou
     row: dict[str, Any] = {
         "title": draft.title,
         "trigger": draft.trigger.type,
-        "trigger_params": {"days": draft.trigger.days},
+        "trigger_params": params_of(draft.trigger),
         "audience_text": draft.audience_text,
         "audience": draft.audience,
         "channels": list(draft.channels),
@@ -307,7 +307,7 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
 
 def _require_texts(connection: Connection, shop: Shop, journey: Journey) -> None:
     written = texts.texts(connection, shop.shop_id, journey.template_key)
-    with_order, marketing = journey.trigger.type == POST_PURCHASE, journey.kind == "marketing"
+    with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
     texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from crm_plugin.rules.triggers import LAPSE, POST_PURCHASE
+from crm_plugin.rules.trigger_kinds import ORDER, PAUSE
 from crm_plugin.store import touchpoints
 from crm_plugin.touchpoints.states import State
 
@@ -23,12 +23,12 @@ _PREFIX = "lapse:"
 # That the journey (:journey_key) has not said it yet: of the member `m` with facts `f`, or of the order `o`. A subquery with a limit is
 # asked for each row through an index; NOT EXISTS would let PostgreSQL hold all rows against all touchpoints of the journey.
 UNSAID = {
-    LAPSE: (
+    PAUSE: (
         "(SELECT 1 FROM touchpoints AS said WHERE said.shop_id = m.shop_id AND said.journey_key = :journey_key "  # noqa: S608
         f"AND said.member_id = m.member_id AND substr(said.occasion, 1, {len(_PREFIX)}) = '{_PREFIX}' "
         f"AND said.occasion <> cal.occasion AND said.state IN ({_SAID}) AND said.due_at > f.last_order_at LIMIT 1) IS NULL"
     ),
-    POST_PURCHASE: (
+    ORDER: (
         "(SELECT 1 FROM touchpoints AS said WHERE said.shop_id = o.shop_id AND said.journey_key = :journey_key "  # noqa: S608
         f"AND said.subject_order_id = o.order_id AND said.member_id <> m.member_id AND said.state IN ({_SAID}) LIMIT 1) IS NULL"
     ),

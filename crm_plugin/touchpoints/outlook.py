@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, text, true
 
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import sql as rules_sql
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE
-from crm_plugin.store import member_facts, members, orders, touchpoints
+from crm_plugin.rules.triggers import kind_of
+from crm_plugin.store import members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant, problem_of
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.plan import coming, day_of
+from crm_plugin.touchpoints.reach import TRUE
 from crm_plugin.touchpoints.senders import available
 from crm_plugin.touchpoints.states import WAITING, State
 
@@ -92,7 +93,7 @@ def outlook(connection: Connection, shop: Shop, journey: Journey, since: datetim
     for due_at, channel, reason, count in connection.execute(query):
         days[day_of(shop, due_at), channel, reason] += count
     found = Outlook(tuple(Coming(*key, count) for key, count in sorted(days.items())), 0, missing)
-    if journey.trigger.type != POST_PURCHASE:
+    if not kind_of(journey.trigger).about_order:
         # Nobody has two birthdays or two last orders in so short a time.
         return replace(found, members=found.planned)
     reached = select(func.count(func.distinct(columns.member_id))).where(columns.state == State.PLANNED.value)
@@ -130,32 +131,32 @@ def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: da
     """
     if problem_of(connection, shop, journey) is not None:
         return None
-    m = members.c
+    m = members.alias("m").c
     query = select(m.member_id).where(m.shop_id == shop.shop_id, m.state == rules_sql.ACTIVE, _awaited(shop, journey))
     if journey.audience is not None:
         query = query.where(meant(connection, shop, journey, as_of, m.member_id))
     # Whom no address reaches would make a poor example, but is better than none. By the key, so that the first who fits is enough.
     addressed = or_(m.email != "", m.phone != "")
-    for more in (and_(addressed, _reads(shop, language)) if language else false(), addressed, true()):
+    for more in (and_(addressed, _reads(m, shop, language)) if language else false(), addressed, true()):
         found = connection.execute(query.where(more).order_by(m.member_id.desc()).limit(1)).scalar()
         if found is not None:
             return int(found)
     return None
 
 
-def _reads(shop: Shop, language: str) -> ColumnElement[bool]:
+def _reads(m: Any, shop: Shop, language: str) -> ColumnElement[bool]:
     """Only the newest are looked at: where nobody reads the language, all would be."""
-    m, n = members.c, members.alias("newest").c
+    n = members.alias("newest").c
     newest = select(n.member_id).where(n.shop_id == shop.shop_id).order_by(n.member_id.desc()).limit(_NEWEST)
     return and_(m.locale.startswith(language, autoescape=True), m.member_id.in_(select(newest.subquery().c.member_id)))
 
 
 def _awaited(shop: Shop, journey: Journey) -> ColumnElement[bool]:
-    m, f, o = members.c, member_facts.c, orders.c
-    if journey.trigger.type == BIRTHDAY:
-        return m.birth_md.is_not(None)
-    if journey.trigger.type == LAPSE:
-        had = and_(f.shop_id == shop.shop_id, f.member_id == m.member_id, f.last_order_on.is_not(None))
-        return exists(select(literal(1)).select_from(member_facts).where(had))
-    placed = and_(o.shop_id == shop.shop_id, o.member_id == m.member_id, o.counts)
-    return exists(select(literal(1)).select_from(orders).where(placed))
+    """Whether the member `m` has what the trigger waits for, on whatever day."""
+    source = kind_of(journey.trigger).source(journey.trigger)
+    known = f"{source.day} IS NOT NULL" if source.day else TRUE
+    if not source.tables:
+        return text(f"{known}{f' AND {source.holds}' if source.holds else ''}").bindparams(**source.binds)  # type: ignore[return-value]
+    tables = (source.of_member or source.tables).replace(" CROSS JOIN ", ", ")
+    where = " AND ".join(part for part in (source.hangs, source.holds, known) if part)
+    return text(f"EXISTS (SELECT 1 FROM {tables} WHERE {where})").bindparams(shop_id=shop.shop_id, **source.binds)  # type: ignore[return-value]  # noqa: S608

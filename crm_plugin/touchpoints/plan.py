@@ -9,9 +9,8 @@ again, twice at once, or after an outage doubles nothing. What one person was to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -32,7 +31,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from crm_plugin.clock import local_day, zone
 from crm_plugin.errors import RuleError
 from crm_plugin.ids import id_sql, reserve_ids
-from crm_plugin.rules.triggers import Slot, slots
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.members import zones_of
@@ -40,14 +38,11 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of
-from crm_plugin.touchpoints.due import CHANGES, Late, matched
+from crm_plugin.touchpoints.due import Asked, between, passes
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
-from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.reach import TRUE, first, flags
 from crm_plugin.touchpoints.states import Reason, State
 
-# Rows say when their writing began, an import's when the whole file did: what changed this long before the watermark is looked at again.
-LATE_OVERLAP = timedelta(hours=6)
 # Room for ids in one statement; a round that plans more goes on with another.
 _BATCH = 200_000
 
@@ -106,20 +101,10 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     if (problem := problem_of(connection, shop, journey)) is not None:
         # Told also while nothing is due.
         raise problem
-    # Nothing from before the journey was switched on, and nothing whose window is over.
-    oldest = max(begun, now - timedelta(days=journey.validity_days))
-    # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.
-    since = oldest if mark is not None and mark > now else mark or begun
     counts: dict[str, int] = {}
     channels = _channels(connection, shop, journey)
-    zones = _zones(connection, shop)
-    due = _slots(shop, journey, zones, since, now)
-    _insert(connection, shop, journey, due, channels, now, counts)
-    if oldest < since:
-        changed_after = max(since - LATE_OVERLAP, begun)
-        past = _slots(shop, journey, zones, oldest, since)
-        for row in CHANGES[journey.trigger.type]:
-            _insert(connection, shop, journey, past, channels, now, counts, Late(row, changed_after))
+    for due in passes(asked_of(connection, shop, journey), begun, mark, now):
+        _insert(connection, shop, journey, due, channels, now, counts)
     _move_mark(connection, shop, journey, now)
     return counts
 
@@ -162,8 +147,8 @@ def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime
 
     Raises: RuleError when its audience cannot be asked.
     """
-    due = _slots(shop, journey, _zones(connection, shop), since, until)
-    if not due:
+    due = between(asked_of(connection, shop, journey), since, until)
+    if due is None:
         return None
     channels = _channels(connection, shop, journey)
     return _judged(connection, shop, journey, channels, due, since).subquery("judged")
@@ -187,16 +172,9 @@ def _is_known(name: str) -> bool:
     return True
 
 
-def _slots(shop: Shop, journey: Journey, zones: frozenset[str], after: datetime, until: datetime) -> list[Slot]:
-    return slots(
-        journey.trigger,
-        after=after,
-        until=until,
-        send_at=journey.send_at,
-        validity_days=journey.validity_days,
-        quiet=policy_of(shop).quiet,
-        zones=zones,
-    )
+def asked_of(connection: Connection, shop: Shop, journey: Journey) -> Asked:
+    """The journey's occasions, in the zones that members live in."""
+    return Asked(shop, journey, _zones(connection, shop), connection.dialect.name == "sqlite")
 
 
 def _channels(connection: Connection, shop: Shop, journey: Journey) -> list[tuple[str, str]]:
@@ -209,16 +187,13 @@ def _insert(
     connection: Connection,
     shop: Shop,
     journey: Journey,
-    due: list[Slot],
+    due: Select[Any],
     channels: list[tuple[str, str]],
     now: datetime,
     counts: dict[str, int],
-    late: Late | None = None,
 ) -> None:
-    if not due:
-        return
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    judged = _judged(connection, shop, journey, channels, due, now, late).subquery("judged")
+    judged = _judged(connection, shop, journey, channels, due, now).subquery("judged")
     while True:
         columns, chosen = _rows(shop, journey, judged, now)
         statement = (
@@ -275,13 +250,10 @@ def _judged(
     shop: Shop,
     journey: Journey,
     channels: list[tuple[str, str]],
-    due: Iterable[Slot],
+    base: Select[Any],
     now: datetime,
-    late: Late | None = None,
 ) -> Select[Any]:
     """One row: a member and an occasion that is due, with the channel that may be used, or the reason why none may."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    base = matched(shop, journey, is_sqlite, due, now, late)
     if journey.audience is not None:
         today = local_day(now, shop.timezone)
         base = base.where(meant(connection, shop, journey, today, literal_column("m.member_id")))

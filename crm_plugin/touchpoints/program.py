@@ -21,7 +21,7 @@ from crm_plugin.rules.book import RULE, check_key, resolve
 from crm_plugin.rules.nodes import Everyone, Node
 from crm_plugin.rules.policies import newest_policies
 from crm_plugin.rules.policy import Policy
-from crm_plugin.rules.triggers import POST_PURCHASE
+from crm_plugin.rules.triggers import kind_of
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
@@ -229,7 +229,7 @@ def _coming(program: Program, before: _State) -> list[_Coming]:
         one: Draft | Journey | None = drafts.get(key, present)
         assert one is not None
         enabled = one.enabled if one.enabled is not None else present is not None and present.enabled
-        follows, marketing = one.trigger.type == POST_PURCHASE, one.kind == "marketing"
+        follows, marketing = kind_of(one.trigger).about_order, one.kind == "marketing"
         found.append(_Coming(key, one.template_key, one.channels, follows, marketing, enabled))
     return sorted(found, key=lambda coming: coming.key)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
-from crm_plugin.rules.triggers import Trigger
+from crm_plugin.rules.triggers import Trigger, params_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import documents, journeys
 from crm_plugin.touchpoints.render import Text
@@ -49,7 +49,7 @@ class Recipe:
         return {
             "key": self.key,
             "title": dict(self.title),
-            "trigger": {"type": self.trigger.type, "days": self.trigger.days},
+            "trigger": {"type": self.trigger.type, **params_of(self.trigger)},
             "channels": list(self.channels),
             "template": self.key,
             "topic": self.topic,

@@ -12,7 +12,7 @@ from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.book import check_key
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, birthday_in, kind_of
 from crm_plugin.store import orders
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
@@ -72,7 +72,7 @@ def checked(connection: Connection, shop: Shop, text: Text) -> Text:
 
 def follow_a_purchase(users: list[Journey]) -> bool:
     """Whether each of these journeys has an order to speak of."""
-    return all(journey.trigger.type == POST_PURCHASE for journey in users)
+    return all(kind_of(journey.trigger).about_order for journey in users)
 
 
 def remove_text(connection: Connection, shop: Shop, key: str, channel: str, locale: str) -> None:
@@ -164,7 +164,7 @@ def _scene(
     known = batches.load(connection, shop, [made], now, [text])
     if member_id not in known.members:
         raise NotFound(phrase("That member is no longer here."))
-    if journey is not None and journey.trigger.type == POST_PURCHASE and made.subject_order_id is None:
+    if journey is not None and kind_of(journey.trigger).about_order and made.subject_order_id is None:
         raise InvalidInput(
             phrase("This member has no order that the message could speak of."),
             field="member_id",
@@ -178,7 +178,7 @@ def _scene(
 
 
 def _speaks_of_orders(journey: Journey | None) -> bool:
-    return journey is None or journey.trigger.type == POST_PURCHASE
+    return journey is None or kind_of(journey.trigger).about_order
 
 
 def _last_order(connection: Connection, shop_id: int, member_id: int) -> int | None:

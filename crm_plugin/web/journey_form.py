@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.rules import compile_for
 from crm_plugin.rules.document import from_json
-from crm_plugin.rules.triggers import BIRTHDAY, DAYS, POST_PURCHASE, read_time
+from crm_plugin.rules.trigger_kinds import Param, Trigger
+from crm_plugin.rules.triggers import kind_of, read_time
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import CHANNELS, LONGEST_VALIDITY, Draft, Journey, kinds_of, read_draft
 from crm_plugin.web.forms import Form
@@ -28,6 +29,7 @@ def filled(journey: Journey) -> Form:
     values: dict[str, Any] = {
         "en": in_language(journey.title, ENGLISH),
         "zh": in_language(journey.title, CHINESE),
+        **{f"trigger-{param.name}": _told(journey.trigger, param) for param in others(journey.trigger)},
         "days": str(abs(journey.trigger.days)),
         "side": BEFORE if journey.trigger.days < 0 else AFTER,
         "send_at": journey.send_at.strftime("%H:%M"),
@@ -40,9 +42,14 @@ def filled(journey: Journey) -> Form:
     return Form(values)
 
 
+def _told(trigger: Trigger, param: Param) -> str:
+    value = trigger.more.get(param.name, param.usual)
+    return "" if value is None else str(value)
+
+
 def usable(journey: Journey) -> list[str]:
     """The channels this journey could use: a note hangs on an order."""
-    return [name for name in CHANNELS if name != "note" or journey.trigger.type == POST_PURCHASE]
+    return [name for name in CHANNELS if name != "note" or kind_of(journey.trigger).about_order]
 
 
 def places_of(journey: Journey) -> list[str]:
@@ -61,7 +68,7 @@ def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Dr
     told = {
         **journey.as_dict(),
         "title": retitled(journey.title, form.text("en"), form.text("zh")),
-        "trigger": {"type": journey.trigger.type, "days": _days(form, journey)},
+        "trigger": {"type": journey.trigger.type, **_params(form, journey.trigger)},
         "channels": _channels(form, journey),
         "audience": _audience(connection, shop, form),
         "kind": form.text("kind"),
@@ -90,6 +97,8 @@ def refuse(form: Form, error: CrmError) -> None:
     """Put an error of the product at its field."""
     if isinstance(error, InvalidInput) and error.field == "channels":
         form.errors["channel-1"] = explained(error)
+    elif isinstance(error, InvalidInput) and f"trigger-{error.field}" in form.values:
+        form.errors[f"trigger-{error.field}"] = explained(error)
     else:
         form.refuse(error)
 
@@ -109,10 +118,47 @@ def as_journey(journey: Journey, draft: Draft) -> Journey:
     )
 
 
-def _days(form: Form, journey: Journey) -> int:
-    low, high, _usual = DAYS[journey.trigger.type]
-    days = _number(form, "days", max(low, 0), high)
-    return -days if journey.trigger.type == BIRTHDAY and form.text("side") == BEFORE else days
+def has_days(trigger: Trigger) -> bool:
+    """Whether it counts days."""
+    return "days" in kind_of(trigger).names
+
+
+def is_signed(trigger: Trigger) -> bool:
+    """Whether its days may lie before what it is about."""
+    return has_days(trigger) and (kind_of(trigger).param("days").low or 0) < 0
+
+
+def others(trigger: Trigger) -> list[Param]:
+    """What it takes beside days; the field of each is its name behind `trigger-`."""
+    return [param for param in kind_of(trigger).params if param.name != "days"]
+
+
+def trigger_fields(trigger: Trigger) -> list[tuple[str, str, list[tuple[str, str]], str]]:
+    """Those as fields: name, label, choices (empty for what is typed), type of input."""
+    language = "zh" if chinese() else "en"
+    return [
+        (
+            f"trigger-{param.name}",
+            param.label.in_language(language),
+            [(one, label.in_language(language)) for one, label in param.choices],
+            "number" if param.low is not None else "text",
+        )
+        for param in others(trigger)
+    ]
+
+
+def _params(form: Form, trigger: Trigger) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for param in kind_of(trigger).params:
+        if param.name == "days":
+            low, high = param.low or 0, param.high or 0
+            days = _number(form, "days", max(low, 0), max(high, -low))
+            found["days"] = -days if is_signed(trigger) and form.text("side") == BEFORE else days
+        elif param.low is not None and param.high is not None:
+            found[param.name] = _number(form, f"trigger-{param.name}", param.low, param.high)
+        elif told := form.text(f"trigger-{param.name}"):
+            found[param.name] = told
+    return found
 
 
 def _number(form: Form, name: str, low: int, high: int) -> int:

@@ -10,7 +10,8 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, Trigger
+from crm_plugin.rules.spec import Text
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, Trigger, kind_of
 from crm_plugin.rules.words import words
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy
@@ -45,9 +46,20 @@ def sentence(journey: Journey) -> str:
     )
 
 
+def about(trigger: Trigger) -> str:
+    """What its days count from, behind a number of days."""
+    return str(_("after %(event)s", event=_in_words(kind_of(trigger).event)))
+
+
+def _in_words(text: Text) -> str:
+    return text.in_language("zh" if chinese() else "en")
+
+
 def when(trigger: Trigger) -> str:
     """What starts it, as the beginning of a sentence."""
     days = abs(trigger.days)
+    if trigger.type not in (BIRTHDAY, LAPSE, POST_PURCHASE):
+        return _when(trigger)
     if trigger.type == BIRTHDAY and days == 0:
         return str(_("On a member's birthday"))
     if trigger.type == BIRTHDAY and trigger.days < 0:
@@ -61,6 +73,22 @@ def when(trigger: Trigger) -> str:
     if days == 0:
         return str(_("On the day of an order"))
     return str(ngettext("%(num)s day after an order", "%(num)s days after an order", days))
+
+
+def _when(trigger: Trigger) -> str:
+    """The same in the words of the registry."""
+    told = {name: str(value) for name, value in trigger.more.items()}
+    event, days, minutes = _in_words(kind_of(trigger).event), abs(trigger.days), trigger.more.get("minutes", 0)
+    told.pop("minutes", None)
+    if told:
+        event = str(_("%(event)s (%(params)s)", event=event, params=", ".join(told.values())))
+    if trigger.days < 0:
+        return str(ngettext("%(num)s day before %(event)s", "%(num)s days before %(event)s", days, event=event))
+    if trigger.days:
+        return str(ngettext("%(num)s day after %(event)s", "%(num)s days after %(event)s", days, event=event))
+    if minutes:
+        return str(ngettext("%(num)s minute after %(event)s", "%(num)s minutes after %(event)s", minutes, event=event))
+    return str(_("Upon %(event)s", event=event))
 
 
 def whom(journey: Journey) -> str:

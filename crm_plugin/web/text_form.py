@@ -15,7 +15,7 @@ from crm_plugin.analytics.members import MemberRow, search
 from crm_plugin.analytics.tiers import names
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.phrases import Phrase
-from crm_plugin.rules.triggers import POST_PURCHASE
+from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import lint, templates
 from crm_plugin.touchpoints.journeys import Journey
@@ -194,5 +194,5 @@ _HELP: tuple[tuple[str, Any], ...] = (
 
 def variables(journey: Journey) -> list[tuple[str, Any]]:
     """What this journey's texts may use, each with what it holds."""
-    follows = journey.trigger.type == POST_PURCHASE
+    follows = kind_of(journey.trigger).about_order
     return [(name, told) for name, told in _HELP if follows or not name.startswith(("order.", "product."))]

@@ -16,7 +16,8 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import batch
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.plan import LATE_OVERLAP, _move_mark, forecast, plan_shop
+from crm_plugin.touchpoints.due import LATE_OVERLAP
+from crm_plugin.touchpoints.plan import _move_mark, forecast, plan_shop
 from tests.factories import make_shop, member, order, write
 
 START = datetime(2026, 2, 27, 0, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError
-from crm_plugin.rules.triggers import BIRTHDAY, POST_PURCHASE
+from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
@@ -192,8 +192,11 @@ def _one(connection: Connection, journey: Journey, form: Form) -> str:
         name=named(journey.title, journey.key),
         form=form,
         options=options,
-        birthday=journey.trigger.type == BIRTHDAY,
-        about_orders=journey.trigger.type == POST_PURCHASE,
+        has_days=journey_form.has_days(journey.trigger),
+        signed=journey_form.is_signed(journey.trigger),
+        about=journey_words.about(journey.trigger),
+        fields_of_trigger=journey_form.trigger_fields(journey.trigger),
+        about_orders=kind_of(journey.trigger).transactional,
         seen=None if draft is None else rehearse(connection, shop, shown, _now(), site().public_url),
         wrong=list(trial.errors.values()),
         did=journey_words.became(did),
@@ -224,7 +227,7 @@ def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
     if (problem := problem_of(connection, shop, journey)) is not None:
         return explained(problem)
     try:
-        with_order, marketing = journey.trigger.type == POST_PURCHASE, journey.kind == "marketing"
+        with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
         texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
     except CrmError as error:
         return explained(error)

@@ -1,0 +1,66 @@
+"""Whether what a touchpoint was planned for still stands, asked again just before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Row
+
+from crm_plugin.records import OrderStatus
+from crm_plugin.rules.trigger_kinds import ORDER, PAUSE
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in, kind_of
+from crm_plugin.touchpoints.batch import Batch
+from crm_plugin.touchpoints.journeys import Journey
+
+
+def still_relevant(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    """Whether it stands: the birthday, the last order, the order itself, and the audience."""
+    wanted = batch.in_audience.get(journey.key)
+    if wanted is not None and row.member_id not in wanted:
+        return False
+    return STANDS[journey.trigger.type](row, journey, batch)
+
+
+def said_before(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    """Whether the journey has said it already: of this pause for another order, or of this order to somebody else."""
+    return any(_SAID[name](row, journey, batch) for name in kind_of(journey.trigger).once)
+
+
+def _birthday(row: Row[Any], _journey: Journey, batch: Batch) -> bool:
+    born = batch.members[row.member_id].birth_md
+    return born is not None and birthday_in(row.occasion_on.year, born) == row.occasion_on
+
+
+def _pause(row: Row[Any], _journey: Journey, batch: Batch) -> bool:
+    facts = batch.facts.get(row.member_id)
+    return facts is not None and facts.last_order_on == row.occasion_on
+
+
+def _order(row: Row[Any], _journey: Journey, batch: Batch) -> bool:
+    order = batch.orders.get(row.subject_order_id)
+    if order is None or order.member_id != row.member_id:
+        return False
+    return bool(order.counts) and order.status != OrderStatus.REFUNDED
+
+
+# By type of trigger.
+STANDS: dict[str, Callable[[Row[Any], Journey, Batch], bool]] = {
+    BIRTHDAY: _birthday,
+    LAPSE: _pause,
+    POST_PURCHASE: _order,
+}
+
+
+def _said_of_pause(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    facts = batch.facts.get(row.member_id)
+    sent = batch.lapses.get((journey.key, row.member_id), {})
+    since = facts.last_order_at if facts is not None else None
+    return since is not None and any(at > since for which, at in sent.items() if which != row.occasion)
+
+
+def _said_of_order(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    return bool(batch.told.get((journey.key, row.subject_order_id or 0), set()) - {row.member_id})
+
+
+_SAID: dict[str, Callable[[Row[Any], Journey, Batch], bool]] = {PAUSE: _said_of_pause, ORDER: _said_of_order}
