@@ -63,6 +63,7 @@ enrolments = Table(
         "version",
         "step_key",
         "phase",
+        "due_at",
         sqlite_where=_INSIDE,
         postgresql_where=_INSIDE,
     ),

@@ -16,7 +16,7 @@ from crm_plugin.plain_yaml import Unwanted, WordReader
 
 # A programme of hundreds of texts is far smaller; what is larger is another file.
 LONGEST_DOCUMENT = 5_000_000
-_MOST_DEPTH = 12
+_MOST_DEPTH = 40
 # Line ends that YAML's block form does not give back as they were.
 _ODD_ENDS = re.compile("[\r\x85\u2028\u2029\ufeff]")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
@@ -17,15 +17,20 @@ from crm_plugin.rules.book import resolved
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.triggers import Trigger, kind_of, params_of, read_time, read_trigger
-from crm_plugin.store import journeys, touchpoints
+from crm_plugin.store import journey_versions, journeys, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.states import WAITING, Reason, State
+from crm_plugin.touchpoints.steps.document import allot
+from crm_plugin.touchpoints.steps.flow import NAMES as FLOW_NAMES
+from crm_plugin.touchpoints.steps.flow import WITHOUT_STEPS, Flow, flow_of, read_flow, voice_of
 
 CHANNELS = ("email", "sms", "inapp", "note")
 KINDS = ("marketing", "transactional")
 # The topic that stands for all promotional messages.
 MARKETING = "marketing"
+# What a journey can be. Whoever is inside stays while it is paused; off and archived take back what waits.
+DRAFT, ON, PAUSED, OFF, ARCHIVED = "draft", "on", "paused", "off", "archived"
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 LONGEST_VALIDITY = 60
 
@@ -50,10 +55,38 @@ class Journey:
     planned_through: datetime | None
     version: int
     updated_at: datetime
+    flow: Flow = WITHOUT_STEPS
+    paused_at: datetime | None = None
+    archived_at: datetime | None = None
+    # A document that was saved and is not published yet.
+    draft: dict[str, Any] | None = None
+    # The number of the step that it speaks in; 0 is the send of a journey without steps.
+    step: int = 0
+
+    @property
+    def status(self) -> str:
+        """archived, paused, on, draft (never published, or never switched on) or off."""
+        if self.archived_at is not None:
+            return ARCHIVED
+        if not self.enabled:
+            return DRAFT if self.enabled_at is None else OFF
+        return ON if self.paused_at is None else PAUSED
+
+    @property
+    def voices(self) -> tuple[Journey, ...]:
+        """The journey as it speaks in each of its steps that send; as it is where it has no steps."""
+        if not self.flow.steps:
+            return (self,)
+        return tuple(replace(self, **voice_of(step, self)) for step in self.flow.sends)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it plans: it is on, and not paused."""
+        return self.enabled and self.paused_at is None
 
     def as_dict(self) -> dict[str, Any]:
         """As a programme file writes it."""
-        return {
+        told = {
             "key": self.key,
             "title": dict(self.title),
             "trigger": {"type": self.trigger.type, **params_of(self.trigger)},
@@ -65,7 +98,12 @@ class Journey:
             "send_at": self.send_at.strftime("%H:%M"),
             "validity_days": self.validity_days,
             "enabled": self.enabled,
+            **self.flow.as_dict(),
         }
+        if self.flow.steps:
+            # They are the steps'.
+            del told["channels"], told["template"]
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +122,14 @@ class Draft:
     send_at: str = "10:00"
     validity_days: int = 3
     enabled: bool | None = None
+    flow: Flow = WITHOUT_STEPS
+
+    @property
+    def voices(self) -> tuple[Draft, ...]:
+        """As `Journey.voices`."""
+        if not self.flow.steps:
+            return (self,)
+        return tuple(replace(self, **voice_of(step, self)) for step in self.flow.sends)
 
 
 _FIELDS = frozenset(
@@ -99,6 +145,7 @@ _FIELDS = frozenset(
         "send_at",
         "validity_days",
         "enabled",
+        *FLOW_NAMES,
     }
 )
 
@@ -126,7 +173,8 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
             field="trigger",
             hint=phrase("An example: %(rule)s.", rule="{type: birthday, days: 0}"),
         )
-    channels = told.get("channels") or []
+    flow = read_flow(told)
+    channels = told.get("channels") or list(flow.channels) or ([] if not flow.steps else ["email"])
     if not isinstance(channels, (list, tuple)) or not channels or any(name not in CHANNELS for name in channels):
         raise InvalidInput(
             phrase("The journey %(key)s needs channels.", key=key),
@@ -147,7 +195,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
             field="kind",
             hint=phrase("Use one of: %(names)s.", names=list(KINDS)),
         )
-    if kind not in kinds_of(read):
+    if {kind, *(step.told.get("kind", kind) for step in flow.sends)} - set(kinds_of(read)):
         raise InvalidInput(
             phrase(
                 "Only what follows a purchase can be about the member's own order; all else is marketing and needs a yes."
@@ -171,7 +219,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
             field="topic",
             hint=phrase("Small letters, digits, _ and -."),
         )
-    template_key = str(told.get("template") or key)
+    template_key = str(told.get("template") or (flow.sends[0].told["template"] if flow.sends else key))
     if not _KEY.fullmatch(template_key):
         raise InvalidInput(
             phrase("%(key)r cannot be a template's key.", key=template_key),
@@ -198,6 +246,7 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         send_at=read_time(str(told.get("send_at", "10:00"))).strftime("%H:%M"),
         validity_days=validity,
         enabled=enabled,
+        flow=flow,
     )
 
 
@@ -225,9 +274,9 @@ def get(connection: Connection, shop_id: int, key: str) -> Journey:
     return _journey(row)
 
 
-def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Journey:
-    """Keep a draft. A changed text or number never sends anything again: what was planned keeps its key."""
-    present = connection.execute(select(journeys).where(_mine(shop.shop_id, draft.key))).first()
+def save(connection: Connection, shop: Shop, draft: Draft, now: datetime, *, actor: str = "") -> Journey:
+    """Publish a draft as the next version. A changed text or number never sends anything again: what was planned keeps its key."""
+    present = connection.execute(select(journeys).where(_mine(shop.shop_id, draft.key)).with_for_update()).first()
     row: dict[str, Any] = {
         "title": draft.title,
         "trigger": draft.trigger.type,
@@ -240,6 +289,7 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Jou
         "kind": draft.kind,
         "send_at": draft.send_at,
         "validity_days": draft.validity_days,
+        **draft.flow.columns(),
     }
     if present is None:
         connection.execute(
@@ -255,6 +305,8 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Jou
                 .where(_mine(shop.shop_id, draft.key))
                 .values(**row, version=present.version + 1, updated_at=now)
             )
+    if present is None or edited:
+        _keep_version(connection, shop.shop_id, get(connection, shop.shop_id, draft.key), now, actor)
     if draft.enabled is not None:
         switch(connection, shop, draft.key, draft.enabled, now)
     saved = get(connection, shop.shop_id, draft.key)
@@ -262,6 +314,29 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime) -> Jou
         # It goes on running with what was just changed.
         _require_texts(connection, shop, saved)
     return saved
+
+
+def _keep_version(connection: Connection, shop_id: int, journey: Journey, now: datetime, actor: str) -> None:
+    """Keep a journey as it stands as the version that it says it is. Numbers of steps go on where the newest version stopped."""
+    columns = journey_versions.c
+    newest = (
+        select(columns.numbers)
+        .where(columns.shop_id == shop_id, columns.journey_key == journey.key)
+        .order_by(columns.version.desc())
+        .limit(1)
+    )
+    document = {name: value for name, value in journey.as_dict().items() if name != "enabled"}
+    connection.execute(
+        insert(journey_versions).values(
+            shop_id=shop_id,
+            journey_key=journey.key,
+            version=journey.version,
+            document=document,
+            numbers=allot(journey.flow.steps, connection.execute(newest).scalar() or {}),
+            actor=actor,
+            published_at=now,
+        )
+    )
 
 
 # What decides on which day and at what time a journey speaks.
@@ -306,9 +381,10 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
 
 
 def _require_texts(connection: Connection, shop: Shop, journey: Journey) -> None:
-    written = texts.texts(connection, shop.shop_id, journey.template_key)
-    with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
-    texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
+    with_order = kind_of(journey.trigger).about_order
+    for voice in journey.voices:
+        written = texts.texts(connection, shop.shop_id, voice.template_key)
+        texts.require(shop, voice.channels, written, with_order=with_order, marketing=voice.kind == "marketing")
 
 
 def counts(connection: Connection, shop_id: int) -> dict[str, dict[str, int]]:
@@ -349,4 +425,8 @@ def _journey(row: Row[Any]) -> Journey:
         planned_through=row.planned_through,
         version=row.version,
         updated_at=row.updated_at,
+        flow=flow_of(row),
+        paused_at=row.paused_at,
+        archived_at=row.archived_at,
+        draft=row.draft,
     )

@@ -229,8 +229,10 @@ def _coming(program: Program, before: _State) -> list[_Coming]:
         one: Draft | Journey | None = drafts.get(key, present)
         assert one is not None
         enabled = one.enabled if one.enabled is not None else present is not None and present.enabled
-        follows, marketing = kind_of(one.trigger).about_order, one.kind == "marketing"
-        found.append(_Coming(key, one.template_key, one.channels, follows, marketing, enabled))
+        follows = kind_of(one.trigger).about_order
+        for voice in one.voices:
+            marketing = voice.kind == "marketing"
+            found.append(_Coming(key, voice.template_key, voice.channels, follows, marketing, enabled))
     return sorted(found, key=lambda coming: coming.key)
 
 

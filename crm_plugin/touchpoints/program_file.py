@@ -103,11 +103,27 @@ def to_yaml(document: Mapping[str, Any]) -> str:
             for one in laid_out["tier_programs"]
         ]
     if laid_out.get("journeys"):
-        laid_out["journeys"] = [_inline(item, "title", "trigger", "channels") for item in laid_out["journeys"]]
+        laid_out["journeys"] = [_journey(item) for item in laid_out["journeys"]]
     if laid_out.get("settings"):
         laid_out["settings"] = _inline(laid_out["settings"], "quiet_hours", "brand", "rates")
     parts = [documents.write({name: value}) for name, value in laid_out.items()]
     return "\n".join(parts)
+
+
+def _journey(item: Mapping[str, Any]) -> dict[str, Any]:
+    told = _inline(item, "title", "trigger", "channels", "reentry")
+    return {**told, "steps": [_step(step) for step in told["steps"]]} if "steps" in told else told
+
+
+def _step(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A step with its parameters on one line, and the lists it goes on in set in below."""
+
+    def laid(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [_step(step) for step in value]
+        return {arm: laid(arm, steps) for arm, steps in value.items()} if name == "arms" else Inline(value)
+
+    return {name: value if isinstance(value, str) else laid(name, value) for name, value in item.items()}
 
 
 def _inline(item: Mapping[str, Any], *keys: str) -> dict[str, Any]:

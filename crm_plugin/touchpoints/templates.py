@@ -43,8 +43,13 @@ SAMPLE_LINK = "https://shop.example/u/sample"
 
 
 def used_by(connection: Connection, shop_id: int, template_key: str) -> list[Journey]:
-    """The journeys that speak with a template, those that are on first."""
-    found = [journey for journey in all_journeys(connection, shop_id) if journey.template_key == template_key]
+    """The journeys that speak with a template, as they do in that step, those that are on first."""
+    found = [
+        voice
+        for journey in all_journeys(connection, shop_id)
+        for voice in journey.voices
+        if voice.template_key == template_key
+    ]
     return sorted(found, key=lambda journey: not journey.enabled)
 
 

@@ -76,6 +76,9 @@ def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Dr
         "validity_days": _number(form, "validity_days", 1, LONGEST_VALIDITY),
         "enabled": None,
     }
+    if journey.flow.steps:
+        # They are the steps'.
+        del told["channels"]
     if not (form.text("en") or form.text("zh")):
         form.errors["zh" if chinese() else "en"] = _("Give the journey a name.")
     if form.text("kind") not in kinds_of(journey.trigger):
@@ -115,6 +118,7 @@ def as_journey(journey: Journey, draft: Draft) -> Journey:
         kind=draft.kind,
         send_at=read_time(draft.send_at),
         validity_days=draft.validity_days,
+        flow=draft.flow,
     )
 
 

@@ -105,7 +105,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_enrolments_step",
         "enrolments",
-        ["shop_id", "journey_key", "version", "step_key", "phase"],
+        ["shop_id", "journey_key", "version", "step_key", "phase", "due_at"],
         sqlite_where=sa.text("state = 'active'"),
         postgresql_where=sa.text("state = 'active'"),
     )
