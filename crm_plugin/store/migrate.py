@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -22,6 +24,7 @@ def _config(engine: Engine | None = None) -> Config:
     return config
 
 
+@cache
 def head() -> str:
     """The newest revision in this version of the product."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()

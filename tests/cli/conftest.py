@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Engine, inspect
 
 from crm_plugin import cli
 from crm_plugin.demo import mail_sink
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import journeys
+from crm_plugin.store import journeys, migrate
+from crm_plugin.store.session import make_engine
 from crm_plugin.store.tenants import shop_named
 from tests.factories import member, write
 
@@ -33,6 +37,32 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("CRM_DATABASE_URL", "CRM_SECRET_KEY", "CRM_PUBLIC_URL", "CRM_STORE_SECRET", "CRM_LOG_LEVEL"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file that was brought from nothing to the present schema, as the first command of each test would do."""
+    path = tmp_path_factory.mktemp("upgraded") / "crm.sqlite3"
+    engine = make_engine(f"sqlite:///{path}")
+    migrate.upgrade(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def upgrade_once(upgraded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is empty becomes a copy of the file above instead of taking all steps anew; whatever is not empty takes its own."""
+    upgrade = migrate.upgrade
+
+    def copied(engine: Engine, revision: str = "head") -> None:
+        if engine.dialect.name != "sqlite" or inspect(engine).get_table_names():
+            upgrade(engine, revision)
+            return
+        with closing(sqlite3.connect(upgraded)) as source, closing(engine.raw_connection()) as target:
+            assert isinstance(target.driver_connection, sqlite3.Connection)
+            source.backup(target.driver_connection)
+
+    monkeypatch.setattr(migrate, "upgrade", copied)
 
 
 @pytest.fixture
