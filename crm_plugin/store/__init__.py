@@ -1,6 +1,7 @@
 """Tables, sessions and the tenant scope. Importing the package registers every table on `metadata`."""
 
 from crm_plugin.store.base import metadata
+from crm_plugin.store.guards import journey_forecasts, journey_waves, member_dials
 from crm_plugin.store.journeys import coupon_codes, coupon_pools, enrolment_events, enrolments, journey_versions, tasks
 from crm_plugin.store.members import (
     consents,
@@ -50,9 +51,12 @@ __all__ = [
     "inapp_messages",
     "inbox",
     "job_runs",
+    "journey_forecasts",
     "journey_versions",
+    "journey_waves",
     "journeys",
     "member_consents",
+    "member_dials",
     "member_facts",
     "member_tags",
     "member_tiers",

@@ -180,7 +180,8 @@ tier_changes = Table(
     Index("ix_tier_changes_at", "shop_id", "changed_at"),
 )
 
-# One row: a journey. `planned_through` is the planner's watermark: everything due up to it has been planned.
+# One row: a journey. `planned_through` is the planner's watermark: everything due up to it has been planned. Where a member's messages are
+# limited the higher `priority` goes first, then what is expected to bring more (`value_minor`, a message; NULL is not known).
 journeys = Table(
     "journeys",
     metadata,
@@ -204,6 +205,9 @@ journeys = Table(
     Column("reentry", Json, nullable=False, default="each", server_default='"each"'),
     # A document that is not published yet, NULL for none.
     Column("draft", Json),
+    Column("priority", Integer, nullable=False, default=5, server_default="5"),
+    Column("value_minor", BigInteger),
+    Column("holdout_pct", Integer, nullable=False, default=0, server_default="0"),
     Column("enabled", Boolean, nullable=False, default=False),
     Column("enabled_at", Instant),
     Column("paused_at", Instant),

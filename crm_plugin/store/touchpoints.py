@@ -11,12 +11,13 @@ _IN_FLIGHT = text("state = 'in_flight'")
 _HAS_REASON = text("reason <> ''")
 _OF_AN_ORDER = text("subject_order_id IS NOT NULL")
 _SENT = text("accepted_at IS NOT NULL")
+_CAPPED = text("capped_at IS NOT NULL")
 _OF_NONE_YET = text("touchpoint_id IS NULL")
 
 # One row: one planned contact of one member in one journey step on one occasion: the birthday's year, "order:<id>", "lapse:<day of the
 # last order>". The unique key is what makes "never twice" true. `subject_order_id` is the order it speaks of. `fence` grows with every
 # claim, so a worker whose lease ran out cannot settle a row that another has taken. `reason` says why it was skipped, missed, failed or
-# deferred.
+# deferred. `capped_at` is when it was last taken for sending as one that counts towards the member's limits; NULL is exempt.
 touchpoints = Table(
     "touchpoints",
     metadata,
@@ -40,6 +41,7 @@ touchpoints = Table(
     Column("valid_until", Instant, nullable=False),
     Column("planned_at", Instant, nullable=False),
     Column("claimed_until", Instant),
+    Column("capped_at", Instant),
     Column("fence", Integer, nullable=False, default=0),
     Column("attempts", Integer, nullable=False, default=0),
     Column("provider_message_id", Text),
@@ -70,6 +72,7 @@ touchpoints = Table(
     ),
     Index("ix_touchpoints_accepted", "shop_id", "accepted_at", sqlite_where=_SENT, postgresql_where=_SENT),
     Index("ix_touchpoints_settled", "shop_id", "settled_at", sqlite_where=_SENT, postgresql_where=_SENT),
+    Index("ix_touchpoints_capped", "shop_id", "member_id", "capped_at", sqlite_where=_CAPPED, postgresql_where=_CAPPED),
     Index("ix_touchpoints_provider", "shop_id", "adapter", "provider_message_id"),
 )
 

@@ -23,6 +23,7 @@ _SHARED = {
     "tier_invitations": ("program_key", "level_key"),
     "tier_bars": ("program_key",),
     "segment_members": ("segment_key",),
+    "member_dials": (),
     "touchpoints": ("journey_key", "step", "occasion"),
     "enrolments": ("journey_key", "occasion"),
 }
@@ -37,6 +38,7 @@ _MOVED = (
     "tier_bars",
     "segment_members",
     "segment_events",
+    "member_dials",
     "consents",
     "orders",
     "refunds",
@@ -55,11 +57,11 @@ def merge(connection: Connection, shop: Shop, guest: int, account: int, now: dat
     shop_id = shop.shop_id
     _settle_touchpoints(connection, shop_id, guest, account)
     for table, same in _SHARED.items():
-        alike = " AND ".join(f"other.{name} = {table}.{name}" for name in same)
+        alike = "".join(f" AND other.{name} = {table}.{name}" for name in same)
         bulk.execute(
             connection,
             f"DELETE FROM {table} WHERE shop_id = ? AND member_id = ? AND EXISTS (SELECT 1 FROM {table} AS other "  # noqa: S608
-            f"WHERE other.shop_id = {table}.shop_id AND other.member_id = ? AND {alike})",
+            f"WHERE other.shop_id = {table}.shop_id AND other.member_id = ?{alike})",
             (shop_id, guest, account),
         )
     for table in _MOVED:

@@ -23,8 +23,9 @@ from crm_plugin.store import (
     templates,
 )
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import in_step, level, once
+from crm_plugin.touchpoints import caps, in_step, level, once
 from crm_plugin.touchpoints.audience import meant
+from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.level import Levels
@@ -74,6 +75,8 @@ class Batch:
     lapses: dict[tuple[str, int], dict[str, datetime]] = field(default_factory=dict)
     told: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     in_step: InStep = field(default_factory=InStep)
+    # What counts towards the limits of the members, and what they chose themselves.
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 def load(
@@ -98,6 +101,7 @@ def load(
         batch.suppressed[row.channel, row.address] = row.reason
     _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
     batch.in_step = in_step.orders_of(connection, shop)
+    batch.ledger = caps.load(connection, shop_id, ids, now)
     batch.lapses = once.lapses(connection, shop_id, ids)
     batch.journeys = {journey.key: journey for journey in all_journeys(connection, shop_id)}
     wanted = {batch.journeys[row.journey_key].template_key for row in rows if row.journey_key in batch.journeys}

@@ -5,14 +5,18 @@ Only what changed in the UPDATE is ours. Once the lease has run out another may 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, literal, select, update
 
 from crm_plugin.store import attempts, touchpoint_contents, touchpoints
+from crm_plugin.store.base import Instant
 from crm_plugin.store.session import Database
+from crm_plugin.touchpoints import caps
+from crm_plugin.touchpoints.guard_settings import Limit
+from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State
 
@@ -32,27 +36,71 @@ def mine(row: Row[Any]) -> ColumnElement[bool]:
     return own
 
 
-def claim(db: Database, shop_id: int, now: datetime, count: int, *, resting: Collection[str]) -> Sequence[Row[Any]]:
-    """Take at most `count` touchpoints that are due, those of resting senders left out; the first due comes first."""
+def claim(
+    db: Database,
+    shop_id: int,
+    now: datetime,
+    count: int,
+    *,
+    resting: Collection[str],
+    limits: Sequence[Limit] = (),
+    told: Callable[[str, str], None] = lambda _state, _reason: None,
+) -> Sequence[Row[Any]]:
+    """Take at most `count` touchpoints that are due, those of resting senders left out; the first due comes first.
+
+    Of what counts towards a member's limits one is taken at a time, the most important. What does not fit is put off or missed on the way;
+    `told` hears of each.
+    """
+    while True:
+        with db.write() as connection:
+            caps.lock(connection, shop_id)
+            due = connection.execute(_due(shop_id, now, resting).limit(count)).all()
+            if not due:
+                return []
+            journeys = {journey.key: journey for journey in all_journeys(connection, shop_id)}
+            members = {row.member_id for row in due if caps.counts(row, journeys, now)}
+            rivals = connection.execute(_due_of(shop_id, members, now, resting)).all() if members else ()
+            counting, free = caps.choose(connection, shop_id, due, rivals, journeys, limits, now, told)
+            if counting or free:
+                return _take(connection, shop_id, counting, free, now)
+
+
+_ASKED = ("touchpoint_id", "member_id", "journey_key", "channel", "due_at", "valid_until")
+
+
+def _due(shop_id: int, now: datetime, resting: Collection[str]) -> Select[Any]:
     t = touchpoints.c
-    due = (
-        select(t.touchpoint_id)
+    return (
+        select(*(t[name] for name in _ASKED))
         .where(t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
         .order_by(t.next_try_at, t.touchpoint_id)
-        .limit(count)
-        .with_for_update(skip_locked=True)
-        # Named, so that it is looked up once: PostgreSQL may ask a plain subquery again for each row, and then takes more than `count`.
-        .cte("due")
     )
-    with db.write() as connection:
-        claimed = (
-            update(touchpoints)
-            .where(t.shop_id == shop_id, t.touchpoint_id.in_(select(due.c.touchpoint_id)))
-            .where(t.state.in_(_WAITING))
-            .values(state=State.IN_FLIGHT.value, claimed_until=now + LEASE, fence=t.fence + 1, updated_at=now)
-            .returning(*touchpoints.columns)
+
+
+def _due_of(shop_id: int, members: Collection[int], now: datetime, resting: Collection[str]) -> Select[Any]:
+    """The same of some members, however many others are due before."""
+    t = touchpoints.c
+    recent = t.due_at > caps.earliest(now)
+    return _due(shop_id, now, resting).order_by(None).where(t.member_id.in_(sorted(members)), recent)
+
+
+def _take(
+    connection: Connection, shop_id: int, counting: Collection[int], free: Collection[int], now: datetime
+) -> Sequence[Row[Any]]:
+    t = touchpoints.c
+    claimed = (
+        update(touchpoints)
+        .where(t.shop_id == shop_id, t.touchpoint_id.in_(sorted({*counting, *free})), t.state.in_(_WAITING))
+        .values(
+            state=State.IN_FLIGHT.value,
+            claimed_until=now + LEASE,
+            capped_at=case((t.touchpoint_id.in_(sorted(counting)), literal(now, Instant))),
+            fence=t.fence + 1,
+            updated_at=now,
         )
-        return sorted(connection.execute(claimed).all(), key=lambda row: (row.due_at, row.touchpoint_id))
+        .returning(*touchpoints.columns)
+    )
+    return sorted(connection.execute(claimed).all(), key=lambda row: (row.due_at, row.touchpoint_id))
 
 
 def release(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
@@ -73,6 +121,8 @@ def begin(db: Database, row: Row[Any], made: Rendered, now: datetime) -> bool:
             .values(
                 attempts=touchpoints.c.attempts + 1,
                 claimed_until=now + LEASE,
+                # The room that was taken for it is used from now on.
+                capped_at=case((touchpoints.c.capped_at < now, literal(now, Instant)), else_=touchpoints.c.capped_at),
                 # What is told from here on is about this attempt, not about the one before.
                 provider_message_id=None,
                 updated_at=now,

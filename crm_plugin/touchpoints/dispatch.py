@@ -135,7 +135,7 @@ class _Round:
         self._box = box
         self._shop = shop
         self._clock = clock
-        self._now = clock()
+        self._now = self._claimed_at = clock()
         self._progress = progress
         self._ways = ways
         self._public_url = public_url.rstrip("/")
@@ -153,7 +153,16 @@ class _Round:
     def claim(self, count: int) -> Sequence[Row[Any]]:
         """Take due rows for ourselves."""
         self._now = self._clock()
-        return claims.claim(self._db, self._shop.shop_id, self._now, count, resting=self._resting)
+        self._claimed_at = self._now
+        return claims.claim(
+            self._db,
+            self._shop.shop_id,
+            self._now,
+            count,
+            resting=self._resting,
+            limits=self._policy.limits,
+            told=self.report.note,
+        )
 
     def send(self, rows: Sequence[Row[Any]]) -> None:
         """Send what was claimed. Whatever ends the round early, those not begun yet wait again at once."""
@@ -166,6 +175,10 @@ class _Round:
                 claims.release(self._db, rows[place:], self._now)
                 raise
             self._now = self._clock()
+            if self._now < self._claimed_at:
+                # The clock was put back: by what it says now, somebody may have had enough already. They are taken anew.
+                claims.release(self._db, rows[place:], self._now)
+                return
             if self._now - read_at > FRESH:
                 known, read_at = self._read(rows[place:]), self._now
             try:
@@ -204,6 +217,10 @@ class _Round:
             self._settle(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
             return None
         marketing = known.journeys[row.journey_key].kind == "marketing"
+        if marketing and row.capped_at is None:
+            # It was taken as one that does not count, and the journey has been edited since: it is taken anew.
+            self._settle(row, State.PLANNED, Reason.FREQUENCY_CAP, next_try_at=self._now)
+            return None
         if marketing and row.channel in ("email", "note") and not self._public_url:
             # Without an address of ours there is no link to unsubscribe, and no marketing that is mailed without that.
             again = self._now + timedelta(hours=1)

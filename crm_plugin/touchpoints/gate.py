@@ -11,6 +11,7 @@ from sqlalchemy import Row
 from crm_plugin.records import ConsentState, OrderStatus
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.touchpoints.batch import Batch
+from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
@@ -58,6 +59,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     blocked = batch.suppressed.get((CONSENT_CHANNEL[row.channel], row.address))
     if blocked:
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
+    if not (wanted := _wanted(row, journey, batch, now)).open:
+        return wanted
     if journey.key in batch.unasked:
         # It may be mended while the message is still worth reading.
         return Verdict(State.PLANNED, Reason.NO_AUDIENCE, batch.unasked[journey.key], again_at=now + _UNASKED_PAUSE)
@@ -74,7 +77,31 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
             if allowed >= row.valid_until:
                 return Verdict(State.MISSED, Reason.WINDOW_OVER, "Its window ends within the quiet hours.")
             return Verdict(State.PLANNED, Reason.QUIET_HOURS, again_at=allowed)
-    return OPEN
+    return OPEN if exempt(journey) else _in_measure(row, batch, policy, now)
+
+
+def _wanted(row: Row[Any], journey: Journey, batch: Batch, now: datetime) -> Verdict:
+    """Whether the member's own dial lets it through."""
+    dial = batch.ledger.dials.get(row.member_id)
+    if dial is None or exempt(journey):
+        return OPEN
+    if not dial.allows(journey):
+        return Verdict(State.SKIPPED, Reason.MEMBER_DIAL)
+    if dial.snooze_until is None or dial.snooze_until <= now:
+        return OPEN
+    if dial.snooze_until >= row.valid_until:
+        return Verdict(State.SKIPPED, Reason.MEMBER_DIAL)
+    return Verdict(State.PLANNED, Reason.MEMBER_DIAL, again_at=dial.snooze_until)
+
+
+def _in_measure(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict:
+    """Whether the member has room for one more, asked when it was taken too (`claims.py`)."""
+    room = batch.ledger.room(row, policy.limits, now)
+    if room.at is None:
+        return OPEN
+    if room.at >= row.valid_until:
+        return Verdict(State.MISSED, room.reason)
+    return Verdict(State.PLANNED, room.reason, again_at=room.at)
 
 
 def address_of(channel: str, member: Row[Any]) -> str:

@@ -33,6 +33,11 @@ MARKETING = "marketing"
 DRAFT, ON, PAUSED, OFF, ARCHIVED = "draft", "on", "paused", "off", "archived"
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 LONGEST_VALIDITY = 60
+# Where a member's messages are limited, 9 goes before 1.
+PRIORITIES, USUAL_PRIORITY = (1, 9), 5
+# More than this held out, and the journey would hardly be one.
+MOST_HELD_OUT = 50
+_MOST_MINOR = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,9 @@ class Journey:
     kind: str
     send_at: time
     validity_days: int
+    priority: int
+    value_minor: int | None
+    holdout_pct: int
     enabled: bool
     enabled_at: datetime | None
     planned_through: datetime | None
@@ -97,6 +105,10 @@ class Journey:
             "kind": self.kind,
             "send_at": self.send_at.strftime("%H:%M"),
             "validity_days": self.validity_days,
+            # Said where they are not as usual.
+            **({} if self.priority == USUAL_PRIORITY else {"priority": self.priority}),
+            **({} if self.value_minor is None else {"value_minor": self.value_minor}),
+            **({} if self.holdout_pct == 0 else {"holdout_pct": self.holdout_pct}),
             "enabled": self.enabled,
             **self.flow.as_dict(),
         }
@@ -121,6 +133,9 @@ class Draft:
     kind: str = "marketing"
     send_at: str = "10:00"
     validity_days: int = 3
+    priority: int = USUAL_PRIORITY
+    value_minor: int | None = None
+    holdout_pct: int = 0
     enabled: bool | None = None
     flow: Flow = WITHOUT_STEPS
 
@@ -144,6 +159,9 @@ _FIELDS = frozenset(
         "kind",
         "send_at",
         "validity_days",
+        "priority",
+        "value_minor",
+        "holdout_pct",
         "enabled",
         *FLOW_NAMES,
     }
@@ -245,9 +263,39 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         kind=kind,
         send_at=read_time(str(told.get("send_at", "10:00"))).strftime("%H:%M"),
         validity_days=validity,
+        priority=_whole(told, "priority", *PRIORITIES, USUAL_PRIORITY),
+        value_minor=None if told.get("value_minor") is None else _whole(told, "value_minor", 0, _MOST_MINOR, 0),
+        holdout_pct=_holdout(told, kind),
         enabled=enabled,
         flow=flow,
     )
+
+
+def _whole(told: Mapping[str, Any], name: str, low: int, high: int, usual: int) -> int:
+    value = told.get(name, usual)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidInput(
+            phrase(
+                "`%(name)s` must be a whole number from %(low)s to %(high)s, not %(value)r.",
+                name=name,
+                low=low,
+                high=high,
+                value=value,
+            ),
+            field=name,
+        )
+    return value
+
+
+def _holdout(told: Mapping[str, Any], kind: str) -> int:
+    pct = _whole(told, "holdout_pct", 0, MOST_HELD_OUT, 0)
+    if pct and kind != "marketing":
+        raise InvalidInput(
+            phrase("What is about a member's own order goes to all: nobody can be held out of it."),
+            field="holdout_pct",
+            hint=phrase("Write 0."),
+        )
+    return pct
 
 
 def kinds_of(trigger: Trigger) -> tuple[str, ...]:
@@ -290,6 +338,9 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime, *, act
         "send_at": draft.send_at,
         "validity_days": draft.validity_days,
         **draft.flow.columns(),
+        "priority": draft.priority,
+        "value_minor": draft.value_minor,
+        "holdout_pct": draft.holdout_pct,
     }
     if present is None:
         connection.execute(
@@ -420,6 +471,9 @@ def _journey(row: Row[Any]) -> Journey:
         kind=row.kind if row.kind in kinds_of(trigger) else KINDS[0],
         send_at=read_time(row.send_at),
         validity_days=row.validity_days,
+        priority=row.priority,
+        value_minor=row.value_minor,
+        holdout_pct=row.holdout_pct,
         enabled=bool(row.enabled),
         enabled_at=row.enabled_at,
         planned_through=row.planned_through,

@@ -40,7 +40,7 @@ from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of
 from crm_plugin.touchpoints.due import Asked, between, passes
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
-from crm_plugin.touchpoints.reach import TRUE, first, flags
+from crm_plugin.touchpoints.reach import TRUE, first, flags, refusals
 from crm_plugin.touchpoints.states import Reason, State
 
 # Room for ids in one statement; a round that plans more goes on with another.
@@ -263,7 +263,9 @@ def _judged(
     address = first(reached, channels, lambda name, _adapter: f"reached.address_{name}")
     none = " AND ".join([f"NOT reached.open_{name}" for name, _ in channels]) or TRUE
     over = "reached.valid_until <= CAST(:now AS BIGINT)"
-    state = f"CASE WHEN {over} THEN '{State.MISSED}' WHEN {none} THEN '{State.SKIPPED}' ELSE '{State.PLANNED}' END"
+    refused = [(f"({condition})", reason) for condition, reason in refusals(shop, journey)]
+    skipped = "".join(f" WHEN {condition} THEN '{State.SKIPPED}'" for condition, _ in [(none, ""), *refused])
+    state = f"CASE WHEN {over} THEN '{State.MISSED}'{skipped} ELSE '{State.PLANNED}' END"
     if not channels:
         why = f"'{Reason.NO_SENDER}'"
     else:
@@ -273,7 +275,8 @@ def _judged(
             f"CASE WHEN NOT ({addressed}) THEN '{Reason.NO_ADDRESS}' WHEN {agreed} THEN '{Reason.SUPPRESSED}' "
             f"ELSE '{Reason.NO_CONSENT}' END"
         )
-    reason = f"CASE WHEN {over} THEN '{Reason.WINDOW_OVER}' WHEN {none} THEN {why} ELSE '' END"
+    kept_back = "".join(f" WHEN {condition} THEN '{reason}'" for condition, reason in refused)
+    reason = f"CASE WHEN {over} THEN '{Reason.WINDOW_OVER}' WHEN {none} THEN {why}{kept_back} ELSE '' END"
     columns = reached.c
     return select(
         columns.member_id,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.guard_settings import DEFAULT_CAPS, Limit, limits_of, read_caps
 from crm_plugin.touchpoints.settings import (
     COLOR,
     ROW_SETTINGS,
@@ -55,6 +56,8 @@ class Policy:
     address: str = ""
     cta_url: str = ""
     sender_name: str = ""
+    # How often one member is written to.
+    limits: tuple[Limit, ...] = ()
 
 
 def policy_of(shop: Shop) -> Policy:
@@ -72,7 +75,16 @@ def policy_of(shop: Shop) -> Policy:
         address=str(told.get("address", "")),
         cta_url=str(told.get("cta_url", "")) or shop.url,
         sender_name=str(told.get("sender_name", "")),
+        limits=limits_of(_read_or(read_caps, told.get("caps"), DEFAULT_CAPS)),
     )
+
+
+def _read_or(read: Callable[[Any], Any], told: Any, default: Any) -> Any:
+    """A setting as it was kept; the default for one that is not there or cannot be read."""
+    try:
+        return read(told) if told else default
+    except InvalidInput:
+        return default
 
 
 def _default_quiet() -> QuietHours:

@@ -7,7 +7,12 @@ from typing import Any
 from sqlalchemy import literal_column
 
 from crm_plugin.records import ConsentState
+from crm_plugin.rules.triggers import BIRTHDAY
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.caps import exempt
+from crm_plugin.touchpoints.dial import ONLY_BIRTHDAY
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
+from crm_plugin.touchpoints.states import Reason
 
 TRUE = "1 = 1"
 # Where a channel's address stands, and under whose consent it is used: a note is mailed by the store.
@@ -39,6 +44,21 @@ def flags(journey: Journey, channels: list[tuple[str, str]]) -> list[Any]:
             literal_column(f"({address} <> '' AND {agreed} AND NOT {blocked})").label(f"open_{name}"),
         ]
     return found
+
+
+def refusals(shop: Shop, journey: Journey) -> list[tuple[str, Reason]]:
+    """Why somebody who can be reached is left out, the first that holds: SQL over `reached`, one row a member and an occasion.
+
+    None of it concerns a message about the member's own order.
+    """
+    if exempt(journey):
+        return []
+    unwanted = "" if journey.trigger.type == BIRTHDAY else f"d.frequency = '{ONLY_BIRTHDAY}' OR "
+    dial = (
+        f"EXISTS (SELECT 1 FROM member_dials AS d WHERE d.shop_id = {shop.shop_id} AND d.member_id = reached.member_id "  # noqa: S608
+        f"AND ({unwanted}d.snooze_until >= reached.valid_until))"
+    )
+    return [(dial, Reason.MEMBER_DIAL)]
 
 
 def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:

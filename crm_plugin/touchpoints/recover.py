@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import literal, select, update
+from sqlalchemy import case, literal, select, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import channel_class
@@ -13,6 +13,8 @@ from crm_plugin.store import attempts, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.states import WAITING, Reason, State
+
+_KEEPS = [Reason.FREQUENCY_CAP.value, Reason.MEMBER_DIAL.value]
 
 
 def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
@@ -74,6 +76,12 @@ def miss_shop(db: Database, shop: Shop, now: datetime) -> int:
                 t.next_try_at <= now,
                 t.valid_until <= now,
             )
-            .values(state=State.MISSED.value, reason=Reason.WINDOW_OVER.value, settled_at=now, updated_at=now)
+            .values(
+                state=State.MISSED.value,
+                # What kept it to the end is why it was missed.
+                reason=case((t.reason.in_(_KEEPS), t.reason), else_=Reason.WINDOW_OVER.value),
+                settled_at=now,
+                updated_at=now,
+            )
         )
     return int(missed.rowcount)

@@ -17,8 +17,10 @@ from sqlalchemy import Connection, select, update
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import QuietHours, read_time
-from crm_plugin.store import audit, shops
+from crm_plugin.store import audit, shops, touchpoints
 from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.touchpoints.guard_settings import read_caps
+from crm_plugin.touchpoints.states import WAITING, Reason
 
 # What the audit log calls it.
 SAVED = "settings.saved"
@@ -162,6 +164,12 @@ SETTINGS = (
     ShopSetting(
         "quiet_hours", "Quiet hours", "Nobody is written to between these times of their own day.", _read_quiet_hours
     ),
+    ShopSetting(
+        "caps",
+        "Limits",
+        "How many marketing messages one member gets at most in a day and in a week, over all journeys and by channel.",
+        read_caps,
+    ),
     ShopSetting("brand", "Brand", "The colour of buttons and a logo for the head of every mail.", _read_brand),
     ShopSetting(
         "address", "Postal address", "Stands at the foot of every mail; many countries demand it.", _read_address
@@ -233,9 +241,19 @@ def save_settings(
         wanted = {key: value for key, value in {**present, **read}.items() if value is not None}
         own = {one.key: wanted.pop(one.key) for one in ROW_SETTINGS}
         connection.execute(update(shops).where(columns.shop_id == shop.shop_id).values(**own, settings=wanted))
+        if "caps" in changed:
+            _look_again(connection, shop.shop_id, now)
         if actor:
             audit.note(connection, shop.shop_id, actor, SAVED, {"changed": changed}, now)
     return shop_by_id(connection, shop.shop_id)
+
+
+def _look_again(connection: Connection, shop_id: int, now: datetime) -> None:
+    """What was put off by the limits there were is held against those there are."""
+    t = touchpoints.c
+    waiting = t.state.in_([state.value for state in WAITING])
+    put_off = (t.shop_id == shop_id) & waiting & (t.reason == Reason.FREQUENCY_CAP.value) & (t.next_try_at > now)
+    connection.execute(update(touchpoints).where(put_off, t.reason != "").values(next_try_at=now))
 
 
 def told_settings(shop: Shop) -> dict[str, Any]:

@@ -96,6 +96,20 @@ REASONS: dict[Reason, Label] = {
         _("Quiet hours"),
         _("Messages rest at this hour where the member is. It goes out when the quiet hours end."),
     ),
+    Reason.MEMBER_DIAL: Label(
+        "",
+        _("Member wants fewer"),
+        _(
+            "The member chose how often they want to hear from you: fewer, only for their birthday, or not before a day."
+        ),
+    ),
+    Reason.FREQUENCY_CAP: Label(
+        "info",
+        _("Enough for now"),
+        _(
+            "The member has had as many messages as your limits allow. It goes out when there is room, if it is still worth reading."
+        ),
+    ),
     Reason.AWAITING_ORDERS: Label(
         "info",
         _("Waits for new orders"),

@@ -18,6 +18,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import ahead, outlook
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.plan import forecast, plan_shop
+from crm_plugin.touchpoints.policy import save_settings
 from tests.touchpoints.test_dispatch import DUE, START, _send, _set_up
 
 LATER = DUE + timedelta(minutes=10)
@@ -35,6 +36,8 @@ def shop(db: Database, sink: mail_sink.MailSink) -> Shop:
     shop = _set_up(db, sink)
     told = {"key": "some", "trigger": {"type": "birthday"}, "audience": 'segment("vip")', "channels": ["email"]}
     with db.write() as connection:
+        # Two on one day are meant here.
+        shop = save_settings(connection, shop, {"caps": {"day": 0}}, START)
         _save_vip(connection, shop)
         draft = journey_store.read_draft({**told, "template": "greet", "enabled": True})
         journey_store.save(connection, shop, draft, START)

@@ -1,0 +1,178 @@
+"""How often one member is written to, over all journeys: so many in a day, in a week, on a channel, and what they chose themselves.
+
+A day is any 24 hours and a week any seven days: that holds wherever the member is, also when they move or the clocks change, and is
+stricter than days of the calendar. What has left counts, and so does what may have: in flight, of unknown outcome, or interrupted where
+the sender knows it again. `capped_at` says from when; an instant ahead of the clock counts too, for the clock may have been put back.
+Messages about a member's own order (transactional) neither count nor wait.
+
+Who may go is decided while the touchpoint is taken, for one shop by one worker at a time (`claims.py`), and asked again before it leaves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, or_, select, text, union_all, update
+
+from crm_plugin.store import touchpoints
+from crm_plugin.touchpoints import dial
+from crm_plugin.touchpoints.dial import MONTH, Dial
+from crm_plugin.touchpoints.guard_settings import Limit
+from crm_plugin.touchpoints.journeys import LONGEST_VALIDITY, Journey
+from crm_plugin.touchpoints.states import WAITING, Reason, State
+
+# Another worker has a message of the same member in hand: soon it is known whether it left.
+BUSY = timedelta(minutes=1)
+_LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED, State.COMPLAINED, State.UNCONFIRMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A message that counts towards the limits of its member; `open` while it is in flight."""
+
+    touchpoint_id: int
+    channel: str
+    at: datetime
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """When the next message fits, and by what it is kept until then; now when `at` is None."""
+
+    at: datetime | None = None
+    reason: Reason = Reason.FREQUENCY_CAP
+
+
+FREE = Room()
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What counts towards the limits, and the dials, of the members in hand."""
+
+    counted: dict[int, list[Counted]] = field(default_factory=lambda: defaultdict(list))
+    dials: dict[int, Dial] = field(default_factory=dict)
+
+    def room(self, row: Any, limits: Iterable[Limit], now: datetime) -> Room:
+        """When this touchpoint fits beside what its member got, as it stands now."""
+        own = getattr(row, "touchpoint_id", None)
+        others = [one for one in self.counted.get(row.member_id, ()) if one.touchpoint_id != own]
+        per_month = self.dials[row.member_id].per_month if row.member_id in self.dials else None
+        mine = [*limits, *([Limit(MONTH, per_month, reason=Reason.MEMBER_DIAL)] if per_month else [])]
+        return max((_room(limit, others, row.channel, now) for limit in mine), key=_latest, default=FREE)
+
+
+def exempt(journey: Journey | None) -> bool:
+    """Whether the law and the merchant's limits let a journey's messages out uncounted: those about a member's own order."""
+    return journey is not None and journey.kind == "transactional"
+
+
+def load(connection: Connection, shop_id: int, member_ids: Collection[int], now: datetime) -> Ledger:
+    """What counts for these members, in two statements."""
+    ledger = Ledger(dials=dial.load(connection, shop_id, member_ids))
+    t = touchpoints.c
+    columns = (t.touchpoint_id, t.member_id, t.channel, t.capped_at, t.state)
+    mine = and_(t.shop_id == shop_id, t.member_id.in_(sorted(member_ids)), t.capped_at.is_not(None))
+    interrupted = and_(t.state == State.RETRY_WAIT.value, t.reason == Reason.CRASHED.value)
+    gone = or_(t.state.in_([state.value for state in _LEFT]), interrupted)
+    left = select(*columns).where(mine, t.capped_at > now - MONTH, gone)
+    # However long ago it was taken: its worker may only sleep.
+    held = select(*columns).where(mine, t.state == State.IN_FLIGHT.value)
+    for row in connection.execute(union_all(left, held)):
+        in_flight = row.state == State.IN_FLIGHT.value
+        ledger.counted[row.member_id].append(Counted(row.touchpoint_id, row.channel, row.capped_at, in_flight))
+    return ledger
+
+
+def lock(connection: Connection, shop_id: int) -> None:
+    """One at a time takes touchpoints of a shop, until the end of the transaction: two would each find the room that is left for one."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))"), {"what": f"caps:{shop_id}"}
+        )
+
+
+def choose(
+    connection: Connection,
+    shop_id: int,
+    due: Sequence[Row[Any]],
+    rivals: Sequence[Row[Any]],
+    journeys: Mapping[str, Journey],
+    limits: Sequence[Limit],
+    now: datetime,
+    told: Callable[[str, str], None],
+) -> tuple[set[int], set[int]]:
+    """Which of those that are due may be taken: those that count, one a member at most, and those that do not.
+
+    `rivals` is all else that is due for the same members: the best of a member's goes first. What does not fit is put off until there is
+    room, or missed when its window ends before that; `told` hears state and reason of each.
+    """
+    free = {row.touchpoint_id for row in due if not counts(row, journeys, now)}
+    by_member: dict[int, dict[int, Row[Any]]] = defaultdict(dict)
+    for row in (*due, *rivals):
+        if counts(row, journeys, now):
+            by_member[row.member_id][row.touchpoint_id] = row
+    ledger = load(connection, shop_id, by_member, now) if by_member else Ledger()
+    taken: set[int] = set()
+    for rows in by_member.values():
+        for row in sorted(rows.values(), key=lambda row: _rank(row, journeys)):
+            room = ledger.room(row, limits, now)
+            if room.at is None:
+                taken.add(row.touchpoint_id)
+                break
+            told(*_put_off(connection, shop_id, row, room, now))
+    return taken, free
+
+
+def counts(row: Row[Any], journeys: Mapping[str, Journey], now: datetime) -> bool:
+    """Whether it takes room; what is past its window will not leave."""
+    return not exempt(journeys.get(row.journey_key)) and row.valid_until > now
+
+
+def earliest(now: datetime) -> datetime:
+    """Nothing that fell due before this is still worth sending."""
+    return now - timedelta(days=LONGEST_VALIDITY + 1)
+
+
+def _put_off(connection: Connection, shop_id: int, row: Row[Any], room: Room, now: datetime) -> tuple[str, str]:
+    t = touchpoints.c
+    assert room.at is not None
+    values: dict[str, Any] = {"reason": room.reason.value, "reason_detail": "", "updated_at": now}
+    if room.at >= row.valid_until:
+        values |= {"state": State.MISSED.value, "settled_at": now}
+    else:
+        values |= {"next_try_at": room.at}
+    connection.execute(
+        update(touchpoints)
+        .where(t.shop_id == shop_id, t.touchpoint_id == row.touchpoint_id, t.state.in_([one.value for one in WAITING]))
+        .values(**values)
+    )
+    return values.get("state", State.PLANNED.value), room.reason.value
+
+
+def _rank(row: Row[Any], journeys: Mapping[str, Journey]) -> tuple[Any, ...]:
+    """The first goes first: by priority, by what it is expected to bring, by when it fell due."""
+    journey = journeys.get(row.journey_key)
+    priority, value = (journey.priority, journey.value_minor or 0) if journey is not None else (0, 0)
+    return -priority, -value, row.due_at, row.touchpoint_id
+
+
+def _room(limit: Limit, others: Iterable[Counted], channel: str, now: datetime) -> Room:
+    if limit.channel not in ("", channel):
+        return FREE
+    there = [one for one in others if limit.channel in ("", one.channel) and (one.open or one.at > now - limit.span)]
+    if len(there) < limit.most:
+        return FREE
+    if any(one.open for one in there):
+        return Room(now + BUSY, limit.reason)
+    # So many have to grow older than the span.
+    return Room(sorted(one.at for one in there)[len(there) - limit.most] + limit.span, limit.reason)
+
+
+def _latest(room: Room) -> float:
+    return room.at.timestamp() if room.at is not None else float("-inf")

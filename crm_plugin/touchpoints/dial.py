@@ -1,0 +1,127 @@
+"""The member's own dial: how much marketing they want, and none before a day. Messages about their own order are not concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crm_plugin.clock import require_aware
+from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
+from crm_plugin.rules.triggers import BIRTHDAY
+from crm_plugin.store import member_dials, members
+from crm_plugin.touchpoints.journeys import Journey
+
+ALL, MONTHLY, ONLY_BIRTHDAY = "all", "monthly", "birthday"
+FREQUENCIES = (ALL, MONTHLY, ONLY_BIRTHDAY)
+# What a month is here: any thirty days.
+MONTH = timedelta(days=30)
+PER_MONTH = (1, 30)
+LONGEST_SNOOZE = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """What one member chose; `per_month` only with monthly."""
+
+    frequency: str = ALL
+    per_month: int | None = None
+    snooze_until: datetime | None = None
+
+    def allows(self, journey: Journey) -> bool:
+        """Whether the member wants this journey at all."""
+        return self.frequency != ONLY_BIRTHDAY or journey.trigger.type == BIRTHDAY
+
+    def as_dict(self) -> dict[str, Any]:
+        until = self.snooze_until
+        return {
+            "frequency": self.frequency,
+            "per_month": self.per_month,
+            "snooze_until": until.isoformat() if until else None,
+        }
+
+
+def load(connection: Connection, shop_id: int, member_ids: Collection[int]) -> dict[int, Dial]:
+    """The dials of these members; who never turned one is left out."""
+    d = member_dials.c
+    query = select(member_dials).where(d.shop_id == shop_id, d.member_id.in_(sorted(member_ids)))
+    return {row.member_id: _dial(row) for row in connection.execute(query)}
+
+
+def of(connection: Connection, shop_id: int, member_id: int) -> Dial:
+    """One member's dial."""
+    return load(connection, shop_id, [member_id]).get(member_id, Dial())
+
+
+def turn(
+    connection: Connection,
+    shop_id: int,
+    member_id: int,
+    now: datetime,
+    *,
+    frequency: str | None = None,
+    per_month: int | None = None,
+    snooze_until: datetime | None = None,
+    awake: bool = False,
+    source: str,
+) -> Dial:
+    """Keep what a member chose; what is None stays as it was, `awake` ends a pause. `source` says who wrote it: link, merchant.
+
+    Raises: InvalidInput for what cannot be chosen, NotFound for a member who is not there.
+    """
+    m = members.c
+    if connection.execute(select(m.member_id).where(m.shop_id == shop_id, m.member_id == member_id)).first() is None:
+        raise NotFound(phrase("There is no member %(member_id)s in this shop.", member_id=member_id))
+    before = of(connection, shop_id, member_id)
+    chosen = _checked(before, frequency, per_month, snooze_until, now)
+    if awake:
+        chosen = Dial(chosen.frequency, chosen.per_month, None)
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    values = {
+        "frequency": chosen.frequency,
+        "per_month": chosen.per_month,
+        "snooze_until": chosen.snooze_until,
+        "source": source,
+        "updated_at": now,
+    }
+    connection.execute(
+        add(member_dials)
+        .values(shop_id=shop_id, member_id=member_id, **values)
+        .on_conflict_do_update(index_elements=["shop_id", "member_id"], set_=values)
+    )
+    return chosen
+
+
+def _checked(
+    before: Dial, frequency: str | None, per_month: int | None, snooze_until: datetime | None, now: datetime
+) -> Dial:
+    wanted = frequency if frequency is not None else MONTHLY if per_month is not None else before.frequency
+    if wanted not in FREQUENCIES:
+        raise InvalidInput(
+            phrase("There is no frequency %(told)r.", told=wanted),
+            field="frequency",
+            hint=phrase("Use one of: %(names)s.", names=list(FREQUENCIES)),
+        )
+    count = (per_month if per_month is not None else before.per_month) if wanted == MONTHLY else None
+    low, high = PER_MONTH
+    if wanted == MONTHLY and (isinstance(count, bool) or not isinstance(count, int) or not low <= count <= high):
+        raise InvalidInput(
+            phrase("`per_month` must be a whole number from %(low)s to %(high)s.", low=low, high=high),
+            field="per_month",
+        )
+    if snooze_until is not None and not now < require_aware(snooze_until) <= now + LONGEST_SNOOZE:
+        raise InvalidInput(
+            phrase("A pause ends in the future, within a year."),
+            field="snooze_until",
+            hint=phrase("Who wants nothing for good unsubscribes."),
+        )
+    return Dial(wanted, count, snooze_until if snooze_until is not None else before.snooze_until)
+
+
+def _dial(row: Row[Any]) -> Dial:
+    return Dial(row.frequency, row.per_month, row.snooze_until)

@@ -1,0 +1,88 @@
+"""What a merchant sets for the guards, as a file or a form tells it: how often one member may be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
+from crm_plugin.touchpoints.states import Reason
+
+SPANS = {"day": timedelta(days=1), "week": timedelta(days=7)}
+# What holds until the merchant says otherwise.
+DEFAULT_CAPS: dict[str, Any] = {"day": 1, "week": 3}
+_CHANNELS = ("email", "sms", "inapp", "note")
+_MOST = 100
+_HINT = phrase("Write {day: 1, week: 3, channels: {sms: {week: 1}}}; 0 means without limit.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `most` messages to one member in any `span`; on one channel, or on all of them together when it is empty."""
+
+    span: timedelta
+    most: int
+    channel: str = ""
+    reason: Reason = Reason.FREQUENCY_CAP
+
+
+def read_caps(told: Any) -> dict[str, Any]:
+    """Frequency caps as {"day": 1, "week": 3, "channels": {"sms": {"week": 1}}}; what is not named, or 0, has no limit.
+
+    Raises: InvalidInput.
+    """
+    if not isinstance(told, Mapping):
+        raise InvalidInput(phrase("Limits are written by day, week and channel."), field="caps", hint=_HINT)
+    _names(told, (*SPANS, "channels"), "caps")
+    found: dict[str, Any] = {span: _count(told[span], f"caps.{span}") for span in SPANS if told.get(span) is not None}
+    channels = told.get("channels") or {}
+    if not isinstance(channels, Mapping):
+        raise InvalidInput(phrase("Limits are written by day, week and channel."), field="caps.channels", hint=_HINT)
+    _names(channels, _CHANNELS, "caps.channels")
+    own: dict[str, dict[str, int]] = {}
+    for channel, limits in channels.items():
+        place = f"caps.channels.{channel}"
+        if not isinstance(limits, Mapping):
+            raise InvalidInput(phrase("Limits are written by day, week and channel."), field=place, hint=_HINT)
+        _names(limits, tuple(SPANS), place)
+        told_here = {span: _count(limits[span], f"{place}.{span}") for span in SPANS if limits.get(span) is not None}
+        if told_here:
+            own[channel] = told_here
+    return {**found, **({"channels": own} if own else {})}
+
+
+def limits_of(told: Mapping[str, Any]) -> tuple[Limit, ...]:
+    """The limits that a checked setting comes to."""
+    found = [Limit(SPANS[span], told[span]) for span in SPANS if told.get(span)]
+    for channel, own in told.get("channels", {}).items():
+        found += [Limit(SPANS[span], own[span], channel) for span in SPANS if own.get(span)]
+    return tuple(found)
+
+
+def _count(told: Any, field: str) -> int:
+    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= _MOST:
+        raise InvalidInput(
+            phrase(
+                "`%(field)s` must be a whole number from 0 to %(most)s, not %(told)r.",
+                field=field,
+                most=_MOST,
+                told=told,
+            ),
+            field=field,
+            hint=_HINT,
+        )
+    return told
+
+
+def _names(told: Mapping[str, Any], known: tuple[str, ...], inside: str) -> None:
+    for key in told:
+        if key not in known:
+            field = f"{inside}.{key}"
+            raise InvalidInput(
+                phrase("There is no setting %(field)r.", field=field),
+                field=field,
+                hint=phrase("There are: %(names)s.", names=known),
+            )
