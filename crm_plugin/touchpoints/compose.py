@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +15,12 @@ from crm_plugin.records import Message
 from crm_plugin.store.members import full_name
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import tokens
+from crm_plugin.touchpoints import questions, tokens
 from crm_plugin.touchpoints.batch import Batch, Subject
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
-from crm_plugin.touchpoints.render import CALLED, Rendered, choose_locale, render
+from crm_plugin.touchpoints.render import CALLED, Rendered, choose_locale, names_in, render
 from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView, full_years
 
 
@@ -48,6 +50,8 @@ def compose(
     link = _unsubscribe_link(row, journey, box, public_url)
     marketing = journey.kind == "marketing"
     scene = scene_of(row, batch, shop, policy, locale, days=journey.trigger.days, marketing=marketing, link=link)
+    if public_url and "answers" in names_in(texts[locale]):
+        scene = replace(scene, answers=questions.view(_answering(row, box, public_url), locale))
     made = render(texts[locale], scene, policy.brand)
     order = batch.orders.get(row.subject_order_id)
     message = Message(
@@ -77,6 +81,14 @@ def _unsubscribe_link(row: Row[Any], journey: Journey, box: SecretBox, public_ur
         row.shop_id, row.member_id, CONSENT_CHANNEL[row.channel], journey.topic, row.touchpoint_id
     )
     return f"{public_url}/u/{tokens.unsubscribe(box, about)}"
+
+
+def _answering(row: Row[Any], box: SecretBox, public_url: str) -> Callable[[str, str], str]:
+    def link(question: str, answer: str) -> str:
+        told = tokens.Answered(row.shop_id, row.member_id, question, answer, row.touchpoint_id)
+        return f"{public_url}/a/{tokens.answer(box, told)}"
+
+    return link
 
 
 def scene_of(

@@ -33,7 +33,7 @@ def _public(view: type) -> tuple[str, ...]:
 
 # What each view has; a line is met in a loop, and as the product it is of.
 _PARTS = {called: _public(view) for view, called in VIEWS.items()}
-_LOOPED = {"lines": _PARTS.pop("line"), "answers": _PARTS.pop("answer")}
+_LOOPED = {"lines": _PARTS.pop("line"), **dict.fromkeys(_PARTS["answers"], _PARTS.pop("answer"))}
 _PARTS["product"] = _LOOPED["lines"]
 # Those that a message may be without.
 _OPTIONAL = ("order", "product", "event", "checkout", "gift", "coupon")
@@ -152,7 +152,7 @@ class Missing(StrictUndefined):
             )
         view = VIEWS.get(obj.__class__, "")
         if view:
-            known = _PARTS[view] if view in _PARTS else _LOOPED["lines" if view == "line" else "answers"]
+            known = _PARTS[view] if view in _PARTS else _LOOPED["lines" if view == "line" else _PARTS["answers"][0]]
             return no_such(str(name), known, f"{view}.")
         kind = next((word for of, word in _KINDS.items() if isinstance(obj, of)), phrase("an empty value"))
         return phrase("there is no %(name)s in %(kind)s.", name=f"`{name}`", kind=kind)

@@ -166,6 +166,14 @@ class AnswerView:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswersView:
+    """The answers to each question that a message may ask; none where nothing can be linked."""
+
+    why_left: tuple[AnswerView, ...] = ()
+    invitation: tuple[AnswerView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """Everything one message is rendered from."""
 
@@ -182,7 +190,7 @@ class Scene:
     checkout: CheckoutView | None = None
     gift: GiftView | None = None
     coupon: CouponView | None = None
-    answers: tuple[AnswerView, ...] = ()
+    answers: AnswersView = AnswersView()
     # Marketing has to say how to stop it, on every channel; the link is only there where one can be made.
     marketing: bool = False
     unsubscribe_url: str = ""
@@ -205,6 +213,7 @@ VIEWS: dict[type, str] = {
     CheckoutView: "checkout",
     GiftView: "gift",
     CouponView: "coupon",
+    AnswersView: "answers",
     AnswerView: "answer",
 }
 
@@ -250,7 +259,7 @@ def sample_scenes(policy: Policy, shop: ShopView, locale: str, *, with_order: bo
         checkout=CheckoutView("https://shop.example/checkout/sample", day, (line,), amount),
         gift=GiftView("妈妈" if chinese else "Grace", date(2026, 3, 28)),
         coupon=CouponView("WELCOME-7Q4M", until),
-        answers=(AnswerView("价格不合适" if chinese else "The price", "https://shop.example/a/sample"),),
+        answers=_sample_answers(chinese),
         marketing=True,
         unsubscribe_url=links[0],
         cta_url=links[1],
@@ -259,3 +268,9 @@ def sample_scenes(policy: Policy, shop: ShopView, locale: str, *, with_order: bo
         known,
         Scene(bare, ShopView(shop.title, "", "", shop.currency), JourneyView("sample"), locale, day, 0, order),
     ]
+
+
+def _sample_answers(chinese: bool) -> AnswersView:
+    price, yes = ("价格不合适", "我愿意加入") if chinese else ("The price", "Yes, I would like to")
+    link = "https://shop.example/a/sample"
+    return AnswersView((AnswerView(price, link),), (AnswerView(yes, link),))

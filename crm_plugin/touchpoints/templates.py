@@ -16,6 +16,7 @@ from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, birthday_in, kind_of
 from crm_plugin.store import orders
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
+from crm_plugin.touchpoints import questions
 from crm_plugin.touchpoints.compose import scene_of
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
@@ -40,6 +41,7 @@ __all__ = [
 
 # Stands in a preview where a message has the member's own link.
 SAMPLE_LINK = "https://shop.example/u/sample"
+SAMPLE_ANSWER = "https://shop.example/a/sample"
 
 
 def used_by(connection: Connection, shop_id: int, template_key: str) -> list[Journey]:
@@ -179,7 +181,8 @@ def _scene(
     made = replace(made, occasion_on=_occasion(journey, known, made, today - timedelta(days=days)))
     marketing = journey is None or journey.kind == "marketing"
     link = SAMPLE_LINK if marketing else ""
-    return scene_of(made, known, shop, policy_of(shop), text.locale, days=days, marketing=marketing, link=link)
+    scene = scene_of(made, known, shop, policy_of(shop), text.locale, days=days, marketing=marketing, link=link)
+    return replace(scene, answers=questions.view(lambda _question, _answer: SAMPLE_ANSWER, text.locale))
 
 
 def _speaks_of_orders(journey: Journey | None) -> bool:

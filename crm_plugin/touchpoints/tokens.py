@@ -15,6 +15,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store.secrets import SecretBox
 
 _UNSUBSCRIBE = "crm-plugin unsubscribe"
+_ANSWER = "crm-plugin answer"
 _MEMBER = "crm-plugin storefront member"
 # A storefront makes its page anew long before this; a link in a mail must work for years.
 MEMBER_TOKEN_SECONDS = 30 * 24 * 3600
@@ -45,6 +46,39 @@ def read_unsubscribe(box: SecretBox, token: str) -> Unsubscribe:
             box.signing_keys, salt=_UNSUBSCRIBE
         ).loads(token)
         return Unsubscribe(int(shop_id), int(member_id), str(channel), str(topic), int(touchpoint_id))
+    except (BadData, ValueError, TypeError) as error:
+        raise InvalidInput(
+            phrase("This link is not complete."),
+            field="token",
+            hint=phrase("Open it from the message again, or write to the shop."),
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a link that answers a question says, and in which message it stood (0 for none)."""
+
+    shop_id: int
+    member_id: int
+    question: str
+    answer: str
+    touchpoint_id: int = 0
+
+
+def answer(box: SecretBox, told: Answered) -> str:
+    """The token of a link that answers a question; it never runs out."""
+    payload = [told.shop_id, told.member_id, told.question, told.answer, told.touchpoint_id]
+    token = URLSafeSerializer(box.signing_keys, salt=_ANSWER).dumps(payload)
+    return token if isinstance(token, str) else token.decode()
+
+
+def read_answer(box: SecretBox, token: str) -> Answered:
+    """What the link says. Raises: InvalidInput for a token that is not ours."""
+    try:
+        shop_id, member_id, question, told, touchpoint_id = URLSafeSerializer(box.signing_keys, salt=_ANSWER).loads(
+            token
+        )
+        return Answered(int(shop_id), int(member_id), str(question), str(told), int(touchpoint_id))
     except (BadData, ValueError, TypeError) as error:
         raise InvalidInput(
             phrase("This link is not complete."),

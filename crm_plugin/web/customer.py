@@ -1,6 +1,8 @@
-"""What a customer opens from a message: unsubscribing, and the in-app inbox that the storefront's script reads."""
+"""What a customer opens from a message: unsubscribing, answering a question, and the in-app inbox that the storefront's script reads."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request, url_for
 from flask_babel import force_locale, get_locale
@@ -9,8 +11,9 @@ from sqlalchemy import select
 from crm_plugin.errors import CrmError, InvalidInput, NotFound
 from crm_plugin.records import ConsentState
 from crm_plugin.store import consent, members
+from crm_plugin.store.members import present_id
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.touchpoints import inapp, tokens, unsubscribe
+from crm_plugin.touchpoints import inapp, questions, tokens, unsubscribe
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.web.site import site
 
@@ -69,6 +72,58 @@ def _unsubscribe_page(token: str) -> tuple[str, int]:
             # Nobody is left to write to: that is what they asked for.
             stopped=present is None or state is ConsentState.WITHDRAWN,
             may_undo=may_undo,
+            lang=lang,
+        )
+    return page, 200
+
+
+@bp.get("/a/<token>")
+def asked(token: str) -> tuple[str, int]:
+    """Show the answer of the link beside the others; nothing is kept by opening it: mail scanners and previews open every link."""
+    return _answer_page(token)
+
+
+@bp.post("/a/<token>")
+def answered(token: str) -> tuple[str, int] | Response:
+    """Keep the answer that was chosen."""
+    runtime = site().runtime
+    try:
+        told = tokens.read_answer(runtime.box, token)
+        told = replace(told, answer=request.form.get("answer", told.answer))
+        with runtime.db.write() as connection:
+            questions.answer(connection, told, runtime.clock.now())
+    except CrmError:
+        return _answer_page(token)
+    return make_response("", 303, {"Location": url_for("customer.asked", token=token)})
+
+
+def _answer_page(token: str) -> tuple[str, int]:
+    runtime = site().runtime
+    try:
+        told = tokens.read_answer(runtime.box, token)
+        question = questions.question_of(told)
+        with runtime.db.read() as connection:
+            shop: Shop = shop_by_id(connection, told.shop_id)
+            member_id = present_id(connection, told.shop_id, told.member_id)
+            about = replace(told, member_id=member_id or told.member_id)
+            given = questions.given(connection, about)
+            query = select(members.c.locale).where(
+                members.c.shop_id == told.shop_id, members.c.member_id == about.member_id
+            )
+            locale = connection.execute(query).scalar()
+    except CrmError:
+        return render_template("answer.html", shop=None, lang=_language("")), 404
+    lang = _language(locale or shop.locale)
+    with force_locale("zh_Hans_CN" if lang == "zh" else "en"):
+        page = render_template(
+            "answer.html",
+            shop=shop,
+            brand=policy_of(shop).brand,
+            question=question.text[lang],
+            answers={key: text[lang] for key, text in question.answers.items()},
+            chosen=given or told.answer,
+            # Nobody is left to tell: that is an answer too.
+            kept=bool(given) or member_id is None,
             lang=lang,
         )
     return page, 200

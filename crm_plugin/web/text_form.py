@@ -181,8 +181,17 @@ _HELP: tuple[tuple[str, Any], ...] = (
     ("coupon.code", _l("The code that this member was given on the way; none without one")),
     ("coupon.expires_on | date", _l("The last day of that code; none where it has no end")),
     (
-        "answers",
-        _l("Answers with one click: {% for answer in answers %}{{ answer.title }}: {{ answer.url }}{% endfor %}"),
+        "answers.why_left",
+        _l(
+            "Why they left, to be answered with one click: "
+            "{% for answer in answers.why_left %}{{ answer.title }}: {{ answer.url }}{% endfor %}"
+        ),
+    ),
+    (
+        "answers.invitation",
+        _l(
+            "Yes or no to an invitation: {% for answer in answers.invitation %}{{ answer.title }}: {{ answer.url }}{% endfor %}"
+        ),
     ),
     ("cta_url", _l("Where a button leads; empty when there is nowhere to lead")),
     ("marketing", _l("Whether it is marketing, which must say how to stop it")),

@@ -87,7 +87,7 @@ def context(recipe: str, locale: str, *, known: bool, marketing: bool = True) ->
         "checkout": SimpleNamespace(url="https://shop.example/", lines=[line], total="£31.50") if known else None,
         "gift": SimpleNamespace(person="妈妈" if chinese else "Mum", on=day) if known else None,
         "coupon": None,
-        "answers": (),
+        "answers": SimpleNamespace(why_left=(), invitation=()),
         "marketing": marketing,
         "unsubscribe_url": "https://crm.example/u/token" if marketing else "",
         "cta_url": "https://shop.example/" if known else "",

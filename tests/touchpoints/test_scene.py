@@ -174,7 +174,7 @@ def test_full_years(since: date | None, on: date, years: int) -> None:
     [
         ("{{ tier.mising }}", "there is no `tier.mising`; did you mean `tier.missing`?"),
         ("{{ product.titel }}", "there is no `product.titel`; did you mean `product.title`?"),
-        ("{% for a in answers %}{{ a.link }}{% endfor %}", "there is no `a.link`; there are a.title, a.url."),
+        ("{% for a in answers.why_left %}{{ a.link }}{% endfor %}", "there is no `a.link`; there are a.title, a.url."),
         ("{% for one in checkout.lines[:2] %}{{ one.titel }}{% endfor %}", "did you mean `one.title`?"),
     ],
 )
