@@ -75,7 +75,8 @@ class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A customer as the platform knows them. `external_id` is the platform's own id of the account, opaque to us.
 
-    `region` is the letters of the state or province within the country. `marks` are the levels that we wrote into the store, by programme,
+    `region` is the letters of the state or province within the country. A birthday with `birth_lunar` is one of the Chinese lunisolar
+    calendar, its year too; with `birth_leap` one of a leap month there. `marks` are the levels that we wrote into the store, by programme,
     as it has them now: they stand here alone, never among `tags` or `attributes`. None means that this record does not tell.
     """
 
@@ -94,6 +95,8 @@ class MemberRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     birth_year: int | None = None
     birth_month: int | None = None
     birth_day: int | None = None
+    birth_lunar: bool = False
+    birth_leap: bool = False
     joined_at: datetime | None = None
     updated_at: datetime | None = None
     tags: tuple[str, ...] | None = None

@@ -133,7 +133,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One member. `birth_md` is month * 100 + day, the day 0 when only the month is known; `zone` is where their days are computed."""
+    """One member. `birth_md` is a birthday as it is stored (`birthdays.py`); `zone` is where their days are computed."""
 
     member_id: int
     external_id: str

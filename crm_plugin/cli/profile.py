@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from crm_plugin.analytics.profile import LevelView, Profile
 from crm_plugin.analytics.timeline import Contacted, Event, Joined, Ordered, Refunded, Said, TermChanged, TierChanged
+from crm_plugin.birthdays import birthday_of
 from crm_plugin.money import to_major
 from crm_plugin.places import place_of
 from crm_plugin.rules.windows import PROGRAM
@@ -49,9 +50,11 @@ def _zone(name: str) -> str:
 def _birthday(member: Profile) -> str:
     if member.birth_md is None:
         return ""
-    month, day = divmod(member.birth_md, 100)
+    born = birthday_of(member.birth_md)
     year = str(member.birth_year) if member.birth_year else "-"
-    return "born " + "-".join([year, f"{month:02}", *([f"{day:02}"] if day else [])])
+    month = f"leap {born.month:02}" if born.leap else f"{born.month:02}"
+    lunar = " by the lunar calendar" if born.lunar else ""
+    return "born " + "-".join([year, month, *([f"{born.day:02}"] if born.day else [])]) + lunar
 
 
 def _worth(member: Profile) -> Iterator[str]:

@@ -13,6 +13,7 @@ from crm_plugin.rules.nodes import Field, Matches
 from crm_plugin.rules.operators import MATCHES, fold
 from crm_plugin.rules.windows import FIRST_ORDER, MONTH, OWN_ANCHORS, YEAR, Window, window_of
 
+_WHOLE = ("birthday_day", "lunar_birthday_month", "lunar_birthday_day")
 _COUNTS = ("orders", "refunds", "products", "bought_times", "received", "opened", "clicked", "machine_opened")
 # Never below zero, and no more in a shorter span than in a longer one. Amounts are not: a store may send any.
 GROWING = (*_COUNTS, "bought_items")
@@ -128,7 +129,7 @@ class Domain:
 def domain_of(field: Field) -> Domain:
     """The values a field can have in any shop on any day."""
     spec = FIELDS[field.key]
-    whole = field.key in _COUNTS or spec.unit in (Unit.DAYS, Unit.MONTH, Unit.YEAR) or field.key == "birthday_day"
+    whole = field.key in _COUNTS or spec.unit in (Unit.DAYS, Unit.MONTH, Unit.YEAR) or field.key in _WHOLE
     found = Domain(unknown=_may_be_unknown(field), whole=whole and field.key != "mean_gap")
     if spec.kind is not Kind.NUMBER:
         return found if spec.empty_is_known else found.but(frozenset({""}))

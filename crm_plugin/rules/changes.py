@@ -27,6 +27,7 @@ from sqlalchemy import (
     union,
 )
 
+from crm_plugin.birthdays import LUNAR, kept_on, passed
 from crm_plugin.clock import at_local, day_number
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.nearness import days_of, program_of
@@ -66,6 +67,7 @@ from crm_plugin.store import (
 from crm_plugin.store.tenants import Shop
 
 # A day that no count of days reaches, on either side.
+_FEW_DAYS = 31
 _FAR = 10_000_000
 
 
@@ -323,6 +325,16 @@ class _Parts:
         if low.year != high.year:
             # Once a year.
             self._add("days", "years", born.where(m.birth_year >= 0))
+        # Lunar birthdays are numbers of their own, a few a day; over many days all that there are, which are fewer than the members.
+        if (high - low).days > _FEW_DAYS:
+            self._add("days", "lunar", born.where(m.birth_md >= LUNAR))
+            return
+        days = [low + timedelta(days=number + 1) for number in range((high - low).days)]
+        numbers = sorted({number for day in days for number, _year in kept_on(day) if number >= LUNAR})
+        self._add("days", ("lunar", low, high), born.where(m.birth_md.in_(numbers)))
+        if passed(low).lunar_year != passed(high).lunar_year:
+            # Who is to be born in the year that begins.
+            self._add("days", "lunar years", born.where(m.birth_md >= LUNAR, m.birth_year == passed(high).lunar_year))
 
 
 def _asks_for_tier(asked: Field, spec: FieldSpec) -> bool:

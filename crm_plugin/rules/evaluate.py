@@ -12,6 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from crm_plugin.birthdays import Birthday, birthday_of, years_old
 from crm_plugin.money import portion, to_major
 from crm_plugin.rules.catalogue.common import BETWEEN
 from crm_plugin.rules.nearness import days_of, program_of, steps_of
@@ -334,10 +335,10 @@ def _named(line: BoughtLine) -> str:
 
 
 def _age(asked: _Asked) -> Found:
-    born, today = asked.of.birth_year, asked.as_of
-    if born is None or born > today.year:
+    if asked.of.birth_year is None:
         return None
-    return Fraction(today.year - born - ((asked.of.birth_md or 0) > today.month * 100 + today.day))
+    years = years_old(asked.as_of, asked.of.birth_year, asked.of.birth_md)
+    return None if years is None else Fraction(years)
 
 
 def _attribute(asked: _Asked) -> Found:
@@ -413,8 +414,12 @@ def _text(name: str) -> Callable[[_Asked], Found]:
     return lambda asked: asked.of.texts.get(name) or None
 
 
-def _part(of: Callable[[int], int]) -> Callable[[_Asked], Found]:
-    return lambda asked: Fraction(of(asked.of.birth_md)) if asked.of.birth_md and of(asked.of.birth_md) else None
+def _part(of: Callable[[Birthday], int], lunar: bool) -> Callable[[_Asked], Found]:
+    def part(asked: _Asked) -> Found:
+        born = birthday_of(asked.of.birth_md) if asked.of.birth_md else None
+        return Fraction(of(born)) if born is not None and born.lunar == lunar and of(born) else None
+
+    return part
 
 
 FIELDS: dict[str, Callable[[_Asked], Found]] = {
@@ -456,8 +461,10 @@ FIELDS: dict[str, Callable[[_Asked], Found]] = {
     "phone": _text("phone"),
     "first_name": _text("first_name"),
     "last_name": _text("last_name"),
-    "birthday_month": _part(lambda md: md // 100),
-    "birthday_day": _part(lambda md: md % 100),
+    "birthday_month": _part(lambda born: born.month, lunar=False),
+    "birthday_day": _part(lambda born: born.day, lunar=False),
+    "lunar_birthday_month": _part(lambda born: born.month, lunar=True),
+    "lunar_birthday_day": _part(lambda born: born.day, lunar=True),
     "age": _age,
     "guest": lambda asked: asked.of.guest,
     "tag": lambda asked: asked.arg("tag") in asked.of.tags,

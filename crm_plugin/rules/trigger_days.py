@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import calendar as months
 from collections.abc import Iterator
 from datetime import date, timedelta
 
+from crm_plugin.birthdays import BEFORE, kept_on
 from crm_plugin.clock import day_number
 from crm_plugin.rules.trigger_kinds import Match, Trigger
 
 
 def birthdays(trigger: Trigger, day: date) -> Iterator[Match]:
-    """29 February is kept on 28 February in other years; when only the month is known, the first of the month counts.
+    """Solar and lunar ones, each in the year of its own calendar (`crm_plugin/birthdays.py`).
 
     The year alone is the occasion: a birthday that is corrected later is not kept twice in one year.
     """
     that = day - timedelta(days=trigger.days)
-    for number in month_days(that):
-        yield number, str(that.year), day_number(that)
+    for number, year in kept_on(that, leap_day(trigger)):
+        yield number, str(year), day_number(that)
+
+
+def leap_day(trigger: Trigger) -> str:
+    """On which side a birthday trigger keeps 29 February in years that have none."""
+    return trigger.get("leap_day") or BEFORE
 
 
 def counted(trigger: Trigger, day: date) -> Iterator[Match]:
@@ -30,20 +35,3 @@ def pauses(trigger: Trigger, day: date) -> Iterator[Match]:
     """Days since the last order: once for each pause."""
     that = day - timedelta(days=trigger.days)
     yield day_number(that), f"lapse:{that.isoformat()}", day_number(that)
-
-
-def month_days(day: date) -> Iterator[int]:
-    """The stored days of the year, month * 100 + day, that are kept on this day."""
-    yield day.month * 100 + day.day
-    if day.day == 1:
-        yield day.month * 100
-    if (day.month, day.day) == (2, 28) and not months.isleap(day.year):
-        yield 229
-
-
-def birthday_in(year: int, month_day: int) -> date:
-    """The day a stored birthday is kept in that year."""
-    month, day = divmod(month_day, 100)
-    if (month, day) == (2, 29) and not months.isleap(year):
-        day = 28
-    return date(year, month, day or 1)

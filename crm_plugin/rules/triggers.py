@@ -18,7 +18,6 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.places import zones_in
 from crm_plugin.rules import trigger_members, trigger_orders
-from crm_plugin.rules.trigger_days import birthday_in
 from crm_plugin.rules.trigger_kinds import Kind, Trigger
 from crm_plugin.rules.trigger_members import BIRTHDAY
 from crm_plugin.rules.trigger_orders import LAPSE, POST_PURCHASE
@@ -33,7 +32,6 @@ __all__ = [
     "QuietHours",
     "Slot",
     "Trigger",
-    "birthday_in",
     "kind_of",
     "params_of",
     "read_time",

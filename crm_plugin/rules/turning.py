@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from fractions import Fraction
 
+from crm_plugin import lunar
+from crm_plugin.birthdays import LUNAR, kept_in
 from crm_plugin.rules.evaluate import Snapshot, Truth, evaluate, value_of
 from crm_plugin.rules.fields import FIELDS, Moves, Source
 from crm_plugin.rules.nodes import (
@@ -194,11 +196,8 @@ def _reached(asked: Field, value: Fraction, snapshot: Snapshot, as_of: date) -> 
         return _around(days[-1], value * span / (len(days) - 1)) if span else ()
     if asked.key == "age" and snapshot.birth_year is not None:
         years = {math.floor(value), math.ceil(value), math.floor(value) + 1}
-        return [
-            _birthday(snapshot.birth_year + one, snapshot.birth_md or 0)
-            for one in years
-            if 1 <= snapshot.birth_year + one < date.max.year
-        ]
+        born = [(snapshot.birth_year + one, snapshot.birth_md or 0) for one in years]
+        return [_birthday(year, number) for year, number in born if _is_known(year, number)]
     return ()
 
 
@@ -208,9 +207,17 @@ def _around(base: date, days: Fraction) -> list[date]:
     return [base + timedelta(days=number) for number in {math.floor(days), math.ceil(days), math.floor(days) + 1}]
 
 
-def _birthday(year: int, month_day: int) -> date:
+def _is_known(year: int, number: int) -> bool:
+    if number >= LUNAR:
+        return lunar.FIRST_YEAR <= year <= lunar.LAST_YEAR
+    return 1 <= year < date.max.year
+
+
+def _birthday(year: int, number: int) -> date:
     """The first day of the year that is not before the birthday, as years are counted."""
-    month, day = divmod(max(month_day, 101), 100)
+    if number >= LUNAR:
+        return kept_in(year, number)
+    month, day = divmod(max(number, 101), 100)
     try:
         return date(year, month, max(day, 1))
     except ValueError:

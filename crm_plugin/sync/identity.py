@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from crm_plugin.birthdays import Birthday
 from crm_plugin.records import ConsentRecord, MemberRecord, OrderRecord
 from crm_plugin.store import consent
 from crm_plugin.store.tenants import Shop
@@ -247,7 +248,8 @@ class MemberBook(MemberRows):
         """Birthday and zone; `changed_at` moves with either, for triggers depend on both."""
         moved = False
         if told.birth_month is not None and not (only_missing and member.values["birth_md"] is not None):
-            moved = member.put(birth_md=told.birth_month * 100 + (told.birth_day or 0), birth_year=told.birth_year)
+            born = Birthday(told.birth_month, told.birth_day or 0, told.birth_lunar, told.birth_leap)
+            moved = member.put(birth_md=born.number, birth_year=told.birth_year)
         values = member.values
         zone = member_zone(
             values["timezone"], values["phone"], values["country"], values["region"], self._shop.timezone

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from crm_plugin.birthdays import is_kept_on
 from crm_plugin.records import OrderStatus
+from crm_plugin.rules.trigger_days import leap_day
 from crm_plugin.rules.trigger_kinds import ORDER, PAUSE
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, birthday_in, kind_of
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, kind_of
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.journeys import Journey
 
@@ -27,9 +29,9 @@ def said_before(row: Row[Any], journey: Journey, batch: Batch) -> bool:
     return any(_SAID[name](row, journey, batch) for name in kind_of(journey.trigger).once)
 
 
-def _birthday(row: Row[Any], _journey: Journey, batch: Batch) -> bool:
+def _birthday(row: Row[Any], journey: Journey, batch: Batch) -> bool:
     born = batch.members[row.member_id].birth_md
-    return born is not None and birthday_in(row.occasion_on.year, born) == row.occasion_on
+    return born is not None and is_kept_on(row.occasion_on, born, leap_day(journey.trigger))
 
 
 def _pause(row: Row[Any], _journey: Journey, batch: Batch) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_currency
 
+from crm_plugin.birthdays import kept_in
 from crm_plugin.money import to_major
-from crm_plugin.rules.triggers import birthday_in
 from crm_plugin.store.members import full_name
 from crm_plugin.touchpoints.policy import Policy
 
@@ -227,7 +227,7 @@ def full_years(since: date | None, on: date) -> int:
     """Full years from one day to another, 0 where the first is not known; 29 February is kept on the 28th in other years."""
     if since is None:
         return 0
-    return max(0, on.year - since.year - (on < birthday_in(on.year, since.month * 100 + since.day)))
+    return max(0, on.year - since.year - (on < kept_in(on.year, since.month * 100 + since.day)))
 
 
 @lru_cache(maxsize=256)

@@ -8,11 +8,13 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Connection, select
 
 from crm_plugin.adapters.channels.base import SmsSize, sms_size
+from crm_plugin.birthdays import kept_around
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.book import check_key
-from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, birthday_in, kind_of
+from crm_plugin.rules.trigger_days import leap_day
+from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, kind_of
 from crm_plugin.store import orders
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
@@ -212,5 +214,5 @@ def _occasion(journey: Journey | None, known: batches.Batch, made: _Made, usual:
         return last_on
     born = known.members[made.member_id].birth_md
     if journey is not None and journey.trigger.type == BIRTHDAY and born:
-        return birthday_in(usual.year, born)
+        return kept_around(usual, born, leap_day(journey.trigger))
     return usual

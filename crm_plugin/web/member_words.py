@@ -13,11 +13,15 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from crm_plugin.analytics.timeline import Event, TermChanged, TierChanged
+from crm_plugin.birthdays import Birthday, birthday_of
 from crm_plugin.clock import local_day, zone
 from crm_plugin.places import place_of
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.web import why
 from crm_plugin.web.formats import day
+
+_LUNAR_DIGITS = "一二三四五六七八九"
+_LUNAR_MONTHS = ("正", *"二三四五六七八九十", "冬", "腊")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,9 @@ def birthday(year: int | None, month_day: int | None) -> str:
     """A birthday as far as it is known: the day, the day without the year, or the month alone."""
     if not month_day:
         return ""
-    month, of_month = divmod(month_day, 100)
+    if (born := birthday_of(month_day)).lunar:
+        return _lunar_birthday(year, born)
+    month, of_month = born.month, born.day
     locale = get_locale()
     if not of_month:
         return str(get_month_names("wide", context="stand-alone", locale=locale)[month])
@@ -79,6 +85,28 @@ def birthday(year: int | None, month_day: int | None) -> str:
         return str(format_date(date(year, month, of_month), "long", locale=locale))
     # A leap year, in which every birthday has its day.
     return str(format_skeleton("MMMMd", datetime(2024, month, of_month), locale=locale))  # noqa: DTZ001
+
+
+def _lunar_birthday(year: int | None, born: Birthday) -> str:
+    """Such as 八月十五 in Chinese; elsewhere by number, for the months have no names that are known there."""
+    if get_locale().language == "zh":
+        of_year = f"{year}年" if year else ""
+        return f"农历{of_year}{'闰' if born.leap else ''}{_LUNAR_MONTHS[born.month - 1]}月{_lunar_day(born.day)}"
+    month = _("leap month %(month)s", month=born.month) if born.leap else _("month %(month)s", month=born.month)
+    when = _("day %(day)s of %(month)s", day=born.day, month=month) if born.day else month
+    if year:
+        return str(_("%(when)s of %(year)s in the Chinese lunar calendar", when=when, year=year))
+    return str(_("%(when)s in the Chinese lunar calendar", when=when))
+
+
+def _lunar_day(day: int) -> str:
+    """As days are called there: 初五, 十五, 二十, 廿三, 三十; empty for none."""
+    if day == 0:
+        return ""
+    tens, rest = divmod(day, 10)
+    if rest == 0:
+        return ("初十", "二十", "三十")[tens - 1]
+    return ("初", "十", "廿")[tens] + _LUNAR_DIGITS[rest - 1]
 
 
 def country(code: str) -> str:

@@ -172,7 +172,7 @@ made_members = st.builds(
     locale=st.sampled_from(["", "en", "zh-CN"]),
     email=st.sampled_from(["", "ada@example.com", "bob%_@example.org", "ÉVA@Example.com"]),
     birth_year=st.sampled_from([None, 1990, 2008, 2027]),
-    birth_md=st.sampled_from([None, 100, 229, 531, 601, 602, 1231]),
+    birth_md=st.sampled_from([None, 100, 229, 531, 601, 602, 1231, 10416, 10417, 10800, 11230, 30600]),
     joined_days_ago=st.none() | _OFFSETS,
     tier=st.sampled_from(["", "silver", "gold"]),
     tier_days_ago=st.sampled_from([0, 30, 365]),
@@ -256,6 +256,8 @@ _PLAIN = {
     "age": st.sampled_from([17, 18, 35, 36]),
     "birthday_month": st.sampled_from([1, 2, 6, 12, Decimal("1.5")]),
     "birthday_day": st.sampled_from([1, 2, 29, 31]),
+    "lunar_birthday_month": st.sampled_from([4, 6, 8]),
+    "lunar_birthday_day": st.sampled_from([15, 16, 30]),
 }
 _TEXTS = {
     "country": st.sampled_from(["GB", "DE", "FR"]),

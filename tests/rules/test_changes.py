@@ -146,11 +146,23 @@ def test_whoever_becomes_late_is_found(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     born=st.lists(
-        st.tuples(st.sampled_from([1990, 2027]), st.sampled_from([None, 100, 101, 228, 229, 300, 1231])),
+        st.tuples(
+            st.sampled_from([1990, 2027]),
+            st.sampled_from([None, 100, 101, 228, 229, 300, 1231, 10112, 11130, 10100, 30600]),
+        ),
         min_size=1,
         max_size=6,
     ),
-    low=st.sampled_from([date(2026, 2, 27), date(2028, 2, 28), date(2026, 12, 30), date(2026, 12, 31)]),
+    low=st.sampled_from(
+        [
+            date(2026, 2, 27),
+            date(2028, 2, 28),
+            date(2026, 12, 30),
+            date(2026, 12, 31),
+            date(2025, 7, 20),
+            date(2027, 2, 5),
+        ]
+    ),
     days=st.sampled_from([1, 2, 40, 364, 365, 800]),
 )
 def test_whoever_grows_older_is_found(db: Database, born: list[tuple[int, int | None]], low: date, days: int) -> None:

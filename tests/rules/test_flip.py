@@ -35,7 +35,7 @@ snapshots = st.builds(
     currency=st.just("EUR"),
     texts=st.fixed_dictionaries({"country": st.sampled_from(["", "GB", "DE"]), "locale": st.sampled_from(["", "en"])}),
     birth_year=st.sampled_from([None, 1990, 2008]),
-    birth_md=st.sampled_from([None, 100, 229, 602]),
+    birth_md=st.sampled_from([None, 100, 229, 602, 10417, 30630]),
     joined_on=st.none() | _DAYS,
     guest=st.booleans(),
     attributes=st.dictionaries(st.sampled_from(["size"]), st.sampled_from(["XL", 3, -1]), max_size=1),

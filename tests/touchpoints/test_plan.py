@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import event, select
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord, OrderStatus
+from crm_plugin.rules.triggers import read_trigger
 from crm_plugin.store import consent, journeys, members, orders, templates, touchpoints
 from crm_plugin.store.members import zones_of
 from crm_plugin.store.session import Database
@@ -18,6 +20,7 @@ from crm_plugin.touchpoints import batch
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.due import LATE_OVERLAP
 from crm_plugin.touchpoints.plan import _move_mark, forecast, plan_shop
+from crm_plugin.touchpoints.relevance import still_relevant
 from tests.factories import make_shop, member, order, write
 
 START = datetime(2026, 2, 27, 0, 0, tzinfo=UTC)
@@ -89,6 +92,51 @@ def test_birthdays_fall_due_in_each_zone(db: Database, shop: Shop) -> None:
     assert _planned(db)["m2@x.test"] == ("planned", "", "2026", "02-28 15:00")
     assert _planned(db)["m5@x.test"] == ("planned", "", "2026", "03-01 09:00")
     assert len(_planned(db)) == 4
+
+
+def test_lunar_birthdays_fall_due_once_in_each_lunar_year(db: Database, shop: Shop) -> None:
+    """Born on the first of the twelfth month: none of it in 2025, and two in 2027."""
+    begin = datetime(2024, 6, 1, tzinfo=UTC)
+    born = {"birth_month": 12, "birth_day": 1, "birth_lunar": True, "timezone": "Asia/Shanghai"}
+    leap = {"birth_month": 6, "birth_day": 30, "birth_lunar": True, "birth_leap": True, "timezone": "Asia/Shanghai"}
+    write(db, shop, [_person(1, **born), _person(2, **leap)], begin)
+    _journey(db, shop, begin)
+    at = begin
+    while at < datetime(2028, 3, 1, tzinfo=UTC):
+        at += timedelta(days=2)
+        plan_shop(db, shop, at)
+    columns = touchpoints.c
+    with db.read() as connection:
+        rows = connection.execute(
+            select(columns.address, columns.occasion, columns.occasion_on, columns.state).order_by(columns.due_at)
+        ).all()
+    assert {row.state for row in rows} == {"planned"}
+    found = {
+        name: [(row.occasion, f"{row.occasion_on}") for row in rows if row.address == f"m{name}@x.test"]
+        for name in (1, 2)
+    }
+    assert found == {
+        1: [("2024", "2024-12-31"), ("2025", "2026-01-19"), ("2026", "2027-01-08"), ("2027", "2027-12-28")],
+        # The leap sixth month of 2025 has 29 days; in other years it is the plain month, of 2026 with 30.
+        2: [("2024", "2024-08-03"), ("2025", "2025-08-22"), ("2026", "2026-08-12"), ("2027", "2027-08-01")],
+    }
+
+
+@pytest.mark.parametrize(("leap_day", "due"), [("before", "02-28 09:00"), ("after", "03-01 09:00")])
+def test_leap_day_is_kept_on_the_side_that_was_chosen(db: Database, shop: Shop, leap_day: str, due: str) -> None:
+    write(db, shop, [_person(1, birth_month=2, birth_day=29)], START)
+    _journey(db, shop, trigger={"type": "birthday", "leap_day": leap_day})
+    plan_shop(db, shop, datetime(2026, 3, 2, tzinfo=UTC))
+    assert _planned(db) == {"m1@x.test": ("planned", "", "2026", due)}
+    with db.read() as connection:
+        row = connection.execute(select(touchpoints)).one()
+        known = batch.load(connection, shop, [row], START)
+        journey = journey_store.get(connection, 1, "greet")
+        other = {"before": "after", "after": "before"}[leap_day]
+        assert still_relevant(row, journey, known)
+        # Told otherwise meanwhile, that day is none any more.
+        changed = replace(journey, trigger=read_trigger("birthday", {"leap_day": other}))
+        assert not still_relevant(row, changed, known)
 
 
 def test_planning_again_adds_nothing(db: Database, shop: Shop) -> None:

@@ -84,6 +84,6 @@ def _alone(name: str, value: int) -> dict[str, int]:
 def test_what_a_trigger_does_not_know_is_refused() -> None:
     with pytest.raises(InvalidInput, match="birthday does not know hour") as refused:
         read_trigger("birthday", {"hour": 3})
-    assert (refused.value.field, refused.value.hint) == ("trigger", "It takes: days.")
+    assert (refused.value.field, refused.value.hint) == ("trigger", "It takes: days, leap_day.")
     with pytest.raises(InvalidInput, match="There is no trigger 'moon'"):
         read_trigger("moon", {})

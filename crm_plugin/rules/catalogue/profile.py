@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Integer, case, func, type_coerce
+from sqlalchemy import Integer, and_, case, func, type_coerce
 
+from crm_plugin.birthdays import LEAP, LUNAR, passed
 from crm_plugin.clock import day_number
 from crm_plugin.rules.catalogue.common import text_of
 from crm_plugin.rules.nodes import Field
@@ -15,6 +16,8 @@ from crm_plugin.rules.spec import KNOWN, FieldSpec, Kind, Moves, Parameter, Scop
 
 _PROFILE = (Source.PROFILE,)
 _NOT_TOLD = Text("Unknown when the store does not tell.", "店铺未提供时为未知。")
+# Where the numbers of the next kind of birthday begin.
+_NEXT = {0: LUNAR, LUNAR: LEAP, LEAP: 2 * LEAP}
 _NAME = Parameter("name", str, Text("name of the attribute", "属性名称"), positional=True)
 
 
@@ -27,18 +30,35 @@ def _since_joined(scope: Scope, _field: Field) -> Operand:
 
 
 def _birthday_month(scope: Scope, _field: Field) -> Operand:
-    return Whole(scope.member("birth_md") // 100)
+    md = scope.member("birth_md")
+    return Whole(case((md < LUNAR, md // 100)))
 
 
 def _birthday_day(scope: Scope, _field: Field) -> Operand:
-    return Whole(func.nullif(scope.member("birth_md") % 100, 0))
+    md = scope.member("birth_md")
+    return Whole(case((md < LUNAR, func.nullif(md % 100, 0))))
+
+
+def _lunar_month(scope: Scope, _field: Field) -> Operand:
+    md = scope.member("birth_md")
+    return Whole(case((md >= LUNAR, md % LUNAR // 100)))
+
+
+def _lunar_day(scope: Scope, _field: Field) -> Operand:
+    md = scope.member("birth_md")
+    return Whole(case((md >= LUNAR, func.nullif(md % 100, 0))))
 
 
 def _age(scope: Scope, _field: Field) -> Operand:
-    md, today = scope.member("birth_md"), scope.as_of.month * 100 + scope.as_of.day
+    md, year, at = func.coalesce(scope.member("birth_md"), 0), scope.member("birth_year"), passed(scope.as_of)
     # With the month alone, the year is full when the month begins, as birthdays without a day are kept.
-    years = scope.as_of.year - scope.member("birth_year") - case((func.coalesce(md, 0) > today, 1), else_=0)
-    return Whole(case((scope.member("birth_year") <= scope.as_of.year, years)))
+    of = [(LEAP, at.lunar_year, at.leap), (LUNAR, at.lunar_year, at.lunar), (0, at.year, at.solar)]
+    full = [
+        (and_(md >= kind, md < _NEXT[kind], year <= this), this - year - case((md > over, 1), else_=0))
+        for kind, this, over in of
+        if this is not None
+    ]
+    return Whole(case(*full))
 
 
 def _guest(scope: Scope, _field: Field) -> Operand:
@@ -135,7 +155,7 @@ ROWS = (
         Kind.NUMBER,
         Text("month of birth", "生日月份"),
         Text("1 to 12.", "1 到 12。"),
-        Text("Unknown when no birthday is known.", "生日未知时为未知。"),
+        Text("Unknown when no birthday of the solar calendar is known.", "没有公历生日时为未知。"),
         _PROFILE,
         _birthday_month,
         Unit.MONTH,
@@ -147,17 +167,45 @@ ROWS = (
         Kind.NUMBER,
         Text("day of the month of birth", "生日是几号"),
         Text("1 to 31.", "1 到 31。"),
-        Text("Unknown when the day is not known.", "不知道具体日期时为未知。"),
+        Text("Unknown when the day is not known, or is a lunar one.", "不知道具体日期，或为农历生日时为未知。"),
         _PROFILE,
         _birthday_day,
         between=(1, 31),
         example=("", "<= 7"),
     ),
     FieldSpec(
+        "lunar_birthday_month",
+        Kind.NUMBER,
+        Text("lunar month of birth", "农历生日月份"),
+        Text(
+            "1 to 12 in the Chinese calendar; a leap month counts as the one it follows.",
+            "农历 1 到 12 月；闰月按其前一个月计。",
+        ),
+        Text("Unknown when no lunar birthday is known.", "没有农历生日时为未知。"),
+        _PROFILE,
+        _lunar_month,
+        between=(1, 12),
+        example=("", "== 8"),
+    ),
+    FieldSpec(
+        "lunar_birthday_day",
+        Kind.NUMBER,
+        Text("day of the lunar month of birth", "农历生日是初几"),
+        Text("1 to 30.", "1 到 30。"),
+        Text("Unknown when no lunar birthday is known, or not its day.", "没有农历生日或不知道具体日期时为未知。"),
+        _PROFILE,
+        _lunar_day,
+        between=(1, 30),
+        example=("", "== 15"),
+    ),
+    FieldSpec(
         "age",
         Kind.NUMBER,
         Text("age in years", "年龄"),
-        Text("Full years on the day of asking.", "查询当天的周岁。"),
+        Text(
+            "Full years on the day of asking; by the lunar calendar where the birthday is lunar.",
+            "查询当天的周岁；农历生日按农历计。",
+        ),
         Text("Unknown when the year of birth is not known.", "出生年份未知时为未知。"),
         _PROFILE,
         _age,

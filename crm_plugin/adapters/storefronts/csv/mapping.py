@@ -29,6 +29,7 @@ _PERSON = (
     "country",
     "region",
     "birthday",
+    "lunar_birthday",
     "email_consent",
     "sms_consent",
 )

@@ -92,10 +92,7 @@ class Rows:
         )
 
     def _person(self, row: Row, external_id: str, **more: Any) -> MemberRecord:
-        born = self.cell(row, "birthday")
-        year, month, day = (
-            values.birthday(born, self._mapping.date_format, self.path("birthday")) if born else (None, None, None)
-        )
+        born = self._born(row)
         return MemberRecord(
             external_id=external_id,
             email=self.cell(row, "email"),
@@ -106,12 +103,21 @@ class Rows:
             timezone=self.cell(row, "timezone"),
             country=values.country(self.cell(row, "country")),
             region=self.cell(row, "region").upper(),
-            birth_year=year,
-            birth_month=month,
-            birth_day=day,
+            birth_year=born.year if born else None,
+            birth_month=born.birthday.month if born else None,
+            birth_day=born.birthday.day if born else None,
+            birth_lunar=born is not None and born.birthday.lunar,
+            birth_leap=born is not None and born.birthday.leap,
             consents=self._consents(row),
             **more,
         )
+
+    def _born(self, row: Row) -> values.Born | None:
+        """The birthday; who tells a lunar one as well keeps that."""
+        if lunar := self.cell(row, "lunar_birthday"):
+            return values.lunar_birthday(lunar, self.path("lunar_birthday"))
+        told = self.cell(row, "birthday")
+        return values.birthday(told, self._mapping.date_format, self.path("birthday")) if told else None
 
     def _consents(self, row: Row) -> tuple[ConsentRecord, ...]:
         told = []

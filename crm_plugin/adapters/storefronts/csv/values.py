@@ -6,11 +6,14 @@ import re
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from babel import Locale
 
 from crm_plugin.adapters.raw import FieldError
 from crm_plugin.adapters.storefronts import limits
+from crm_plugin.adapters.storefronts.lunar_birthdays import is_lunar, read_lunar
+from crm_plugin.birthdays import Birthday
 from crm_plugin.clock import zone
 from crm_plugin.money import to_minor
 from crm_plugin.phrases import phrase
@@ -54,20 +57,39 @@ def _no_instant(text: str, date_format: str) -> str:
     return phrase("%(wrong)s; name the file's form as %(example)s in the mapping", wrong=wrong, example=example)
 
 
-def birthday(text: str, date_format: str, path: str) -> tuple[int | None, int, int]:
-    """Year (None when not told), month, day. Raises: FieldError."""
+class Born(NamedTuple):
+    """A birthday; its year, of its own calendar, is None where it is not told."""
+
+    year: int | None
+    birthday: Birthday
+
+
+def birthday(text: str, date_format: str, path: str) -> Born:
+    """A birthday of the solar calendar, or of the lunar one where the text says so. Raises: FieldError."""
+    if is_lunar(text):
+        return lunar_birthday(text, path)
     if found := _MONTH_DAY.match(text):
         month, day = int(found[1]), int(found[2])
         try:
             date(2000, month, day)
         except ValueError as error:
             raise FieldError(phrase("%(text)r is not a day of the year", text=text), path) from error
-        return None, month, day
+        return Born(None, Birthday(month, day))
     try:
         value = datetime.strptime(text, date_format) if date_format else datetime.fromisoformat(text)  # noqa: DTZ007
     except ValueError as error:
         raise FieldError(phrase("%(text)r is not a birthday such as 1985-06-05 or 06-05", text=text), path) from error
-    return value.year, value.month, value.day
+    return Born(value.year, Birthday(value.month, value.day))
+
+
+def lunar_birthday(text: str, path: str) -> Born:
+    """A birthday of the Chinese lunisolar calendar. Raises: FieldError."""
+    found = read_lunar(text)
+    if found is None:
+        raise FieldError(
+            phrase("%(text)r is not a lunar birthday such as 1985-08-15, 08-15 or leap-04-12", text=text), path
+        )
+    return Born(found.year, found.birthday)
 
 
 def minor(amount: Decimal, currency: str, path: str) -> int:

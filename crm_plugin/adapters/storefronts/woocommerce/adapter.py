@@ -16,7 +16,13 @@ from crm_plugin.adapters.storefronts.woocommerce.changes import ChangeWalk, Orde
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient, store_address
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper
 from crm_plugin.adapters.storefronts.woocommerce.members import MemberWalk
-from crm_plugin.adapters.storefronts.woocommerce.meta import BIRTHDAY_KEYS, CONSENT_KEYS, LOCALE_KEYS, MetaKeys
+from crm_plugin.adapters.storefronts.woocommerce.meta import (
+    BIRTHDAY_KEYS,
+    CONSENT_KEYS,
+    LOCALE_KEYS,
+    LUNAR_KEYS,
+    MetaKeys,
+)
 from crm_plugin.adapters.storefronts.woocommerce.refunds import RefundWalk
 from crm_plugin.adapters.storefronts.woocommerce.rows import Cursor
 from crm_plugin.adapters.storefronts.woocommerce.tiers import AT_ONCE, TierMarks
@@ -66,6 +72,7 @@ class WooCommerceStorefront(StorefrontAdapter):
         ),
         Setting("secret", "Consumer secret", SettingType.SECRET, "Begins with cs_; shown once, beside the key."),
         Setting("birthday_keys", "Meta keys of the birthday", required=False, default=BIRTHDAY_KEYS),
+        Setting("lunar_birthday_keys", "Meta keys of the lunar birthday", required=False, default=LUNAR_KEYS),
         Setting("consent_keys", "Meta keys of consent to e-mail", required=False, default=CONSENT_KEYS),
         Setting("locale_keys", "Meta keys of the language", required=False, default=LOCALE_KEYS),
     )
@@ -76,7 +83,8 @@ class WooCommerceStorefront(StorefrontAdapter):
         super().__init__(values)
         told = self.values
         self.client = client or WooCommerceClient(told["url"], told["key"], told["secret"])
-        self._mapper = Mapper(MetaKeys(told["birthday_keys"], told["consent_keys"], told["locale_keys"]))
+        keys = ("birthday_keys", "consent_keys", "locale_keys", "lunar_birthday_keys")
+        self._mapper = Mapper(MetaKeys(*(told[key] for key in keys)))
         self._currency = ""
         self._tiers = TierMarks(self.client)
         self._refunds = RefundWalk(self.client, self._mapper, self._own_currency)

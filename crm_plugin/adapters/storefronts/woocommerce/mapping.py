@@ -90,6 +90,8 @@ class Mapper:
             birth_year=birthday.year if birthday else None,
             birth_month=birthday.month if birthday else None,
             birth_day=birthday.day if birthday else None,
+            birth_lunar=birthday is not None and birthday.lunar,
+            birth_leap=birthday is not None and birthday.leap,
             joined_at=joined_at,
             updated_at=updated_at,
             # The store does not say when the box was ticked: `date_modified_gmt` stands still when a plugin writes its key.
@@ -273,6 +275,8 @@ def _contact(billing: Billing | list[Any] | None, member: str, told: Told, place
         birth_year=birthday.year if birthday else None,
         birth_month=birthday.month if birthday else None,
         birth_day=birthday.day if birthday else None,
+        birth_lunar=birthday is not None and birthday.lunar,
+        birth_leap=birthday is not None and birthday.leap,
         consents=_consents(told, placed, "order"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from crm_plugin.adapters.raw import any_json
+from crm_plugin.adapters.storefronts.lunar_birthdays import is_lunar, read_lunar
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Meta
 from crm_plugin.records import ConsentState
 
@@ -21,6 +22,7 @@ CONSENT_KEYS = (
     "marketing_opt_in, email_marketing_consent, email_opt_in, accepts_marketing, newsletter, newsletter_opt_in, "
     "billing_newsletter, mailchimp_woocommerce_is_subscribed"
 )
+LUNAR_KEYS = "lunar_birthday, birthday_lunar, billing_lunar_birthday"
 LOCALE_KEYS = "locale, language, wpml_language, pll_language"
 # Under this and the programme's key the level of an account is kept. What begins with an underscore the REST API does not show.
 MARK_PREFIX = "crm_tier_"
@@ -36,11 +38,13 @@ _LOCALE = re.compile(r"^[A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8})*$")
 
 
 class Birthday(NamedTuple):
-    """A birthday; the year is None where it is not told."""
+    """A birthday; the year, of its own calendar, is None where it is not told. `lunar` and `leap` as in `birthdays.py`."""
 
     year: int | None
     month: int
     day: int
+    lunar: bool = False
+    leap: bool = False
 
 
 class Told(NamedTuple):
@@ -64,9 +68,16 @@ class MetaKeys:
     checkout's own fields, is found as `marketing_opt_in`.
     """
 
-    def __init__(self, birthday: str = BIRTHDAY_KEYS, consent: str = CONSENT_KEYS, locale: str = LOCALE_KEYS) -> None:
+    def __init__(
+        self,
+        birthday: str = BIRTHDAY_KEYS,
+        consent: str = CONSENT_KEYS,
+        locale: str = LOCALE_KEYS,
+        lunar: str = LUNAR_KEYS,
+    ) -> None:
         self._ranks: dict[str, tuple[str, int]] = {}
-        for purpose, keys in (("birthday", birthday), ("consent", consent), ("locale", locale)):
+        named = (("lunar", lunar), ("birthday", birthday), ("consent", consent), ("locale", locale))
+        for purpose, keys in named:
             for rank, key in enumerate(part for part in re.split(r"[,\s]+", keys) if part):
                 self._ranks.setdefault(plain_key(key), (purpose, rank))
         self._known: dict[str | int, tuple[str, int] | None] = {}
@@ -86,7 +97,11 @@ class MetaKeys:
                 source = _text(any_json(entry.value))
         if not found:
             return Told(source=source) if source else _NOTHING
-        birthday, unread = _first_birthday(found.get("birthday", ()))
+        birthday, unread = _first_birthday(found.get("lunar", ()), read_lunar_birthday)
+        if birthday is None:
+            # Who tells both keeps the lunar one.
+            birthday, other = _first_birthday(found.get("birthday", ()), read_birthday)
+            unread = "" if birthday else unread or other
         consent, consent_key = _first_consent(found.get("consent", ()))
         return Told(birthday, unread, consent, consent_key, _first_locale(found.get("locale", ())), source)
 
@@ -117,10 +132,12 @@ def plain_key(key: str) -> str:
 def read_birthday(text: str) -> Birthday | None:
     """The birthday in this text, or None when it is not certain which day is meant.
 
-    Taken are year-month-day in any separator, month-day alone, and day-month-year. `05/06/1985` is read by nobody the same way, so slashes
-    and dashes are taken only when one number is past twelve; with dots the day always comes first.
+    Taken are lunar ones that say so (`lunar:08-15`), year-month-day in any separator, month-day alone, and day-month-year. `05/06/1985` is
+    read by nobody the same way, so slashes and dashes are taken only when one number is past twelve; with dots the day always comes first.
     """
     text = text.strip()
+    if is_lunar(text):
+        return read_lunar_birthday(text)
     if found := _ISO.match(text):
         return _placed(int(found[1]), int(found[2]), int(found[3]))
     if found := _MONTH_DAY.match(text):
@@ -132,6 +149,15 @@ def read_birthday(text: str) -> Birthday | None:
         if second > 12:
             return _placed(year, first, second)
     return None
+
+
+def read_lunar_birthday(text: str) -> Birthday | None:
+    """The birthday of the Chinese lunisolar calendar in this text, which need not name the calendar; None when there is no such day."""
+    found = read_lunar(text)
+    if found is None:
+        return None
+    year = found.year if found.year and found.year <= datetime.now(UTC).year else None
+    return Birthday(year, *found.birthday)
 
 
 def read_consent(value: Any) -> ConsentState | None:
@@ -159,12 +185,14 @@ def _subtag(part: str) -> str:
     return part.title() if len(part) == 4 else part.upper() if len(part) == 2 else part.lower()
 
 
-def _first_birthday(entries: Iterable[tuple[int, str, msgspec.Raw]]) -> tuple[Birthday | None, str]:
+def _first_birthday(
+    entries: Iterable[tuple[int, str, msgspec.Raw]], read: Callable[[str], Birthday | None]
+) -> tuple[Birthday | None, str]:
     unread = ""
     for _, _, raw in sorted(entries, key=lambda entry: entry[0]):
         value = _only(any_json(raw))
         text = _date_text(value) if isinstance(value, dict) else _text(value)
-        if birthday := read_birthday(text):
+        if birthday := read(text):
             return birthday, ""
         unread = unread or text[:40]
     return None, unread

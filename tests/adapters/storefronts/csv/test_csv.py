@@ -259,6 +259,21 @@ def test_members_file(db: Database, shop: Shop, tmp_path: Path) -> None:
     assert (tags, states) == (["old", "vip"], ["granted", "withdrawn"])
 
 
+def test_lunar_birthdays_of_a_file(db: Database, shop: Shop, tmp_path: Path) -> None:
+    text = (
+        "id,born,lunar\n1,lunar:1985-08-15,\n2,1985-09-29,leap-04-12\n3,1985-09-29,\n"
+        "4,,农历腊月廿三\n5,,1985-leap-04-12\n6,lunar:8/15,\n"
+    )
+    mapping = {"kind": "members", "member_id": "id", "birthday": "born", "lunar_birthday": "lunar"}
+    report = import_file(db, shop, _file(tmp_path, text), mapping, now=NOON)
+    assert (report.members, report.problems) == (4, 2)
+    with db.read() as connection:
+        rows = connection.execute(select(members.c.external_id, members.c.birth_year, members.c.birth_md)).all()
+        told = connection.execute(select(problems.c.reason).order_by(problems.c.problem_id)).scalars().all()
+    assert sorted(map(tuple, rows)) == [("1", 1985, 10815), ("2", None, 30412), ("3", 1985, 929), ("4", None, 11223)]
+    assert ["is not a lunar birthday such as 1985-08-15" in str(one) for one in told] == [True, True]
+
+
 def test_orders_file_with_constant_and_status(tmp_path: Path) -> None:
     mapping = {
         "kind": "orders",

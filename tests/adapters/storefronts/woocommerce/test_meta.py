@@ -45,7 +45,7 @@ def _told(*entries: tuple[str, Any], keys: MetaKeys | None = None) -> Told:
     ],
 )
 def test_birthday_is_taken_when_it_is_certain(value: Any, birthday: tuple[int | None, int, int] | None) -> None:
-    assert _told(("billing_birth_date", value)).birthday == birthday
+    assert _told(("billing_birth_date", value)).birthday == (birthday and (*birthday, False, False))
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,53 @@ def test_consent_is_taken_when_it_is_said(value: Any, state: ConsentState | None
 def test_earlier_key_wins_and_spelling_does_not_matter() -> None:
     told = _told(("_wc_other/acme/Marketing-Opt-In", "yes"), ("newsletter", "no"), ("dob", "1985-06-05"))
     assert (told.consent, told.consent_key) == (ConsentState.GRANTED, "_wc_other/acme/Marketing-Opt-In")
-    assert told.birthday == (1985, 6, 5)
+    assert told.birthday == (1985, 6, 5, False, False)
 
 
 def test_merchants_own_keys_are_looked_under() -> None:
     keys = MetaKeys(birthday="geburtstag", consent="post erlaubt", locale="sprache")
     told = _told(("geburtstag", "05.06.1985"), ("sprache", "de_DE_formal"), ("dob", "1990-01-01"), keys=keys)
-    assert (told.birthday, told.locale) == ((1985, 6, 5), "de-DE")
+    assert (told.birthday, told.locale) == ((1985, 6, 5, False, False), "de-DE")
+
+
+@pytest.mark.parametrize(
+    ("value", "birthday"),
+    [
+        ("lunar:08-15", (None, 8, 15, True, False)),
+        ("Lunar: 1985-08-15", (1985, 8, 15, True, False)),
+        ("lunar:leap-04-12", (None, 4, 12, True, True)),
+        ("lunar:2020-leap-04-12", (2020, 4, 12, True, True)),
+        ("农历八月十五", (None, 8, 15, True, False)),
+        ("农历1985年腊月廿三", (1985, 12, 23, True, False)),
+        ("農曆一九八五年正月初一日", (1985, 1, 1, True, False)),
+        ("阴历：闰四月初十", (None, 4, 10, True, True)),
+        ("农历 十一月三十", (None, 11, 30, True, False)),
+        ("农历12月8日", (None, 12, 8, True, False)),
+        ("lunar:2099-08-15", (None, 8, 15, True, False)),
+        # There was no leap fourth month in 1985; no month has 31 days; 初三十 is no day.
+        ("lunar:1985-leap-04-12", None),
+        ("lunar:08-31", None),
+        ("lunar:13-01", None),
+        ("lunar:08-00", None),
+        ("农历八月初三十", None),
+        ("农历八月", None),
+        ("lunar:", None),
+    ],
+)
+def test_lunar_birthday_is_taken_when_it_is_certain(
+    value: str, birthday: tuple[int | None, int, int, bool, bool] | None
+) -> None:
+    assert _told(("birthday", value)).birthday == birthday
+    assert _told(("_lunar_birthday", value)).birthday == birthday
+
+
+def test_lunar_birthday_under_a_key_of_its_own_needs_no_word() -> None:
+    assert _told(("lunar_birthday", "08-15"), ("birthday", "1985-09-29")).birthday == (None, 8, 15, True, False)
+    assert _told(("lunar_birthday", ""), ("birthday", "1985-09-29")).birthday == (1985, 9, 29, False, False)
+    told = _told(("lunar_birthday", "mid-autumn"))
+    assert (told.birthday, told.unread) == (None, "mid-autumn")
+    keys = MetaKeys(lunar="nongli")
+    assert _told(("nongli", "leap-06-01"), keys=keys).birthday == (None, 6, 1, True, True)
 
 
 def test_unread_birthday_is_kept_as_written() -> None:
