@@ -8,12 +8,15 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from crm_plugin.phrases import phrase
 from crm_plugin.records import ConsentState, OrderStatus
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.caps import exempt
+from crm_plugin.touchpoints.holdout import held_out
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
 from crm_plugin.touchpoints.policy import Policy
+from crm_plugin.touchpoints.quiet import open_after
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.relevance import said_before, still_relevant
 from crm_plugin.touchpoints.states import Reason, State
@@ -61,6 +64,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
     if not (wanted := _wanted(row, journey, batch, now)).open:
         return wanted
+    if held_out(member.shop_id, journey, row.member_id):
+        return Verdict(State.SKIPPED, Reason.HOLDOUT)
     if journey.key in batch.unasked:
         # It may be mended while the message is still worth reading.
         return Verdict(State.PLANNED, Reason.NO_AUDIENCE, batch.unasked[journey.key], again_at=now + _UNASKED_PAUSE)
@@ -71,13 +76,18 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.PLANNED, Reason.AWAITING_ORDERS, again_at=now + batch.in_step.pause)
     if kind.awaits_payment and batch.orders[row.subject_order_id].status == OrderStatus.PENDING:
         return Verdict(State.PLANNED, Reason.AWAITING_PAYMENT, again_at=now + _UNPAID_PAUSE)
-    if row.channel != "inapp":
-        allowed = policy.quiet.after(now, member.zone)
-        if allowed > now:
-            if allowed >= row.valid_until:
-                return Verdict(State.MISSED, Reason.WINDOW_OVER, "Its window ends within the quiet hours.")
-            return Verdict(State.PLANNED, Reason.QUIET_HOURS, again_at=allowed)
+    if not (awake := _awake(row, journey, batch, policy, now)).open:
+        return awake
     return OPEN if exempt(journey) else _in_measure(row, batch, policy, now)
+
+
+def _awake(row: Row[Any], journey: Journey, batch: Batch, policy: Policy, now: datetime) -> Verdict:
+    """Whether it is an hour at which the member may be written to on this channel."""
+    member, marketing = batch.members[row.member_id], not exempt(journey)
+    allowed = open_after(member, row.channel, policy.quiet, policy.rest, now, policy.zone, marketing=marketing)
+    if allowed is None or (allowed > now and allowed >= row.valid_until):
+        return Verdict(State.MISSED, Reason.WINDOW_OVER, phrase("Its window ends within the quiet hours."))
+    return Verdict(State.PLANNED, Reason.QUIET_HOURS, again_at=allowed) if allowed > now else OPEN
 
 
 def _wanted(row: Row[Any], journey: Journey, batch: Batch, now: datetime) -> Verdict:

@@ -10,12 +10,28 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import Protocol
 
 WHOLE = 10_000
+# The salt of holdouts: a journey's own, and nothing to do with the arms of its splits.
+SALT = "holdout"
 _PRIME = 2**31 - 1
 # An id has 63 bits: three digits of 21.
 _BITS = 21
 _DIGIT = 2**_BITS - 1
+
+
+class Speaks(Protocol):
+    """What has to be known of a journey."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def holdout_pct(self) -> int: ...
 
 
 def share(shop_id: int, journey_key: str, salt: str, member_id: int) -> int:
@@ -34,6 +50,18 @@ def share_sql(shop_id: int, journey_key: str, salt: str, member_id: str) -> str:
     square = f"({drawn} * {drawn} % {_PRIME})"
     fifth = f"(({square} * {square} % {_PRIME}) * {drawn} % {_PRIME})"
     return f"(({fifth} + {shift}) % {_PRIME} % {WHOLE})"
+
+
+def held_out(shop_id: int, journey: Speaks, member_id: int) -> bool:
+    """Whether the journey leaves this member out, for its effect to be measured by; a message about their own order goes to all."""
+    pct = journey.holdout_pct if journey.kind == "marketing" else 0
+    return pct > 0 and share(shop_id, journey.key, SALT, member_id) < pct * WHOLE // 100
+
+
+def held_out_sql(shop_id: int, journey: Speaks, member_id: str) -> str:
+    """The same as a condition; empty where nobody is held out."""
+    pct = journey.holdout_pct if journey.kind == "marketing" else 0
+    return f"{share_sql(shop_id, journey.key, SALT, member_id)} < {pct * WHOLE // 100}" if pct > 0 else ""
 
 
 @lru_cache(maxsize=4096)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.guard_settings import DEFAULT_CAPS, Limit, limits_of, read_caps
+from crm_plugin.touchpoints.quiet import Rest
 from crm_plugin.touchpoints.settings import (
     COLOR,
     ROW_SETTINGS,
@@ -58,6 +60,9 @@ class Policy:
     sender_name: str = ""
     # How often one member is written to.
     limits: tuple[Limit, ...] = ()
+    # What is added to the quiet hours, and the zone of whoever has none.
+    rest: Rest = field(default_factory=Rest)
+    zone: str = "UTC"
 
 
 def policy_of(shop: Shop) -> Policy:
@@ -75,8 +80,22 @@ def policy_of(shop: Shop) -> Policy:
         address=str(told.get("address", "")),
         cta_url=str(told.get("cta_url", "")) or shop.url,
         sender_name=str(told.get("sender_name", "")),
+        rest=_rest(quiet),
+        zone=shop.timezone,
         limits=limits_of(_read_or(read_caps, told.get("caps"), DEFAULT_CAPS)),
     )
+
+
+def _rest(told: Any) -> Rest:
+    """What is added to the quiet hours; what cannot be read adds nothing."""
+    if not isinstance(told, Mapping):
+        return Rest()
+    channels = told.get("channels")
+    own: dict[str, QuietHours] = {}
+    for channel, hours in channels.items() if isinstance(channels, Mapping) else ():
+        with suppress(InvalidInput):
+            own[channel] = read_quiet(hours)
+    return Rest(own, told.get("sundays") is True, told.get("holidays") is True)
 
 
 def _read_or(read: Callable[[Any], Any], told: Any, default: Any) -> Any:

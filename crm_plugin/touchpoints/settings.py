@@ -50,7 +50,7 @@ _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 def read_quiet(told: Any) -> QuietHours:
     """Quiet hours as {"from": "21:00", "to": "08:00"}; equal times mean none. Raises: InvalidInput."""
     hint = phrase('Write {from: "21:00", to: "08:00"}; equal times mean no quiet hours.')
-    if not isinstance(told, Mapping) or set(told) != {"from", "to"}:
+    if not isinstance(told, Mapping) or not {"from", "to"} <= set(told):
         raise InvalidInput(phrase("Quiet hours have a beginning and an end."), field="quiet_hours", hint=hint)
     try:
         return QuietHours(read_time(str(told["from"])), read_time(str(told["to"])))
@@ -58,8 +58,33 @@ def read_quiet(told: Any) -> QuietHours:
         raise InvalidInput(error.message, field="quiet_hours", hint=hint) from error
 
 
-def _read_quiet_hours(told: Any) -> dict[str, str]:
-    hours = read_quiet(told)
+def _read_quiet_hours(told: Any) -> dict[str, Any]:
+    """Quiet hours with what a shop adds to them: {…, "channels": {"sms": {…}}, "sundays": true, "holidays": true}."""
+    found: dict[str, Any] = _hours(read_quiet(told))
+    _known(told, ("from", "to", "channels", "sundays", "holidays"), "quiet_hours")
+    channels = told.get("channels") or {}
+    if not isinstance(channels, Mapping):
+        raise InvalidInput(
+            phrase("Quiet hours of a channel are written under its name."),
+            field="quiet_hours.channels",
+            hint=_HOURS_HINT,
+        )
+    _known(channels, ("email", "sms", "note"), "quiet_hours.channels")
+    own = {name: _hours(read_quiet(hours)) for name, hours in channels.items()}
+    for name in ("sundays", "holidays"):
+        if not isinstance(told.get(name, False), bool):
+            raise InvalidInput(
+                phrase("`%(field)s` is true or false.", field=f"quiet_hours.{name}"), field=f"quiet_hours.{name}"
+            )
+        if told.get(name):
+            found[name] = True
+    return {**found, **({"channels": own} if own else {})}
+
+
+_HOURS_HINT = phrase('Write {from: "21:00", to: "08:00", channels: {sms: {from: "20:00", to: "10:00"}}}.')
+
+
+def _hours(hours: QuietHours) -> dict[str, str]:
     return {"from": hours.start.strftime("%H:%M"), "to": hours.end.strftime("%H:%M")}
 
 

@@ -96,6 +96,13 @@ REASONS: dict[Reason, Label] = {
         _("Quiet hours"),
         _("Messages rest at this hour where the member is. It goes out when the quiet hours end."),
     ),
+    Reason.HOLDOUT: Label(
+        "",
+        _("Held out to compare"),
+        _(
+            "The journey leaves out some of its members, always the same, so that you can see what it brings. How many stands in it."
+        ),
+    ),
     Reason.MEMBER_DIAL: Label(
         "",
         _("Member wants fewer"),
