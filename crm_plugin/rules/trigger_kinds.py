@@ -20,6 +20,8 @@ Match = tuple[int, str, int]
 
 # Which guard of `touchpoints/once.py` keeps a journey from saying the same again: of one pause, of one order, to one member ever.
 PAUSE, ORDER, MEMBER = "pause", "order", "member"
+# The occasion of what a day alone tells.
+BY_DAY = "cal.occasion"
 NO_ORDER = "CAST(NULL AS BIGINT)"
 
 
@@ -71,7 +73,7 @@ class Source:
     `tables` holds what stands beside the member, empty where the member's own row tells it; `of_member` the same in the order in which it
     is reached from a member. `hangs` joins them to the member, `holds` is what else has to be true, also when it is planned late.
     `day` is what a slot matches, in local days; it is led by an index that begins with it, or with the zone where `by_zone`. `index` names
-    that index. `at` is the instant something happened and `seen` the one when it was written here, for what speaks at once.
+    that index. `at` is the instant something happened and `seen` how it is found by when it was written, for what speaks at once.
     """
 
     day: str
@@ -81,11 +83,11 @@ class Source:
     hangs: str = ""
     holds: str = ""
     by_zone: bool = False
-    occasion: str = "cal.occasion"
+    occasion: str = BY_DAY
     occasion_on: str = "cal.occasion_on"
     order_id: str = NO_ORDER
     at: str = ""
-    seen: str = ""
+    seen: Arrival | None = None
     late: tuple[Arrival, ...] = ()
     binds: Mapping[str, Any] = field(default_factory=dict)
 
@@ -97,7 +99,7 @@ class Kind:
     `about_order`: its texts have an order to speak of, and it may be about the member's own order, without marketing consent.
     `announces`: with days below zero it is worth nothing once the day it announces has begun.
     `once` names the guards that the key alone cannot give; `awaits_orders` holds it until the store's orders are known, `awaits_payment`
-    while the order is not paid.
+    while the order is not paid. What is `rechecked` is looked for again by the same SQL before it is sent.
     """
 
     type: str
@@ -114,6 +116,7 @@ class Kind:
     once: tuple[str, ...] = ()
     awaits_orders: bool = False
     awaits_payment: bool = False
+    rechecked: bool = False
     check: Callable[[Trigger], None] = lambda _trigger: None
 
     @property
@@ -179,3 +182,12 @@ def choice(name: str, label: Text, choices: tuple[tuple[str, Text], ...], *, nee
         return str(value)
 
     return Param(name, label, " | ".join(names), read, None if needed else names[0], needed, choices=choices)
+
+
+# How long after something happened it speaks, where it does not wait for days.
+MINUTES = whole("minutes", 0, 2880, 0, Text("minutes after it, where the days are 0", "之后的分钟数（天数为 0 时）"))
+
+
+def is_at_once(kind: Kind, trigger: Trigger) -> bool:
+    """Whether it speaks at once or minutes after something happened, and not at a time of day."""
+    return trigger.days == 0 and MINUTES.name in kind.names

@@ -18,7 +18,7 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.places import zones_in
 from crm_plugin.rules import trigger_members, trigger_orders
-from crm_plugin.rules.trigger_kinds import Kind, Trigger
+from crm_plugin.rules.trigger_kinds import MINUTES, Kind, Trigger, is_at_once
 from crm_plugin.rules.trigger_members import BIRTHDAY
 from crm_plugin.rules.trigger_orders import LAPSE, POST_PURCHASE
 from crm_plugin.store.base import from_micros, to_micros
@@ -157,6 +157,12 @@ def read_trigger(name: str, params: Mapping[str, Any]) -> Trigger:
         elif value != param.usual:
             more[param.name] = value
     trigger = Trigger(name, days, more)
+    if trigger.days and MINUTES.name in more:
+        raise InvalidInput(
+            phrase("`days` and `minutes` do not go together."),
+            field=MINUTES.name,
+            hint=phrase("With days it goes out at the time of day; with days 0, so many minutes after it happened."),
+        )
     kind.check(trigger)
     return trigger
 
@@ -200,6 +206,8 @@ def slots(
     first, last = local_day(after, "UTC") - timedelta(days=1), local_day(until, "UTC") + timedelta(days=1)
     days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
     kind = kind_of(trigger)
+    if is_at_once(kind, trigger):
+        return found
     matches = {day: list(kind.matches(trigger, day)) for day in days}
     for name in sorted(zones):
         for day in days:

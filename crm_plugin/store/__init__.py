@@ -1,6 +1,7 @@
 """Tables, sessions and the tenant scope. Importing the package registers every table on `metadata`."""
 
 from crm_plugin.store.base import metadata
+from crm_plugin.store.events import cadences, checkouts, member_dates, member_events, order_events, refills
 from crm_plugin.store.guards import journey_forecasts, journey_waves, member_dials
 from crm_plugin.store.journeys import coupon_codes, coupon_pools, enrolment_events, enrolments, journey_versions, tasks
 from crm_plugin.store.members import (
@@ -40,6 +41,8 @@ from crm_plugin.store.writebacks import tier_writebacks, writeback_switches
 __all__ = [
     "attempts",
     "audit_log",
+    "cadences",
+    "checkouts",
     "connections",
     "consents",
     "coupon_codes",
@@ -56,16 +59,20 @@ __all__ = [
     "journey_waves",
     "journeys",
     "member_consents",
+    "member_dates",
     "member_dials",
+    "member_events",
     "member_facts",
     "member_tags",
     "member_tiers",
     "members",
     "metadata",
+    "order_events",
     "order_lines",
     "orders",
     "problems",
     "products",
+    "refills",
     "refunds",
     "segment_events",
     "segment_members",

@@ -141,6 +141,7 @@ member_facts = Table(
     Column("level_key", Text, nullable=False, server_default=""),
     belongs_to("members", "member_id"),
     Index("ix_member_facts_last_order", "shop_id", "last_order_on"),
+    Index("ix_member_facts_first_order", "shop_id", "first_order_on"),
     Index("ix_member_facts_changed", "shop_id", "changed_at"),
     sqlite_with_rowid=False,
 )

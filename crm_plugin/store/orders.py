@@ -96,6 +96,7 @@ refunds = Table(
     belongs_to("members", "member_id", ondelete="NO ACTION"),
     Index("ix_refunds_member", "shop_id", "member_id", "refunded_on"),
     Index("ix_refunds_day", "shop_id", "refunded_on"),
+    Index("ix_refunds_seen", "shop_id", "first_seen_at"),
     Index("ix_refunds_order", "shop_id", "order_id"),
     Index("ix_refunds_waiting", "shop_id", "order_external_id"),
 )

@@ -28,6 +28,7 @@ from crm_plugin.sync import drift
 from crm_plugin.sync.facts import FactsDelta, OrderPart
 from crm_plugin.sync.identity import MemberBook
 from crm_plugin.sync.member_rows import Member
+from crm_plugin.sync.order_steps import Steps
 from crm_plugin.sync.products import write_products
 from crm_plugin.sync.refunds import RefundRows, Refunds
 from crm_plugin.sync.turn import lock
@@ -123,6 +124,7 @@ class _Orders:
         self._new: list[tuple[Any, ...]] = []
         self._changed: list[tuple[Any, ...]] = []
         self._lines: list[tuple[Any, ...]] = []
+        self._steps = Steps(shop, now)
 
     def write(self, records: Sequence[OrderRecord]) -> Written:
         written = Written()
@@ -148,6 +150,7 @@ class _Orders:
                 written.changed += 1
         book.write()
         self._write_rows([row[3] for _, _, row in wanted if row is not None])
+        self._steps.write(self._connection)
         written.lines = len(self._lines)
         known = {record.external_id for record, _, row in wanted if row is not None}
         written.refunds = self._refunds.of_orders(placed, known)
@@ -213,6 +216,7 @@ class _Orders:
             # What is paid late, changes hands or moves to another day comes into view for planning as a new order does.
             moved = (counts and not row[5]) or member_id != row[4] or placed_on != row[11]
             self._changed.append((*values, self._at if moved else row[14], mark, shop_id, order_id))
+        self._steps.take(record, order_id, is_new=row is None, moved=row is not None and member_id != row[4])
         part = self._part(member_id, counts, base, items, discount, cost, placed_at or 0, placed_on, currency, total)
         if row is None:
             self._delta.add_order(part)

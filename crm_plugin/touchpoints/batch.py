@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
+from crm_plugin.rules.trigger_kinds import MEMBER
+from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import (
     member_consents,
     member_facts,
@@ -26,6 +28,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import caps, in_step, level, once
 from crm_plugin.touchpoints.audience import meant
 from crm_plugin.touchpoints.caps import Ledger
+from crm_plugin.touchpoints.due import holding
 from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.level import Levels
@@ -74,6 +77,10 @@ class Batch:
     # What has left already: (journey, member) → the lapses, (journey, order) → to whom.
     lapses: dict[tuple[str, int], dict[str, datetime]] = field(default_factory=dict)
     told: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+    # (journey, member) → the occasions of which something has left, of journeys that speak to a member once ever.
+    spoken: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+    # Of a journey whose occasions are looked for again: the members and occasions that are still found.
+    holding: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
     in_step: InStep = field(default_factory=InStep)
     # What counts towards the limits of the members, and what they chose themselves.
     ledger: Ledger = field(default_factory=Ledger)
@@ -110,6 +117,7 @@ def load(
     ):
         batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
     _load_audiences(connection, shop, rows, today, batch)
+    _load_holding(connection, shop, rows, batch)
     batch.levels = level.held(connection, shop_id, ids)
     texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
     names = {name for text in texts for name in names_in(text)}
@@ -118,6 +126,29 @@ def load(
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
     return batch
+
+
+def _load_holding(connection: Connection, shop: Shop, rows: Sequence[Subject], batch: Batch) -> None:
+    """What the journeys in hand were planned for and is still so, asked by the SQL that planned it."""
+    concerned: dict[str, list[Subject]] = defaultdict(list)
+    for row in rows:
+        # A preview has no occasion.
+        if row.journey_key in batch.journeys and _occasion_of(row):
+            concerned[row.journey_key].append(row)
+    once_ever = []
+    for key, mine in concerned.items():
+        kind = kind_of(batch.journeys[key].trigger)
+        if kind.rechecked:
+            ids, occasions = [row.member_id for row in mine], [_occasion_of(row) for row in mine]
+            found = connection.execute(holding(shop, batch.journeys[key], ids, occasions))
+            batch.holding[key] = {(row.member_id, row.occasion) for row in found}
+        if MEMBER in kind.once:
+            once_ever.append(key)
+    batch.spoken = once.members(connection, shop.shop_id, {row.member_id for row in rows}, once_ever)
+
+
+def _occasion_of(row: Any) -> str:
+    return str(getattr(row, "occasion", ""))
 
 
 def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject], today: date, batch: Batch) -> None:

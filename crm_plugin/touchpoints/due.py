@@ -1,6 +1,7 @@
 """For whom an occasion has fallen due, as SELECTs over index ranges: one row is a member, an occasion, and its instants.
 
-A type of trigger tells the rows it is found by (`rules/trigger_kinds.Source`); here they are joined with the slots of its calendar.
+A type of trigger tells the rows it is found by (`rules/trigger_kinds.Source`); here they are joined with the slots of its calendar
+or, for what speaks at once, taken by when they were written.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Select, Text, bindparam, column, literal_column, select, text
 
-from crm_plugin.rules.trigger_kinds import Arrival, Source
+from crm_plugin.rules.trigger_kinds import Arrival, Kind, Source, is_at_once
 from crm_plugin.rules.triggers import SLOT_COLUMNS, Slot, kind_of, slots
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
@@ -44,6 +45,21 @@ class Asked:
     is_sqlite: bool
     member_id: int | None = None
 
+    @property
+    def kind(self) -> Kind:
+        """The type of the journey's trigger."""
+        return kind_of(self.journey.trigger)
+
+    @property
+    def source(self) -> Source:
+        """The rows its occasions are found by."""
+        return self.kind.source(self.journey.trigger)
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether there is no calendar, for it speaks when something has happened."""
+        return is_at_once(self.kind, self.journey.trigger)
+
     def slots(self, after: datetime, until: datetime) -> list[Slot]:
         """The calendar between two instants."""
         return slots(
@@ -65,92 +81,148 @@ def passes(asked: Asked, begun: datetime, mark: datetime | None, now: datetime) 
     oldest = max(begun, now - timedelta(days=asked.journey.validity_days))
     # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.
     since = oldest if mark is not None and mark > now else mark or begun
+    if asked.is_at_once:
+        # One way for both: what was written since, of what is due since or is still worth reading.
+        yield _at_once(asked, min(since, oldest), now, since)
+        return
     if due := asked.slots(since, now):
         yield matched(asked, due)
     if oldest < since and (past := asked.slots(oldest, since)):
         changed_after = max(since - LATE_OVERLAP, begun)
-        for arrival in kind_of(asked.journey.trigger).source(asked.journey.trigger).late:
+        for arrival in asked.source.late:
             yield matched(asked, past, Late(arrival, changed_after, now))
 
 
 def between(asked: Asked, since: datetime, until: datetime) -> Select[Any] | None:
-    """What falls due between two instants; None when no day can."""
+    """What falls due between two instants; None when no day can. Of what speaks at once, what has happened already."""
+    if asked.is_at_once:
+        return _at_once(asked, since, until, since)
     due = asked.slots(since, until)
     return matched(asked, due) if due else None
 
 
 def matched(asked: Asked, due: Iterable[Slot], late: Late | None = None) -> Select[Any]:
     """Members and occasions that match the slots: an index range, driven by the slots or, for what is late, by what changed."""
-    trigger = asked.journey.trigger
-    kind = kind_of(trigger)
-    source = kind.source(trigger)
+    source = asked.source
     of_member = asked.member_id is not None or (late is not None and late.arrival.of_member)
-    where = [f"{source.day} = cal.match", "m.zone = cal.zone"]
+    where = ["m.zone = cal.zone"]
+    where += [f"{source.day} = cal.match"] if source.day else []
     by_days = late is None and not of_member and not source.by_zone
     if by_days:
         where.append(f"{source.day} = days.match")
-    query = _selected(asked, source, where).select_from(text(_tables(asked, source, late, of_member, by_days)))
+    query = _selected(asked, ("cal.due_at", "cal.next_try_at", "cal.valid_until"), where)
+    query = query.select_from(text(_tables(asked, late.arrival if late else None, of_member, by_days)))
     query = query.add_cte(_calendar(asked.is_sqlite, due))
     if late is not None:
-        changed = late.arrival.changed
-        span = f"{changed} > :late_after AND {changed} <= :late_until"
-        if late.arrival.where:
-            span += f" AND {late.arrival.where}"
-        values = {"late_after": to_micros(late.after), "late_until": to_micros(late.until)}
-        query = query.where(text(span).bindparams(**values))
-    elif by_days:
-        query = query.add_cte(text("SELECT DISTINCT match FROM cal").columns(column("match")).cte("days"))
+        return query.where(_written(late.arrival, late.after, late.until))
+    if by_days:
+        return query.add_cte(text("SELECT DISTINCT match FROM cal").columns(column("match")).cte("days"))
     return query
 
 
-def _selected(asked: Asked, source: Source, where: list[str]) -> Select[Any]:
-    """The columns, and what holds for whatever way the rows are found."""
-    held = [
-        "m.shop_id = :shop_id",
-        "m.state = 'active'",
-        *(part for part in (source.hangs, source.holds) if part),
-        *where,
-    ]
-    values: dict[str, Any] = {"shop_id": asked.shop.shop_id, **source.binds}
-    if asked.member_id is not None:
-        held.append("m.member_id = :of_member_id")
-        values["of_member_id"] = asked.member_id
-    guards = [once.UNSAID[name] for name in kind_of(asked.journey.trigger).once]
-    if guards:
-        values["journey_key"] = asked.journey.key
-    columns: tuple[Any, ...] = (
+def holding(shop: Shop, journey: Journey, member_ids: Iterable[int], occasions: Iterable[str]) -> Select[Any]:
+    """Which of these members and occasions are still found as they were planned; what a slot alone gives is not asked."""
+    asked = Asked(shop, journey, frozenset(), is_sqlite=False)
+    source = asked.source
+    tables = " CROSS JOIN ".join(part for part in ("members AS m", source.of_member or source.tables) if part)
+    held = [*_held(source), "m.member_id IN :member_ids", f"{source.occasion} IN :occasions"]
+    asks = text(" AND ".join(held)).bindparams(
+        bindparam("member_ids", sorted(set(member_ids)), expanding=True),
+        bindparam("occasions", sorted(set(occasions)), expanding=True),
+        **_values(asked),
+    )
+    columns: list[Any] = [
         literal_column("m.member_id").label("member_id"),
         literal_column(source.occasion).label("occasion"),
-        literal_column(source.occasion_on).label("occasion_on"),
-        literal_column(source.order_id).label("subject_order_id"),
-        literal_column("cal.due_at").label("due_at"),
-        literal_column("cal.next_try_at").label("next_try_at"),
-        literal_column("cal.valid_until").label("valid_until"),
-    )
+    ]
     chosen: Select[Any] = select(*columns)
-    return chosen.where(text(" AND ".join([*held, *guards])).bindparams(**values))
+    return chosen.select_from(text(tables)).where(asks)
 
 
-def _tables(asked: Asked, source: Source, late: Late | None, of_member: bool, by_days: bool) -> str:
+def _at_once(asked: Asked, low: datetime, high: datetime, since: datetime) -> Select[Any]:
+    """What has happened and is due between two instants, out of what was written since the mark."""
+    source, delay = asked.source, timedelta(minutes=asked.journey.trigger.more.get("minutes", 0))
+    assert source.seen is not None
+    # Written out, for they belong to the journey: the statement is the same in each round.
+    due = f"({source.at} + {delay // _MICRO})"
+    instants = (due, due, f"({due} + {timedelta(days=asked.journey.validity_days) // _MICRO})")
+    of_member = asked.member_id is not None
+    query = _selected(
+        asked,
+        instants,
+        [f"{source.at} > CAST(:low AS BIGINT)", f"{source.at} <= CAST(:high AS BIGINT)"],
+        low=to_micros(low - delay),
+        high=to_micros(high - delay),
+    )
+    query = query.select_from(text(_tables(asked, source.seen, of_member, False, slots=False)))
+    return query.where(_written(source.seen, since - delay - LATE_OVERLAP, high))
+
+
+_MICRO = timedelta(microseconds=1)
+
+
+def _written(arrival: Arrival, after: datetime, until: datetime) -> Any:
+    """That a row was written between two instants."""
+    span = f"{arrival.changed} > :late_after AND {arrival.changed} <= :late_until"
+    if arrival.where:
+        span += f" AND {arrival.where}"
+    return text(span).bindparams(late_after=to_micros(after), late_until=to_micros(until))
+
+
+def _held(source: Source) -> list[str]:
+    """What holds for whatever way the rows are found."""
+    return ["m.shop_id = :shop_id", "m.state = 'active'", *(part for part in (source.hangs, source.holds) if part)]
+
+
+def _values(asked: Asked) -> dict[str, Any]:
+    return {"shop_id": asked.shop.shop_id, **asked.source.binds}
+
+
+def _selected(asked: Asked, instants: tuple[str, str, str], where: list[str], **values: int) -> Select[Any]:
+    """The columns, out of rows that hold and of which the journey has not spoken in a way that the key does not tell."""
+    source = asked.source
+    held, values_of = [*_held(source), *where], {**_values(asked), **values}
+    if asked.member_id is not None:
+        held.append("m.member_id = :of_member_id")
+        values_of["of_member_id"] = asked.member_id
+    guards = [once.unsaid(name, source.occasion, source.order_id) for name in asked.kind.once]
+    if guards:
+        values_of["journey_key"] = asked.journey.key
+    told = (
+        "m.member_id",
+        source.occasion,
+        source.occasion_on,
+        source.order_id,
+        *instants,
+    )
+    columns: list[Any] = [literal_column(sql).label(name) for sql, name in zip(told, _COLUMNS, strict=True)]
+    chosen: Select[Any] = select(*columns)
+    return chosen.where(text(" AND ".join([*held, *guards])).bindparams(**values_of))
+
+
+_COLUMNS = ("member_id", "occasion", "occasion_on", "subject_order_id", "due_at", "next_try_at", "valid_until")
+
+
+def _tables(asked: Asked, arrival: Arrival | None, of_member: bool, by_days: bool, *, slots: bool = True) -> str:
     """What is joined, in the order in which it is read, the first table by the index that was made for it.
 
     CROSS JOIN keeps SQLite from turning the order around; PostgreSQL plans it as any other join. Without figures about a table SQLite
     would rather go through all of a shop than look up a row for each entry of an index, so it is told.
     """
+    source, cal = asked.source, "cal" if slots else ""
     if of_member:
-        parts, place = ["members AS m", source.of_member or source.tables, "cal"], 0
-    elif late is not None:
-        parts, place = [source.tables, "members AS m", "cal"], 0
+        parts, place = ["members AS m", source.of_member or source.tables, cal], 0
+    elif arrival is not None:
+        parts, place = [source.tables or "members AS m", "members AS m" if source.tables else "", cal], 0
     elif by_days:
-        parts, place = ["days", source.tables, "members AS m", "cal"], 1
+        parts, place = ["days", source.tables or "members AS m", "members AS m" if source.tables else "", "cal"], 1
     else:
-        parts, place = ["cal", source.tables, "members AS m"], 1
-    parts = [part for part in parts if part]
+        parts, place = [part for part in ("cal", source.tables, "members AS m") if part], 1
     if asked.is_sqlite and asked.member_id is None:
         first, *others = parts[place].split(" CROSS JOIN ")
-        index = source.index if late is None else late.arrival.index
+        index = arrival.index if arrival is not None else source.index
         parts[place] = " CROSS JOIN ".join([f"{first} INDEXED BY {index}", *others])
-    return " CROSS JOIN ".join(parts)
+    return " CROSS JOIN ".join(part for part in parts if part)
 
 
 def _calendar(is_sqlite: bool, due: Iterable[Slot]) -> Any:

@@ -20,19 +20,22 @@ _LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED, State.COMPLAINED, State
 _SAID = ", ".join(f"'{state}'" for state in (State.IN_FLIGHT, *_LEFT))
 _PREFIX = "lapse:"
 
-# That the journey (:journey_key) has not said it yet: of the member `m` with facts `f`, or of the order `o`. A subquery with a limit is
-# asked for each row through an index; NOT EXISTS would let PostgreSQL hold all rows against all touchpoints of the journey.
-UNSAID = {
-    PAUSE: (
-        "(SELECT 1 FROM touchpoints AS said WHERE said.shop_id = m.shop_id AND said.journey_key = :journey_key "  # noqa: S608
-        f"AND said.member_id = m.member_id AND substr(said.occasion, 1, {len(_PREFIX)}) = '{_PREFIX}' "
-        f"AND said.occasion <> cal.occasion AND said.state IN ({_SAID}) AND said.due_at > f.last_order_at LIMIT 1) IS NULL"
-    ),
-    ORDER: (
-        "(SELECT 1 FROM touchpoints AS said WHERE said.shop_id = o.shop_id AND said.journey_key = :journey_key "  # noqa: S608
-        f"AND said.subject_order_id = o.order_id AND said.member_id <> m.member_id AND said.state IN ({_SAID}) LIMIT 1) IS NULL"
-    ),
-}
+
+def unsaid(guard: str, occasion: str, order: str) -> str:
+    """That the journey (:journey_key) has not said it yet, as SQL: of the pause of member `m` with facts `f`, of the order, to the member.
+
+    Args: occasion, order: what a row has for them, as SQL.
+    """
+    own = "said.shop_id = m.shop_id AND said.journey_key = :journey_key"
+    if guard == ORDER:
+        said = f"said.subject_order_id = {order} AND said.member_id <> m.member_id AND said.state IN ({_SAID})"
+    else:
+        said = f"said.member_id = m.member_id AND said.occasion <> {occasion} AND said.state IN ({_SAID})"
+    if guard == PAUSE:
+        said += f" AND substr(said.occasion, 1, {len(_PREFIX)}) = '{_PREFIX}' AND said.due_at > f.last_order_at"
+    # A subquery with a limit is asked for each row through an index; NOT EXISTS would let PostgreSQL hold all rows against all
+    # touchpoints of the journey.
+    return f"(SELECT 1 FROM touchpoints AS said WHERE {own} AND {said} LIMIT 1) IS NULL"  # noqa: S608
 
 
 def lapses(
@@ -63,4 +66,24 @@ def orders(connection: Connection, shop_id: int, order_ids: Iterable[int]) -> di
     found: dict[tuple[str, int], set[int]] = defaultdict(set)
     for key, order_id, member_id in connection.execute(query):
         found[key, order_id].add(member_id)
+    return found
+
+
+def members(
+    connection: Connection, shop_id: int, member_ids: Iterable[int], keys: Iterable[str]
+) -> dict[tuple[str, int], set[str]]:
+    """(journey, member) → the occasions of which something has left, for journeys that speak to a member once ever."""
+    wanted = sorted(set(keys))
+    found: dict[tuple[str, int], set[str]] = defaultdict(set)
+    if not wanted:
+        return found
+    t = touchpoints.c
+    query = select(t.journey_key, t.member_id, t.occasion).where(
+        t.shop_id == shop_id,
+        t.member_id.in_(sorted(set(member_ids))),
+        t.journey_key.in_(wanted),
+        t.state.in_([state.value for state in _LEFT]),
+    )
+    for key, member_id, occasion in connection.execute(query):
+        found[key, member_id].add(occasion)
     return found

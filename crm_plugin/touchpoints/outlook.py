@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select
 
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import sql as rules_sql
+from crm_plugin.rules.trigger_kinds import BY_DAY
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import members, touchpoints
 from crm_plugin.store.tenants import Shop
@@ -93,7 +94,7 @@ def outlook(connection: Connection, shop: Shop, journey: Journey, since: datetim
     for due_at, channel, reason, count in connection.execute(query):
         days[day_of(shop, due_at), channel, reason] += count
     found = Outlook(tuple(Coming(*key, count) for key, count in sorted(days.items())), 0, missing)
-    if not kind_of(journey.trigger).about_order:
+    if kind_of(journey.trigger).source(journey.trigger).occasion == BY_DAY:
         # Nobody has two birthdays or two last orders in so short a time.
         return replace(found, members=found.planned)
     reached = select(func.count(func.distinct(columns.member_id))).where(columns.state == State.PLANNED.value)

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from crm_plugin.birthdays import is_kept_on
 from crm_plugin.records import OrderStatus
 from crm_plugin.rules.trigger_days import leap_day
-from crm_plugin.rules.trigger_kinds import ORDER, PAUSE
+from crm_plugin.rules.trigger_kinds import MEMBER, ORDER, PAUSE
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, kind_of
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.journeys import Journey
@@ -21,6 +21,8 @@ def still_relevant(row: Row[Any], journey: Journey, batch: Batch) -> bool:
     wanted = batch.in_audience.get(journey.key)
     if wanted is not None and row.member_id not in wanted:
         return False
+    if kind_of(journey.trigger).rechecked:
+        return (row.member_id, row.occasion) in batch.holding.get(journey.key, set())
     return STANDS[journey.trigger.type](row, journey, batch)
 
 
@@ -46,7 +48,7 @@ def _order(row: Row[Any], _journey: Journey, batch: Batch) -> bool:
     return bool(order.counts) and order.status != OrderStatus.REFUNDED
 
 
-# By type of trigger.
+# By type of trigger, where it is not looked for again by the SQL that planned it.
 STANDS: dict[str, Callable[[Row[Any], Journey, Batch], bool]] = {
     BIRTHDAY: _birthday,
     LAPSE: _pause,
@@ -65,4 +67,12 @@ def _said_of_order(row: Row[Any], journey: Journey, batch: Batch) -> bool:
     return bool(batch.told.get((journey.key, row.subject_order_id or 0), set()) - {row.member_id})
 
 
-_SAID: dict[str, Callable[[Row[Any], Journey, Batch], bool]] = {PAUSE: _said_of_pause, ORDER: _said_of_order}
+def _said_to_member(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    return bool(batch.spoken.get((journey.key, row.member_id), set()) - {row.occasion})
+
+
+_SAID: dict[str, Callable[[Row[Any], Journey, Batch], bool]] = {
+    PAUSE: _said_of_pause,
+    ORDER: _said_of_order,
+    MEMBER: _said_to_member,
+}

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, event
+from sqlalchemy import Connection, Select, Table, event
 
+from crm_plugin.clock import day_number
+from crm_plugin.store import bulk, member_facts, members, order_events, order_lines, orders, refunds
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
@@ -36,15 +38,12 @@ def plans(connection: Connection, shop: Shop, key: str, begun: datetime, mark: d
 
 
 def explained(connection: Connection, query: Select[Any]) -> str:
-    """One query plan. Of tables of few rows PostgreSQL reads all, and in any order: told not to, it shows
-    whether there is an index for each step."""
+    """One query plan. Where reading a whole table of a few thousand rows would be the quickest, PostgreSQL is told to do without."""
     is_sqlite = connection.dialect.name == "sqlite"
     compiled = query.compile(connection)
     assert isinstance(compiled.params, dict)
-    if not is_sqlite:
-        for name in ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"):
-            connection.exec_driver_sql(f"SET LOCAL {name} = off")
-        connection.exec_driver_sql("SET LOCAL join_collapse_limit = 1")
+    for name in () if is_sqlite else ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
+        connection.exec_driver_sql(f"SET LOCAL {name} = off")
     parameters: Any = compiled.construct_params()
     if compiled.positional:
         parameters = tuple(parameters[name] for name in compiled.positiontup or ())
@@ -76,3 +75,148 @@ def counted(db: Database) -> Iterator[list[str]]:
         yield told
     finally:
         event.remove(db.engine, "before_cursor_execute", note)
+
+
+# fmt: off
+def stock(connection: Connection, count: int, now: datetime) -> None:
+    """So many members of shop 1, each with two orders within a year before `now` and all that hangs on them."""
+    day = day_number(now.date())
+    ids = range(1, count + 1)
+    days = {one: day - one % 365 for one in ids}
+    whole: dict[Table, tuple[str, list[tuple[Any, ...]]]] = {
+        members: (
+            "shop_id, member_id, external_id, state, email, phone, first_name, last_name, locale, timezone, zone, country, region, "
+            "birth_md, joined_at, joined_on, attributes, first_seen_at, changed_at, touched_at, fingerprint",
+            [
+                (
+                    1,
+                    n,
+                    str(n),
+                    "active",
+                    f"m{n}@x.test",
+                    "",
+                    "",
+                    "",
+                    "",
+                    "",
+                    "Europe/Berlin",
+                    "",
+                    "",
+                    _month_day(n),
+                    _at(days[n]),
+                    days[n],
+                    "{}",
+                    _at(days[n]),
+                    _at(days[n]),
+                    _at(days[n]),
+                    "",
+                )
+                for n in ids
+            ],
+        ),
+        member_facts: (
+            "shop_id, member_id, orders_count, refunds_count, items_milli, gross_minor, refunded_minor, spent_minor, discount_minor, "
+            "cost_minor, unconverted_orders, first_order_at, last_order_at, first_order_on, last_order_on, changed_at, level_key",
+            [
+                (
+                    1,
+                    n,
+                    1 + n % 2,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    _at(days[n]),
+                    _at(days[n]),
+                    days[n],
+                    days[n],
+                    _at(days[n]),
+                    "",
+                )
+                for n in ids
+            ],
+        ),
+        orders: (
+            "shop_id, order_id, external_id, number, member_id, status, platform_status, counts, currency, total_minor, tax_minor, "
+            "shipping_minor, discount_minor, items_milli, placed_at, placed_on, coupon_codes, attributes, first_seen_at, fingerprint",
+            [
+                (
+                    1,
+                    order,
+                    str(order),
+                    "",
+                    n,
+                    "completed",
+                    "",
+                    True,
+                    "EUR",
+                    1000,
+                    0,
+                    0,
+                    0,
+                    1000,
+                    _at(days[n]),
+                    days[n],
+                    "[]",
+                    "{}",
+                    _at(days[n]),
+                    "",
+                )
+                for n in ids
+                for order in (2 * n, 2 * n + 1)
+            ],
+        ),
+        order_lines: (
+            "shop_id, order_id, line_no, sku, product_external_id, title, quantity, total_minor",
+            [(1, order, 0, f"S{order % 50}", "", "Thing", 1.0, 1000) for n in ids for order in (2 * n, 2 * n + 1)],
+        ),
+        order_events: (
+            "shop_id, order_id, kind, at, happened_on, seen_at",
+            [
+                (1, 2 * n, kind, _at(days[n]), days[n], _at(days[n]))
+                for n in ids
+                for kind in ("paid", "shipped", "delivered")
+            ],
+        ),
+        refunds: (
+            "shop_id, refund_id, external_id, order_id, order_external_id, member_id, currency, amount_minor, counts, dated, "
+            "refunded_at, refunded_on, reason, first_seen_at, fingerprint",
+            [
+                (
+                    1,
+                    n,
+                    str(n),
+                    2 * n,
+                    str(2 * n),
+                    n,
+                    "EUR",
+                    100,
+                    True,
+                    True,
+                    _at(days[n]),
+                    days[n],
+                    "",
+                    _at(days[n]),
+                    "",
+                )
+                for n in ids
+            ],
+        ),
+    }
+    for table, (columns, rows) in whole.items():
+        bulk.insert_rows(connection, table, tuple(columns.split(", ")), rows)
+
+
+# fmt: on
+
+
+def _at(day: int) -> int:
+    return day * 86_400_000_000
+
+
+def _month_day(number: int) -> int:
+    return (1 + number % 12) * 100 + 1 + number % 28

@@ -1,0 +1,207 @@
+"""What happened that a journey may speak of, each row written with the change that caused it: steps of orders, events of members, days
+that members told, checkouts; and how long products and pauses last."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crm_plugin.clock import local_day
+from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.ids import new_id
+from crm_plugin.phrases import phrase
+from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.members import members
+from crm_plugin.store.tenants import Shop
+
+_UNFINISHED = text("completed_at IS NULL")
+
+# One row: an order was paid, shipped or delivered (`kind`), kept for what is not long ago. `happened_on` is the day in the shop's zone.
+# `seen_at` finds what arrives late: when it was written first, for this day and for the order's present member.
+order_events = Table(
+    "order_events",
+    metadata,
+    shop_key(),
+    Column("order_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("happened_on", LocalDay, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    belongs_to("orders", "order_id"),
+    Index("ix_order_events_day", "shop_id", "kind", "happened_on"),
+    Index("ix_order_events_seen", "shop_id", "kind", "seen_at"),
+)
+
+# One row: something that was raised for a member: a complaint, points or a coupon about to expire, any other kind. `subject` tells one from
+# another of the same kind (a ticket, a lot of points), so that raising it again adds nothing. `on_day` is the day it is about: when it
+# expires, else when it happened. What was withdrawn is no longer so: nothing is sent about it.
+member_events = Table(
+    "member_events",
+    metadata,
+    shop_key(),
+    id_key("event_id"),
+    Column("kind", Text, nullable=False),
+    Column("member_id", BigInteger, nullable=False),
+    Column("subject", Text, nullable=False, default=""),
+    Column("at", Instant, nullable=False),
+    Column("on_day", LocalDay, nullable=False),
+    Column("amount_minor", BigInteger),
+    Column("payload", Json, nullable=False, default=dict),
+    Column("recorded_at", Instant, nullable=False),
+    Column("withdrawn_at", Instant),
+    UniqueConstraint("shop_id", "kind", "member_id", "subject", name="uq_member_events_subject"),
+    belongs_to("members", "member_id"),
+    Index("ix_member_events_day", "shop_id", "kind", "on_day"),
+    Index("ix_member_events_recorded", "shop_id", "kind", "recorded_at"),
+    Index("ix_member_events_member", "shop_id", "member_id", "at"),
+)
+
+# One row: a day of the year that a member asked to be reminded of, and whose it is. `month_day` is month * 100 + day.
+member_dates = Table(
+    "member_dates",
+    metadata,
+    shop_key(),
+    id_key("date_id"),
+    Column("member_id", BigInteger, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("month_day", Integer, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    UniqueConstraint("shop_id", "member_id", "person", "month_day", name="uq_member_dates_person"),
+    belongs_to("members", "member_id"),
+    Index("ix_member_dates_day", "shop_id", "month_day"),
+    Index("ix_member_dates_recorded", "shop_id", "recorded_at"),
+)
+
+# One row: a checkout that was begun. `touched_at` is when the member was last seen at it, `seen_at` when we were told of that. `lines` are
+# those of the basket: title, quantity, sku, product. `url` leads back into it.
+checkouts = Table(
+    "checkouts",
+    metadata,
+    shop_key(),
+    id_key("checkout_id"),
+    Column("external_id", Text, nullable=False),
+    Column("member_id", BigInteger),
+    Column("currency", Text, nullable=False, default=""),
+    Column("total_minor", BigInteger, nullable=False, default=0),
+    Column("url", Text, nullable=False, default=""),
+    Column("lines", Json, nullable=False, default=list),
+    Column("started_at", Instant, nullable=False),
+    Column("touched_at", Instant, nullable=False),
+    Column("touched_on", LocalDay, nullable=False),
+    Column("completed_at", Instant),
+    Column("seen_at", Instant, nullable=False),
+    Column("fingerprint", Text, nullable=False, default=""),
+    UniqueConstraint("shop_id", "external_id"),
+    belongs_to("shops"),
+    belongs_to("members", "member_id"),
+    Index("ix_checkouts_seen", "shop_id", "seen_at", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
+    Index("ix_checkouts_day", "shop_id", "touched_on", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
+    Index("ix_checkouts_member", "shop_id", "member_id"),
+)
+
+# One row: how long something lasts until it is bought again, in thousandths of a day, the median of `pairs` purchases that followed one
+# another: one piece of a product (kind "sku") or of any of a category ("category", or "shop" for all), or the pause between two orders
+# of a member ("orders").
+cadences = Table(
+    "cadences",
+    metadata,
+    shop_key(),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("milli_days", BigInteger, nullable=False),
+    Column("pairs", Integer, nullable=False),
+    Column("counted_at", Instant, nullable=False),
+    belongs_to("shops"),
+)
+
+# One row: a member's last purchase of a product that is bought again, and the day on which it runs out.
+refills = Table(
+    "refills",
+    metadata,
+    shop_key(),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("sku", Text, primary_key=True),
+    Column("order_id", BigInteger, nullable=False),
+    Column("bought_on", LocalDay, nullable=False),
+    Column("quantity", Float, nullable=False),
+    Column("expected_on", LocalDay, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    belongs_to("members", "member_id"),
+    Index("ix_refills_expected", "shop_id", "expected_on"),
+    Index("ix_refills_sku", "shop_id", "sku"),
+    Index("ix_refills_changed", "shop_id", "changed_at"),
+)
+
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def raise_event(
+    connection: Connection,
+    shop: Shop,
+    kind: str,
+    member_id: int,
+    now: datetime,
+    *,
+    subject: str = "",
+    at: datetime | None = None,
+    on: date | None = None,
+    amount_minor: int | None = None,
+    payload: Mapping[str, Any] | None = None,
+) -> bool:
+    """Note that something happened to a member, in the transaction of what caused it; False when it was noted before.
+
+    Args: subject: tells one from another of the same kind; at: when it happened, else now; on: the day it is about, such as the one on
+        which points expire, else the day it happened in the shop's zone.
+    Raises: InvalidInput for a kind that cannot be one; NotFound for a member who is not there.
+    """
+    if not _KIND.fullmatch(kind):
+        raise InvalidInput(
+            phrase("%(kind)r cannot be a kind of event.", kind=kind),
+            field="kind",
+            hint=phrase("Small letters, digits and _."),
+        )
+    own = (members.c.shop_id == shop.shop_id) & (members.c.member_id == member_id)
+    if connection.execute(members.select().with_only_columns(members.c.member_id).where(own)).first() is None:
+        raise NotFound(phrase("There is no member %(member_id)s in this shop.", member_id=member_id))
+    happened = at or now
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    made = add(member_events).values(
+        shop_id=shop.shop_id,
+        event_id=new_id(),
+        kind=kind,
+        member_id=member_id,
+        subject=subject,
+        at=happened,
+        on_day=on or local_day(happened, shop.timezone),
+        amount_minor=amount_minor,
+        payload=dict(payload or {}),
+        recorded_at=now,
+    )
+    return connection.execute(made.on_conflict_do_nothing().returning(member_events.c.event_id)).first() is not None
+
+
+def withdraw_event(
+    connection: Connection, shop: Shop, kind: str, member_id: int, now: datetime, *, subject: str = ""
+) -> bool:
+    """Take back what was raised: points were spent, a complaint was settled. False when there is nothing to take back."""
+    e = member_events.c
+    own = (e.shop_id == shop.shop_id, e.kind == kind, e.member_id == member_id, e.subject == subject)
+    done = connection.execute(update(member_events).where(*own, e.withdrawn_at.is_(None)).values(withdrawn_at=now))
+    return bool(done.rowcount)
