@@ -13,9 +13,10 @@ from crm_plugin.analytics.timeline import Contacted, Event, Said, event_dict, sa
 from crm_plugin.errors import NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.book import read_book, resolve
+from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.explain import Explanation, explain_from, snapshot_of
-from crm_plugin.rules.held import held_everywhere
+from crm_plugin.rules.held import Barred, barred_everywhere, held_everywhere
 from crm_plugin.rules.nodes import Everyone, Node, Not
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.standing import NOTHING, Held
@@ -69,8 +70,9 @@ class LevelView:
     held: bool
     explanation: Explanation
 
-    def as_dict(self) -> dict[str, Any]:
-        explained = self.explanation.as_dict()
+    def as_dict(self, by: Called) -> dict[str, Any]:
+        """`by` is what the shop calls its own, for the sentences."""
+        explained = self.explanation.as_dict(by)
         return {"key": self.key, "title": dict(self.title), "rule": self.rule, "held": self.held, **explained}
 
 
@@ -85,13 +87,20 @@ class TierView:
     standing: Held = NOTHING
     # Whether a level is kept by something else than what earns it, so that one does not follow from the other.
     promised: bool = False
-    # What is held in the other programmes, by their key.
+    # What is held in the other programmes, by their key; NOTHING where by hand no level is held.
     others: Mapping[str, Held] = field(default_factory=dict)
+    # The programmes in which no level is held by hand, the main one among them.
+    bars: Mapping[str, Barred] = field(default_factory=dict)
 
     @property
     def level(self) -> LevelView | None:
         """The level held, with why; None without one, or when it was taken out of the programme since."""
         return next((level for level in self.levels if level.held), None)
+
+    @property
+    def barred(self) -> Barred | None:
+        """Why by hand no level of the main programme is held; None where the rules decide."""
+        return self.bars.get(PROGRAM_KEY)
 
     @property
     def next(self) -> LevelView | None:
@@ -133,7 +142,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One member. `birth_md` is a birthday as it is stored (`birthdays.py`); `zone` is where their days are computed."""
+    """One member; `called` is what their shop calls its own.
+
+    `birth_md` is a birthday as it is stored (`birthdays.py`); `zone` is where their days are computed.
+    """
 
     member_id: int
     external_id: str
@@ -153,6 +165,7 @@ class Profile:
     tags: tuple[str, ...]
     identities: tuple[Identity, ...]
     currency: str
+    called: Called
     facts: Facts
     tier: TierView
     permissions: tuple[Permission, ...]
@@ -182,8 +195,9 @@ class Profile:
                 "valid_until": self.tier.standing.valid_until,
                 "grace_until": self.tier.standing.grace_until,
                 "fixed_until": self.tier.standing.fixed_until,
+                "barred": {program: bar.as_dict() for program, bar in self.tier.bars.items()},
                 "next": following.key if following else None,
-                "levels": [level.as_dict() for level in self.tier.levels],
+                "levels": [level.as_dict(self.called) for level in self.tier.levels],
                 "others": {program: held.level for program, held in self.tier.others.items()},
             },
             "permissions": [asdict(one) for one in self.permissions],
@@ -223,6 +237,7 @@ def profile(connection: Connection, shop: Shop, member_id: int, as_of: date, *, 
         tags=_tags(connection, shop, member_id),
         identities=known,
         currency=shop.currency,
+        called=called(connection, shop),
         facts=_facts(connection, shop, member_id),
         tier=_tier(connection, shop, member_id, as_of),
         permissions=_permissions(connection, shop, member_id),
@@ -266,6 +281,8 @@ def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> Ti
     level = tier_levels.c
     everywhere = held_everywhere(connection, shop.shop_id, member_id)
     held = everywhere.pop(PROGRAM_KEY, NOTHING)
+    bars = barred_everywhere(connection, shop.shop_id, member_id, as_of)
+    others = everywhere | {one: NOTHING for one in bars if one != PROGRAM_KEY}
     key, since_at = held.level, from_micros(held.since_at) if held.level else None
     rows = connection.execute(
         select(tier_levels).where(level.shop_id == shop.shop_id, level.program_key == PROGRAM_KEY).order_by(level.rank)
@@ -281,7 +298,7 @@ def _tier(connection: Connection, shop: Shop, member_id: int, as_of: date) -> Ti
         explained = explain_from(snapshot, resolve(node, book), as_of, budget=_FLIP_BUDGET if near else 0)
         levels.append(LevelView(row.level_key, row.title, row.rule_text, node, row.level_key == key, explained))
     promised = held.fixed or held.valid_until is not None or any({"keep", "kept"} & row.plan.keys() for row in rows)
-    return TierView(key, since_at, held.since_on, tuple(levels), held, promised, everywhere)
+    return TierView(key, since_at, held.since_on, tuple(levels), held, promised, others, bars)
 
 
 def _permissions(connection: Connection, shop: Shop, member_id: int) -> tuple[Permission, ...]:

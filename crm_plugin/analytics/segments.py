@@ -15,6 +15,7 @@ from crm_plugin.errors import RuleError
 from crm_plugin.rules import compile_for
 from crm_plugin.rules import segments as saved
 from crm_plugin.rules.book import LIST, read_book, resolve, resolved
+from crm_plugin.rules.called import called
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.segments import Segment
 from crm_plugin.rules.sql import ACTIVE, counts, is_history, select_members
@@ -89,7 +90,7 @@ def look(connection: Connection, shop: Shop, key: str, now: datetime, lang: str 
     segment = saved.show(connection, shop, key)
     today, problem, words = local_day(now, shop.timezone), "", ""
     if segment.node is not None:
-        words = in_words(segment.node, lang)
+        words = in_words(segment.node, lang, called(connection, shop))
     try:
         chosen = _chosen(connection, shop, segment, today, today)
     except RuleError as error:
@@ -114,7 +115,7 @@ def tried(connection: Connection, shop: Shop, text: str, as_of: date, lang: str)
     """Whom a rule would hold as a segment. Raises: RuleError."""
     rule = compile_for(connection, shop, text)
     chosen = select_members(shop, rule.asked, as_of, history=is_history(connection, shop, as_of))
-    return Trial(in_words(rule.node, lang), *_some_of(connection, shop, "", chosen))
+    return Trial(in_words(rule.node, lang, called(connection, shop)), *_some_of(connection, shop, "", chosen))
 
 
 def _some_of(connection: Connection, shop: Shop, key: str, chosen: Select[int]) -> tuple[int, tuple[Held, ...]]:

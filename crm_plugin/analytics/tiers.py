@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from crm_plugin.rules.sql import PROGRAM_KEY
-from crm_plugin.rules.tiers import APPLIED, SAVED, Level, Move
-from crm_plugin.store import audit_log, member_tiers, members, tier_policies
+from crm_plugin.rules.tiers import APPLIED, SAVED, Move
+from crm_plugin.store import audit_log, member_tiers, members
 from crm_plugin.store.members import full_name
 
 
@@ -54,43 +54,11 @@ def _act(row: Any) -> Act:
     return Act(row.at, row.actor, row.action == SAVED, row.detail.get("program", PROGRAM_KEY), moves, terms)
 
 
-def former(connection: Connection, shop_id: int, limit: int = 50) -> list[list[Level]]:
-    """The ladders that were saved, the newest first: what is gone is still told by its name and place."""
-    columns = audit_log.c
-    query = select(columns.detail).where(columns.shop_id == shop_id, columns.action == SAVED)
-    details = connection.execute(query.order_by(columns.audit_id.desc()).limit(limit)).scalars()
-    return [
-        [Level(str(one["key"]), str(one["rule"]), one["title"]) for one in detail.get(ladder, ())]
-        for detail in details
-        for ladder in ("levels", "before")
-    ]
-
-
 def holders(connection: Connection, shop_id: int) -> dict[str, int]:
     """How many members hold a level of each programme; programmes of which nobody holds one are left out."""
     t = member_tiers.c
     query = select(t.program_key, func.count()).where(t.shop_id == shop_id).group_by(t.program_key)
     return {program: count for program, count in connection.execute(query)}  # noqa: C416
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """What a programme and its levels are called, by language."""
-
-    title: Mapping[str, str]
-    levels: Mapping[str, Mapping[str, str]]
-
-
-def other_programmes(connection: Connection, shop_id: int) -> dict[str, Called]:
-    """The programmes beside the main one, each as it was called last; levels that are gone as they were."""
-    c = tier_policies.c
-    query = select(c.program_key, c.document).where(c.shop_id == shop_id, c.program_key != PROGRAM_KEY)
-    found: dict[str, Called] = {}
-    for program, document in connection.execute(query.order_by(c.version)):
-        before = found.get(program, Called({}, {}))
-        levels = {one["key"]: one.get("title", {}) for one in document["levels"]}
-        found[program] = Called(document.get("title") or before.title, {**before.levels, **levels})
-    return found
 
 
 def names(connection: Connection, shop_id: int, ids: Iterable[int]) -> dict[int, str]:

@@ -8,8 +8,8 @@ from crm_plugin.rules.called import Called
 from crm_plugin.rules.explain import ExplainedLeaf, Explanation
 from crm_plugin.rules.fields import Text
 from crm_plugin.rules.flip_words import manner, way_words
-from crm_plugin.rules.nodes import Everyone, Node
-from crm_plugin.rules.words import leaf_words, words
+from crm_plugin.rules.nodes import Everyone, Node, Relation, Within
+from crm_plugin.rules.words import leaf_words, value_words, words
 
 _MATCHES = {
     True: Text("Yes, one of the", "是："),
@@ -30,21 +30,27 @@ def lines(told: Explanation, node: Node, lang: str, by: Called) -> Iterator[str]
     sentence = words(node, lang, by)
     yield f"{said}{sentence}" if lang == "zh" else f"{said} {sentence}"
     for leaf in told.leaves:
-        yield f"  {_SIGNS[leaf.truth]} {leaf_words(leaf.node, lang, by)}{_value(leaf, lang)}"
+        yield f"  {_SIGNS[leaf.truth]} {leaf_words(leaf.node, lang, by)}{_value(leaf, lang, by)}"
     if told.flip is None:
         return
     if told.flip.ways:
         yield (_LOSES if told.matches else _TURNS).in_language(lang)
     for way in told.flip.ways:
-        yield f"  * {way_words(way, told.as_of, manner(lang, told.currency))}"
+        yield f"  * {way_words(way, told.as_of, manner(lang, told.currency, by))}"
     if told.flip.gave_up:
         yield _GAVE_UP.in_language(lang)
     elif not told.flip.ways:
         yield _NO_WAY.in_language(lang)
 
 
-def _value(leaf: ExplainedLeaf, lang: str) -> str:
-    if isinstance(leaf.value, bool) or isinstance(leaf.node, Everyone):
+def _value(leaf: ExplainedLeaf, lang: str, by: Called) -> str:
+    if isinstance(leaf.value, bool) or isinstance(leaf.node, Everyone | Within):
         return ""
-    value = _UNKNOWN.in_language(lang) if leaf.value is None else f"“{leaf.value}”" if leaf.value == "" else leaf.value
+    if leaf.value is None:
+        value = _UNKNOWN.in_language(lang)
+    else:
+        # Of a calculation there is no unit.
+        value = (
+            str(leaf.value) if isinstance(leaf.node, Relation) else value_words(leaf.node.field, leaf.value, lang, by)
+        )
     return f"（{value}）" if lang == "zh" else f" ({value})"

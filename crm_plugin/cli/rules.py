@@ -112,7 +112,7 @@ def rule_explain(name: str, expression: str, who: str, as_of: str | None, lang: 
         member_id = members.find(connection, shop, who)
         told, by = explain(connection, shop, found.asked, member_id, day), called(connection, shop)
     if as_json:
-        answer({"member_id": str(member_id), "as_of": day, "rule": found.text, **told.as_dict()}, True)
+        answer({"member_id": str(member_id), "as_of": day, "rule": found.text, **told.as_dict(by)}, True)
         return
     for line in lines(told, found.node, lang, by):
         click.echo(line)
@@ -158,7 +158,11 @@ def rule_audit(name: str, as_json: bool) -> None:
     """
     with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
         found = audit(connection, shop, day_of(shop, runtime, None))
-    answer([one.as_dict() for one in found], as_json)
+    told = [one.as_dict() for one in found]
+    if not as_json:
+        # The name of a level tells its programme.
+        told = [{name: value for name, value in one.items() if name != "program"} for one in told]
+    answer(told, as_json)
 
 
 @rule.command("fields")

@@ -26,10 +26,12 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.rules import by_hand, tier_undo, tiers
 from crm_plugin.rules.book import read_book
 from crm_plugin.rules.by_hand import Desk
+from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.lab import Lab, look_at
 from crm_plugin.rules.policies import programs, versions
 from crm_plugin.rules.tier_history import history
 from crm_plugin.rules.tier_holds import Hold, holds
+from crm_plugin.rules.tier_words import figure_words
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.touchpoints.program_file import read_policy_file
 
@@ -86,15 +88,15 @@ def tiers_preview(name: str, file: Path, as_of: str | None, as_json: bool) -> No
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         book = read_book(connection, found.shop_id)
         tiers.check_policy(policy, book, runtime.clock.now(), found)
-        seen = look_at(connection, found, policy, day_of(found, runtime, as_of))
+        seen, by = look_at(connection, found, policy, day_of(found, runtime, as_of)), called(connection, found)
     if as_json:
         answer(seen.as_dict(), True)
         return
-    for line in _matrix(seen):
+    for line in _matrix(seen, by):
         click.echo(line)
 
 
-def _matrix(seen: Lab) -> Iterator[str]:
+def _matrix(seen: Lab, by: Called) -> Iterator[str]:
     kinds = ("in", "up", "down", "out", "stay")
     yield f"{seen.program}, {seen.as_of}: " + ", ".join(f"{seen.total(kind):,} {kind}" for kind in kinds)
     yield f"By the policy itself {seen.caused:,} get another level; {seen.today:,} would move today anyway, by the one in force."
@@ -105,7 +107,7 @@ def _matrix(seen: Lab) -> Iterator[str]:
         anyway = f"\t{cell.anyway:,} of them anyway" if cell.anyway else ""
         yield f"{seen.kind(cell)}\t{way}\t{cell.members:,}{anyway}"
         for one in cell.samples:
-            values = ", ".join(f"{text} {value}" for text, value in one.values.items())
+            values = ", ".join(figure_words(text, value, "en", by) for text, value in one.values.items())
             yield f"\t{one.name} ({one.member_id})\t{values}"
     for cause, number in seen.terms.items():
         yield f"{cause}\t\t{number:,}"
@@ -164,7 +166,8 @@ def tiers_history(name: str, who: str, program: str, lang: str, as_json: bool) -
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         _there(program, programs(connection, found.shop_id))
         member_id = members.find(connection, found, who)
-        told = [one.as_dict(lang) for one in history(connection, found.shop_id, program, member_id)]
+        by = called(connection, found)
+        told = [one.as_dict(lang, by) for one in history(connection, found.shop_id, program, member_id)]
     if not as_json:
         told = [{name: one[name] for name in ("day", "from", "to", "cause", "policy", "why")} for one in told]
     answer(told, as_json)
@@ -274,8 +277,8 @@ def _at_desk(name: str, who: str, program: str, as_json: bool) -> Iterator[tuple
             member_id = members.find(connection, found, who)
             yield Desk(connection, found, runtime.clock.now(), ACTOR, program), member_id
         with runtime.db.read() as connection:
-            last = history(connection, found.shop_id, program, member_id)[-1]
-    answer({"member": str(member_id), **last.as_dict("en")}, as_json)
+            last, by = history(connection, found.shop_id, program, member_id)[-1], called(connection, found)
+    answer({"member": str(member_id), **last.as_dict("en", by)}, as_json)
 
 
 def _there(program: str, known: list[str]) -> None:

@@ -6,7 +6,7 @@ Nothing here is a guess: what is called impossible is proven so (`provable`), wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 from crm_plugin.errors import RuleError
 from crm_plugin.phrases import joined, phrase
 from crm_plugin.rules.book import LIST, read_book, resolve, segments_named
+from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.check import check
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.fields import FIELDS
@@ -33,17 +34,22 @@ SEGMENT, LEVEL, JOURNEY = "segment", "tier", "journey"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one saved rule. `problem` is a stable code; `part` is the condition it is about, empty for the whole rule."""
+    """What is wrong with one saved rule. `problem` is a stable code; `part` is the condition it is about, empty for the whole rule.
+
+    `program` is a level's programme; `name` what the shop calls it, with the programme in front where that is not the main one.
+    """
 
     kind: str
     key: str
     problem: str
     message: str
     part: str = ""
+    program: str = ""
+    name: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        told = {"kind": self.kind, "key": self.key, "problem": self.problem}
-        return {**told, "message": self.message, "part": self.part}
+        told = {"kind": self.kind, "program": self.program, "key": self.key, "name": self.name}
+        return {**told, "problem": self.problem, "message": self.message, "part": self.part}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,13 @@ def audit(
     as_of: date,
     kinds: Collection[str] = (SEGMENT, LEVEL, JOURNEY),
     only: str | None = None,
+    lang: str = "en",
 ) -> list[Finding]:
     """Everything that is wrong with these kinds of saved rules, by kind and key. Who is in a segment is asked of that day.
 
-    `only` is a key: what is wrong with others of that name alone is neither told nor asked for.
+    `only` is a key: what is wrong with others of that name alone is neither told nor asked for. `lang` is that of the names.
     """
+    by, chinese = called(connection, shop), lang.lower().startswith("zh")
     book = read_book(connection, shop.shop_id)
     kept = every_version(connection, shop.shop_id)
     saved = list(_saved_rules(connection, shop, as_of, kept))
@@ -89,7 +97,7 @@ def audit(
         except RuleError as error:
             broken = joined(error.message, error.hint)
         if broken:
-            found.append(Finding(one.kind, one.key, "broken", broken))
+            found.append(_found(one, "broken", broken))
     for one, node in asked.items():
         if only in (None, one.key):
             found += _of_one(one, node)
@@ -99,7 +107,8 @@ def audit(
             for one, node in asked.items()
             # Only of a plain ladder is the highest level that fits the one held: others are kept, come back to, or by invitation.
             if one.kind == LEVEL and of_day(kept[one.program], as_of).policy.plain
-        }
+        },
+        lambda one: by.level(one.program, one.key, chinese),
     )
     found += _circles(saved)
     if SEGMENT in kinds:
@@ -109,7 +118,18 @@ def audit(
         found += _empty(connection, shop, as_of, open_, asked)
     order = [SEGMENT, LEVEL, JOURNEY]
     told = [one for one in found if one.kind in kinds and only in (None, one.key)]
-    return sorted(told, key=lambda one: (order.index(one.kind), one.key))
+    named = [replace(one, name=_name(one, by, chinese)) for one in told]
+    return sorted(named, key=lambda one: (order.index(one.kind), one.program != PROGRAM, one.program, one.key))
+
+
+def _name(one: Finding, by: Called, chinese: bool) -> str:
+    if one.kind == LEVEL:
+        return by.whole(one.program, one.key, chinese)
+    return by.segment(one.key) if one.kind == SEGMENT else by.journey(one.key, chinese)
+
+
+def _found(one: _Saved, problem: str, message: str, part: str = "") -> Finding:
+    return Finding(one.kind, one.key, problem, message, part, one.program)
 
 
 def _saved_rules(
@@ -148,10 +168,10 @@ def _of_one(saved: _Saved, node: Node) -> Iterator[Finding]:
     if isinstance(node, Everyone):
         return
     if never(node):
-        yield Finding(saved.kind, saved.key, "never", phrase("No member can ever match."))
+        yield _found(saved, "never", phrase("No member can ever match."))
     elif always(node):
         message = phrase("Every member matches. If that is meant, write everyone.")
-        yield Finding(saved.kind, saved.key, "always", message)
+        yield _found(saved, "always", message)
     else:
         for part, problem in dict.fromkeys(_idle(node)):
             text = to_text(part)
@@ -160,7 +180,7 @@ def _of_one(saved: _Saved, node: Node) -> Iterator[Finding]:
                 if problem == "part_never"
                 else phrase("This part is always true: %(part)s.", part=text)
             )
-            yield Finding(saved.kind, saved.key, problem, message, text)
+            yield _found(saved, problem, message, text)
 
 
 def _idle(node: Node) -> Iterator[tuple[Node, str]]:
@@ -177,8 +197,8 @@ def _idle(node: Node) -> Iterator[tuple[Node, str]]:
             yield from _idle(item)
 
 
-def _levels(asked: Mapping[_Saved, Node]) -> Iterator[Finding]:
-    """Levels that another stands in front of: whoever fits holds a higher one."""
+def _levels(asked: Mapping[_Saved, Node], named: Callable[[_Saved], str]) -> Iterator[Finding]:
+    """Levels that another stands in front of: whoever fits holds a higher one. `named` is what a level is called."""
     ladders: dict[str, list[tuple[_Saved, Node]]] = {}
     for one, node in asked.items():
         ladders.setdefault(one.program, []).append((one, node))
@@ -190,12 +210,14 @@ def _levels(asked: Mapping[_Saved, Node]) -> Iterator[Finding]:
                 continue
             same = next((above for above, other in higher if implies(node, other) and implies(other, node)), None)
             if same is not None:
-                message = phrase("It asks for the same as %(level)r, which is higher: nobody earns it.", level=same.key)
-                yield Finding(LEVEL, one.key, "same", message)
+                message = phrase(
+                    "It asks for the same as %(level)s, which is higher: nobody earns it.", level=named(same)
+                )
+                yield _found(one, "same", message)
             else:
-                keys = [above.key for above, _ in higher]
-                message = phrase("Whoever fits also fits a higher level (%(levels)s): nobody earns it.", levels=keys)
-                yield Finding(LEVEL, one.key, "unreachable", message)
+                above = [named(other) for other, _ in higher]
+                message = phrase("Whoever fits also fits a higher level (%(levels)s): nobody earns it.", levels=above)
+                yield _found(one, "unreachable", message)
 
 
 def _circles(saved: list[_Saved]) -> Iterator[Finding]:
@@ -209,16 +231,16 @@ def _circles(saved: list[_Saved]) -> Iterator[Finding]:
         way = _way_back(start, lambda place: sorted(asks.get(place, ())))
         if way and frozenset(way) not in seen:
             seen.add(frozenset(way))
-            round_ = " → ".join(_called(place) for place in (*way, start))
+            round_ = " → ".join(_spelt(place) for place in (*way, start))
             message = phrase("The rules speak of one another in a circle: %(round)s.", round=round_)
-            yield from (Finding(one.kind, one.key, "circle", message) for one in saved if _place(one) == start)
+            yield from (_found(one, "circle", message) for one in saved if _place(one) == start)
 
 
 def _place(one: _Saved) -> tuple[str, str]:
     return (one.kind, one.program if one.kind == LEVEL else one.key)
 
 
-def _called(place: tuple[str, str]) -> str:
+def _spelt(place: tuple[str, str]) -> str:
     kind, key = place
     return f'segment("{key}")' if kind == SEGMENT else "tier" if key == PROGRAM else f'tier(program="{key}")'
 
@@ -257,7 +279,7 @@ def _dead(saved: list[_Saved]) -> Iterator[Finding]:
             named |= segments_named(node) - ({one.key} if one.kind == SEGMENT else set())
     for one in saved:
         if one.kind == SEGMENT and one.key not in named:
-            yield Finding(SEGMENT, one.key, "dead", phrase("No tier, journey or other segment asks for it."))
+            yield _found(one, "dead", phrase("No tier, journey or other segment asks for it."))
 
 
 def _empty(
@@ -273,4 +295,4 @@ def _empty(
         else:
             listed = select_members(shop, asked[one], as_of, history=history)
         if connection.execute(listed.limit(1)).first() is None:
-            yield Finding(SEGMENT, one.key, "empty", phrase("Nobody is in it today."))
+            yield _found(one, "empty", phrase("Nobody is in it today."))

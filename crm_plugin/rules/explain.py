@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.money import to_major, to_minor
 from crm_plugin.rules import flip_words
+from crm_plugin.rules.called import UNNAMED, Called
 from crm_plugin.rules.evaluate import Found, Snapshot, Truth, evaluate, term_of, value_of
 from crm_plugin.rules.fields import FIELDS, Unit
 from crm_plugin.rules.flip import BUDGET, Flip, flip
@@ -47,8 +48,8 @@ class Explanation:
     def matches(self) -> bool:
         return self.truth is True
 
-    def as_dict(self) -> dict[str, Any]:
-        """For `--json`: amounts as text, for JSON has no decimals."""
+    def as_dict(self, by: Called = UNNAMED) -> dict[str, Any]:
+        """For `--json`: amounts as text, for JSON has no decimals. `by` is what the shop calls its own, for the sentences."""
         told: dict[str, Any] = {
             "matches": self.matches,
             "truth": self.truth,
@@ -62,7 +63,7 @@ class Explanation:
             ],
         }
         if self.flip is not None:
-            told["ways"] = [flip_words.as_dict(one, self.as_of, self.currency) for one in self.flip.ways]
+            told["ways"] = [flip_words.as_dict(one, self.as_of, self.currency, by) for one in self.flip.ways]
             told["gave_up"] = self.flip.gave_up
         return told
 

@@ -10,6 +10,7 @@ from typing import Any
 from crm_plugin.money import to_major
 from crm_plugin.rules import alter
 from crm_plugin.rules.alter import Change, Key
+from crm_plugin.rules.called import UNNAMED, Called
 from crm_plugin.rules.fields import FIELDS, Text
 from crm_plugin.rules.flip import Way
 from crm_plugin.rules.nodes import Field, Not
@@ -21,11 +22,12 @@ from crm_plugin.rules.words import channel_words, day_words, leaf_words, message
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How things are said: the language, an amount of minor units, and a day. Any language but Chinese gives English."""
+    """How things are said: the language (any but Chinese is English), an amount of minor units, a day, what a shop calls its own."""
 
     lang: str
     money: Callable[[int], str]
     day: Callable[[date], str]
+    by: Called
 
     @property
     def chinese(self) -> bool:
@@ -35,14 +37,14 @@ class Manner:
         return text.in_language(self.lang)
 
 
-def manner(lang: str, currency: str) -> Manner:
+def manner(lang: str, currency: str, by: Called = UNNAMED) -> Manner:
     """Plain figures and days, as commands and files have them."""
     chinese = lang.lower().startswith("zh")
 
     def day(one: date) -> str:
         return f"{one.year} 年 {one.month} 月 {one.day} 日" if chinese else day_words(one)
 
-    return Manner(lang, lambda minor: f"{to_major(minor, currency):,}", day)
+    return Manner(lang, lambda minor: f"{to_major(minor, currency):,} {currency}", day, by)
 
 
 # What happens, by the kind of a change's key: of one, and of several or of an amount.
@@ -147,7 +149,7 @@ def _why(turn: Turn, how: Manner) -> Iterator[str]:
         for kind, day in turn.left:
             yield how.of(_LEAVES[kind]).format(day=how.day(day))
     elif turn.truth is not None:
-        told = leaf_words(turn.leaf if turn.truth else Not(turn.leaf), how.lang)
+        told = leaf_words(turn.leaf if turn.truth else Not(turn.leaf), how.lang, how.by)
         yield told.removeprefix("whose ").removeprefix("who ")
 
 
@@ -170,7 +172,7 @@ def _part(key: Key, value: Any, how: Manner) -> str:
         return how.of(_SAID[kind][value != 1]).format(n=number, what=what)
     if kind == alter.MESSAGES:
         asked = Field(key[1], tuple(zip(("channel", "journey"), key[2:], strict=True)))
-        return how.of(_MESSAGES[key[1]][value != 1]).format(n=value) + message_words(asked, how.chinese)
+        return how.of(_MESSAGES[key[1]][value != 1]).format(n=value) + message_words(asked, how.chinese, how.by)
     channel, topic = "", ""
     if kind in (alter.SUPPRESSED, alter.CONSENT):
         asked = Field("consents", tuple(zip(("channel", "topic"), key[1:], strict=False)))
@@ -178,19 +180,25 @@ def _part(key: Key, value: Any, how: Manner) -> str:
     label = how.of(FIELDS[key[1]].label) if kind == alter.TEXT else ""
     becomes, loses = _SET[kind]
     told = how.of(loses if value in (False, "", "withdrawn") else becomes)
-    said = told.format(*key[1:], value=value, channel=channel, topic=topic, label=label)
+    of, name = [str(one) for one in key[1:]], value
+    if kind == alter.LEVEL:
+        name = how.by.level(of[0], str(value), how.chinese)
+    elif kind == alter.LIST:
+        of = [how.by.segment(of[0])]
+    said = told.format(*of, value=name, channel=channel, topic=topic, label=label)
     if kind == alter.LEVEL and key[1] != PROGRAM:
-        return f"“{key[1]}”{said}" if how.chinese else f"{said} of “{key[1]}”"
+        program = how.by.program(of[0], how.chinese)
+        return f"“{program}”{said}" if how.chinese else f"{said} of “{program}”"
     return said
 
 
-def as_dict(way: Way, as_of: date, currency: str) -> dict[str, Any]:
+def as_dict(way: Way, as_of: date, currency: str, by: Called = UNNAMED) -> dict[str, Any]:
     """For `--json`: amounts as text in the shop's currency; what it takes, or why it turns by itself, and when."""
     told: dict[str, Any] = {
         "by_itself": not way.change.settings,
         "from": way.begins.isoformat(),
         "until": None if way.ends is None else way.ends.isoformat(),
-        "words": {lang: way_words(way, as_of, manner(lang, currency)) for lang in ("en", "zh")},
+        "words": {lang: way_words(way, as_of, manner(lang, currency, by)) for lang in ("en", "zh")},
     }
     told["changes"] = [
         {

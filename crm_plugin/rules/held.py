@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, or_, select
 
 from crm_plugin.rules.standing import Held
-from crm_plugin.store import member_tiers
+from crm_plugin.store import member_tiers, tier_bars
 from crm_plugin.store.base import to_micros
 
 
@@ -25,6 +27,27 @@ def held_everywhere(connection: Connection, shop_id: int, member_id: int) -> dic
     own = (c.shop_id == shop_id, c.member_id == member_id)
     query = select(member_tiers).where(*own).order_by(c.program_key)
     return {row.program_key: _held(row) for row in connection.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """By hand no level of a programme is held, through `until`, None for good; `reason` and `by` say why and who."""
+
+    until: date | None
+    reason: str
+    by: str
+
+    def as_dict(self) -> dict[str, Any]:
+        until = None if self.until is None else self.until.isoformat()
+        return {"until": until, "reason": self.reason, "by": self.by}
+
+
+def barred_everywhere(connection: Connection, shop_id: int, member_id: int, day: date) -> dict[str, Barred]:
+    """The programmes in which one member holds no level on that day by hand."""
+    c = tier_bars.c
+    query = select(c.program_key, c.until, c.reason, c.actor).where(c.shop_id == shop_id, c.member_id == member_id)
+    rows = connection.execute(query.where(or_(c.until.is_(None), c.until >= day)).order_by(c.program_key))
+    return {row.program_key: Barred(row.until, row.reason, row.actor) for row in rows}
 
 
 def _held(row: Row[Any]) -> Held:

@@ -10,15 +10,19 @@ from sqlalchemy import Connection, func, select
 
 from crm_plugin.money import to_major
 from crm_plugin.rules.earned import Level
+from crm_plugin.rules.measure import LIFETIME, Measure
 from crm_plugin.rules.nodes import Field
 from crm_plugin.rules.operands import Whole, plain
+from crm_plugin.rules.policy import Policy, PolicyLevel
 from crm_plugin.rules.sql import ACTIVE, JoinedScope, operand
-from crm_plugin.rules.text import field_text, value_text
+from crm_plugin.rules.tier_runs import ladder_of
 from crm_plugin.store import members
 from crm_plugin.store.tenants import Shop
 
 # Of those who spend anything, this share in percent is to reach the level at least.
 SHARES = {"silver": 20, "gold": 5}
+# What the two that are proposed look at, in days.
+STARTS: dict[str, int | None] = {"year": 365, "ever": None}
 # With fewer who spend, a share of them says nothing.
 FEWEST = 20
 _TITLES = {
@@ -30,8 +34,12 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Levels proposed, lowest first; `days` is the window of spending they look at, None all there ever was."""
+    """A policy proposed; `levels` are its levels as rules, lowest first.
 
+    `days` is the window of spending it looks at, None all there ever was.
+    """
+
+    policy: Policy
     levels: tuple[Level, ...]
     days: int | None
     spenders: int
@@ -53,15 +61,16 @@ def propose(connection: Connection, shop: Shop, as_of: date, days: int | None) -
     spenders = connection.execute(select(func.count()).select_from(amounts)).scalar_one()
     if spenders < FEWEST:
         return None
-    found = [Level("member", "orders() >= 1", _TITLES["member"])]
+    found = [PolicyLevel("member", _TITLES["member"], rule="orders() >= 1")]
     below: Decimal | None = None
     for key, share in SHARES.items():
         place = select(amounts.c.minor).order_by(amounts.c.minor.desc()).offset(spenders * share // 100 - 1).limit(1)
         reached = nearest_round(to_major(int(connection.execute(place).scalar_one()), shop.currency))
         # Where many spend the same, the next level still asks for more.
         below = reached if below is None else max(reached, next_round(below))
-        found.append(Level(key, f"{field_text(asked)} >= {value_text(plain(below))}", _TITLES[key]))
-    return Ladder(tuple(found), days, spenders)
+        found.append(PolicyLevel(key, _TITLES[key], entry=plain(below)))
+    policy = Policy(tuple(found), measure=Measure(asked.key, LIFETIME, days))
+    return Ladder(policy, tuple(ladder_of(policy, as_of)), days, spenders)
 
 
 def nearest_round(amount: Decimal) -> Decimal:

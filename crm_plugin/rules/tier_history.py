@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from crm_plugin.rules.called import UNNAMED, Called
 from crm_plugin.rules.tier_words import reason_words
 from crm_plugin.store import tier_changes, tier_terms
 
@@ -25,13 +26,13 @@ class Passage:
     version: int
     reason: Mapping[str, Any]
 
-    def words(self, lang: str) -> str:
-        """Why, in sentences."""
-        return reason_words(self.cause, self.reason, self.version, lang)
+    def words(self, lang: str, by: Called = UNNAMED) -> str:
+        """Why, in sentences; `by` is what the shop calls its own."""
+        return reason_words(self.cause, self.reason, self.version, lang, by)
 
-    def as_dict(self, lang: str) -> dict[str, Any]:
+    def as_dict(self, lang: str, by: Called = UNNAMED) -> dict[str, Any]:
         told = {"day": self.day.isoformat(), "from": self.from_level, "to": self.to_level, "cause": self.cause}
-        return {**told, "policy": self.version, "why": self.words(lang), "reason": dict(self.reason)}
+        return {**told, "policy": self.version, "why": self.words(lang, by), "reason": dict(self.reason)}
 
 
 def history(connection: Connection, shop_id: int, program: str, member_id: int) -> list[Passage]:

@@ -7,11 +7,13 @@ from datetime import date
 from typing import Any
 
 from crm_plugin.errors import RuleError
-from crm_plugin.rules.nodes import Known
+from crm_plugin.rules.called import UNNAMED, Called
+from crm_plugin.rules.fields import FIELDS, Kind, Unit
+from crm_plugin.rules.nodes import Field, Holds, Known, Not
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.policy import DAYS, END_OF_NEXT_YEAR, END_OF_YEAR, NEVER, ONE_STEP, STRAIGHT, Policy
 from crm_plugin.rules.spec import Text
-from crm_plugin.rules.words import field_words, words
+from crm_plugin.rules.words import field_words, leaf_words, value_words, words
 
 # What happened, without figures. `{lost}` is who keeps the level that was lost, `{rule}` who earns the new one.
 _CAUSES = {
@@ -38,19 +40,19 @@ _GRACE_THROUGH = Text("Grace through {day}.", "宽限至 {day}。")
 _VALUES = Text("On that day: {values}.", "当天：{values}。")
 
 
-def reason_words(cause: str, reason: Mapping[str, Any], version: int, lang: str) -> str:
-    """Why a level or its term changed, in sentences."""
+def reason_words(cause: str, reason: Mapping[str, Any], version: int, lang: str, by: Called = UNNAMED) -> str:
+    """Why a level or its term changed, in sentences. `by` is what the shop calls its own."""
     said = [_CAUSES[cause].in_language(lang)] if cause in _CAUSES else []
     if reason.get("new_policy"):
         said.append(_POLICY.in_language(lang).format(version=version))
     if reason.get("rule"):
-        said.append(_RULE.in_language(lang).format(rule=_sentence(str(reason["rule"]), lang)))
+        said.append(_RULE.in_language(lang).format(rule=sentence_of(str(reason["rule"]), lang, by)))
     elif reason.get("lost_rule"):
-        said.append(_LOST.in_language(lang).format(rule=_sentence(str(reason["lost_rule"]), lang)))
+        said.append(_LOST.in_language(lang).format(rule=sentence_of(str(reason["lost_rule"]), lang, by)))
     if reason.get("reason"):
         said.append(_REASON.in_language(lang).format(reason=reason["reason"]))
     said += _days(cause, reason, lang)
-    figures = [f"{_field(text, lang)} {_figure(value, lang)}" for text, value in (reason.get("values") or {}).items()]
+    figures = [figure_words(text, value, lang, by) for text, value in (reason.get("values") or {}).items()]
     if figures:
         said.append(_VALUES.in_language(lang).format(values=("，" if _chinese(lang) else ", ").join(figures)))
     return ("" if _chinese(lang) else " ").join(said)
@@ -93,23 +95,48 @@ def _term(policy: Policy, lang: str) -> str:
     return _TERMS.get(policy.term, none).in_language(lang)
 
 
-def _sentence(text: str, lang: str) -> str:
+def sentence_of(text: str, lang: str, by: Called = UNNAMED) -> str:
+    """The sentence of a rule that was kept as text; the text itself where it can no longer be read."""
     try:
-        return words(parse(text), lang)
+        return words(parse(text), lang, by)
     except RuleError:
         return text
 
 
-def _field(text: str, lang: str) -> str:
-    """A field as people call it; its text where it can no longer be read."""
-    try:
-        node = parse(f"known({text})")
-    except RuleError:
-        return text
-    return field_words(node.field, lang) if isinstance(node, Known) else text
+def figure_words(text: str, value: Any, lang: str, by: Called = UNNAMED) -> str:
+    """A figure that decided, such as `spent(days=365)` and 120: what was asked as people call it, and the member's value."""
+    field = field_of(text)
+    if field is None:
+        return f"{text} {_plain(value, lang)}"
+    if isinstance(value, bool) and FIELDS[field.key].kind is Kind.FLAG:
+        return leaf_words(Holds(field) if value else Not(Holds(field)), lang, by).removeprefix("who ")
+    return f"{field_words(field, lang, by)} {_value(field, value, lang, by)}"
 
 
-def _figure(value: Any, lang: str) -> str:
+def _value(field: Field, value: Any, lang: str, by: Called) -> str:
+    spec = FIELDS[field.key]
+    if value is not None and spec.unit is Unit.MONEY:
+        return by.amount(str(value))
+    return (
+        value_words(field, value, lang, by)
+        if isinstance(value, str) and spec.kind is Kind.TEXT
+        else _plain(value, lang)
+    )
+
+
+def field_of(text: str) -> Field | None:
+    """The field of a text such as `spent(days=365)`; None where it is no longer one."""
+    for rule in (text, f"known({text})"):
+        try:
+            node = parse(rule)
+        except RuleError:
+            continue
+        if isinstance(node, Holds | Known):
+            return node.field
+    return None
+
+
+def _plain(value: Any, lang: str) -> str:
     if value is None:
         return "未知" if _chinese(lang) else "not known"
     if isinstance(value, bool):

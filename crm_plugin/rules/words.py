@@ -42,14 +42,14 @@ _MONTHS = (
 def words(node: Node, lang: str, by: Called = UNNAMED) -> str:
     """The rule as a sentence without a full stop: "members whose … and who …". Any language but Chinese gives English.
 
-    `by` is what a shop calls its levels, and its currency; without a shop they have their keys, and amounts none.
+    `by` is what a shop calls its own, and its currency; without a shop all have their keys, and amounts none.
     """
     chinese = lang.lower().startswith("zh")
     if isinstance(node, Everyone):
         return "所有会员" if chinese else "all members"
     said = _say(node, chinese, by, negated=False)
     if chinese:
-        return f"{said} 的会员" if said[-1].isdigit() else f"{said}的会员"
+        return f"{said} 的会员" if said[-1].isascii() and said[-1].isalnum() else f"{said}的会员"
     return f"members {said}"
 
 
@@ -58,9 +58,14 @@ def leaf_words(leaf: Leaf | Not, lang: str, by: Called = UNNAMED) -> str:
     return _say(leaf, lang.lower().startswith("zh"), by, negated=False)
 
 
-def field_words(field: Field, lang: str) -> str:
+def field_words(field: Field, lang: str, by: Called = UNNAMED) -> str:
     """A field with its arguments and its span of days."""
-    return _name(field, lang.lower().startswith("zh"))
+    return _name(field, lang.lower().startswith("zh"), by)
+
+
+def value_words(field: Field, value: Value, lang: str, by: Called = UNNAMED) -> str:
+    """A field's value as `words` says it, texts in quotes."""
+    return _value(field, value, lang.lower().startswith("zh"), by)
 
 
 def _say(node: Node, chinese: bool, by: Called, *, negated: bool) -> str:
@@ -75,20 +80,24 @@ def _say(node: Node, chinese: bool, by: Called, *, negated: bool) -> str:
             joint = " and " if together else " or "
         return joint.join(_part(item, chinese, by, negated) for item in node.items)
     if isinstance(node, Holds | Within):
-        return _flag(node.field, chinese, negated)
+        return _flag(node.field, chinese, by, negated)
     if isinstance(node, Relation):
         operator = OPERATORS[OPERATORS[node.op].negated if negated else node.op]
-        return _relation(node, operator.zh if chinese else operator.en, chinese)
+        return _relation(node, operator.zh if chinese else operator.en, chinese, by)
     if isinstance(node, Matches):
         match = MATCHES[node.how]
         if chinese:
             phrase = (match.zh_not if negated else match.zh).format(f"“{node.text}”")
-            return f"{_name(node.field, chinese)}{phrase}"
+            return f"{_name(node.field, chinese, by)}{phrase}"
         phrase = match.en_not if negated else match.en
-        return f"whose {_name(node.field, chinese)} {phrase} “{node.text}”"
+        return f"whose {_name(node.field, chinese, by)} {phrase} “{node.text}”"
     if isinstance(node, Known):
         phrase = ("未知" if negated else "已知") if chinese else ("is not known" if negated else "is known")
-        return f"{_name(node.field, chinese)}{phrase}" if chinese else f"whose {_name(node.field, chinese)} {phrase}"
+        return (
+            f"{_name(node.field, chinese, by)}{phrase}"
+            if chinese
+            else f"whose {_name(node.field, chinese, by)} {phrase}"
+        )
     if isinstance(node, Everyone):
         if chinese:
             return "不存在" if negated else "不限"
@@ -96,13 +105,13 @@ def _say(node: Node, chinese: bool, by: Called, *, negated: bool) -> str:
     if isinstance(node, Compare):
         operator = OPERATORS[OPERATORS[node.op].negated if negated else node.op]
         phrase = operator.zh if chinese else operator.en
-        return _whose(node.field, phrase, _value(node.field, node.value, chinese, by), chinese)
+        return _whose(node.field, phrase, _value(node.field, node.value, chinese, by), chinese, by)
     assert isinstance(node, Membership)
     values = _list([_value(node.field, value, chinese, by) for value in node.values], chinese)
     excluded = node.negated != negated
     if chinese:
-        return _whose(node.field, "不为" if excluded else "为", values, chinese)
-    return _whose(node.field, "is not" if excluded else "is", values, chinese)
+        return _whose(node.field, "不为" if excluded else "为", values, chinese, by)
+    return _whose(node.field, "is not" if excluded else "is", values, chinese, by)
 
 
 def _part(item: Node, chinese: bool, by: Called, negated: bool) -> str:
@@ -115,68 +124,69 @@ def _part(item: Node, chinese: bool, by: Called, negated: bool) -> str:
     return f"（{said}）" if chinese else f"({said})"
 
 
-def _whose(field: Field, phrase: str, value: str, chinese: bool) -> str:
+def _whose(field: Field, phrase: str, value: str, chinese: bool, by: Called) -> str:
     if chinese:
-        return f"{_name(field, chinese)}{phrase}{_spaced(value)}"
-    return f"whose {_name(field, chinese)} {phrase} {value}"
+        return f"{_name(field, chinese, by)}{phrase}{_spaced(value)}"
+    return f"whose {_name(field, chinese, by)} {phrase} {value}"
 
 
-def _name(field: Field, chinese: bool) -> str:
+def _name(field: Field, chinese: bool, by: Called) -> str:
     """A field with its arguments and its span of days."""
-    label = _filled(FIELDS[field.key].label, field, chinese)
+    label = _filled(FIELDS[field.key].label, field, chinese, by)
     span = _span(field, chinese)
     if chinese:
         return f"{span}{label}" if span else label
     return f"{label} {span}" if span else label
 
 
-def _flag(field: Field, chinese: bool, negated: bool) -> str:
+def _flag(field: Field, chinese: bool, by: Called, negated: bool) -> str:
     spec = FIELDS[field.key]
-    said = _filled(spec.without if negated else spec.label, field, chinese)
+    said = _filled(spec.without if negated else spec.label, field, chinese, by)
     span = _span(field, chinese)
     if chinese:
         return f"{span}{said}"
     return f"who {said} {span}".rstrip()
 
 
-def _relation(node: Relation, phrase: str, chinese: bool) -> str:
-    left, right = _term(node.left, chinese), _term(node.right, chinese)
+def _relation(node: Relation, phrase: str, chinese: bool, by: Called) -> str:
+    left, right = _term(node.left, chinese, by), _term(node.right, chinese, by)
     if chinese:
         return f"{left}{phrase}{_spaced(right)}"
     begins = "of whom" if isinstance(node.left, Number) else "whose"
     return f"{begins} {left} {phrase} {right if isinstance(node.right, Number) else f'the {right}'}"
 
 
-def _term(term: Term, chinese: bool) -> str:
+def _term(term: Term, chinese: bool, by: Called) -> str:
     if isinstance(term, Number):
         return _figure(term.value)
     if isinstance(term, Field):
-        return _name(term, chinese)
+        return _name(term, chinese, by)
     assert isinstance(term, Calculation)
     joint = CALCULATIONS[term.op][1 if chinese else 0]
     left, right = (
-        f"({_term(one, chinese)})" if isinstance(one, Calculation) else _term(one, chinese)
+        f"({_term(one, chinese, by)})" if isinstance(one, Calculation) else _term(one, chinese, by)
         for one in (term.left, term.right)
     )
     return f"{left}{joint}{_spaced(right)}" if chinese else f"{left} {joint} {right}"
 
 
-def _filled(template: Text, field: Field, chinese: bool) -> str:
+def _filled(template: Text, field: Field, chinese: bool, by: Called) -> str:
     """A label with the arguments in their places."""
     text = template.zh if chinese else template.en
     if "{" in text:
         text = text.format(
             tag=field.arg("tag"),
             name=field.arg("name"),
-            segment=field.arg("segment"),
+            segment=by.segment(str(field.arg("segment"))),
             channel=channel_words(field, chinese),
             topic=topic_words(field, chinese),
             product=product_words(field, chinese),
-            messages=message_words(field, chinese),
+            messages=message_words(field, chinese, by),
         )
     program = field.arg("program")
     if program is not None and program != PROGRAM:
-        return f"“{program}”{text}" if chinese else f"{text} of “{program}”"
+        name = by.program(str(program), chinese)
+        return f"“{name}”{text}" if chinese else f"{text} of “{name}”"
     return text
 
 
@@ -194,9 +204,9 @@ def topic_words(field: Field, chinese: bool) -> str:
     return f"“{topic}”信息" if chinese else f"“{topic}”"
 
 
-def message_words(field: Field, chinese: bool) -> str:
+def message_words(field: Field, chinese: bool, by: Called = UNNAMED) -> str:
     """Which messages are meant; empty for all."""
-    channel, journey = channel_words(field, chinese), field.arg("journey")
+    channel, journey = channel_words(field, chinese), by.journey(str(field.arg("journey") or ""), chinese)
     if chinese:
         parts = ([f"渠道：{channel}"] if channel else []) + ([f"旅程：“{journey}”"] if journey else [])
         return f"（{'，'.join(parts)}）" if parts else ""
@@ -284,13 +294,16 @@ def _value(field: Field, value: Value, chinese: bool, by: Called) -> str:
     if spec.kind is Kind.TEXT:
         if value == "":
             return "无" if chinese else "none"
-        if field.key in _OF_LEVELS:
-            return f"“{by.level(str(field.arg('program') or PROGRAM), str(value), chinese)}”"
-        return f"“{value}”"
+        return f"“{text_words(field, str(value), chinese, by)}”"
     if field.key == "birthday_month" and isinstance(value, int):
         return f"{value} 月" if chinese else _MONTHS[value - 1]
     assert not isinstance(value, str)
-    return f"{_figure(value)} {by.currency}" if spec.unit is Unit.MONEY and by.currency else _figure(value)
+    return by.amount(_figure(value)) if spec.unit is Unit.MONEY else _figure(value)
+
+
+def text_words(field: Field, text: str, chinese: bool, by: Called) -> str:
+    """A field's text as it is called: a level by its name."""
+    return by.level(str(field.arg("program") or PROGRAM), text, chinese) if field.key in _OF_LEVELS else text
 
 
 def _figure(value: int | Decimal) -> str:

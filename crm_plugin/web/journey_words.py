@@ -10,6 +10,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 
+from crm_plugin.rules.called import Called
 from crm_plugin.rules.spec import Text
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, Trigger, kind_of
 from crm_plugin.rules.words import words
@@ -32,14 +33,14 @@ _HELD_BACK = (State.SKIPPED, State.MISSED)
 _WRONG = (State.FAILED, State.UNCONFIRMED)
 
 
-def sentence(journey: Journey) -> str:
-    """When, to whom, through what, and until when."""
+def sentence(journey: Journey, called: Called) -> str:
+    """When, to whom, through what, and until when; `called` is what the shop calls its own."""
     return str(
         _(
             "%(when)s, at %(time)s in their own time, to %(whom)s, by %(channels)s; %(validity)s.",
             when=when(journey.trigger),
             time=clock(journey.send_at),
-            whom=whom(journey),
+            whom=whom(journey, called),
             channels=by(journey.channels),
             validity=validity(journey.validity_days),
         )
@@ -91,11 +92,11 @@ def _when(trigger: Trigger) -> str:
     return str(_("Upon %(event)s", event=event))
 
 
-def whom(journey: Journey) -> str:
+def whom(journey: Journey, called: Called) -> str:
     """Who gets it: the audience, and that marketing needs a yes."""
     if journey.audience is None:
         return str(_("all members who agreed") if journey.kind == "marketing" else _("all members"))
-    audience = words(journey.audience, "zh" if chinese() else "en")
+    audience = words(journey.audience, "zh" if chinese() else "en", called)
     if journey.kind == "marketing":
         return str(_("%(audience)s, if they agreed", audience=audience))
     return audience

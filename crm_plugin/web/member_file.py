@@ -9,8 +9,10 @@ from typing import Any
 
 from crm_plugin.analytics.members import MemberRow, search
 from crm_plugin.money import to_major
+from crm_plugin.rules.called import Called
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.web.titles import level_name
 
 PAGE = 5000
 COLUMNS = (
@@ -31,7 +33,7 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def rows(db: Database, shop: Shop, filters: Mapping[str, Any], tier_names: Mapping[str, str]) -> Iterator[str]:
+def rows(db: Database, shop: Shop, filters: Mapping[str, Any], by: Called) -> Iterator[str]:
     """The file's text, in parts. Each part is read by itself, so that a slow download holds no transaction open."""
     # Without this mark a spreadsheet takes the file for its own system's encoding.
     yield "\ufeff" + _lines([COLUMNS])
@@ -41,7 +43,7 @@ def rows(db: Database, shop: Shop, filters: Mapping[str, Any], tier_names: Mappi
             found = search(connection, shop, **filters, after=after, limit=PAGE)
         if not found:
             return
-        yield _lines([_row(shop, one, tier_names) for one in found])
+        yield _lines([_row(shop, one, by) for one in found])
         after = found[-1].member_id
 
 
@@ -50,7 +52,7 @@ def safe(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _row(shop: Shop, one: MemberRow, tier_names: Mapping[str, str]) -> tuple[object, ...]:
+def _row(shop: Shop, one: MemberRow, by: Called) -> tuple[object, ...]:
     texts = (
         one.external_id,
         one.name,
@@ -58,7 +60,7 @@ def _row(shop: Shop, one: MemberRow, tier_names: Mapping[str, str]) -> tuple[obj
         one.phone,
         one.country,
         one.locale,
-        tier_names.get(one.tier, one.tier),
+        level_name(by, one.tier) if one.tier else "",
     )
     return (
         *(safe(text) for text in texts),

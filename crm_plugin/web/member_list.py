@@ -13,6 +13,7 @@ from crm_plugin.analytics import members as reads
 from crm_plugin.analytics import today as figures
 from crm_plugin.errors import InvalidInput, RuleError
 from crm_plugin.rules import compile_for
+from crm_plugin.rules.called import called
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web import why
 from crm_plugin.web.i18n import explained
@@ -101,7 +102,7 @@ def _counted(connection: Connection, shop: Shop, asked: Asked, as_of: date, ever
 
 
 def _sentence(connection: Connection, shop: Shop, asked: Asked) -> str:
-    return why.sentence(compile_for(connection, shop, asked.rule).node) if asked.rule else ""
+    return why.sentence(compile_for(connection, shop, asked.rule).node, called(connection, shop)) if asked.rule else ""
 
 
 def _wrong(error: RuleError | InvalidInput) -> str:

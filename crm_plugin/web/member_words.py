@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -16,9 +16,11 @@ from crm_plugin.analytics.timeline import Event, TermChanged, TierChanged
 from crm_plugin.birthdays import Birthday, birthday_of
 from crm_plugin.clock import local_day, zone
 from crm_plugin.places import place_of
+from crm_plugin.rules.called import Called
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.web import why
 from crm_plugin.web.formats import day
+from crm_plugin.web.titles import level_name, program_name
 
 _LUNAR_DIGITS = "一二三四五六七八九"
 _LUNAR_MONTHS = ("正", *"二三四五六七八九十", "冬", "腊")
@@ -33,33 +35,22 @@ class Told:
     reasons: tuple[str, ...] = ()
 
 
-def story(
-    events: Iterable[Event],
-    tier_names: Mapping[str, str],
-    beside: Mapping[str, tuple[str, Mapping[str, str]]],
-    currency: str,
-) -> list[Told]:
-    """The timeline with what happened to tiers put in words; `beside` are the other programmes with the names of their levels."""
-    return [_told(event, tier_names, beside, currency) for event in events]
+def story(events: Iterable[Event], by: Called) -> list[Told]:
+    """The timeline with what happened to tiers put in words; `by` is what the shop calls its own."""
+    return [_told(event, by) for event in events]
 
 
-def _told(
-    event: Event,
-    tier_names: Mapping[str, str],
-    beside: Mapping[str, tuple[str, Mapping[str, str]]],
-    currency: str,
-) -> Told:
+def _told(event: Event, by: Called) -> Told:
     if not isinstance(event, TierChanged | TermChanged):
         return Told(event)
-    program, names = (
-        ("", tier_names) if event.program == PROGRAM_KEY else beside.get(event.program, (event.program, {}))
-    )
     if isinstance(event, TierChanged):
-        title, reasons = _moved(event, names), why.change_reason(event.reason, currency)
+        title, reasons = _moved(event, by), why.change_reason(event.reason, by)
     else:
-        title = _stayed(event.what, names.get(event.level, event.level))
-        reasons = why.term_reason(event.what, event.reason, currency)
-    return Told(event, f"{program}{_(': ')}{title}" if program else title, tuple(reasons))
+        title = _stayed(event.what, level_name(by, event.level, event.program) if event.level else "")
+        reasons = why.term_reason(event.what, event.reason, by)
+    if event.program != PROGRAM_KEY:
+        title = f"{program_name(by, event.program)}{_(': ')}{title}"
+    return Told(event, title, tuple(reasons))
 
 
 def their_time(at: datetime, own: str, shops: str) -> str:
@@ -143,18 +134,25 @@ def address_kind(kind: str) -> str:
     return str(told.get(kind, kind))
 
 
-def _moved(event: TierChanged, names: Mapping[str, str]) -> str:
-    before, after = (names.get(key, key) for key in (event.from_level, event.to_level))
-    if not before:
+def _moved(event: TierChanged, by: Called) -> str:
+    before, after = (level_name(by, key, event.program) for key in (event.from_level, event.to_level))
+    if not event.from_level:
         return str(_("Came into the tier %(tier)s", tier=after))
-    if not after:
+    if not event.to_level:
         return str(_("Left the tier %(tier)s", tier=before))
     return str(_("Moved from tier %(before)s to %(after)s", before=before, after=after))
 
 
 def _stayed(what: str, tier: str) -> str:
-    """What happened to a tier that stayed, or was only spoken of."""
+    """What happened to a tier that stayed, or was only spoken of; of an empty one, that no level was to be held."""
     told: dict[str, Any] = {
+        "by_hand": _("Fixed by hand at no level"),
+        "freed": _("No longer fixed by hand at no level"),
+        "undone": _("Put back as it was before a run that was undone"),
+    }
+    if not tier:
+        return str(told.get(what, what))
+    told = {
         "renewed": _("Tier %(tier)s renewed", tier=tier),
         "grace": _("Days of grace began in the tier %(tier)s", tier=tier),
         "freed": _("Tier %(tier)s no longer fixed by hand", tier=tier),

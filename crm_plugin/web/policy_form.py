@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import request
@@ -21,7 +22,6 @@ from crm_plugin.rules.policy import (
     PolicyLevel,
 )
 from crm_plugin.web.forms import Form
-from crm_plugin.web.tier_form import arranged, numbered, posted_rows, rows_of
 from crm_plugin.web.titles import CHINESE, ENGLISH, in_language
 
 # How a level is reached; a measure of the merchant's own, told in the rule language.
@@ -34,32 +34,71 @@ FIELDS = (
     "version", "en", "zh", "key", "measure", "own", "window", "window_days", "products", "categories", "shipping",
     "tax", "term", "term_days", "grace_days", "descent", "effective_on",
 )  # fmt: skip
+# More levels than any programme has.
+MOST = 30
 _BLANK = {**dict.fromkeys(LEVEL_FIELDS, ""), "how": BY_BAR}
 
 
-def filled(policy: Policy, version: int) -> Form:
-    """The form of a policy; `version` is the newest that is known while it is filled in."""
+def filled(policy: Policy, version: int, *, saved: bool = True) -> Form:
+    """The form of a policy, `saved` or only proposed; `version` is the newest that is known while it is filled in."""
     return Form(
-        {**_program(policy), "version": str(version), **numbered([_row(one) for one in reversed(policy.levels)])}
+        {
+            **_program(policy),
+            "version": str(version),
+            **_numbered([_row(one, saved=saved) for one in reversed(policy.levels)]),
+        }
     )
 
 
 def blank() -> Form:
     """The form of a programme that is not there yet: it counts what was spent, and has one level to begin with."""
     usual = {"measure": "spent", "window": LIFETIME, "term": NO_TERM, "descent": STRAIGHT, "version": "0"}
-    return Form({**dict.fromkeys(FIELDS, ""), **usual, **numbered([dict(_BLANK)])})
+    return Form({**dict.fromkeys(FIELDS, ""), **usual, **_numbered([dict(_BLANK)])})
 
 
 def posted() -> Form:
     """The form as it was sent."""
     told = {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in FIELDS}
-    return Form({**told, **numbered(posted_rows(LEVEL_FIELDS))})
+    return Form({**told, **_numbered(_posted_rows())})
 
 
 def changed(form: Form, act: str) -> Form:
     """The form after one of its own buttons; `retire` takes all levels out."""
-    rows = [] if act == "retire" else arranged(rows_of(form, LEVEL_FIELDS), act, dict(_BLANK))
-    return Form({**{name: form.text(name) for name in FIELDS}, **numbered(rows)})
+    rows = [] if act == "retire" else _arranged(rows_of(form), act)
+    return Form({**{name: form.text(name) for name in FIELDS}, **_numbered(rows)})
+
+
+def rows_of(form: Form) -> list[dict[str, str]]:
+    """The levels in a form, the highest first."""
+    return [{name: form.text(f"{name}-{number}") for name in LEVEL_FIELDS} for number in range(form.values["rows"])]
+
+
+def _posted_rows() -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    while len(rows) < MOST and f"rule-{len(rows)}" in request.form:
+        told = {name: request.form.get(f"{name}-{len(rows)}", "") for name in LEVEL_FIELDS}
+        rows.append({name: value.replace("\r\n", "\n").strip() for name, value in told.items()})
+    return rows
+
+
+def _arranged(rows: list[dict[str, str]], act: str) -> list[dict[str, str]]:
+    """The rows after one of the form's own buttons: `up-1`, `down-0`, `remove-2`, `add`."""
+    what, _sep, told = act.partition("-")
+    place = int(told) if told.isdecimal() else -1
+    if what == "add":
+        rows.insert(0, dict(_BLANK))
+    elif what in ("up", "down", "remove") and 0 <= place < len(rows):
+        row = rows.pop(place)
+        if what != "remove":
+            rows.insert(max(place - 1, 0) if what == "up" else place + 1, row)
+    return rows[:MOST]
+
+
+def _numbered(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
+    values: dict[str, Any] = {"rows": len(rows)}
+    for number, row in enumerate(rows):
+        values |= {f"{name}-{number}": value for name, value in row.items()}
+    return values
 
 
 def _program(policy: Policy) -> dict[str, str]:
@@ -92,9 +131,9 @@ def _measured(measure: Measure | None) -> dict[str, str]:
     }
 
 
-def _row(level: PolicyLevel) -> dict[str, str]:
+def _row(level: PolicyLevel, *, saved: bool) -> dict[str, str]:
     return {
-        "was": level.key,
+        "was": level.key if saved else "",
         "key": level.key,
         "en": in_language(level.title, ENGLISH),
         "zh": in_language(level.title, CHINESE),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 from flask_babel import gettext as _
 from flask_babel import ngettext
@@ -19,7 +22,6 @@ from crm_plugin.rules.tier_words import policy_words
 from crm_plugin.rules.tiers import preview_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.formats import day, number
-from crm_plugin.web.tier_form import mark
 from crm_plugin.web.tier_look import Look, look_of
 from crm_plugin.web.titles import chinese, named
 
@@ -42,6 +44,11 @@ def look(
         anyway=0 if unchanged else seen.today,
         caused=seen.caused,
     )
+
+
+def mark(told: Any) -> str:
+    """A mark of exactly this document: what is saved is what was looked at."""
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def promises(policy: Policy, today: date) -> list[str]:

@@ -21,9 +21,8 @@ from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.standing_sql import rungs
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
-from crm_plugin.web.policy_form import BY_BAR, BY_INVITATION, BY_RULE, LEVEL_FIELDS, OWN
+from crm_plugin.web.policy_form import BY_BAR, BY_INVITATION, BY_RULE, OWN, rows_of
 from crm_plugin.web.rule_help import rule_error
-from crm_plugin.web.tier_form import name_apart, rows_of
 from crm_plugin.web.titles import chinese, key_for, retitled
 
 # A figure with more digits before or behind the point is a slip of the hand.
@@ -45,7 +44,7 @@ def read(form: Form, known: Known) -> Policy | None:
     """The policy it asks for; None when something is wrong, which then stands at its field."""
     program = _program_key(form, known)
     measure = _measure(form)
-    rows = rows_of(form, LEVEL_FIELDS)
+    rows = rows_of(form)
     _name_levels(form, rows)
     book = replace(known.book, levels={**known.book.levels, program: [row["key"] for row in rows]})
     levels = _levels(form, rows, known, book, measured=bool(form.text("measure")))
@@ -181,7 +180,17 @@ def _name_levels(form: Form, rows: list[dict[str, str]]) -> None:
             form.errors[f"key-{number}"] = _("Another level has this key. Give each a key of its own.")
         seen.add(row["key"])
         _check_key(form, f"key-{number}", row["key"])
-        name_apart(form, number, row, called)
+        _name_apart(form, number, row, called)
+
+
+def _name_apart(form: Form, number: int, row: dict[str, str], called: set[tuple[str, str]]) -> None:
+    """Two levels of one name could not be told apart, in whichever language the reader has."""
+    for lang, other in (("en", "zh"), ("zh", "en")):
+        name = (row[lang] or row[other]).casefold()
+        if name and (lang, name) in called:
+            field = f"{lang if row[lang] else other}-{number}"
+            form.errors.setdefault(field, _("Another level has this name. Give each a name of its own."))
+        called.add((lang, name))
 
 
 def _levels(

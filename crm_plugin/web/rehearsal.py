@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from crm_plugin.analytics.members import count as count_members
 from crm_plugin.clock import local_day
 from crm_plugin.rules import count as count_rule
+from crm_plugin.rules.called import called
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.outlook import Outlook, outlook
@@ -51,7 +52,7 @@ def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime
     fullest = max((coming.on(day) for day in days), default=0) or 1
     rule = journey.audience_text
     return Rehearsal(
-        sentence=journey_words.sentence(journey),
+        sentence=journey_words.sentence(journey, called(connection, shop)),
         audience=_count(connection, shop, rule, today) if coming.problem is None else 0,
         everyone=not rule,
         coming=coming,

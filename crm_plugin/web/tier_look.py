@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 
 from flask_babel import gettext as _
@@ -13,17 +13,15 @@ from sqlalchemy import Connection
 from crm_plugin.analytics import tiers as reads
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.asked import Asking
-from crm_plugin.rules.lab import look_at, moves_today
-from crm_plugin.rules.policies import Kept
-from crm_plugin.rules.tiers import Level, Move, Preview, ladder_policy, levels, preview
-from crm_plugin.rules.windows import PROGRAM
+from crm_plugin.rules.called import Called, called
+from crm_plugin.rules.tier_words import sentence_of
+from crm_plugin.rules.tiers import Level, Move, Preview
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.formats import number
 from crm_plugin.web.forms import Form
 from crm_plugin.web.languages import sentences
-from crm_plugin.web.tier_form import mark
 from crm_plugin.web.titles import chinese, named
-from crm_plugin.web.why import sentence, sentence_of
+from crm_plugin.web.why import lang, sentence
 
 KINDS = ("up", "in", "down", "out")
 
@@ -91,18 +89,6 @@ class Look:
         return sum(step.count for step in self.steps if step.kind == kind)
 
 
-def look(connection: Connection, shop: Shop, wanted: Sequence[Level], saved: Sequence[Level], as_of: date) -> Look:
-    """Who would move by these levels; nothing is written."""
-    found = preview(connection, shop, wanted, as_of)
-    ladders = (wanted, saved, *reads.former(connection, shop.shop_id))
-    seen = mark([level.as_dict() for level in wanted])
-    told = look_of(connection, shop, found, ladders, seen, unchanged=list(wanted) == list(saved))
-    if told.unchanged or not moves_today(connection, shop, PROGRAM, as_of):
-        return told
-    lab = look_at(connection, shop, ladder_policy(connection, shop, wanted, as_of), as_of)
-    return replace(told, anyway=lab.today, caused=lab.caused)
-
-
 def look_of(
     connection: Connection,
     shop: Shop,
@@ -113,14 +99,15 @@ def look_of(
     unchanged: bool,
 ) -> Look:
     """A preview as the page says it; of the ladders the first is the one wanted, the others have names of levels that are gone."""
-    wanted, names, ranks = ladders[0], names_of(*ladders), _ranks(*ladders)
+    wanted, names, ranks = ladders[0], _names_of(*ladders), _ranks(*ladders)
+    by = called(connection, shop)
     people = reads.names(connection, shop.shop_id, [one for ids in found.examples.values() for one in ids])
     steps = [_step(move, found, names, people, ranks) for move in found.moves]
     order = [level.key for level in reversed(wanted)] + [""]
     gone = [key for key in dict.fromkeys(move.from_level for move in found.moves) if key not in order]
     lines = (_line(key, order, found, names, ranks) for key in (*order[:-1], *gone, ""))
     return Look(
-        rungs=tuple(rung(level, found.levels[level.key]) for level in reversed(wanted)),
+        rungs=tuple(rung(level, found.levels[level.key], by) for level in reversed(wanted)),
         steps=tuple(sorted(steps, key=lambda step: (KINDS.index(step.kind), -step.count))),
         columns=tuple(_name(names, key) for key in order),
         lines=tuple(line for line in lines if any(cell.count for cell in line.cells)),
@@ -130,33 +117,15 @@ def look_of(
     )
 
 
-def rung(level: Level, members: int) -> Rung:
-    """A level that can be read, with so many members."""
-    told = sentence(compile_rule(level.rule).node) if level.rule else str(_("By invitation only"))
+def rung(level: Level, members: int, by: Called) -> Rung:
+    """A level that can be read, with so many members; `by` is what the shop calls its own."""
+    told = sentence(compile_rule(level.rule).node, by) if level.rule else str(_("By invitation only"))
     return Rung(level.key, named(level.title, level.key), told, members)
 
 
-def names_of(*ladders: Sequence[Level]) -> dict[str, str]:
+def _names_of(*ladders: Sequence[Level]) -> dict[str, str]:
     """What each level is called, in the first of these ladders that has it."""
     return {level.key: named(level.title, level.key) for ladder in reversed(ladders) for level in ladder}
-
-
-def names_ever(kept: Sequence[Kept]) -> dict[str, str]:
-    """What each level of a programme is called in the newest of its versions that has it."""
-    return {level.key: named(level.title, level.key) for one in kept for level in one.policy.levels}
-
-
-def names_beside(connection: Connection, shop: Shop) -> dict[str, tuple[str, dict[str, str]]]:
-    """What the programmes beside the main one are called, and the levels of each."""
-    return {
-        program: (named(called.title, program), {key: named(title, key) for key, title in called.levels.items()})
-        for program, called in reads.other_programmes(connection, shop.shop_id).items()
-    }
-
-
-def tier_names(connection: Connection, shop: Shop) -> dict[str, str]:
-    """What each level of the shop is called, those taken out too: a member may hold one until the next daily run."""
-    return names_of(levels(connection, shop.shop_id), *reads.former(connection, shop.shop_id))
 
 
 def kind_of(before: str, after: str, ranks: Mapping[str, float]) -> str:
@@ -210,9 +179,10 @@ def _name(names: Mapping[str, str], key: str) -> str:
     return names.get(key, key) if key else str(_("No level"))
 
 
-def asked_words(one: Asking, gone: str, titles: Mapping[str, str]) -> str:
+def asked_words(one: Asking, gone: str, by: Called) -> str:
     """What keeps a level from being taken out, and what to do about it."""
-    told = {"level": gone, "rule": sentence_of(one.rule), "name": titles.get(one.key, one.key)}
+    name = by.segment(one.key) if one.kind == "segment" else by.journey(one.key, chinese())
+    told = {"level": gone, "rule": sentence_of(one.rule, lang(), by), "name": name}
     text = (
         _(
             "%(level)s cannot go: the segment %(name)s is for %(rule)s. "

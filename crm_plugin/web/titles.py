@@ -10,6 +10,9 @@ from babel.numbers import format_percent
 from flask_babel import get_locale
 from flask_babel import gettext as _
 
+from crm_plugin.rules.called import Called, title_in
+from crm_plugin.rules.windows import PROGRAM
+
 # The names a form asks for, by the locale they are kept under.
 ENGLISH, CHINESE = "en", "zh-CN"
 
@@ -21,9 +24,17 @@ def chinese() -> bool:
 
 def named(title: Mapping[str, str], key: str = "") -> str:
     """The name in the reader's language, else in another one, else the key."""
-    wanted = "zh" if chinese() else "en"
-    near = [title[locale] for locale in sorted(title) if locale.split("-")[0].split("_")[0] == wanted]
-    return next((name for name in (*near, title.get(ENGLISH, ""), *title.values()) if name), key)
+    return title_in(title, chinese(), key)
+
+
+def level_name(by: Called, key: str, program: str = PROGRAM) -> str:
+    """What the shop calls a level; of a key that is none, that there is none."""
+    return by.level(program, key, chinese()) if key else str(_("No level"))
+
+
+def program_name(by: Called, program: str) -> str:
+    """What the shop calls a tier programme."""
+    return by.program(program, chinese()) if program in by.programs or program != PROGRAM else str(_("Main programme"))
 
 
 def in_language(title: Mapping[str, str], locale: str) -> str:

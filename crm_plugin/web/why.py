@@ -14,15 +14,14 @@ from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 
 from crm_plugin.analytics.profile import LevelView, TierView
-from crm_plugin.errors import RuleError
 from crm_plugin.money import to_major
+from crm_plugin.rules.called import Called
 from crm_plugin.rules.fields import FIELDS, Kind, Unit
 from crm_plugin.rules.flip_words import Manner, way_words
 from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Node, Not, Or, Relation, Within
 from crm_plugin.rules.operators import OPERATORS
-from crm_plugin.rules.parse import parse
-from crm_plugin.rules.tier_words import reason_words
-from crm_plugin.rules.words import leaf_words, words
+from crm_plugin.rules.tier_words import field_of, reason_words, sentence_of
+from crm_plugin.rules.words import field_words, leaf_words, text_words, words
 from crm_plugin.web.formats import day, number
 from crm_plugin.web.titles import chinese
 
@@ -42,9 +41,9 @@ def lang() -> str:
     return "zh" if chinese() else "en"
 
 
-def sentence(node: Node) -> str:
-    """A rule as a sentence that begins with a capital letter."""
-    return capital(words(node, lang()))
+def sentence(node: Node, by: Called) -> str:
+    """A rule as a sentence that begins with a capital letter; `by` is what the shop calls its own, as everywhere here."""
+    return capital(words(node, lang(), by))
 
 
 def capital(told: str) -> str:
@@ -52,28 +51,20 @@ def capital(told: str) -> str:
     return told[:1].upper() + told[1:]
 
 
-def sentence_of(text: str) -> str:
-    """The sentence of a rule that was kept as text; the text itself where it can no longer be read."""
-    try:
-        return words(parse(text), lang())
-    except RuleError:
-        return text
-
-
-def conditions(level: LevelView, currency: str) -> list[Condition]:
+def conditions(level: LevelView, by: Called) -> list[Condition]:
     """Every condition of a level's rule, said so that ✓ helps the member towards it."""
     explained = {leaf.node: leaf for leaf in level.explanation.leaves}
     found = []
     for leaf, negated in dict.fromkeys(_parts(level.node, False)):
         known = explained[leaf]
         truth = None if known.truth is None else known.truth != negated
-        value = _value(leaf, known.value, currency)
-        missing = "" if truth else _missing(leaf, negated, known.value, currency)
-        found.append(Condition(_condition(leaf, negated), value, truth, missing))
+        value = _value(leaf, known.value, by)
+        missing = "" if truth else _missing(leaf, negated, known.value, by)
+        found.append(Condition(_condition(leaf, negated, by), value, truth, missing))
     return found
 
 
-def ways(level: LevelView) -> list[str]:
+def ways(level: LevelView, by: Called) -> list[str]:
     """What would turn a level's rule for the member, the smallest change first; empty where that is not known."""
     told = level.explanation
     if told.flip is None:
@@ -82,11 +73,11 @@ def ways(level: LevelView) -> list[str]:
     def money(minor: int) -> str:
         return str(format_currency(to_major(minor, told.currency), told.currency, locale=get_locale()))
 
-    how = Manner(lang(), money, day)
+    how = Manner(lang(), money, day, by)
     return [way_words(one, told.as_of, how) for one in told.flip.ways]
 
 
-def _value(leaf: Leaf, value: Any, currency: str) -> str:
+def _value(leaf: Leaf, value: Any, by: Called) -> str:
     """The member's own value beside a condition; of a calculation the number it comes to."""
     if isinstance(leaf, Everyone):
         return ""
@@ -94,7 +85,7 @@ def _value(leaf: Leaf, value: Any, currency: str) -> str:
         return str(_("not known")) if value is None else str(number(value))
     if isinstance(leaf, Within):
         return str(_("yes") if value else _("no"))
-    return value_words(leaf.field, value, currency)
+    return value_words(leaf.field, value, by)
 
 
 def alternatives(node: Node, negated: bool = False) -> bool:
@@ -108,8 +99,13 @@ def alternatives(node: Node, negated: bool = False) -> bool:
 
 
 def earned(tier: TierView) -> LevelView | None:
-    """The highest level whose rule holds now: what the next daily run gives. One that is promised for a time is not lost by that."""
-    found = next((level for level in reversed(tier.levels) if level.explanation.matches), None)
+    """The level that the next daily run gives: the highest whose rule holds now. One that is promised for a time is not lost by that.
+
+    None for whoever by hand holds no level, whatever the rules say.
+    """
+    if tier.barred is not None:
+        return None
+    found = fits(tier)
     if tier.promised and tier.level is not None:
         keys = [level.key for level in tier.levels]
         lifted = found is not None and keys.index(found.key) > keys.index(tier.key)
@@ -117,7 +113,12 @@ def earned(tier: TierView) -> LevelView | None:
     return found
 
 
-def value_words(field: Field, value: Any, currency: str) -> str:
+def fits(tier: TierView) -> LevelView | None:
+    """The highest level whose rule holds now, given or not."""
+    return next((level for level in reversed(tier.levels) if level.explanation.matches), None)
+
+
+def value_words(field: Field, value: Any, by: Called) -> str:
     """A field's value as people read it."""
     spec = FIELDS[field.key]
     if value is None:
@@ -125,9 +126,9 @@ def value_words(field: Field, value: Any, currency: str) -> str:
     if spec.kind is Kind.FLAG:
         return str(_("yes") if value else _("no"))
     if spec.kind is Kind.TEXT:
-        return str(value) or str(_("none"))
+        return text_words(field, str(value), chinese(), by) if value else str(_("none"))
     if spec.unit is Unit.MONEY:
-        return str(format_currency(Decimal(str(value)), currency, locale=get_locale()))
+        return str(format_currency(Decimal(str(value)), by.currency, locale=get_locale()))
     if spec.unit is Unit.SHARE:
         return str(format_percent(Decimal(str(value)), locale=get_locale(), decimal_quantization=False))
     if spec.unit is Unit.DAYS and value == int(value):
@@ -137,7 +138,7 @@ def value_words(field: Field, value: Any, currency: str) -> str:
     return number(value)
 
 
-def change_reason(reason: Mapping[str, Any], currency: str) -> list[str]:
+def change_reason(reason: Mapping[str, Any], by: Called) -> list[str]:
     """Why a level changed, in sentences: the cause, then the figures that decided."""
     cause = reason.get("cause", "rule")
     told = []
@@ -146,18 +147,18 @@ def change_reason(reason: Mapping[str, Any], currency: str) -> list[str]:
     elif cause == "deleted":
         told.append(_("The member was deleted in your store."))
     elif cause != "rule":
-        return [reason_words(str(cause), reason, 0, lang())]
+        return [reason_words(str(cause), reason, 0, lang(), by)]
     if reason.get("rule"):
-        told.append(_("It is for %(rule)s.", rule=sentence_of(str(reason["rule"]))))
+        told.append(_("It is for %(rule)s.", rule=sentence_of(str(reason["rule"]), lang(), by)))
     elif cause == "rule" and reason.get("lost_rule"):
-        told.append(_("No longer one of the %(rule)s.", rule=sentence_of(str(reason["lost_rule"]))))
-    figures = [_figure(text, value, currency) for text, value in (reason.get("values") or {}).items()]
+        told.append(_("No longer one of the %(rule)s.", rule=sentence_of(str(reason["lost_rule"]), lang(), by)))
+    figures = [_figure(text, value, by) for text, value in (reason.get("values") or {}).items()]
     if figures:
         told.append(_("On that day: %(figures)s.", figures=_(", ").join(figures)))
     return [str(one) for one in told]
 
 
-def term_reason(what: str, reason: Mapping[str, Any], currency: str) -> list[str]:
+def term_reason(what: str, reason: Mapping[str, Any], by: Called) -> list[str]:
     """Through when, why and on what figures a level goes on, or an invitation to it."""
     told = []
     if what == "grace" and reason.get("grace_until"):
@@ -170,7 +171,7 @@ def term_reason(what: str, reason: Mapping[str, Any], currency: str) -> list[str
         told.append(_("It holds through %(day)s.", day=_iso_day(reason.get("valid_until") or reason["until"])))
     if reason.get("reason"):
         told.append(_("The reason given: %(reason)s", reason=reason["reason"]))
-    figures = [_figure(text, value, currency) for text, value in (reason.get("values") or {}).items()]
+    figures = [_figure(text, value, by) for text, value in (reason.get("values") or {}).items()]
     if figures:
         told.append(_("On that day: %(figures)s.", figures=_(", ").join(figures)))
     return [str(one) for one in told]
@@ -191,14 +192,14 @@ def _parts(node: Node, negated: bool) -> Iterator[tuple[Leaf, bool]]:
         yield node, negated
 
 
-def _condition(leaf: Leaf, negated: bool) -> str:
-    told = leaf_words(Not(leaf) if negated else leaf, lang())
+def _condition(leaf: Leaf, negated: bool, by: Called) -> str:
+    told = leaf_words(Not(leaf) if negated else leaf, lang(), by)
     # In a list the sentence's joints are in the way.
     told = told.removeprefix("whose ").removeprefix("who ")
     return told[:1].upper() + told[1:]
 
 
-def _missing(leaf: Leaf, negated: bool, value: Any, currency: str) -> str:
+def _missing(leaf: Leaf, negated: bool, value: Any, by: Called) -> str:
     """How much more would do, for what can be counted up."""
     if not isinstance(leaf, Compare) or not isinstance(value, int | Decimal) or isinstance(leaf.value, str):
         return ""
@@ -208,7 +209,7 @@ def _missing(leaf: Leaf, negated: bool, value: Any, currency: str) -> str:
         return ""
     unit = FIELDS[leaf.field.key].unit
     if unit is Unit.MONEY:
-        amount = value_words(leaf.field, gap, currency)
+        amount = value_words(leaf.field, gap, by)
         return str(_("%(amount)s more", amount=amount) if op == ">=" else _("over %(amount)s more", amount=amount))
     whole = int(gap) + (op == ">")
     if unit is Unit.DAYS:
@@ -216,29 +217,15 @@ def _missing(leaf: Leaf, negated: bool, value: Any, currency: str) -> str:
     return str(_("%(count)s more", count=number(whole)))
 
 
-def _figure(text: str, value: Any, currency: str) -> str:
-    field = _field(text)
+def _figure(text: str, value: Any, by: Called) -> str:
+    field = field_of(text)
     if field is None:
         return f"{text}: {value}"
     if FIELDS[field.key].kind is Kind.FLAG:
-        return _condition(Holds(field), not value)
-    label, days = FIELDS[field.key].label.in_language(lang()), field.arg("days")
-    if days is not None:
-        label = str(_("%(what)s in the last %(days)s days", what=label, days=days))
+        return _condition(Holds(field), not value, by)
+    label = field_words(field, lang(), by)
     try:
-        told = value_words(field, value, currency)
+        told = value_words(field, value, by)
     except (InvalidOperation, ValueError, TypeError):
         told = str(value)
     return str(_("%(what)s: %(value)s", what=label, value=told))
-
-
-def _field(text: str) -> Field | None:
-    """The field of a text such as spent(days=365); None where it is no longer one."""
-    for rule in (text, f"{text} == 0"):
-        try:
-            node = parse(rule)
-        except RuleError:
-            continue
-        if isinstance(node, Holds | Compare):
-            return node.field
-    return None

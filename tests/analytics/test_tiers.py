@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from crm_plugin.analytics.tiers import Act, Called, history, holders, names, other_programmes
+from crm_plugin.analytics.tiers import Act, history, holders, names
 from crm_plugin.rules import tiers
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.tiers import Level, Move
@@ -53,18 +53,6 @@ def test_history_tells_of_every_programme_and_of_terms(db: Database) -> None:
             Act(NOON, "page:owner", True, "club", {}, 0),
         ]
         assert holders(connection, shop.shop_id) == {"club": 2}
-
-
-def test_programmes_are_called_as_they_were_last(db: Database) -> None:
-    club = {"program": "club", "title": "Club", "levels": [{"key": "a", "title": "A", "rule": "everyone"}]}
-    renamed = {**club, "levels": [{"key": "a", "title": "Best", "rule": "everyone"}]}
-    with db.write() as connection:
-        shop = make_shop(connection)
-        for document in (club, {**club, "program": "main"}, renamed, {"program": "club", "levels": []}):
-            tiers.save_policy(connection, shop, read_policy(document), NOON, actor="test")
-        found = other_programmes(connection, shop.shop_id)
-        assert found == {"club": Called({"en": "Club"}, {"a": {"en": "Best"}})}
-        assert other_programmes(connection, shop.shop_id + 1) == {}
 
 
 def test_names_fall_back_to_what_is_known(db: Database) -> None:

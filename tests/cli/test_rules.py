@@ -79,7 +79,7 @@ def test_member_is_explained(shop: Run, say: Callable[..., Spoken]) -> None:
         ("orders() >= 2", 1, False),
     ]
     ada = shop(*words, "1")[1]
-    assert (ada["matches"], ada["ways"][0]["words"]["en"]) == (True, "20.01 given back")
+    assert (ada["matches"], ada["ways"][0]["words"]["en"]) == (True, "20.01 EUR given back")
     assert (
         shop("rule", "words", "spent() >= 100", "shop")[1]["words"] == "members whose amount spent is at least 100 EUR"
     )
@@ -136,8 +136,9 @@ def test_saved_rules_are_looked_over(shop: Run, say: Callable[..., Spoken]) -> N
     assert shop("segment", "save", "shop", "odd", "orders() >= 3 and orders() < 2")[0] == 0
     code, told = shop("rule", "audit", "shop")
     assert (code, [(one["key"], one["problem"]) for one in told]) == (0, [("odd", "never"), ("odd", "dead")])
-    assert say("rule", "audit", "shop").out.splitlines()[0].split("\t")[:4] == [
+    assert say("rule", "audit", "shop").out.splitlines()[0].split("\t")[:5] == [
         "segment",
+        "odd",
         "odd",
         "never",
         "No member can ever match.",

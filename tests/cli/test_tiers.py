@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.cli.conftest import Spoken
 
 POLICY = """
 measure: spent
@@ -45,12 +48,14 @@ def club(run: Any, tmp_path: Path) -> Any:
     return command
 
 
-def test_policy_is_previewed_applied_and_undone(club: Any, tmp_path: Path) -> None:
+def test_policy_is_previewed_applied_and_undone(club: Any, say: Callable[..., Spoken], tmp_path: Path) -> None:
     policy = str(tmp_path / "policy.yaml")
     code, seen = club("preview", policy)
     assert (code, seen["in"], seen["stay"], seen["levels"]) == (0, 1, 1, {"": 1, "silver": 1, "circle": 0})
     sample = seen["matrix"][-1]["samples"][0]
     assert (sample["name"], sample["values"]) == ("ada@example.com", {"spent()": "40.00"})
+    # Who reads it gets words and a currency.
+    assert say("tiers", "preview", "s", policy).out.splitlines()[-1].split("\t")[2] == "amount spent 40.00 EUR"
     assert club("policies") == (0, [])
     code, report = club("apply", "--policy", policy)
     assert (code, report["moves"]) == (0, [{"from_level": "", "to_level": "silver", "members": 1}])

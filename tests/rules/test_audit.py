@@ -77,7 +77,9 @@ def test_each_problem_is_found(db: Database) -> None:
         assert found["gone", "broken"].message.startswith("There is no segment 'nowhere'.")
         assert found["gone", "dead"].as_dict() == {
             "kind": "segment",
+            "program": "",
             "key": "gone",
+            "name": "gone",
             "problem": "dead",
             "message": "No tier, journey or other segment asks for it.",
             "part": "",

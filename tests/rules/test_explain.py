@@ -37,7 +37,7 @@ def test_each_condition_tells_value_and_truth(db: Database) -> None:
         told = found.as_dict()
         (way,) = told.pop("ways")
         # Exactly: the mean of what was ordered is 66.666…
-        assert way["words"]["en"] == "66.68 more in orders"
+        assert way["words"]["en"] == "66.68 EUR more in orders"
         assert told == {
             "matches": False,
             "truth": None,

@@ -143,13 +143,13 @@ def _told(text: str, lang: str = "en", member: Snapshot = _MEMBER) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "ways"),
     [
-        ("spent(days=365) >= 200", ["38.20 more in orders, by 9 June 2026"]),
-        ("orders() >= 5 or spent(days=365) >= 200", ["38.20 more in orders, by 9 June 2026", "3 more orders"]),
+        ("spent(days=365) >= 200", ["38.20 EUR more in orders, by 9 June 2026"]),
+        ("orders() >= 5 or spent(days=365) >= 200", ["38.20 EUR more in orders, by 9 June 2026", "3 more orders"]),
         # Any order will do, so that the amount is no smaller change.
         ("orders() >= 3 or spent(days=365) >= 200", ["one more order"]),
         (
             "spent(days=365) >= 100",
-            ["by itself on 10 June 2026: the order of 10 June 2025 leaves the span", "61.81 given back"],
+            ["by itself on 10 June 2026: the order of 10 June 2025 leaves the span", "61.81 EUR given back"],
         ),
         (
             "not days_since_order < 90",
@@ -157,14 +157,14 @@ def _told(text: str, lang: str = "en", member: Snapshot = _MEMBER) -> list[str]:
         ),
         ("days_since_joined >= 30 and orders() >= 3", ["one more order, from 11 June 2026 on"]),
         ('orders() >= 3 and consents("email")', ["one more order and consent to marketing by e-mail"]),
-        ("average_order >= 90 and orders() >= 4", ["2 more orders, 198.20 in all"]),
-        ("spent() / orders() >= 90", ["108.20 more in orders"]),
+        ("average_order >= 90 and orders() >= 4", ["2 more orders, 198.20 EUR in all"]),
+        ("spent() / orders() >= 90", ["108.20 EUR more in orders"]),
         ("not guest", ["an account in the store"]),
         ('tag("vip") or opened(channel="email") >= 2', ["2 more messages opened by e-mail", "the tag “vip”"]),
         ('bought(sku="A") and not suppressed("sms")', ["an order with the product (code A)"]),
         ('country == "GB"', ["country “GB”"]),
         ("coupon_share() > 0.5", ["3 orders with a coupon"]),
-        ("return_rate() < 0.1", ["16.18 given back"]),
+        ("return_rate() < 0.1", ["16.18 EUR given back"]),
         ('tier == "gold"', ["the tier “gold”"]),
         ("birthday_month == 3", []),
         ("orders() < 2", []),
@@ -177,7 +177,7 @@ def test_ways_are_told(text: str, ways: list[str]) -> None:
 
 
 def test_ways_are_told_in_chinese() -> None:
-    assert _told("spent(days=365) >= 200", "zh") == ["在 2026 年 6 月 9 日当天或之前再消费 38.20"]
+    assert _told("spent(days=365) >= 200", "zh") == ["在 2026 年 6 月 9 日当天或之前再消费 38.20 EUR"]
     assert _told("spent(days=365) >= 100", "zh")[0] == "2026 年 6 月 10 日自动改变：2025 年 6 月 10 日的订单移出统计期"
 
 
@@ -185,7 +185,7 @@ def test_unknown_is_turned_too() -> None:
     never = Snapshot("EUR")
     assert _told("days_since_order < 30", member=never) == ["one more order"]
     assert _told("not days_since_order < 30", member=never) == []
-    assert _told("average_order >= 20", member=never) == ["20.00 more in orders"]
+    assert _told("average_order >= 20", member=never) == ["20.00 EUR more in orders"]
 
 
 def test_nothing_that_came_later_is_counted_on() -> None:
@@ -194,7 +194,7 @@ def test_nothing_that_came_later_is_counted_on() -> None:
 
 
 def test_no_more_is_given_back_than_was_paid() -> None:
-    assert _told("refunded() > 100") == ["100.01 given back"]
+    assert _told("refunded() > 100") == ["100.01 EUR given back"]
     assert _told("refunded() > 161.80") == []
 
 

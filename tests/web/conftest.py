@@ -102,6 +102,29 @@ def sign_in(app: Flask) -> FlaskClient:
     return browser
 
 
+def fields(html: str, form_id: str) -> dict[str, str]:
+    """What a browser would send of a form as the page shows it."""
+    form = html.partition(f'id="{form_id}"')[2].partition("</form>")[0]
+    values: dict[str, str] = {}
+    for tag in re.findall(r"<input[^>]*>", form):
+        name, value = re.search(r' name="([^"]+)"', tag), re.search(r' value="([^"]*)"', tag)
+        if name and ('type="checkbox"' not in tag or " checked" in tag):
+            values[name[1]] = unescape(value[1]) if value else ""
+    for name, text in re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.DOTALL):
+        values[name] = unescape(text)
+    for name, inner in re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL):
+        chosen = re.search(r'value="([^"]*)" selected', inner)
+        values[name] = chosen[1] if chosen else ""
+    return values
+
+
+def seen_in(html: str) -> str:
+    """The mark of what a preview showed."""
+    found = re.search(r'name="seen" value="([^"]+)"', html)
+    assert found is not None, words(html)
+    return found[1]
+
+
 def words(html: str) -> str:
     """What a reader sees of a page: its text without tags, spaces run together."""
     body = re.sub(r"<(script|style|head)\b.*?</\1>", " ", html, flags=re.DOTALL)

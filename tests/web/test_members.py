@@ -116,7 +116,7 @@ def test_filters_narrow(page: Page, people: dict[str, int], query: str, found: l
 
 def test_rule_is_said_back(page: Page, people: dict[str, int]) -> None:
     told = words(page("members?rule=spent(days=365) >= 100"))
-    assert "Members whose amount spent in the last 365 days is at least 100: 1 of 3 members" in told
+    assert "Members whose amount spent in the last 365 days is at least 100 EUR: 1 of 3 members" in told
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_list_by_a_rule_does_not_wait_for_the_count(
         assert "data-live-now" in html
         assert "9 members." in words(html)
         assert [one for one in asked if "count(" in one and "facts" in one] == []
-    assert "Members whose amount spent is at least 1: more than 4 of 9 members" in words(html)
+    assert "Members whose amount spent is at least 1 EUR: more than 4 of 9 members" in words(html)
     assert "Download them all as a CSV file" in words(html)
     # It is asked for afterwards, and goes no further than anybody reads.
     told = words(post("members/count", {"rule": "spent() >= 1"}).text)
-    assert told == "Members whose amount spent is at least 1: more than 6 of 9 members"
+    assert told == "Members whose amount spent is at least 1 EUR: more than 6 of 9 members"
     (counted,) = [one for one in asked if "count(" in one and "facts" in one]
     assert "LIMIT" in counted
     assert "5 of 9 members" in words(post("members/count", {"rule": "spent() >= 4"}).text)
@@ -260,12 +260,12 @@ def test_one_member_in_figures_and_words(page: Page, people: dict[str, int]) -> 
 def test_tier_says_why_and_what_is_missing(page: Page, people: dict[str, int]) -> None:
     told = words(page(f"members/{people['Ada']}"))
     assert (
-        "Gold : Members whose amount spent in the last 365 days is at least 100 and whose number of orders is at least 2"
+        "Gold : Members whose amount spent in the last 365 days is at least 100 EUR and whose number of orders is at least 2"
         in told
     )
-    assert "✓ Amount spent in the last 365 days is at least 100 : holds Now: €150.00" in told
+    assert "✓ Amount spent in the last 365 days is at least 100 EUR : holds Now: €150.00" in told
     assert (
-        "Missing for Platinum ✗ Amount spent in the last 365 days is at least 500 : does not hold Now: €150.00 · €350.00 more"
+        "Missing for Platinum ✗ Amount spent in the last 365 days is at least 500 EUR : does not hold Now: €150.00 · €350.00 more"
         in told
     )
     assert "✓ Do not have the tag “staff” : holds Now: no" in told
@@ -289,7 +289,7 @@ def test_tier_that_no_longer_fits_says_so(page: Page, people: dict[str, int], cl
 def test_story_is_told_newest_first(page: Page, people: dict[str, int]) -> None:
     told = words(page(f"members/{people['Ada']}")).partition("What happened")[2]
     parts = [
-        "Came into the tier Gold It is for members whose amount spent in the last 365 days is at least 100",
+        "Came into the tier Gold It is for members whose amount spent in the last 365 days is at least 100 EUR",
         "On that day: amount spent in the last 365 days: €150.00, number of orders: 2.",
         "Jun 1, 2026 14:00 (21:00 where they are)",
         "Order 1044: €9.00 cancelled, does not count",

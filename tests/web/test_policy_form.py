@@ -19,7 +19,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
 from crm_plugin.web.pages import tiers_policy
 from tests.factories import NOON, member, order, write
-from tests.web.conftest import Page, Post, words
+from tests.web.conftest import Page, Post, fields, seen_in, words
 
 MAIN = "tiers/programme/main"
 CLUB: dict[str, Any] = {
@@ -73,25 +73,7 @@ def _set_up(runtime: Runtime, shop: Shop, document: dict[str, Any], *, applied: 
 
 
 def _fields(html: str) -> dict[str, str]:
-    """What a browser would send of the form as the page shows it."""
-    form = html.partition('id="policy"')[2].partition("</form>")[0]
-    values: dict[str, str] = {}
-    for tag in re.findall(r"<input[^>]*>", form):
-        name, value = re.search(r' name="([^"]+)"', tag), re.search(r' value="([^"]*)"', tag)
-        if name and ('type="checkbox"' not in tag or " checked" in tag):
-            values[name[1]] = unescape(value[1]) if value else ""
-    for name, text in re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.DOTALL):
-        values[name] = unescape(text)
-    for name, inner in re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL):
-        chosen = re.search(r'value="([^"]*)" selected', inner)
-        values[name] = chosen[1] if chosen else ""
-    return values
-
-
-def _seen(html: str) -> str:
-    found = re.search(r'name="seen" value="([^"]+)"', html)
-    assert found is not None, words(html)
-    return found[1]
+    return fields(html, "policy")
 
 
 def _in_force(runtime: Runtime, shop: Shop, program: str) -> Policy:
@@ -107,7 +89,7 @@ def _holders(runtime: Runtime, shop: Shop, program: str) -> dict[str, str]:
 
 
 def _save(post: Post, path: str, form: dict[str, str], act: str = "apply") -> None:
-    seen = _seen(post(path, {**form, "do": "preview"}).text)
+    seen = seen_in(post(path, {**form, "do": "preview"}).text)
     answer = post(path, {**form, "do": act, "seen": seen})
     assert answer.status_code == 303, words(answer.text)
 
@@ -133,7 +115,7 @@ def test_nothing_is_saved_that_was_not_looked_at(runtime: Runtime, shop: Shop, p
         answer = post(path, {**form, "do": act})
         assert answer.status_code == 422
         assert "This is new or has changed since you looked." in words(answer.text)
-    seen = _seen(answer.text)
+    seen = seen_in(answer.text)
     answer = post(path, {**form, "entry-2": "300", "do": "apply", "seen": seen})
     assert answer.status_code == 422
     assert 'value="300"' in answer.text
@@ -269,7 +251,7 @@ def test_levels_are_arranged_without_saving(runtime: Runtime, shop: Shop, page: 
 def test_policy_saved_meanwhile_is_not_overwritten_unseen(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     form = {**_fields(page("tiers/programme/club")), "entry-2": "200", "keep-2": "", "reentry-2": ""}
-    seen = _seen(post("tiers/programme/club", {**form, "do": "preview"}).text)
+    seen = seen_in(post("tiers/programme/club", {**form, "do": "preview"}).text)
     _set_up(runtime, shop, {**CLUB, "grace_days": 20})
     answer = post("tiers/programme/club", {**form, "do": "apply", "seen": seen})
     assert answer.status_code == 422
@@ -288,7 +270,7 @@ def test_who_is_quicker_between_looking_and_saving_is_not_overwritten(
 ) -> None:
     _set_up(runtime, shop, CLUB)
     form = {**_fields(page("tiers/programme/club")), "grace_days": "25"}
-    seen = _seen(post("tiers/programme/club", {**form, "do": "preview"}).text)
+    seen = seen_in(post("tiers/programme/club", {**form, "do": "preview"}).text)
     looked = tiers_policy._was_seen
 
     def quicker(act: str, found: str) -> bool:
@@ -310,7 +292,7 @@ def test_new_programme_is_looked_at_then_begun(runtime: Runtime, shop: Shop, pag
     form |= {"en": "Friends of Tea", "zh": "", "measure": "orders", "en-0": "Friend", "entry-0": "1"}
     answer = post("tiers/new", {**form, "do": "preview"})
     assert "3 members would move: 3 get a first level." in words(answer.text)
-    answer = post("tiers/new", {**form, "do": "apply", "seen": _seen(answer.text)})
+    answer = post("tiers/new", {**form, "do": "apply", "seen": seen_in(answer.text)})
     assert answer.status_code == 303
     assert answer.location.endswith("/tiers/programme/friends-of-tea")
     assert _holders(runtime, shop, "friends-of-tea") == dict.fromkeys(("Anna", "Bo", "Cy"), "friend")
@@ -400,25 +382,27 @@ def test_level_a_journey_asks_for_is_not_taken_out(runtime: Runtime, shop: Shop,
     assert len(_in_force(runtime, shop, "main").levels) == 3
 
 
-def test_bare_ladder_is_changed_on_either_page(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+def test_bare_ladder_gets_figures(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     with runtime.db.write() as connection:
         save_levels(connection, shop, [Level("silver", "spent() >= 100", {"en": "Silver"})], NOON)
-    assert 'id="levels-editor"' in page("tiers")
+    assert f'href="/s/{shop.name}/{MAIN}">Change the levels' in page("tiers")
     form = _fields(page(MAIN))
     assert (form["measure"], form["how-0"], form["rule-0"]) == ("", "rule", "spent() >= 100")
     _save(post, MAIN, {**form, "measure": "spent", "how-0": "bar", "entry-0": "100"})
-    html = page("tiers")
-    assert 'id="levels-editor"' not in html
-    assert "Silver Members whose amount spent is at least 100 2 members" in words(html)
+    assert "Silver Members whose amount spent is at least 100 EUR 2 members" in words(page("tiers"))
 
 
 def test_retired_main_programme_can_begin_anew(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, {**CLUB, "program": "main"})
     _save(post, MAIN, _fields(post(MAIN, {**_fields(page(MAIN)), "do": "retire"}).text))
-    told = words(page("tiers"))
-    assert "Write levels of your own" in told
-    assert "Tea club – Retired 0" in told
-    assert 'id="levels-editor"' in page("tiers?start=own")
+    html = page("tiers")
+    assert "Tea club – Retired 0" in words(html)
+    assert f'href="/s/{shop.name}/{MAIN}?start=own">Write levels of your own' in html
+    assert "There is no level in this form." in words(page(MAIN))
+    form = _fields(page(f"{MAIN}?start=own"))
+    assert (form["en-0"], form["measure"], form["version"]) == ("", "spent", "2")
+    _save(post, MAIN, {**form, "en-0": "Friend", "entry-0": "100"})
+    assert _holders(runtime, shop, "main") == {"Bo": "friend", "Cy": "friend"}
 
 
 def test_first_programme_is_the_main_one(runtime: Runtime, shop: Shop, page: Page) -> None:

@@ -11,12 +11,12 @@ from crm_plugin.rules import by_hand
 from crm_plugin.rules.by_hand import Desk
 from crm_plugin.rules.policies import in_force
 from crm_plugin.rules.policy_read import read_policy
-from crm_plugin.rules.tiers import apply, levels, save_policy
+from crm_plugin.rules.tiers import apply, save_policy
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import members
 from crm_plugin.store.tenants import Shop
 from tests.factories import NOON, member, order, write
-from tests.web.conftest import Page, Post, words
+from tests.web.conftest import Page, Post, fields, seen_in, words
 
 CLUB = {
     "measure": "spent",
@@ -63,24 +63,11 @@ def test_policy_to_come_is_said(runtime: Runtime, shop: Shop, page: Page) -> Non
     assert "A new policy takes effect on Jul 1, 2026." in words(page("tiers"))
 
 
-def test_levels_are_changed_and_promises_kept(runtime: Runtime, shop: Shop, post: Post) -> None:
-    with runtime.db.read() as connection:
-        saved = levels(connection, shop.shop_id)
-    form: dict[str, str] = {"do": "save"}
-    for number, level in enumerate(reversed(saved)):
-        names = {
-            "was": level.key,
-            "key": level.key,
-            "en": level.title["en"],
-            "zh": level.title["zh-CN"],
-            "rule": level.rule,
-        }
-        form |= {f"{name}-{number}": value for name, value in names.items()}
-    form["en-1"] = "Sterling"
-    seen = post("tiers/preview", form)
-    assert seen.status_code == 200
-    form["seen"] = seen.text.split('name="seen" value="')[1].split('"')[0]
-    assert post("tiers", form).status_code == 303
+def test_levels_are_changed_and_promises_kept(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    path = "tiers/programme/main"
+    form = {**fields(page(path), "policy"), "en-1": "Sterling"}
+    seen = seen_in(post(f"{path}/preview", form).text)
+    assert post(path, {**form, "do": "save", "seen": seen}).status_code == 303
     with runtime.db.read() as connection:
         kept = in_force(connection, shop.shop_id, "main", NOON.date()).policy.as_dict()
     assert kept == {

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError
+from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
@@ -56,7 +57,8 @@ def journeys() -> str:
     with site().runtime.db.read() as connection:
         did = recent(connection, shop.shop_id, now - LATELY)
         there = store.all_journeys(connection, shop.shop_id)
-        cards = [_card(connection, shop, journey, did.get(journey.key, {}), now) for journey in there]
+        by = called(connection, shop)
+        cards = [_card(connection, shop, journey, did.get(journey.key, {}), now, by) for journey in there]
     missing = [recipe for recipe in recipes() if recipe.key not in {journey.key for journey in there}]
     return render_template(
         "journeys.html",
@@ -234,11 +236,13 @@ def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
     return ""
 
 
-def _card(connection: Connection, shop: Shop, journey: Journey, states: dict[str, int], now: datetime) -> Card:
+def _card(
+    connection: Connection, shop: Shop, journey: Journey, states: dict[str, int], now: datetime, by: Called
+) -> Card:
     return Card(
         journey,
         named(journey.title, journey.key),
-        journey_words.sentence(journey),
+        journey_words.sentence(journey, by),
         journey_words.became(states),
         outlook(connection, shop, journey, now, now + AHEAD),
     )

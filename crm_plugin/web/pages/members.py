@@ -18,13 +18,15 @@ from crm_plugin.clock import local_day
 from crm_plugin.errors import NotFound
 from crm_plugin.records import ConsentState
 from crm_plugin.rules import tiers
+from crm_plugin.rules.called import called
+from crm_plugin.rules.policies import every_version
 from crm_plugin.store import audit, consent
 from crm_plugin.store.members import present_id
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import ahead, unsubscribe
 from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.tokens import Unsubscribe
-from crm_plugin.web import ids, labels, member_list, why
+from crm_plugin.web import fix_form, ids, labels, member_list, why
 from crm_plugin.web.forms import Form
 from crm_plugin.web.member_file import rows as file_rows
 from crm_plugin.web.member_list import Asked
@@ -32,7 +34,6 @@ from crm_plugin.web.member_words import address_kind, birthday, country, languag
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
-from crm_plugin.web.tier_look import names_beside, tier_names
 from crm_plugin.web.titles import named
 
 PAGE = 50
@@ -65,7 +66,7 @@ def members() -> str | tuple[str, int]:
             next_after=rows[PAGE - 1].member_id if len(rows) > PAGE else None,
             after=after,
             pills=_pills(connection, shop, found.all),
-            tier_names=tier_names(connection, shop),
+            by=called(connection, shop),
             fields=field_help(),
         )
     return (page, 422) if found.error else page
@@ -90,8 +91,8 @@ def members_export() -> Response:
         count = reads.count(connection, shop, **filters)
         detail = {"members": count, **asked.address()}
         audit.note(connection, shop.shop_id, g.actor, "members.export", detail, runtime.clock.now())
-        names = tier_names(connection, shop)
-    lines = file_rows(runtime.db, shop, filters, names)
+        by = called(connection, shop)
+    lines = file_rows(runtime.db, shop, filters, by)
     headers = {"Content-Disposition": f'attachment; filename="members-{shop.name}-{as_of.isoformat()}.csv"'}
     return Response(lines, content_type="text/csv; charset=utf-8", headers=headers)
 
@@ -103,7 +104,7 @@ def members_one(member_id: int) -> str | Response:
         present = present_id(connection, the_shop().shop_id, member_id)
     if present not in (None, member_id):
         return go("members_one", member_id=present)
-    return _one(member_id, Form({"channel": "email", "state": ConsentState.GRANTED.value, "note": ""}))
+    return one_page(member_id)
 
 
 @bp.post("/s/<shop>/members/<int:member_id>/consent")
@@ -117,7 +118,7 @@ def members_consent(member_id: int) -> Response | tuple[str, int]:
     if not form.text("note"):
         form.errors["note"] = _("Write how and when they said so: you may have to prove it.")
     if form.failed:
-        return _one(member_id, form), 422
+        return one_page(member_id, form), 422
     skipped = _record(member_id, form)
     flash(_("Recorded."), "good")
     if skipped:
@@ -153,24 +154,25 @@ def _record(member_id: int, form: Form) -> int:
         return unsubscribe.skip_waiting(connection, Unsubscribe(shop.shop_id, member_id, channel, MARKETING), now)
 
 
-def _one(member_id: int, form: Form) -> str:
+def one_page(member_id: int, form: Form | None = None, *, fix: Form | None = None) -> str:
+    """The member's page around its two forms, as they were sent: what was said (`form`), and the level by hand (`fix`)."""
     shop, now, as_of = the_shop(), site().runtime.clock.now(), _today()
     whole = request.args.get("all") == "1"
     with site().runtime.db.read() as connection:
         limit = WHOLE_STORY if whole else STORY
         member = reads.profile(connection, shop, member_id, as_of, limit=limit + 1)
+        every = every_version(connection, shop.shop_id)
         expected = ahead.expected(connection, shop, member_id, now) if member.state == "active" else []
-        names, beside = tier_names(connection, shop), names_beside(connection, shop)
     return render_template(
         "members_one.html",
         member=member,
         as_of=as_of,
         expected=expected,
-        story=story(member.timeline[:limit], names, beside, shop.currency),
-        beside=beside,
+        story=story(member.timeline[:limit], member.called),
         more_story=len(member.timeline) > limit and not whole,
-        tier_names=names,
-        form=form,
+        form=form or Form({"channel": "email", "state": ConsentState.GRANTED.value, "note": ""}),
+        fix=fix or Form(dict(fix_form.FIELDS)),
+        fix_choices=fix_form.choices(every, member.called, as_of),
         consent_channels=[(channel, labels.channel_name(channel)) for channel in CONSENT_CHANNELS],
         said=_said(member),
         ahead_days=ahead.DAYS,

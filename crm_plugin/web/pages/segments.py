@@ -15,7 +15,9 @@ from crm_plugin.jobs import tasks
 from crm_plugin.rules import segments
 from crm_plugin.rules.audit import SEGMENT, Finding, audit
 from crm_plugin.rules.book import LIST
+from crm_plugin.rules.called import called
 from crm_plugin.rules.segments import Segment
+from crm_plugin.rules.tier_words import sentence_of
 from crm_plugin.store.audit import note
 from crm_plugin.web import why
 from crm_plugin.web.forms import Form
@@ -44,8 +46,8 @@ def segments_list() -> str:
     """All of them."""
     now = site().runtime.clock.now()
     with site().runtime.db.read() as connection:
-        rows = reads.overview(connection, the_shop(), now)
-    told = {row.segment.key: why.sentence_of(row.segment.rule) for row in rows if row.segment.rule}
+        rows, by = reads.overview(connection, the_shop(), now), called(connection, the_shop())
+    told = {row.segment.key: sentence_of(row.segment.rule, why.lang(), by) for row in rows if row.segment.rule}
     return render_template("segments.html", rows=rows, told=told, days=reads.DAYS)
 
 
@@ -163,7 +165,7 @@ def _page(connection: Connection, form: Form, saved: Segment | None) -> str:
 def _findings(connection: Connection, key: str) -> list[Finding]:
     """What is wrong with the segment as it is saved; that it cannot be asked is said in a place of its own."""
     shop = the_shop()
-    found = audit(connection, shop, today(shop), (SEGMENT,), only=key)
+    found = audit(connection, shop, today(shop), (SEGMENT,), only=key, lang=why.lang())
     return [one for one in found if one.problem != "broken"]
 
 

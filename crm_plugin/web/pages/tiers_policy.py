@@ -13,13 +13,13 @@ from werkzeug.wrappers import Response
 
 from crm_plugin.analytics import tiers as reads
 from crm_plugin.errors import CrmError, NotFound
-from crm_plugin.rules import read_book
+from crm_plugin.rules import ladder, read_book
 from crm_plugin.rules.asked import Rewritten, asking
+from crm_plugin.rules.called import called
 from crm_plugin.rules.policies import Kept, every_version, of_day, plans
 from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.tiers import apply, save_policy, save_policy_and_apply
-from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.web import formats, policy_form, policy_look, policy_reading
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
@@ -29,7 +29,7 @@ from crm_plugin.web.policy_reading import Known
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop, today
 from crm_plugin.web.tier_look import Look, asked_words, moved_words, wrong_levels
-from crm_plugin.web.titles import named, who
+from crm_plugin.web.titles import named, program_name, who
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,10 @@ class Opened:
 @bp.get("/s/<shop>/tiers/new", endpoint="tiers_new")
 @bp.get("/s/<shop>/tiers/programme/<program>")
 def tiers_policy(program: str = "") -> str:
-    """The form of a programme, of one of its versions, or of a new one. Raises: NotFound."""
+    """The form of a programme, of one of its versions, or of a new one; without levels it may `start` from a ladder. Raises: NotFound."""
     with site().runtime.db.read() as connection:
         opened = _open(connection, program)
-        wanted = opened.version(request.args.get("version", type=int))
-        form = policy_form.filled(wanted, opened.newest) if wanted.levels or opened.kept else policy_form.blank()
-        return _page(connection, form, opened)
+        return _page(connection, _begun(connection, opened), opened)
 
 
 @bp.post("/s/<shop>/tiers/new", endpoint="tiers_new_change")
@@ -123,10 +121,20 @@ def tiers_policy_preview(program: str = "") -> str | tuple[str, int]:
     with site().runtime.db.read() as connection:
         opened = _open(connection, program)
         wanted = _read(connection, form, opened)
-        told = {"form_id": "policy", "program": opened.program}
         if wanted is None:
-            return render_template("_tiers_preview.html", look=None, wrong=_wrong(form), **told), 422
-        return render_template("_tiers_preview.html", look=_look(connection, wanted, opened), wrong=[], **told)
+            return render_template("_tiers_preview.html", look=None, wrong=_wrong(form)), 422
+        return render_template("_tiers_preview.html", look=_look(connection, wanted, opened), wrong=[])
+
+
+def _begun(connection: Connection, opened: Opened) -> Form:
+    """The form as the page is opened: as the programme is saved, or as one of its versions; with levels proposed, or an empty one."""
+    wanted, start = opened.version(request.args.get("version", type=int)), request.args.get("start", "")
+    if wanted.levels or (opened.kept and not start):
+        return policy_form.filled(wanted, opened.newest)
+    proposed = (
+        ladder.propose(connection, the_shop(), opened.day, ladder.STARTS[start]) if start in ladder.STARTS else None
+    )
+    return policy_form.filled(proposed.policy, opened.newest, saved=False) if proposed else policy_form.blank()
 
 
 def _open(connection: Connection, program: str) -> Opened:
@@ -161,9 +169,8 @@ def _read(connection: Connection, form: Form, opened: Opened) -> Policy | None:
     kept = asking(connection, shop, then, Rewritten(tiers=True))
     if kept:
         gone = [one for one in opened.current.levels if one.key not in wanted.keys]
-        called = _(", ").join(named(one.title, one.key) for one in gone)
-        titles = {one.key: named(one.title, one.key) for one in all_journeys(connection, shop.shop_id)}
-        form.errors[""] = sentences(asked_words(one, called, titles) for one in kept)
+        told, by = _(", ").join(named(one.title, one.key) for one in gone), called(connection, shop)
+        form.errors[""] = sentences(asked_words(one, told, by) for one in kept)
         return None
     return wanted
 
@@ -220,8 +227,7 @@ def _page(connection: Connection, form: Form, opened: Opened) -> str:
         numbers=range(form.values["rows"]),
         opened=opened,
         program=opened.program,
-        form_id="policy",
-        title=_title(opened),
+        title=program_name(called(connection, shop), opened.program),
         choices=policy_form.choices(),
         look=None if wanted is None else _look(connection, wanted, opened),
         # A row that is not filled in yet is no mistake before anybody asks; a level that cannot go is.
@@ -229,12 +235,6 @@ def _page(connection: Connection, form: Form, opened: Opened) -> str:
         fields=field_help("tier", "days_in_tier"),
         holders=reads.holders(connection, shop.shop_id).get(opened.program, 0),
     )
-
-
-def _title(opened: Opened) -> str:
-    """What the programme is called; one that is retired as it was called last."""
-    policy = opened.retired.policy if opened.retired is not None else opened.current
-    return named(policy.title, "" if opened.program == PROGRAM_KEY else opened.program) or str(_("Main programme"))
 
 
 def _wrong(form: Form) -> list[tuple[str, str]]:
