@@ -147,9 +147,12 @@ def test_member_whose_zone_is_open_is_shown(shop: Run, say: Callable[..., Spoken
     runtime = Runtime.open()
     with runtime.db.read() as connection:
         found = shop_named(connection, "shop")
-    write(runtime.db, found, [member("7", email="t@x.test", country="US", region="TX")])
+    born = {"birth_month": 4, "birth_day": 12, "birth_lunar": True, "birth_leap": True}
+    here = {"country": "US", "region": "TX"}
+    write(runtime.db, found, [member("7", email="t@x.test", **here), member("8", email="l@x.test", **here, **born)])
     runtime.close()
     assert "t@x.test · US · any zone of US-TX\n" in say("member", "shop", "7").out
+    assert "US-TX · born --leap-04-12 by the lunar calendar\n" in say("member", "shop", "8").out
 
 
 def test_programme_goes_out_and_in_again(shop: Run, say: Callable[..., Spoken], tmp_path: Path) -> None:

@@ -107,6 +107,17 @@ def test_card_reads_as_one_sentence(page: Page) -> None:
     assert "14 days after an order, at 10:00" in told
 
 
+def test_side_of_29_february_is_chosen(runtime: Runtime, page: Page, post: Post) -> None:
+    html = page("journeys/birthday")
+    assert "29 February in other years" in words(html)
+    assert post("journeys/birthday", {**FORM, "trigger-leap_day": "after"}).status_code == 303
+    assert _journey(runtime).trigger.get("leap_day") == "after"
+    answer = post("journeys/birthday", {**FORM, "trigger-leap_day": "never"})
+    assert (answer.status_code, _journey(runtime).trigger.get("leap_day")) == (422, "after")
+    assert post("journeys/birthday", {**FORM, "trigger-leap_day": "before"}).status_code == 303
+    assert _journey(runtime).trigger.get("leap_day") is None
+
+
 @pytest.mark.usefixtures("people")
 def test_card_counts_what_it_did_and_will_do(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _only_email(runtime, shop)

@@ -257,6 +257,12 @@ def test_one_member_in_figures_and_words(page: Page, people: dict[str, int]) -> 
     assert "Tags vip shoe size 38" in told
 
 
+def test_lunar_birthday_is_said(page: Page, runtime: Runtime, shop: Shop, people: dict[str, int]) -> None:
+    born = {"birth_year": 1985, "birth_month": 4, "birth_day": 12, "birth_lunar": True}
+    write(runtime.db, shop, [member("2", phone="+4930123456", first_name="Bo", **born)])
+    assert "Birthday day 12 of month 4 of 1985 in the Chinese lunar calendar" in words(page(f"members/{people['Bo']}"))
+
+
 def test_tier_says_why_and_what_is_missing(page: Page, people: dict[str, int]) -> None:
     told = words(page(f"members/{people['Ada']}"))
     assert (
