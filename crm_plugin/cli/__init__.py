@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from crm_plugin.cli import asking, rounds, rules, segments, sending, serving, stores, tiers, writeback
+from crm_plugin.cli import asking, recipes, rounds, rules, segments, sending, serving, stores, tiers, writeback
 from crm_plugin.cli.common import main
 
-__all__ = ["asking", "main", "rounds", "rules", "segments", "sending", "serving", "stores", "tiers", "writeback"]
+__all__ = [
+    "asking",
+    "main",
+    "recipes",
+    "rounds",
+    "rules",
+    "segments",
+    "sending",
+    "serving",
+    "stores",
+    "tiers",
+    "writeback",
+]

@@ -232,7 +232,12 @@ def _journeys(told: Any) -> tuple[list[Draft], tuple[Text, ...]]:
             draft = read_draft(item)
             drafts.append(draft)
             if ready is not None:
-                offered += [replace(text, template_key=draft.template_key) for text in recipe_texts(ready.key)]
+                # Of one message they become the texts of the journey's own template, of several each keeps its own.
+                own = {} if draft.flow.steps else {ready.key: draft.template_key}
+                offered += [
+                    replace(text, template_key=own.get(text.template_key, text.template_key))
+                    for text in recipe_texts(ready.key)
+                ]
     return drafts, tuple(offered)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -13,9 +14,10 @@ from sqlalchemy import Connection
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
-from crm_plugin.rules.triggers import Trigger, params_of
+from crm_plugin.rules.triggers import Trigger
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import documents, journeys
+from crm_plugin.touchpoints.journeys import Draft
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.texts import put, texts, tidied
 
@@ -30,33 +32,42 @@ _ENDINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recipe:
-    """A ready-made journey. `description` is one line in each language, for whoever decides whether to switch it on."""
+    """A ready-made journey. `description` is one line in each language, for whoever decides whether to switch it on.
+
+    `stages` are those of a member's life that it speaks to. `start`: a new shop has it from the first day on. `replaces` is a recipe that
+    says the same and should not run beside it.
+    """
 
     key: str
-    title: dict[str, str]
-    description: dict[str, str]
-    trigger: Trigger
-    channels: tuple[str, ...]
-    kind: str
-    topic: str
-    send_at: str
-    validity_days: int
+    description: Mapping[str, str]
+    stages: tuple[str, ...]
+    start: bool
+    replaces: str
+    draft: Draft
+    _document: Mapping[str, Any]
+
+    @property
+    def title(self) -> Mapping[str, str]:
+        return self.draft.title
+
+    @property
+    def trigger(self) -> Trigger:
+        return self.draft.trigger
 
     def as_journey(self) -> dict[str, Any]:
         """The journey as a programme file tells it, left switched as it is."""
-        return {
-            "key": self.key,
-            "title": dict(self.title),
-            "trigger": {"type": self.trigger.type, **params_of(self.trigger)},
-            "channels": list(self.channels),
-            "template": self.key,
-            "topic": self.topic,
-            "kind": self.kind,
-            "send_at": self.send_at,
-            "validity_days": self.validity_days,
-        }
+        own = {} if self.draft.flow.steps else {"template": self.key}
+        return {"key": self.key, **own, **deepcopy(dict(self._document))}
+
+    @property
+    def templates(self) -> dict[str, tuple[str, ...]]:
+        """The channels that each of its templates is sent by."""
+        found: dict[str, tuple[str, ...]] = {}
+        for voice in self.draft.voices:
+            found[voice.template_key] = tuple(dict.fromkeys((*found.get(voice.template_key, ()), *voice.channels)))
+        return found
 
 
 @cache
@@ -111,22 +122,42 @@ def _read_texts(folder: Any, template: str) -> list[Text]:
     return [tidied(Text(template, *place, **told)) for place, told in sorted(parts.items())]  # type: ignore[arg-type]
 
 
-def install(connection: Connection, shop: Shop, now: datetime) -> list[str]:
-    """Add the recipes a shop does not have yet, switched off, with their texts; answers their keys.
+def shipped_texts(template_key: str) -> list[Text]:
+    """The texts that come with the product for a template, which is a recipe's or one of its messages; none where there is none."""
+    return [text for one in recipes() for text in _texts(one.key) if text.template_key == template_key]
 
-    Nothing that is there is touched: neither a journey of that key nor, where the template has any text already, its texts.
+
+def install(connection: Connection, shop: Shop, now: datetime) -> list[str]:
+    """Add the recipes that a new shop begins with and does not have yet, switched off, with their texts; answers their keys.
+
+    Nothing that is there is touched: neither a journey of that key nor, where a template has any text already, its texts.
     """
     present = {journey.key for journey in journeys.all_journeys(connection, shop.shop_id)}
+    added = [one for one in recipes() if one.start and one.key not in present]
+    for one in added:
+        _add(connection, shop, one, now)
+    return [one.key for one in added]
+
+
+def install_one(connection: Connection, shop: Shop, key: str, now: datetime) -> list[str]:
+    """Add one recipe as `install` does; answers the templates whose texts were added. Raises: NotFound, InvalidInput when it is there."""
+    wanted = recipe(key)
+    if wanted.key in {journey.key for journey in journeys.all_journeys(connection, shop.shop_id)}:
+        raise InvalidInput(
+            phrase("The journey %(key)s is there already.", key=key),
+            field="recipe",
+            hint=phrase("Nothing of it was changed. Edit it under Journeys."),
+        )
+    return _add(connection, shop, wanted, now)
+
+
+def _add(connection: Connection, shop: Shop, one: Recipe, now: datetime) -> list[str]:
     written = {text.template_key for text in texts(connection, shop.shop_id)}
-    added = []
-    for one in recipes():
-        if one.key in present:
-            continue
-        journeys.save(connection, shop, journeys.read_draft(one.as_journey()), now)
-        for text in recipe_texts(one.key) if one.key not in written else ():
-            put(connection, shop.shop_id, text, now)
-        added.append(one.key)
-    return added
+    journeys.save(connection, shop, journeys.read_draft(one.as_journey()), now)
+    added = [text for text in recipe_texts(one.key) if text.template_key not in written]
+    for text in added:
+        put(connection, shop.shop_id, text, now)
+    return list(dict.fromkeys(text.template_key for text in added))
 
 
 def _folder() -> Any:
@@ -138,16 +169,15 @@ def _recipe(key: str) -> Recipe:
     if not isinstance(document, Mapping):
         raise InvalidInput(phrase("%(place)s holds no recipe.", place=f"{key}/{_RECIPE}"))
     told = dict(document)
-    description = told.pop("description", {})
-    draft = journeys.read_draft({**told, "key": key})
+    own = {name: told.pop(name, None) for name in ("description", "stages", "start", "replaces")}
     return Recipe(
         key=key,
-        title=draft.title,
-        description=dict(description),
-        trigger=draft.trigger,
-        channels=draft.channels,
-        kind=draft.kind,
-        topic=draft.topic,
-        send_at=draft.send_at,
-        validity_days=draft.validity_days,
+        description=dict(own["description"] or {}),
+        stages=tuple(own["stages"] or ()),
+        start=own["start"] is True,
+        replaces=str(own["replaces"] or ""),
+        draft=journeys.read_draft(
+            {"template": key, **told, "key": key} if "steps" not in told else {**told, "key": key}
+        ),
+        _document=told,
     )

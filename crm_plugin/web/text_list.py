@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from crm_plugin.errors import CrmError, NotFound
+from crm_plugin.errors import CrmError
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import CHANNELS, Journey
-from crm_plugin.touchpoints.recipes import recipe_texts
+from crm_plugin.touchpoints.recipes import shipped_texts
 from crm_plugin.touchpoints.render import Text, choose_locale
 from crm_plugin.touchpoints.templates import preview
 from crm_plugin.touchpoints.texts import same, texts
@@ -53,10 +53,7 @@ def channels_of(connection: Connection, shop: Shop, journey: Journey, now: datet
 
 def recipe_text(key: str, channel: str, locale: str) -> Text | None:
     """The recipe's own text; None where no recipe has one."""
-    try:
-        found = recipe_texts(key)
-    except NotFound:
-        return None
+    found = shipped_texts(key)
     return next((text for text in found if text.channel == channel and text.locale == locale), None)
 
 

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from crm_plugin.adapters.channels.base import sms_size
-from crm_plugin.errors import NotFound
+from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.records import ConsentRecord, ConsentState
+from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.recipes import LOCALES, Recipe, install, recipe, recipe_texts, recipes
+from crm_plugin.touchpoints.recipes import LOCALES, Recipe, install, install_one, recipe, recipe_texts, recipes
 from crm_plugin.touchpoints.render import Rendered, Text, render
-from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView
+from crm_plugin.touchpoints.scene import (
+    CheckoutView,
+    EventView,
+    GiftView,
+    JourneyView,
+    LineView,
+    MemberView,
+    OrderView,
+    Scene,
+    ShopView,
+    TierView,
+)
 from crm_plugin.touchpoints.templates import save_text, texts
 from crm_plugin.touchpoints.texts import check_text
 from tests.factories import NOON, make_shop, member, write
@@ -29,7 +43,7 @@ BRAND = policy_of(SHOP).brand
 LINK = "https://crm.example/u/token"
 NAMES = {"full": ("Anna", "O'Neill"), "nameless": ("", ""), "chinese": ("小明", "王")}
 ALL = [
-    pytest.param(one, text, id=f"{one.key}-{text.channel}-{text.locale}")
+    pytest.param(one, text, id=f"{text.template_key}-{text.channel}-{text.locale}")
     for one in recipes()
     for text in recipe_texts(one.key)
 ]
@@ -41,10 +55,22 @@ def _read(
     """The text as that member reads it; `bare` has no link, no address, no order number and no lines."""
     lines = tuple(LineView(f"Cup {number}", "1") for number in range(7))
     order = OrderView("" if bare else "1042", date(2026, 5, 20), () if bare else lines, 3150, "EUR", text.locale)
+    chinese = text.locale != "en"
+    day = date(2026, 6, 20)
+    line = LineView("茶杯" if chinese else "Cup", "1", "https://shop.example/cup")
+    told: dict[str, Any] = {
+        "product": line,
+        "tier": TierView("金卡" if chinese else "Gold", "白金卡" if chinese else "Platinum", "€38.20", day),
+        "event": EventView("points_expiring", day, points=500, expires_on=day),
+        "checkout": CheckoutView("https://shop.example", day, lines, "€31.50"),
+        "gift": GiftView("妈妈" if chinese else "Mum", day),
+    }
     scene = Scene(
-        member=MemberView(*NAMES[who], "a@x.test", "Gold", 3, 12_000, "EUR", text.locale),
+        member=MemberView(
+            *NAMES[who], "a@x.test", "Gold", 3, 12_000, "EUR", text.locale, 90, None if bare else date(2024, 6, 1), 2
+        ),
         shop=ShopView(
-            "Lantern & Leaf" if text.locale == "en" else "花间小铺",
+            "花间小铺" if chinese else "Lantern & Leaf",
             "" if bare else "https://shop.example",
             "" if bare else "1 Mill Lane, York",
             "EUR",
@@ -53,10 +79,11 @@ def _read(
         locale=text.locale,
         occasion=date(2026, 6, 1),
         days=one.trigger.days if days is None else days,
-        order=order if one.trigger.type == "post_purchase" else None,
+        order=order if kind_of(one.trigger).about_order else None,
         marketing=marketing,
         unsubscribe_url="" if bare or not marketing else LINK,
         cta_url="" if bare else "https://shop.example",
+        **({} if bare else told),
     )
     return render(text, scene, BRAND)
 
@@ -66,19 +93,24 @@ def _words(made: Rendered) -> str:
 
 
 def test_every_recipe_is_complete() -> None:
-    assert [one.key for one in recipes()] == ["birthday", "lapse", "post_purchase"]
+    assert [one.key for one in recipes() if one.start] == ["birthday", "lapse", "post_purchase"]
     for one in recipes():
         assert set(one.title) == set(one.description) == set(LOCALES)
         assert all("\n" not in line for line in one.description.values())
-        there = {(text.channel, text.locale) for text in recipe_texts(one.key)}
-        assert there == {(channel, locale) for channel in one.channels for locale in LOCALES}
-        with_order = one.trigger.type == "post_purchase"
+        there = {(text.template_key, text.channel, text.locale) for text in recipe_texts(one.key)}
+        assert there == {
+            (template, channel, locale)
+            for template, channels in one.templates.items()
+            for channel in channels
+            for locale in LOCALES
+        }
+        with_order = kind_of(one.trigger).about_order
         for text in recipe_texts(one.key):
-            check_text(SHOP, text, with_order=with_order)
+            check_text(SHOP, text, with_order=with_order, marketing=one.draft.kind == "marketing")
 
 
 def test_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(NotFound, match="birthday, lapse, post_purchase"):
+    with pytest.raises(NotFound, match=", ".join(one.key for one in recipes())):
         recipe("brithday")
 
 
@@ -196,7 +228,7 @@ def test_install_adds_what_is_missing_once(db: Database) -> None:
             ("lapse", False, 1),
             ("post_purchase", False, 1),
         ]
-        assert len(texts(connection, 1)) == sum(len(recipe_texts(one.key)) for one in recipes())
+        assert len(texts(connection, 1)) == sum(len(recipe_texts(one.key)) for one in recipes() if one.start)
         for one in found:
             assert journey_store.switch(connection, shop, one.key, True, NOON).enabled
         assert texts(connection, other.shop_id) == []
@@ -214,3 +246,25 @@ def test_install_leaves_what_the_merchant_made(sqlite_db: Database) -> None:
         assert journey_store.get(connection, 1, "birthday").trigger.days == -3
         assert [text.body_text for text in texts(connection, 1, "lapse")] == ["Where are you?"]
         assert texts(connection, 1, "birthday") == []
+
+
+@pytest.mark.parametrize("key", [one.key for one in recipes()])
+def test_recipe_runs_on_a_fresh_shop(sqlite_db: Database, key: str) -> None:
+    """It comes with all of its texts, and can be switched on as it is."""
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+        told = install_one(connection, shop, key, NOON)
+        assert sorted(told) == sorted(recipe(key).templates)
+        assert len(texts(connection, 1)) == len(recipe_texts(key))
+        assert journey_store.switch(connection, shop, key, True, NOON).enabled
+        saved = journey_store.get(connection, 1, key).as_dict()
+        again = journey_store.read_draft(saved)
+        assert again == replace(recipe(key).draft, enabled=True)
+
+
+def test_recipe_is_added_once(sqlite_db: Database) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+        install_one(connection, shop, "lapse", NOON)
+        with pytest.raises(InvalidInput, match="The journey lapse is there already"):
+            install_one(connection, shop, "lapse", NOON)

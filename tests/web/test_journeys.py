@@ -296,18 +296,32 @@ def test_running_journey_keeps_its_words(runtime: Runtime, shop: Shop, post: Pos
     assert _journey(runtime).title["en"] == "Birthday"
 
 
-def test_recipes_that_are_not_there_can_be_added(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
-    assert "Ready to add" not in words(page("journeys"))
-    with runtime.db.write() as connection:
-        connection.exec_driver_sql("DELETE FROM journeys WHERE journey_key <> 'birthday'")
-    assert "Add 2 journeys, switched off" in words(page("journeys"))
-    assert post("journeys/add").status_code == 303
-    assert "2 journeys were added, switched off." in words(page("journeys"))
-    assert _journey(runtime, "lapse").enabled is False
+def test_recipe_is_added_switched_off(runtime: Runtime, page: Page, post: Post) -> None:
+    before = words(page("journeys"))
+    assert "Asking for a review Ten days after an order" in before
+    answer = post("journeys/add", {"recipe": "review_request"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/s/shop-1/journeys/review_request")
+    assert "“Asking for a review” was added, switched off." in words(page("journeys/review_request"))
+    assert _journey(runtime, "review_request").enabled is False
+    assert "Ten days after an order" not in words(page("journeys"))
     assert [(action, detail["journey"]) for _, action, detail in _audited(runtime)] == [
-        ("journey.added", "lapse"),
-        ("journey.added", "post_purchase"),
+        ("journey.added", "review_request"),
     ]
+    assert post("journeys/add", {"recipe": "review_request"}).headers["Location"] == "/s/shop-1/journeys"
+    assert "The journey review_request is there already." in words(page("journeys"))
+    post("journeys/add", {"recipe": "nonsense"})
+    assert "There is no recipe" in words(page("journeys"))
+    assert len(_audited(runtime)) == 1
+
+
+def test_life_says_which_stages_are_spoken_to(runtime: Runtime, page: Page, post: Post) -> None:
+    assert "0 of 8 stages are spoken to" in words(page("journeys"))
+    post("journeys/lapse/switch", {"on": "1"})
+    told = words(page("journeys"))
+    assert "2 of 8 stages are spoken to" in told
+    assert "Lapsed Has not ordered for a long time. Spoken to We have missed you On" in told
+    assert "Prospect Known, and has not ordered yet. Nothing yet" in told
+    assert "8 个阶段中已有 2 个有旅程覆盖" in words(page("journeys?lang=zh"))
 
 
 def test_pages_are_in_chinese(page: Page) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -23,8 +23,9 @@ from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journeys import Draft, Journey
+from crm_plugin.touchpoints.lifecycle import READY, STAGES, covering
 from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
-from crm_plugin.touchpoints.recipes import Recipe, install, recipes
+from crm_plugin.touchpoints.recipes import Recipe, install_one, recipe
 from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
@@ -59,30 +60,30 @@ def journeys() -> str:
         there = store.all_journeys(connection, shop.shop_id)
         by = called(connection, shop)
         cards = [_card(connection, shop, journey, did.get(journey.key, {}), now, by) for journey in there]
-    missing = [recipe for recipe in recipes() if recipe.key not in {journey.key for journey in there}]
     return render_template(
         "journeys.html",
         labels=labels,
         cards=sorted(cards, key=lambda card: not card.journey.enabled),
         lede=_lede(cards),
-        recipes=missing,
-        recipe_words=_recipe_words,
+        **_life(there),
     )
 
 
 @bp.post("/s/<shop>/journeys/add")
 def journeys_add() -> Response:
-    """Add the recipes that are not there yet, switched off."""
-    runtime, shop = site().runtime, the_shop()
-    with runtime.db.write() as connection:
-        added = install(connection, shop, runtime.clock.now())
-        for key in added:
-            audit.note(connection, shop.shop_id, g.actor, "journey.added", {"journey": key}, runtime.clock.now())
-    told = ngettext(
-        "%(num)s journey was added, switched off.", "%(num)s journeys were added, switched off.", len(added)
-    )
-    flash(told, "good")
-    return go("journeys")
+    """Add one recipe, switched off."""
+    runtime, shop, key = site().runtime, the_shop(), request.form.get("recipe", "")
+    try:
+        with runtime.db.write() as connection:
+            now = runtime.clock.now()
+            install_one(connection, shop, key, now)
+            audit.note(connection, shop.shop_id, g.actor, "journey.added", {"journey": key}, now)
+    except CrmError as error:
+        flash(explained(error), "bad")
+        return go("journeys")
+    name = named(recipe(key).title, key)
+    flash(_("“%(journey)s” was added, switched off. Read its texts before you switch it on.", journey=name), "good")
+    return go("journeys_one", key=key)
 
 
 @bp.get("/s/<shop>/journeys/<key>")
@@ -264,8 +265,32 @@ def _lede(cards: Iterable[Card]) -> str:
     return sentences([on, ahead if count else _("Nothing goes out in the next 7 days.")])
 
 
-def _recipe_words(recipe: Recipe) -> dict[str, Any]:
-    return {"name": named(recipe.title, recipe.key), "description": named(recipe.description)}
+def _life(there: Sequence[Journey]) -> dict[str, Any]:
+    """The stages of a customer's life with what speaks to each, and the recipes that could be added."""
+    stages = covering(there)
+    ready = [
+        one.recipe
+        for one in {means.recipe.key: means for stage in stages for means in stage.means}.values()
+        if one.state == READY
+    ]
+    return {
+        "stages": stages,
+        "spoken_to": sum(stage.covered for stage in stages),
+        "recipes": ready,
+        "recipe_words": _recipe_words,
+    }
+
+
+def _recipe_words(one: Recipe) -> dict[str, Any]:
+    """What a recipe is called and does, the stages it speaks to, and the one it should not run beside."""
+    instead = named(recipe(one.replaces).title, one.replaces) if one.replaces else ""
+    titles = [stage.title for stage in STAGES if stage.key in one.stages]
+    return {
+        "name": named(one.title, one.key),
+        "description": named(one.description),
+        "stages": titles,
+        "instead": instead,
+    }
 
 
 def _now() -> datetime:
