@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from crm_plugin.store import bulk, consent, writebacks
+from crm_plugin.clock import day_number, local_day
+from crm_plugin.ids import new_ids
+from crm_plugin.store import bulk, consent, tier_changes, writebacks
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import FORMER
-from crm_plugin.store.program import copy_beside_facts
+from crm_plugin.store.program import PROGRAM, copy_beside_facts, put_beside_facts
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import facts
 from crm_plugin.sync.addresses import member_zone
@@ -55,6 +59,17 @@ _MOVED = (
     "tasks",
     "coupon_codes",
 )
+_CHANGED = (
+    "shop_id",
+    "change_id",
+    "program_key",
+    "member_id",
+    "from_level",
+    "to_level",
+    "changed_at",
+    "as_of",
+    "reason",
+)
 # A touchpoint that has left the planner; nothing may leave again for the same occasion.
 _SPENT = "('in_flight', 'accepted', 'delivered', 'bounced', 'complained', 'unconfirmed', 'failed')"
 
@@ -63,6 +78,7 @@ def merge(connection: Connection, shop: Shop, guest: int, account: int, now: dat
     """Move all of the guest to the account. Consent becomes what both logs together come to."""
     shop_id = shop.shop_id
     _settle_touchpoints(connection, shop_id, guest, account)
+    _settle_levels(connection, shop, guest, account, now)
     for table, same in _SHARED.items():
         alike = "".join(f" AND other.{name} = {table}.{name}" for name in same)
         bulk.execute(
@@ -99,6 +115,44 @@ def _settle_touchpoints(connection: Connection, shop_id: int, guest: int, accoun
         f"AND other.member_id = ? AND other.state IN {_SPENT} AND {alike})",
         (shop_id, account, guest),
     )
+
+
+def _settle_levels(connection: Connection, shop: Shop, guest: int, account: int, now: datetime) -> None:
+    """Who holds no level of a programme by hand holds none of it afterwards either, unless one was given to the account by hand."""
+    shop_id, today = shop.shop_id, day_number(local_day(now, shop.timezone))
+    given = (
+        "EXISTS (SELECT 1 FROM member_tiers AS t WHERE t.shop_id = tier_bars.shop_id AND t.member_id = ? "
+        "AND t.program_key = tier_bars.program_key AND t.fixed AND (t.fixed_until IS NULL OR t.fixed_until >= ?))"
+    )
+    bulk.execute(
+        connection,
+        "DELETE FROM tier_bars WHERE shop_id = ? AND member_id = ? "  # noqa: S608
+        f"AND ((until IS NOT NULL AND until < ?) OR {given})",
+        (shop_id, guest, today, account, today),
+    )
+    barred = "SELECT b.program_key FROM tier_bars AS b WHERE b.shop_id = ? AND b.member_id IN (?, ?) AND (b.until IS NULL OR b.until >= ?)"
+    lost = bulk.execute(
+        connection,
+        "SELECT t.program_key, t.level_key, b.reason, b.actor FROM member_tiers AS t JOIN tier_bars AS b ON b.shop_id = t.shop_id "
+        "AND b.program_key = t.program_key AND b.member_id = ? WHERE t.shop_id = ? AND t.member_id = ?",
+        (guest, shop_id, account),
+    ).all()
+    told = [
+        (shop_id, change_id, row.program_key, account, row.level_key, "", to_micros(now), today, _by_hand(row))
+        for change_id, row in zip(new_ids(len(lost)), lost, strict=True)
+    ]
+    bulk.insert_rows(connection, tier_changes, _CHANGED, told)
+    bulk.execute(
+        connection,
+        f"DELETE FROM member_tiers WHERE shop_id = ? AND member_id IN (?, ?) AND program_key IN ({barred})",  # noqa: S608
+        (shop_id, guest, account, shop_id, guest, account, today),
+    )
+    if any(row.program_key == PROGRAM for row in lost):
+        put_beside_facts(connection, shop_id, [(account, "")], to_micros(now))
+
+
+def _by_hand(bar: Row[Any]) -> str:
+    return json.dumps({"cause": "by_hand", "reason": bar.reason, "by": bar.actor}, ensure_ascii=False)
 
 
 def _fill_empty(connection: Connection, shop: Shop, guest: int, account: int, now: datetime) -> None:

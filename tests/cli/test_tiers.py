@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,32 @@ def test_policy_is_previewed_applied_and_undone(club: Any, say: Callable[..., Sp
     assert (told[0]["members"], still["run"], still["actor"], still["reason"]) == (0, report["run"], "cli", "Too early")
     code, refused = club("undo")
     assert (code, refused["error"]["message"]) == (1, "There is nothing to undo.")
+
+
+def test_doctor_tells_of_a_programme_that_stands_still(club: Any, run: Any, say: Any, tmp_path: Path) -> None:
+    club("apply", "--policy", str(tmp_path / "policy.yaml"))
+    assert "stands still" not in say("doctor").out
+    club("undo", "--reason", "Too early")
+    since = datetime.now(UTC).date()
+    problem = f"The tier programme main stands still since a run was undone on {since}."
+    hint = "Save another policy, or go on with `crm-plugin tiers apply s`."
+    assert {"shop": "s", "problem": problem, "hint": hint} in run("doctor")[1]["problems"]
+    assert f"! s: {problem} {hint}\n" in say("doctor").out
+    assert club("apply")[0] == 0
+    assert "stands still" not in say("doctor").out
+
+
+def test_run_on_which_others_stand_says_which_to_undo_first(club: Any, say: Any, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    first = club("apply", "--policy", str(policy))[1]["run"]
+    policy.write_text(POLICY.replace("entry: 10", "entry: 4"))
+    second = club("apply", "--policy", str(policy))[1]["run"]
+    told = say("tiers", "undo", "s", "--run", first)
+    assert (told.code, told.out) == (1, "")
+    assert "later run" in told.err
+    assert f"Undo them first, the newest first: {second}." in told.err
+    for run_id, restored in ((second, 1), (first, 1)):
+        assert club("undo", "--run", run_id)[1]["restored"] == restored
 
 
 def test_one_member_by_hand_and_by_invitation(club: Any, tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, insert, select, update
 
 from crm_plugin.errors import ConfigError
-from crm_plugin.store import metadata, migrate
+from crm_plugin.rules.tier_undo import undo
+from crm_plugin.store import member_tiers, metadata, migrate, tier_changes, tier_entries, tier_holds, tier_runs
+from crm_plugin.store.base import from_micros
 from crm_plugin.store.session import Database, make_engine
+from crm_plugin.store.tenants import shop_by_id
 
 TABLES = [pytest.param(table, id=table.name) for table in metadata.sorted_tables]
 
@@ -79,6 +83,57 @@ def test_store_in_step_stays_so_over_an_upgrade(empty_database_url: str) -> None
     with database.read() as connection:
         told = connection.exec_driver_sql("SELECT stream, whole_since FROM sync_state ORDER BY stream").all()
     assert [tuple(row) for row in told] == [("members", None), ("orders", 7)]
+    database.dispose()
+
+
+def test_levels_held_before_the_upgrade_count_as_those_of_their_run(empty_database_url: str) -> None:
+    """Revision 0018 on rows of 0017: what was held is known by its run, what was only passed by none; runs know no former passes."""
+    database = Database.at(empty_database_url)
+    migrate.upgrade(database.engine, "0017")
+    shop = (
+        "shop_id, name, title, platform, url, currency, timezone, locale, status, status_detail, settings, created_at"
+    )
+    written = [
+        f"INSERT INTO shops ({shop}) VALUES (1, 'a', '', 'csv', '', 'GBP', 'UTC', 'en', '', '', '{{}}', 5)",
+        "INSERT INTO members (shop_id, member_id, state, email, phone, first_name, last_name, locale, timezone, zone, country, "
+        "attributes, first_seen_at, changed_at, fingerprint) "
+        "VALUES (1, 7, 'active', '', '', '', '', '', '', 'UTC', '', '{}', 5, 5, '')",
+        "INSERT INTO tier_runs (shop_id, run_id, at, as_of, actor, policies) VALUES (1, 30, 5, 20000, 'cli', '{}')",
+        "INSERT INTO tier_changes (shop_id, change_id, program_key, member_id, from_level, to_level, changed_at, as_of, reason, run_id) "
+        "VALUES (1, 40, 'main', 7, '', 'gold', 5, 20000, '{}', 30)",
+        *(
+            "INSERT INTO tier_entries (shop_id, program_key, member_id, level_key, held, state, reward, at, as_of, run_id) "
+            f"VALUES (1, 'main', 7, '{level}', {held}, 'open', 'x', 5, 20000, {run})"
+            for level, held, run in (("silver", "false", 30), ("gold", "true", 30), ("top", "true", "NULL"))
+        ),
+    ]
+    with database.write() as connection:
+        for statement in written:
+            connection.exec_driver_sql(statement)
+    migrate.upgrade(database.engine)
+    with database.read() as connection:
+        entries = connection.exec_driver_sql(
+            "SELECT level_key, held_run_id, run_id, state FROM tier_entries ORDER BY 1"
+        )
+        assert [tuple(row) for row in entries] == [
+            ("gold", 30, 30, "open"),
+            ("silver", None, 30, "open"),
+            ("top", None, None, "open"),
+        ]
+        assert connection.execute(select(tier_runs.c.passes)).scalar_one() == {}
+        kept = connection.execute(select(tier_changes.c.to_level, tier_changes.c.run_id)).all()
+        assert kept == [("gold", 30)]
+        assert connection.execute(select(tier_holds)).all() == []
+        undone = shop_by_id(connection, 1)
+    # A run of before can be undone as before.
+    with database.write() as connection:
+        connection.execute(update(tier_runs).values(policies={"main": [0, 1]}))
+        row = {"shop_id": 1, "program_key": "main", "member_id": 7, "level_key": "gold"}
+        connection.execute(insert(member_tiers).values(**row, since_at=from_micros(5), since_on=date(2024, 10, 4)))
+        found = undo(connection, undone, today=date(2024, 10, 5), now=from_micros(9), actor="cli", run_id=30)
+        assert (found.restored, found.left, found.withdrawn) == (1, 0, 2)
+        assert connection.execute(select(tier_entries.c.level_key)).scalars().all() == ["top"]
+        assert connection.execute(select(member_tiers)).all() == []
     database.dispose()
 
 

@@ -7,7 +7,11 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from crm_plugin.store import member_facts, member_tiers, members, touchpoints
+from crm_plugin.rules import tiers
+from crm_plugin.rules.by_hand import Desk, fix
+from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.rules.tier_history import history
+from crm_plugin.store import member_facts, member_tiers, members, tier_bars, touchpoints
 from crm_plugin.store.program import copy_beside_facts
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -102,3 +106,67 @@ def test_level_stands_beside_the_facts_of_both(
         assert connection.execute(select(member_tiers.c.level_key)).scalar_one() == kept
         facts = connection.execute(select(member_facts)).one()
     assert (facts.orders_count, facts.level_key) == (1, kept)
+
+
+def _club(db: Database, shop: Shop, *, of_guest: str | None, of_account: str | None) -> None:
+    """Everybody earns silver, also of a second programme; each of the two may be given a level by hand besides, an empty one for none."""
+    with db.write() as connection:
+        for program in ("main", "tea"):
+            levels = [{"key": "silver", "rule": "everyone"}, {"key": "gold", "rule": "orders() >= 9"}]
+            tiers.save_policy(connection, shop, read_policy({"program": program, "levels": levels}), NOON, actor="test")
+    tiers.apply(db, shop, as_of=NOON.date(), now=NOON)
+    with db.write() as connection:
+        ids = connection.execute(select(members.c.member_id).order_by(members.c.external_id.is_not(None))).scalars()
+        for member_id, level, who in zip(ids, (of_guest, of_account), ("the guest", "the account"), strict=True):
+            if level is not None:
+                fix(Desk(connection, shop, NOON, "page:owner"), member_id, level, f"Said of {who}")
+
+
+@pytest.mark.parametrize(
+    ("of_guest", "of_account", "kept", "barred"),
+    [
+        ("", None, "", "Said of the guest"),
+        (None, "", "", "Said of the account"),
+        ("", "", "", "Said of the account"),
+        ("gold", "", "", "Said of the account"),
+        ("", "gold", "gold", None),
+    ],
+    ids=["guest barred", "account barred", "both barred", "account barred, guest given", "guest barred, account given"],
+)
+def test_no_level_by_hand_stays_none(
+    db: Database, shop: Shop, of_guest: str | None, of_account: str | None, kept: str, barred: str | None
+) -> None:
+    _club(db, shop, of_guest=of_guest, of_account=of_account)
+    _become_one(db, shop)
+    for day in range(3):
+        now = NOON + timedelta(days=day)
+        with db.read() as connection:
+            owner = connection.execute(select(members.c.member_id)).scalar_one()
+            held = connection.execute(select(member_tiers.c.program_key, member_tiers.c.level_key)).all()
+            bars = connection.execute(select(tier_bars.c.member_id, tier_bars.c.reason)).all()
+            facts = connection.execute(select(member_facts.c.level_key)).scalar_one()
+        # The other programme knows nothing of it.
+        assert {row.program_key: row.level_key for row in held} == {"tea": "silver"} | ({"main": kept} if kept else {})
+        assert bars == ([(owner, barred)] if barred else [])
+        assert facts == kept
+        tiers.apply(db, shop, as_of=now.date(), now=now)
+
+
+def test_level_lost_by_becoming_one_says_why(db: Database, shop: Shop) -> None:
+    _club(db, shop, of_guest="", of_account=None)
+    _become_one(db, shop)
+    with db.read() as connection:
+        owner = connection.execute(select(members.c.member_id)).scalar_one()
+        told = history(connection, shop.shop_id, "main", owner)
+    last = [(one.from_level, one.to_level, one.cause) for one in told if one.cause == "by_hand"]
+    assert last == [("silver", "", "by_hand"), ("silver", "", "by_hand")]
+
+
+def test_bar_that_is_over_takes_no_level(db: Database, shop: Shop) -> None:
+    _club(db, shop, of_guest="", of_account=None)
+    with db.write() as connection:
+        connection.execute(tier_bars.update().values(until=NOON.date() - timedelta(days=1)))
+    _become_one(db, shop)
+    with db.read() as connection:
+        assert set(connection.execute(select(member_tiers.c.level_key)).scalars()) == {"silver"}
+        assert connection.execute(select(tier_bars)).all() == []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event, select
 
+from crm_plugin import rounds
 from crm_plugin.jobs import tasks
 from crm_plugin.rules import segments
 from crm_plugin.rules.tiers import Level, save_levels
@@ -58,7 +59,7 @@ def test_list_counts_who_came_and_left(runtime: Runtime, shop: Shop, people: Non
     tasks.save_segment(runtime, shop, "two", "orders() >= 2", title="Twice", now=NOON)
     write(runtime.db, shop, [order("o9", 1000, member_external_id="1")], NOON)
     errors: dict[str, str] = {}
-    assert tasks.keep_segments(runtime, shop, NOON, errors) == {"two": {"entered": 1, "left": 0}}
+    assert rounds.keep_segments(runtime, shop, NOON, errors) == {"two": {"entered": 1, "left": 0}}
     html = page("segments")
     assert "Twice members whose number of orders is at least 2 2 1 0" in words(html)
     assert "whose number of orders" in words(html)
@@ -118,7 +119,7 @@ def test_stopped_one_says_why(runtime: Runtime, shop: Shop, page: Page) -> None:
     assert "Stopped There is no tier" in words(page("segments"))
     assert "Its rule cannot be asked" in words(page("segments/top"))
     errors: dict[str, str] = {}
-    tasks.keep_segments(runtime, shop, NOON, errors)
+    rounds.keep_segments(runtime, shop, NOON, errors)
     assert errors["segments"].startswith("The segment top cannot be asked: There is no tier")
 
 
