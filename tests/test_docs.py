@@ -23,13 +23,15 @@ from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
 from crm_plugin.rules.triggers import KINDS as TRIGGERS
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import documents
-from crm_plugin.touchpoints.journeys import CHANNELS, KINDS
+from crm_plugin.touchpoints.journeys import CHANNELS, KINDS, read_draft
 from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.program import SECTIONS, load
 from crm_plugin.touchpoints.recipes import recipes
 from crm_plugin.touchpoints.render import Sandbox
 from crm_plugin.touchpoints.scene import VARIABLES, VIEWS
 from crm_plugin.touchpoints.states import TRANSITIONS, Reason, State
+from crm_plugin.touchpoints.steps.document import walk
+from crm_plugin.touchpoints.steps.kinds import KINDS as STEP_KINDS
 from tests.factories import NOON, make_shop
 
 PACKAGE = Path(crm_plugin.__file__).parent
@@ -99,6 +101,19 @@ def test_programme_of_the_readme_can_be_loaded(db: Database) -> None:
         report = load(connection, make_shop(connection, currency="GBP"), document, NOON)
     assert report.switched_on == ("birthday", "week_after")
     assert report.rates_changed
+
+
+def test_journey_of_steps_of_the_readme_can_be_read() -> None:
+    told = documents.read(
+        TOUCHPOINTS.split("## Journeys of several steps", 1)[1].split("```yaml\n", 1)[1].split("```", 1)[0], "README.md"
+    )
+    flow = read_draft(told[0]).flow
+    assert {step.kind for step in walk(flow.steps)} == set(STEP_KINDS)
+
+
+def test_files_of_the_steps_are_named() -> None:
+    line = TOUCHPOINTS.split("## Journeys of several steps", 1)[1].split("\nFiles: ", 1)[1].split("\n", 1)[0]
+    assert set(_codes(line)) == {file.stem for file in (PACKAGE / "touchpoints" / "steps").glob("*.py")} - {"__init__"}
 
 
 def _blocks_of_the_readme() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -50,7 +51,13 @@ def fix(desk: Desk, member_id: int, level: str, reason: str, until: date | None 
 
     Raises: NotFound, InvalidInput; nothing is written then.
     """
-    kept = _begin(desk, member_id)
+    _be_there(desk, member_id)
+    fix_all(desk, [member_id], level, reason, until)
+
+
+def fix_all(desk: Desk, member_ids: Sequence[int], level: str, reason: str, until: date | None = None) -> None:
+    """The same for several members who are there. Raises: NotFound, InvalidInput; nothing is written then."""
+    kept = _begin(desk)
     if level:
         _level(kept, level)
     if not reason.strip() or len(reason) > LONGEST_REASON:
@@ -60,27 +67,38 @@ def fix(desk: Desk, member_id: int, level: str, reason: str, until: date | None 
             hint=phrase("It stands in the member's history, at most %(most)s characters.", most=LONGEST_REASON),
         )
     _refuse_past(desk, until)
-    before = held_now(desk.connection, desk.shop.shop_id, desk.program, [member_id]).get(member_id, NOTHING)
-    same = before.level == level
-    since = (before.since_at, before.since_on) if same else (to_micros(desk.now), desk.today)
-    _unbar(desk, member_id)
-    if level:
-        after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason.strip(), fixed_by=desk.actor)
-    else:
-        after = NOTHING
-        row = {"program_key": desk.program, "member_id": member_id, "until": until, "reason": reason.strip()}
-        row |= {"actor": desk.actor, "at": desk.now}
-        desk.connection.execute(insert(tier_bars).values(shop_id=desk.shop.shop_id, **row))
+    held = held_now(desk.connection, desk.shop.shop_id, desk.program, member_ids)
+    _unbar(desk, member_ids)
     told = {"reason": reason.strip(), "by": desk.actor, **({"until": until.isoformat()} if until else {})}
-    put_turns(_writing(desk, kept), [Turn(member_id, before, after, BY_HAND, told)])
-    _note(desk, "tiers.fixed", member_id, level, told)
+    turns = []
+    for member_id in member_ids:
+        before = held.get(member_id, NOTHING)
+        same = before.level == level
+        since = (before.since_at, before.since_on) if same else (to_micros(desk.now), desk.today)
+        after = NOTHING
+        if level:
+            after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason.strip(), fixed_by=desk.actor)
+        turns.append(Turn(member_id, before, after, BY_HAND, told))
+    if not level and member_ids:
+        row = {
+            "program_key": desk.program,
+            "until": until,
+            "reason": reason.strip(),
+            "actor": desk.actor,
+            "at": desk.now,
+        }
+        rows = [{"shop_id": desk.shop.shop_id, "member_id": member_id, **row} for member_id in member_ids]
+        desk.connection.execute(insert(tier_bars), rows)
+    put_turns(_writing(desk, kept), turns)
+    _note(desk, "tiers.fixed", member_ids, level, told)
 
 
 def free(desk: Desk, member_id: int) -> None:
     """Let the rules decide again, at once. Raises: NotFound, InvalidInput."""
-    kept = _begin(desk, member_id)
+    _be_there(desk, member_id)
+    kept = _begin(desk)
     before = held_now(desk.connection, desk.shop.shop_id, desk.program, [member_id]).get(member_id, NOTHING)
-    barred = _unbar(desk, member_id)
+    barred = _unbar(desk, [member_id])
     if not before.fixed and not barred:
         raise InvalidInput(
             phrase("This member's level was not fixed by hand."), hint=phrase("There is nothing to free.")
@@ -88,12 +106,18 @@ def free(desk: Desk, member_id: int) -> None:
     over = replace(before, fixed_until=desk.today - timedelta(days=1)) if before.fixed else before
     put_turns(_writing(desk, kept), [Turn(member_id, before, over, FREED, {"by": desk.actor})])
     run_for(desk.connection, desk.shop, desk.program, member_id, as_of=desk.today, now=desk.now)
-    _note(desk, "tiers.freed", member_id, before.level, {})
+    _note(desk, "tiers.freed", [member_id], before.level, {})
 
 
 def invite(desk: Desk, member_id: int, level: str, expires_on: date | None = None) -> None:
     """Invite to a level that cannot be earned; an invitation that was answered or expired is given anew. Raises: NotFound, InvalidInput."""
-    kept = _begin(desk, member_id)
+    _be_there(desk, member_id)
+    invite_all(desk, [member_id], level, expires_on)
+
+
+def invite_all(desk: Desk, member_ids: Sequence[int], level: str, expires_on: date | None = None) -> None:
+    """The same for several members who are there. Raises: NotFound, InvalidInput; nothing is written then."""
+    kept = _begin(desk)
     if not _level(kept, level).invitation:
         raise InvalidInput(
             phrase("The level %(key)s is earned, nobody is invited to it.", key=level),
@@ -113,12 +137,13 @@ def invite(desk: Desk, member_id: int, level: str, expires_on: date | None = Non
         "answered_at",
     )
     last = None if expires_on is None else day_number(expires_on)
-    row = (desk.shop.shop_id, desk.program, member_id, level, INVITED, False, to_micros(desk.now), last, None)
+    given = (level, INVITED, False, to_micros(desk.now), last, None)
+    rows = [(desk.shop.shop_id, desk.program, member_id, *given) for member_id in member_ids]
     sets = ", ".join(f"{name} = excluded.{name}" for name in columns[4:])
-    bulk.upsert_rows(desk.connection, tier_invitations, columns, columns[:4], sets, [row])
+    bulk.upsert_rows(desk.connection, tier_invitations, columns, columns[:4], sets, rows)
     told = {"by": desk.actor, **({"until": expires_on.isoformat()} if expires_on else {})}
-    put_words(_writing(desk, kept), member_id, level, INVITED, told)
-    _note(desk, "tiers.invited", member_id, level, told)
+    put_words(_writing(desk, kept), member_ids, level, INVITED, told)
+    _note(desk, "tiers.invited", member_ids, level, told)
 
 
 def answer(desk: Desk, member_id: int, level: str, *, accept: bool) -> None:
@@ -126,7 +151,8 @@ def answer(desk: Desk, member_id: int, level: str, *, accept: bool) -> None:
 
     Raises: NotFound, InvalidInput; nothing is written then.
     """
-    kept = _begin(desk, member_id)
+    _be_there(desk, member_id)
+    kept = _begin(desk)
     _level(kept, level)
     found = _invitation(desk, member_id, level)
     late = found is not None and found.expires_on is not None and found.expires_on < desk.today
@@ -145,8 +171,8 @@ def answer(desk: Desk, member_id: int, level: str, *, accept: bool) -> None:
         c.level_key == level,
     )
     desk.connection.execute(update(tier_invitations).where(*own).values(state=state, answered_at=desk.now))
-    put_words(_writing(desk, kept), member_id, level, state, {})
-    _note(desk, f"tiers.{state}", member_id, level, {})
+    put_words(_writing(desk, kept), [member_id], level, state, {})
+    _note(desk, f"tiers.{state}", [member_id], level, {})
     if not accept:
         return
     run_for(desk.connection, desk.shop, desk.program, member_id, as_of=desk.today, now=desk.now)
@@ -157,10 +183,10 @@ def answer(desk: Desk, member_id: int, level: str, *, accept: bool) -> None:
         desk.connection.execute(update(tier_invitations).where(*own).values(taken=True))
 
 
-def _unbar(desk: Desk, member_id: int) -> bool:
-    """Let a member hold a level again; answers whether by hand none was held."""
+def _unbar(desk: Desk, member_ids: Sequence[int]) -> bool:
+    """Let members hold a level again; answers whether by hand none was held."""
     c = tier_bars.c
-    own = (c.shop_id == desk.shop.shop_id, c.program_key == desk.program, c.member_id == member_id)
+    own = (c.shop_id == desk.shop.shop_id, c.program_key == desk.program, c.member_id.in_(list(member_ids)))
     return bool(desk.connection.execute(delete(tier_bars).where(*own)).rowcount)
 
 
@@ -177,13 +203,17 @@ def _invitation(desk: Desk, member_id: int, level: str) -> Row[Any] | None:
     return next((one for one in found if one.level_key == level), None)
 
 
-def _begin(desk: Desk, member_id: int) -> Kept:
-    """The policy in force; nobody else changes levels meanwhile. Raises: NotFound for a member who is not there, or gone."""
-    lock(desk.connection, desk.shop.shop_id)
+def _be_there(desk: Desk, member_id: int) -> None:
+    """Raises: NotFound for a member who is not there, or gone."""
     m = members.c
     own = (m.shop_id == desk.shop.shop_id, m.member_id == member_id, m.state == "active")
     if desk.connection.execute(select(m.member_id).where(*own)).first() is None:
         raise NotFound(phrase("There is no such member in this shop."))
+
+
+def _begin(desk: Desk) -> Kept:
+    """The policy in force; nobody else changes levels meanwhile. Raises: NotFound for a programme that is not there."""
+    lock(desk.connection, desk.shop.shop_id)
     return in_force(desk.connection, desk.shop.shop_id, desk.program, desk.today)
 
 
@@ -209,6 +239,7 @@ def _writing(desk: Desk, kept: Kept) -> Writing:
     return Writing(desk.connection, desk.shop, desk.program, None, kept.version, desk.today, desk.now)
 
 
-def _note(desk: Desk, action: str, member_id: int, level: str, told: dict[str, Any]) -> None:
-    detail = {"program": desk.program, "member": str(member_id), "level": level, **told}
+def _note(desk: Desk, action: str, member_ids: Sequence[int], level: str, told: dict[str, Any]) -> None:
+    whom = {"member": str(member_ids[0])} if len(member_ids) == 1 else {"members": len(member_ids)}
+    detail = {"program": desk.program, **whom, "level": level, **told}
     audit.note(desk.connection, desk.shop.shop_id, desk.actor, action, detail, desk.now)

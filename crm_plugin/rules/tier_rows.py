@@ -119,11 +119,13 @@ def put_turns(to: Writing, page: Sequence[Turn]) -> None:
     bulk.insert_rows(to.connection, tier_terms, _TURNED, _turn_rows(to, [one for one in page if not one.moves]))
 
 
-def put_words(to: Writing, member_id: int, level: str, kind: str, told: dict[str, Any]) -> None:
-    """Note what was said about a level that nothing changed by."""
-    row = {"program_key": to.program, "member_id": member_id, "level_key": level, "kind": kind, "detail": told}
+def put_words(to: Writing, member_ids: Sequence[int], level: str, kind: str, told: dict[str, Any]) -> None:
+    """Note of each of these what was said about a level that nothing changed by."""
+    row = {"program_key": to.program, "level_key": level, "kind": kind, "detail": told}
     place = {"at": to.now, "as_of": to.as_of, "run_id": to.run_id, "policy_version": to.version}
-    to.connection.execute(insert(tier_terms).values(shop_id=to.shop.shop_id, event_id=new_id(), **row, **place))
+    rows = [{"shop_id": to.shop.shop_id, "event_id": new_id(), "member_id": one, **row, **place} for one in member_ids]
+    if rows:
+        to.connection.execute(insert(tier_terms), rows)
 
 
 def put_entries(to: Writing, policy: Policy, page: Iterable[Turn], *, first: bool, last_at: datetime | None) -> None:

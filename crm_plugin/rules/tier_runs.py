@@ -188,7 +188,7 @@ def _expire(to: Writing) -> None:
     if not gone:
         return
     for member_id, level in gone:
-        put_words(to, member_id, level, "expired", {})
+        put_words(to, [member_id], level, "expired", {})
     bulk.execute(
         to.connection,
         "UPDATE tier_invitations SET state = 'expired', answered_at = ? "

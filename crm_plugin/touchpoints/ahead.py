@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from crm_plugin.clock import from_day_number
 from crm_plugin.errors import NotFound, RenderError
 from crm_plugin.phrases import phrase
-from crm_plugin.store import touchpoints
+from crm_plugin.store import enrolments, touchpoints
 from crm_plugin.store.base import from_micros
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
@@ -147,7 +147,9 @@ def _planned(connection: Connection, shop: Shop, journey: Journey, member_id: in
     query = select(t.occasion).where(
         t.shop_id == shop.shop_id, t.journey_key == journey.key, t.member_id == member_id, t.step == 0
     )
-    return set(connection.execute(query).scalars())
+    e = enrolments.c
+    inside = select(e.cause).where(e.shop_id == shop.shop_id, e.member_id == member_id, e.journey_key == journey.key)
+    return {*connection.execute(query).scalars(), *connection.execute(inside).scalars()}
 
 
 def _is_planned(one: _Occasion, known: Batch) -> bool:

@@ -15,6 +15,8 @@ from crm_plugin.errors import RuleError
 from crm_plugin.rules.trigger_kinds import MEMBER
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import (
+    coupon_codes,
+    enrolments,
     member_consents,
     member_facts,
     members,
@@ -30,10 +32,11 @@ from crm_plugin.touchpoints.audience import meant
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.due import holding
 from crm_plugin.touchpoints.in_step import InStep
-from crm_plugin.touchpoints.journeys import Journey, all_journeys
+from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.level import Levels
 from crm_plugin.touchpoints.render import Text, names_in
 from crm_plugin.touchpoints.texts import text_of
+from crm_plugin.touchpoints.versions import Spoken, Voices, voices
 
 
 class Subject(Protocol):
@@ -69,7 +72,10 @@ class Batch:
     lines: dict[int, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
     # Where the store shows each product, by its id there.
     pages: dict[str, str] = field(default_factory=dict)
-    journeys: dict[str, Journey] = field(default_factory=dict)
+    voices: Voices = field(default_factory=lambda: Voices({}))
+    # (journey, member, occasion) of whoever is inside → what they came in for, and the code of a coupon.
+    causes: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    coupons: dict[tuple[str, int, str], str] = field(default_factory=dict)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
     in_audience: dict[str, set[int]] = field(default_factory=dict)
     # Why the audience of a journey cannot be asked; nobody is in it then.
@@ -84,6 +90,22 @@ class Batch:
     in_step: InStep = field(default_factory=InStep)
     # What counts towards the limits of the members, and what they chose themselves.
     ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def journeys(self) -> dict[str, Journey]:
+        """The shop's journeys as they are, by key."""
+        return self.voices.journeys
+
+    def journey_of(self, row: Spoken) -> Journey | None:
+        """The journey as it speaks in a touchpoint; None when it, or its step, is not there."""
+        return self.voices.of(row)
+
+    def occasion_of(self, row: Any) -> str:
+        """The trigger's occasion: a touchpoint's own, or what the enrolment came in for; empty for a preview."""
+        occasion = str(getattr(row, "occasion", ""))
+        if not getattr(row, "step", 0):
+            return occasion
+        return self.causes.get((row.journey_key, row.member_id, occasion), occasion)
 
 
 def load(
@@ -110,13 +132,15 @@ def load(
     batch.in_step = in_step.orders_of(connection, shop)
     batch.ledger = caps.load(connection, shop_id, ids, now)
     batch.lapses = once.lapses(connection, shop_id, ids)
-    batch.journeys = {journey.key: journey for journey in all_journeys(connection, shop_id)}
-    wanted = {batch.journeys[row.journey_key].template_key for row in rows if row.journey_key in batch.journeys}
+    batch.voices = voices(connection, shop_id, rows)
+    spoken = {one.name: one for row in rows if (one := batch.journey_of(row)) is not None}
+    wanted = {one.template_key for one in spoken.values()}
     for row in connection.execute(
         select(templates).where(templates.c.shop_id == shop_id, templates.c.template_key.in_(sorted(wanted)))
     ):
         batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
     _load_audiences(connection, shop, rows, today, batch)
+    _load_inside(connection, shop_id, rows, batch)
     _load_holding(connection, shop, rows, batch)
     batch.levels = level.held(connection, shop_id, ids)
     texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
@@ -131,40 +155,61 @@ def load(
 def _load_holding(connection: Connection, shop: Shop, rows: Sequence[Subject], batch: Batch) -> None:
     """What the journeys in hand were planned for and is still so, asked by the SQL that planned it."""
     concerned: dict[str, list[Subject]] = defaultdict(list)
+    spoken: dict[str, Journey] = {}
     for row in rows:
+        one = batch.journey_of(row)
         # A preview has no occasion.
-        if row.journey_key in batch.journeys and _occasion_of(row):
-            concerned[row.journey_key].append(row)
+        if one is not None and batch.occasion_of(row):
+            spoken[one.name] = one
+            concerned[one.name].append(row)
     once_ever = []
-    for key, mine in concerned.items():
-        kind = kind_of(batch.journeys[key].trigger)
+    for name, mine in concerned.items():
+        kind = kind_of(spoken[name].trigger)
         if kind.rechecked:
-            ids, occasions = [row.member_id for row in mine], [_occasion_of(row) for row in mine]
-            found = connection.execute(holding(shop, batch.journeys[key], ids, occasions))
-            batch.holding[key] = {(row.member_id, row.occasion) for row in found}
+            ids, occasions = [row.member_id for row in mine], [batch.occasion_of(row) for row in mine]
+            found = connection.execute(holding(shop, spoken[name], ids, occasions))
+            batch.holding[name] = {(row.member_id, row.occasion) for row in found}
         if MEMBER in kind.once:
-            once_ever.append(key)
+            once_ever.append(spoken[name].key)
     batch.spoken = once.members(connection, shop.shop_id, {row.member_id for row in rows}, once_ever)
 
 
-def _occasion_of(row: Any) -> str:
-    return str(getattr(row, "occasion", ""))
-
-
 def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject], today: date, batch: Batch) -> None:
-    for journey in batch.journeys.values():
-        concerned = sorted({row.member_id for row in rows if row.journey_key == journey.key})
-        if journey.audience is None or not concerned:
-            continue
+    concerned: dict[str, set[int]] = defaultdict(set)
+    spoken: dict[str, Journey] = {}
+    for row in rows:
+        one = batch.journey_of(row)
+        if one is not None and one.audience is not None:
+            spoken[one.name] = one
+            concerned[one.name].add(row.member_id)
+    for name, journey in spoken.items():
         m = members.c
         try:
             holds = meant(connection, shop, journey, today, m.member_id)
         except RuleError as error:
-            batch.unasked[journey.key] = error.message
-            batch.in_audience[journey.key] = set()
+            batch.unasked[name] = error.message
+            batch.in_audience[name] = set()
             continue
-        query = select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id.in_(concerned), holds)
-        batch.in_audience[journey.key] = set(connection.execute(query).scalars())
+        query = select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id.in_(sorted(concerned[name])), holds)
+        batch.in_audience[name] = set(connection.execute(query).scalars())
+
+
+def _load_inside(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:
+    """Of whoever is inside a journey: what they came in for, and the codes handed out to them on the way, of several the last."""
+    ids = sorted({row.member_id for row in rows if getattr(row, "step", 0)})
+    if not ids:
+        return
+    c, e = coupon_codes.c, enrolments.c
+    own = (e.shop_id == shop_id, e.member_id.in_(ids))
+    place = (e.journey_key, e.member_id, e.occasion)
+    for row in connection.execute(select(*place, e.cause).where(*own)):
+        batch.causes[row.journey_key, row.member_id, row.occasion] = row.cause
+    handed = select(*place, c.code).join_from(
+        coupon_codes, enrolments, (e.shop_id == c.shop_id) & (e.enrolment_id == c.enrolment_id)
+    )
+    mine = (c.shop_id == shop_id, c.member_id.in_(ids), c.handed_at.is_not(None))
+    for row in connection.execute(handed.where(*mine).order_by(c.handed_at, c.place)):
+        batch.coupons[row.journey_key, row.member_id, row.occasion] = row.code
 
 
 def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int], batch: Batch) -> None:

@@ -11,7 +11,7 @@ Who may go is decided while the touchpoint is taken, for one shop by one worker 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from crm_plugin.touchpoints.dial import MONTH, Dial
 from crm_plugin.touchpoints.guard_settings import Limit
 from crm_plugin.touchpoints.journeys import LONGEST_VALIDITY, Journey
 from crm_plugin.touchpoints.states import WAITING, Reason, State
+from crm_plugin.touchpoints.versions import Voices
 
 # Another worker has a message of the same member in hand: soon it is known whether it left.
 BUSY = timedelta(minutes=1)
@@ -102,7 +103,7 @@ def choose(
     shop_id: int,
     due: Sequence[Row[Any]],
     rivals: Sequence[Row[Any]],
-    journeys: Mapping[str, Journey],
+    journeys: Voices,
     limits: Sequence[Limit],
     now: datetime,
     told: Callable[[str, str], None],
@@ -129,9 +130,9 @@ def choose(
     return taken, free
 
 
-def counts(row: Row[Any], journeys: Mapping[str, Journey], now: datetime) -> bool:
+def counts(row: Row[Any], journeys: Voices, now: datetime) -> bool:
     """Whether it takes room; what is past its window will not leave."""
-    return not exempt(journeys.get(row.journey_key)) and row.valid_until > now
+    return not exempt(journeys.of(row)) and row.valid_until > now
 
 
 def earliest(now: datetime) -> datetime:
@@ -155,9 +156,9 @@ def _put_off(connection: Connection, shop_id: int, row: Row[Any], room: Room, no
     return values.get("state", State.PLANNED.value), room.reason.value
 
 
-def _rank(row: Row[Any], journeys: Mapping[str, Journey]) -> tuple[Any, ...]:
+def _rank(row: Row[Any], journeys: Voices) -> tuple[Any, ...]:
     """The first goes first: by priority, by what it is expected to bring, by when it fell due."""
-    journey = journeys.get(row.journey_key)
+    journey = journeys.of(row)
     priority, value = (journey.priority, journey.value_minor or 0) if journey is not None else (0, 0)
     return -priority, -value, row.due_at, row.touchpoint_id
 

@@ -16,9 +16,9 @@ from crm_plugin.store.base import Instant
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps
 from crm_plugin.touchpoints.guard_settings import Limit
-from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State
+from crm_plugin.touchpoints.versions import voices
 
 LEASE = timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
@@ -54,34 +54,42 @@ def claim(
     while True:
         with db.write() as connection:
             caps.lock(connection, shop_id)
-            due = connection.execute(_due(shop_id, now, resting).limit(count)).all()
+            journeys = voices(connection, shop_id, ())
+            paused = [key for key, journey in journeys.journeys.items() if journey.paused_at is not None]
+            due = connection.execute(_due(shop_id, now, resting, paused).limit(count)).all()
             if not due:
                 return []
-            journeys = {journey.key: journey for journey in all_journeys(connection, shop_id)}
+            journeys.learn(connection, shop_id, due)
             members = {row.member_id for row in due if caps.counts(row, journeys, now)}
-            rivals = connection.execute(_due_of(shop_id, members, now, resting)).all() if members else ()
+            rivals = connection.execute(_due_of(shop_id, members, now, resting, paused)).all() if members else ()
+            journeys.learn(connection, shop_id, rivals)
             counting, free = caps.choose(connection, shop_id, due, rivals, journeys, limits, now, told)
             if counting or free:
                 return _take(connection, shop_id, counting, free, now)
 
 
-_ASKED = ("touchpoint_id", "member_id", "journey_key", "channel", "due_at", "valid_until")
+_ASKED = tuple("touchpoint_id member_id journey_key journey_version step channel due_at valid_until".split())  # noqa: SIM905
 
 
-def _due(shop_id: int, now: datetime, resting: Collection[str]) -> Select[Any]:
+def _due(shop_id: int, now: datetime, resting: Collection[str], paused: Collection[str]) -> Select[Any]:
+    """Touchpoints that may be taken; what a paused journey planned waits untouched."""
     t = touchpoints.c
+    idle = [t.journey_key.not_in(sorted(paused))] if paused else []
     return (
         select(*(t[name] for name in _ASKED))
         .where(t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
+        .where(*idle)
         .order_by(t.next_try_at, t.touchpoint_id)
     )
 
 
-def _due_of(shop_id: int, members: Collection[int], now: datetime, resting: Collection[str]) -> Select[Any]:
+def _due_of(
+    shop_id: int, members: Collection[int], now: datetime, resting: Collection[str], paused: Collection[str]
+) -> Select[Any]:
     """The same of some members, however many others are due before."""
     t = touchpoints.c
     recent = t.due_at > caps.earliest(now)
-    return _due(shop_id, now, resting).order_by(None).where(t.member_id.in_(sorted(members)), recent)
+    return _due(shop_id, now, resting, paused).order_by(None).where(t.member_id.in_(sorted(members)), recent)
 
 
 def _take(

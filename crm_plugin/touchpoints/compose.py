@@ -21,7 +21,16 @@ from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.render import CALLED, Rendered, choose_locale, names_in, render
-from crm_plugin.touchpoints.scene import JourneyView, LineView, MemberView, OrderView, Scene, ShopView, full_years
+from crm_plugin.touchpoints.scene import (
+    CouponView,
+    JourneyView,
+    LineView,
+    MemberView,
+    OrderView,
+    Scene,
+    ShopView,
+    full_years,
+)
 
 
 def key_of(row: Row[Any]) -> str:
@@ -33,7 +42,8 @@ def compose(
     row: Row[Any], batch: Batch, shop: Shop, policy: Policy, box: SecretBox, public_url: str
 ) -> tuple[Message, Rendered]:
     """The message of a touchpoint that the gate let through. Raises: RenderError, NoTemplate."""
-    journey = batch.journeys[row.journey_key]
+    journey = batch.journey_of(row)
+    assert journey is not None
     member = batch.members[row.member_id]
     texts = batch.texts.get((journey.template_key, row.channel), {})
     locale = choose_locale(member.locale, texts, shop.locale)
@@ -129,6 +139,7 @@ def scene_of(
         days=days,
         order=order,
         product=_product(row, batch, order),
+        coupon=_coupon(row, batch),
         tier=tier,
         marketing=marketing,
         unsubscribe_url=link,
@@ -149,6 +160,11 @@ def _order(row: Subject, batch: Batch, locale: str) -> OrderView | None:
         for line in batch.lines[order.order_id]
     )
     return OrderView(order.number, order.placed_on, lines, order.total_minor, order.currency, locale)
+
+
+def _coupon(row: Subject, batch: Batch) -> CouponView | None:
+    code = batch.coupons.get((row.journey_key, row.member_id, getattr(row, "occasion", "")))
+    return CouponView(code) if code else None
 
 
 def _product(row: Subject, batch: Batch, order: OrderView | None) -> LineView | None:

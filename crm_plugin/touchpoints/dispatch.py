@@ -216,7 +216,8 @@ class _Round:
         if verdict.state is not None:
             self._settle(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
             return None
-        marketing = known.journeys[row.journey_key].kind == "marketing"
+        spoken = known.journey_of(row)
+        marketing = spoken is not None and spoken.kind == "marketing"
         if marketing and row.capped_at is None:
             # It was taken as one that does not count, and the journey has been edited since: it is taken anew.
             self._settle(row, State.PLANNED, Reason.FREQUENCY_CAP, next_try_at=self._now)

@@ -47,11 +47,13 @@ OPEN = Verdict()
 
 def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict:
     """Whether this touchpoint may leave now. What is refused here is a result with a reason, never an error."""
-    journey = batch.journeys.get(row.journey_key)
+    journey = batch.journey_of(row)
     if journey is None or not journey.enabled:
         return Verdict(State.SKIPPED, Reason.JOURNEY_OFF)
     if row.valid_until <= now:
         return Verdict(State.MISSED, Reason.WINDOW_OVER)
+    if journey.paused_at is not None:
+        return Verdict(State.PLANNED, Reason.JOURNEY_PAUSED)
     member = batch.members.get(row.member_id)
     if member is None or member.state != "active":
         return Verdict(State.SKIPPED, Reason.MEMBER_GONE)
@@ -66,15 +68,15 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return wanted
     if held_out(member.shop_id, journey, row.member_id):
         return Verdict(State.SKIPPED, Reason.HOLDOUT)
-    if journey.key in batch.unasked:
+    if journey.name in batch.unasked:
         # It may be mended while the message is still worth reading.
-        return Verdict(State.PLANNED, Reason.NO_AUDIENCE, batch.unasked[journey.key], again_at=now + _UNASKED_PAUSE)
+        return Verdict(State.PLANNED, Reason.NO_AUDIENCE, batch.unasked[journey.name], again_at=now + _UNASKED_PAUSE)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
     kind = kind_of(journey.trigger)
     if kind.awaits_orders and not batch.in_step.covers(row.due_at):
         return Verdict(State.PLANNED, Reason.AWAITING_ORDERS, again_at=now + batch.in_step.pause)
-    if kind.awaits_payment and batch.orders[row.subject_order_id].status == OrderStatus.PENDING:
+    if kind.awaits_payment and _is_unpaid(row, batch):
         return Verdict(State.PLANNED, Reason.AWAITING_PAYMENT, again_at=now + _UNPAID_PAUSE)
     if not (awake := _awake(row, journey, batch, policy, now)).open:
         return awake
@@ -88,6 +90,11 @@ def _awake(row: Row[Any], journey: Journey, batch: Batch, policy: Policy, now: d
     if allowed is None or (allowed > now and allowed >= row.valid_until):
         return Verdict(State.MISSED, Reason.WINDOW_OVER, phrase("Its window ends within the quiet hours."))
     return Verdict(State.PLANNED, Reason.QUIET_HOURS, again_at=allowed) if allowed > now else OPEN
+
+
+def _is_unpaid(row: Row[Any], batch: Batch) -> bool:
+    order = batch.orders.get(row.subject_order_id)
+    return order is not None and order.status == OrderStatus.PENDING
 
 
 def _wanted(row: Row[Any], journey: Journey, batch: Batch, now: datetime) -> Verdict:

@@ -43,13 +43,19 @@ def share(shop_id: int, journey_key: str, salt: str, member_id: int) -> int:
 
 
 def share_sql(shop_id: int, journey_key: str, salt: str, member_id: str) -> str:
-    """SQL (both databases) of the same; `member_id` is an SQL expression of an id, such as `m.member_id`."""
+    """SQL (both databases) of the same; `member_id` is an SQL expression of an id, such as `m.member_id`.
+
+    It is worked out line by line, each on the one before. A remainder is said by division: a driver takes its sign for a parameter's.
+    """
     low, middle, high, start, shift = _coefficients(shop_id, journey_key, salt)
     digits = (f"({member_id} & {_DIGIT})", f"(({member_id} >> {_BITS}) & {_DIGIT})", f"({member_id} >> {2 * _BITS})")
-    drawn = f"(({digits[0]} * {low} + {digits[1]} * {middle} + {digits[2]} * {high} + {start}) % {_PRIME})"
-    square = f"({drawn} * {drawn} % {_PRIME})"
-    fifth = f"(({square} * {square} % {_PRIME}) * {drawn} % {_PRIME})"
-    return f"(({fifth} + {shift}) % {_PRIME} % {WHOLE})"
+    sql = f"SELECT {digits[0]} * {low} + {digits[1]} * {middle} + {digits[2]} * {high} + {start} AS x"
+    rest = f"x - x / {_PRIME} * {_PRIME}"
+    for line in (f"{rest} AS d", "d, d * d AS x", f"d, {rest} AS x", "d, x * x AS x", f"d, {rest} AS x", "d * x AS x"):
+        sql = f"SELECT {line} FROM ({sql}) AS s"  # noqa: S608
+    for line in (f"{rest} + {shift} AS x", f"{rest} AS x", f"x - x / {WHOLE} * {WHOLE}"):
+        sql = f"SELECT {line} FROM ({sql}) AS s"  # noqa: S608
+    return f"({sql})"
 
 
 def held_out(shop_id: int, journey: Speaks, member_id: int) -> bool:

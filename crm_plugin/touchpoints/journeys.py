@@ -22,6 +22,8 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.steps.document import allot
+from crm_plugin.touchpoints.steps.ending import OFF as OFF_REASON
+from crm_plugin.touchpoints.steps.ending import end_all
 from crm_plugin.touchpoints.steps.flow import NAMES as FLOW_NAMES
 from crm_plugin.touchpoints.steps.flow import WITHOUT_STEPS, Flow, flow_of, read_flow, voice_of
 
@@ -86,6 +88,11 @@ class Journey:
         if not self.flow.steps:
             return (self,)
         return tuple(replace(self, **voice_of(step, self)) for step in self.flow.sends)
+
+    @property
+    def name(self) -> str:
+        """What tells it from other versions and steps: the key of a journey without steps, which has but one voice."""
+        return f"{self.key}@{self.version}.{self.step}" if self.step else self.key
 
     @property
     def runs(self) -> bool:
@@ -427,6 +434,8 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
             )
             .values(state=State.CANCELLED.value, reason=Reason.JOURNEY_OFF.value, settled_at=now, updated_at=now)
         )
+        end_all(connection, shop.shop_id, key, OFF_REASON, now)
+        values["paused_at"] = None
     connection.execute(update(journeys).where(_mine(shop.shop_id, key)).values(**values))
     return get(connection, shop.shop_id, key)
 

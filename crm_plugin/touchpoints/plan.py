@@ -39,9 +39,11 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of
 from crm_plugin.touchpoints.due import Asked, between, passes
-from crm_plugin.touchpoints.journeys import Journey, all_journeys
+from crm_plugin.touchpoints.journeys import Journey, all_journeys, get
 from crm_plugin.touchpoints.reach import TRUE, first, flags, refusals
 from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.steps import engine
+from crm_plugin.touchpoints.versions import with_steps
 
 # Room for ids in one statement; a round that plans more goes on with another.
 _BATCH = 200_000
@@ -80,11 +82,13 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     """Plan all that has fallen due. Each journey is one transaction, watermark and rows together."""
     report = PlanReport()
     with db.read() as connection:
-        running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.enabled]
+        running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.runs]
+        stepped = with_steps(connection, shop.shop_id)
     for journey in running:
+        plan = _plan_steps if journey.key in stepped else _plan_journey
         try:
             with db.write() as connection:
-                counts = _plan_journey(connection, shop, journey, now)
+                counts = plan(connection, shop, journey, now)
         except RuleError as error:
             # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
             report.problems[journey.key] = error.message
@@ -106,6 +110,31 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     for due in passes(asked_of(connection, shop, journey), begun, mark, now):
         _insert(connection, shop, journey, due, channels, now, counts)
     _move_mark(connection, shop, journey, now)
+    return counts
+
+
+def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, int]:
+    """The same for a journey in which somebody may be inside; one planner at a time, and by what the journey is now."""
+    j = journeys.c
+    mine = (j.shop_id == shop.shop_id, j.journey_key == journey.key)
+    connection.execute(select(j.journey_key).where(*mine).with_for_update())
+    journey = get(connection, shop.shop_id, journey.key)
+    if not journey.runs:
+        return {}
+    counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now)
+    if (problem := problem_of(connection, shop, journey)) is not None:
+        raise problem
+    begun, mark = journey.enabled_at or now, journey.planned_through
+    comes = journey.flow.steps and now > begun and mark != now
+    due = list(passes(asked_of(connection, shop, journey), begun, mark, now)) if comes else []
+
+    def insert(voice: Journey, base: Select[Any]) -> None:
+        _insert(connection, shop, voice, base, _channels(connection, shop, voice), now, counts)
+
+    if taken := engine.run(connection, shop, journey, due, now, insert):
+        counts["enrolled"] = taken
+    if comes:
+        _move_mark(connection, shop, journey, now)
     return counts
 
 
@@ -220,7 +249,7 @@ def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[lis
             there.shop_id == shop.shop_id,
             there.journey_key == journey.key,
             there.member_id == judged.c.member_id,
-            there.step == 0,
+            there.step == journey.step,
             there.occasion == judged.c.occasion,
         )
         .exists()
@@ -230,7 +259,7 @@ def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[lis
         # Without an order of its own the numbering costs no sort.
         "touchpoint_id": text(id_sql("CAST(:first AS BIGINT) + row_number() OVER ()", node)).bindparams(first=first),
         "journey_key": literal(journey.key),
-        "step": literal(0),
+        "step": literal(journey.step),
         "journey_version": literal(journey.version),
         "reason_detail": literal(""),
         "planned_at": literal(at),

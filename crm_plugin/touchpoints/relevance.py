@@ -14,15 +14,19 @@ from crm_plugin.rules.trigger_kinds import MEMBER, ORDER, PAUSE
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, kind_of
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.steps.ending import INSIDE
 
 
 def still_relevant(row: Row[Any], journey: Journey, batch: Batch) -> bool:
     """Whether it stands: the birthday, the last order, the order itself, and the audience."""
-    wanted = batch.in_audience.get(journey.key)
+    wanted = batch.in_audience.get(journey.name)
     if wanted is not None and row.member_id not in wanted:
         return False
+    if batch.occasion_of(row).startswith(INSIDE):
+        # Whoever was taken in by hand came for no occasion of the trigger.
+        return True
     if kind_of(journey.trigger).rechecked:
-        return (row.member_id, row.occasion) in batch.holding.get(journey.key, set())
+        return (row.member_id, batch.occasion_of(row)) in batch.holding.get(journey.name, set())
     return STANDS[journey.trigger.type](row, journey, batch)
 
 

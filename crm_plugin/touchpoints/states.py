@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NO_LONGER_MATCHES = "no_longer_matches"
     MEMBER_GONE = "member_gone"
     JOURNEY_OFF = "journey_off"
+    JOURNEY_PAUSED = "journey_paused"
     HOLDOUT = "holdout"
     MEMBER_DIAL = "member_dial"
     QUIET_HOURS = "quiet_hours"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, select, text
 
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.triggers import read_time
 from crm_plugin.store import journey_versions
 from crm_plugin.store.base import to_json
-from crm_plugin.touchpoints.journeys import Draft, Journey, read_draft
-from crm_plugin.touchpoints.steps.flow import voice_of
+from crm_plugin.touchpoints.journeys import Draft, Journey, all_journeys, read_draft
+from crm_plugin.touchpoints.steps.flow import NEVER, voice_of
 
 # What a draft keeps in another form than a journey, and what is the journey's whatever its version.
 _OTHERWISE = frozenset({"audience", "send_at", "enabled"})
@@ -38,7 +39,11 @@ class Version:
     def voice(self, step_key: str) -> Journey:
         """The journey as it speaks in that step, which sends."""
         step = self.journey.flow.path[step_key].step
-        return replace(self.journey, **voice_of(step, self.journey), step=self.numbers[step_key])
+        told = voice_of(step, self.journey)
+        if self.journey.flow.exit == NEVER:
+            # Whom the audience holds no longer is written to all the same.
+            told |= {"audience": None, "audience_text": ""}
+        return replace(self.journey, **told, step=self.numbers[step_key])
 
     def step_of(self, number: int) -> str:
         """The key of the step of that number; empty when this version has none."""
@@ -56,9 +61,68 @@ def versions(
     return {row.version: _version(row, journey) for row in connection.execute(query.order_by(columns.version))}
 
 
+class Spoken(Protocol):
+    """What a touchpoint says of the step and the version that it was planned by."""
+
+    @property
+    def journey_key(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Voices:
+    """The journeys of a shop as they speak in touchpoints: those of a step by the version they were planned by, all others as they are."""
+
+    journeys: dict[str, Journey]
+    _published: dict[tuple[str, int], Version] = field(default_factory=dict)
+    _made: dict[tuple[str, int, int], Journey | None] = field(default_factory=dict)
+
+    def of(self, row: Spoken) -> Journey | None:
+        """The journey of a touchpoint; None when it, or the step, is not there. On, off and paused is the journey's, not the version's."""
+        number = getattr(row, "step", 0)
+        if not number:
+            return self.journeys.get(row.journey_key)
+        place = (row.journey_key, row.journey_version, number)  # type: ignore[attr-defined]
+        if place not in self._made:
+            version = self._published.get(place[:2])
+            key = version.step_of(number) if version is not None else ""
+            self._made[place] = version.voice(key) if version is not None and key else None
+        return self._made[place]
+
+    def learn(self, connection: Connection, shop_id: int, rows: Iterable[Spoken]) -> None:
+        """Read the versions that these touchpoints were planned by."""
+        asked: dict[str, set[int]] = defaultdict(set)
+        for row in rows:
+            if getattr(row, "step", 0) and row.journey_key in self.journeys:
+                asked[row.journey_key].add(row.journey_version)  # type: ignore[attr-defined]
+        for key, numbers in asked.items():
+            missing = {number for number in numbers if (key, number) not in self._published}
+            for number, version in (
+                versions(connection, shop_id, self.journeys[key], missing).items() if missing else ()
+            ):
+                self._published[key, number] = version
+
+
+def voices(connection: Connection, shop_id: int, rows: Iterable[Spoken]) -> Voices:
+    """The journeys of a shop, with the versions that these touchpoints were planned by."""
+    found = Voices({journey.key: journey for journey in all_journeys(connection, shop_id)})
+    found.learn(connection, shop_id, rows)
+    return found
+
+
+# As `Json` writes it; a colon of a statement's text is doubled, or it would be a parameter's.
+_HAS_STEPS = """journey_versions.document LIKE '%"steps"\\:[%'"""
+
+
+def with_steps(connection: Connection, shop_id: int) -> set[str]:
+    """The journeys that have several steps in any of their versions, so that somebody may be inside."""
+    columns = journey_versions.c
+    query = select(columns.journey_key).distinct().where(columns.shop_id == shop_id, text(_HAS_STEPS))
+    return set(connection.execute(query).scalars())
+
+
 def _version(row: Row[Any], journey: Journey) -> Version:
     draft = _draft_of(to_json(row.document))
-    told = {field.name: getattr(draft, field.name) for field in fields(Draft) if field.name not in _OTHERWISE}
+    told: dict[str, Any] = {one.name: getattr(draft, one.name) for one in fields(Draft) if one.name not in _OTHERWISE}
     told |= {
         "audience": from_json(draft.audience) if draft.audience is not None else None,
         "send_at": read_time(draft.send_at),

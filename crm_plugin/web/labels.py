@@ -91,6 +91,11 @@ REASONS: dict[Reason, Label] = {
         _("Journey is off"),
         _("The journey was switched off while it waited. Switching it on again begins anew from then."),
     ),
+    Reason.JOURNEY_PAUSED: Label(
+        "",
+        _("Journey is paused"),
+        _("The journey was paused; the message waits until it goes on."),
+    ),
     Reason.QUIET_HOURS: Label(
         "info",
         _("Quiet hours"),

@@ -22,7 +22,7 @@ def test_sql_and_python_agree(db: Database, shop_id: int, key: str, salt: str, i
     asked = " UNION ALL ".join(f"SELECT CAST({one} AS BIGINT) AS id" for one in (*ids, 0, 2**63 - 1))
     sql = f"SELECT x.id, {share_sql(shop_id, key, salt, 'x.id')} FROM ({asked}) AS x"
     with db.read() as connection:
-        for member_id, told in connection.execute(text(sql)):
+        for member_id, told in connection.execute(text(f"{sql} WHERE x.id >= :low"), {"low": 0}):
             assert told == share(shop_id, key, salt, member_id)
             assert 0 <= told < WHOLE
 

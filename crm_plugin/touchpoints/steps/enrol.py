@@ -1,0 +1,112 @@
+"""Who comes in: members and occasions of the journey's trigger become enrolments, in one statement for all of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    Text,
+    cast,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+    type_coerce,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crm_plugin.clock import local_day
+from crm_plugin.ids import id_sql, reserve_ids
+from crm_plugin.store import enrolments
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.audience import meant
+from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.steps import ending
+from crm_plugin.touchpoints.steps.flow import EVERY_DAYS, ONCE
+
+# Room for ids in one statement; a round that takes in more goes on with another.
+BATCH = 200_000
+_DAY = 86_400_000_000
+
+
+def enrol(connection: Connection, shop: Shop, journey: Journey, due: Select[Any], now: datetime) -> int:
+    """Take in those of `due` (as `due.matched` gives them) whom the audience holds and whom re-entry lets in; answers how many."""
+    if journey.audience is not None:
+        today = local_day(now, shop.timezone)
+        due = due.where(meant(connection, shop, journey, today, literal_column("m.member_id")))
+    came = due.subquery("came")
+    taken = 0
+    while True:
+        columns, chosen = _rows(shop, journey, came, now)
+        add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        statement = add(enrolments).from_select(columns, chosen, include_defaults=False).on_conflict_do_nothing()
+        # Counted by what comes back: of a statement that begins with WITH, SQLite's driver does not tell how many rows it wrote.
+        count = len(connection.execute(statement.returning(enrolments.c.seq)).all())
+        taken += count
+        if count < BATCH:
+            break
+    if taken:
+        _note(connection, shop, journey, now)
+    return taken
+
+
+def _rows(shop: Shop, journey: Journey, came: Any, now: datetime) -> tuple[list[str], Select[Any]]:
+    flow, at = journey.flow, literal(to_micros(now), BigInteger)
+    there = enrolments.c
+    mine = (there.shop_id == shop.shop_id, there.journey_key == journey.key, there.member_id == came.c.member_id)
+    occasion: Any = came.c.occasion
+    barred = there.occasion == occasion
+    if flow.reentry == ONCE:
+        occasion = cast(literal(ONCE, Text), Text)
+        barred = there.occasion == occasion
+    elif flow.reentry == EVERY_DAYS:
+        # Two in one period have one key, whatever else goes on; who came in shortly before it began is kept out by the time since.
+        span = flow.every_days * _DAY
+        occasion = cast(literal(f"p{to_micros(now) // span}", Text), Text)
+        recent = type_coerce(there.enrolled_at, BigInteger) > to_micros(now) - span
+        barred = or_(there.occasion == occasion, there.cause == came.c.occasion, recent)
+    first, node = reserve_ids(BATCH)
+    values: dict[str, Any] = {
+        "shop_id": literal(shop.shop_id, BigInteger),
+        "enrolment_id": text(id_sql("CAST(:first AS BIGINT) + row_number() OVER ()", node)).bindparams(first=first),
+        "journey_key": literal(journey.key, Text),
+        "member_id": came.c.member_id,
+        "occasion": occasion,
+        "cause": came.c.occasion,
+        "version": literal(journey.version),
+        "state": literal(ending.ACTIVE, Text),
+        "end_reason": literal("", Text),
+        "step_key": literal(journey.flow.steps[0].key, Text),
+        "phase": literal(ending.DUE, Text),
+        "seq": literal(0),
+        "base_at": came.c.due_at,
+        "due_at": came.c.due_at,
+        "occasion_on": came.c.occasion_on,
+        "subject_order_id": came.c.subject_order_id,
+        "enrolled_at": at,
+        "updated_at": at,
+    }
+    barred_ = select(literal(1)).where(*mine, barred).exists()
+    return list(values), select(*values.values()).where(~barred_).limit(BATCH)
+
+
+_NOTE = text(
+    "INSERT INTO enrolment_events (shop_id, enrolment_id, seq, at, what, version, step_key, to_step, phase, base_at, due_at, reason, "
+    "detail) SELECT e.shop_id, e.enrolment_id, 0, CAST(:now AS BIGINT), "
+    "'enrolled', e.version, '', e.step_key, e.phase, e.base_at, e.due_at, '', "
+    "e.cause FROM enrolments AS e WHERE e.shop_id = :shop_id AND e.journey_key = :journey_key AND e.version = :version "
+    "AND e.step_key = :step_key AND e.state = 'active' AND e.phase = 'due' AND e.due_at <= CAST(:now AS BIGINT) AND e.seq = 0 "
+    "ON CONFLICT DO NOTHING"
+)
+
+
+def _note(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
+    """The first event of each who just came in; they stand due at the first step."""
+    told = {"journey_key": journey.key, "version": journey.version, "step_key": journey.flow.steps[0].key}
+    connection.execute(_NOTE, {"shop_id": shop.shop_id, "now": to_micros(now), **told})

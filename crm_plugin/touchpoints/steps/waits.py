@@ -1,0 +1,164 @@
+"""Waiting: for a time, until a weekday and hour where the member lives, or for something to happen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Text,
+    bindparam,
+    case,
+    column,
+    func,
+    literal,
+    text,
+    type_coerce,
+)
+
+from crm_plugin.clock import at_local, is_zone, local_day
+from crm_plugin.places import zones_in
+from crm_plugin.rules.triggers import read_time
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.members import zones_of
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.steps import ending
+from crm_plugin.touchpoints.steps.kinds import WEEKDAYS, minutes_of
+from crm_plugin.touchpoints.steps.moves import Outcome, Stand, col, word
+
+_MINUTE = 60_000_000
+_DAY = 24 * 60 * _MINUTE
+_WEEK = timedelta(days=7)
+ORDER = "order_placed"
+
+
+def begins(stand: Stand, oldest: datetime) -> Outcome:
+    """How a wait begins, for those who came to it at `oldest` or later."""
+    told = stand.told
+    if "until" in told:
+        return _until(stand, told["until"], oldest)
+    if "event" not in told:
+        till = col("e.base_at") + literal(minutes_of(told) * _MINUTE, BigInteger)
+        return Outcome(begins=True, phase=word(ending.WAITS), till=till)
+    within = told["within_days"] * _DAY
+    heard = _heard(told["event"], within)
+    phase = case((heard.is_not(None), word(ending.HEARD)), else_=word(ending.EVENT + told["event"]))
+    return Outcome(begins=True, phase=phase, till=func.coalesce(heard, col("e.base_at") + literal(within, BigInteger)))
+
+
+def ends(stand: Stand) -> Outcome:
+    """How a wait ends: what was waited for has happened, or the time is over."""
+    arm = ("then" if stand.phase == ending.HEARD else "else") if "event" in stand.told else ""
+    return Outcome(arm=word(arm), base=col("e.due_at"))
+
+
+def _heard(event: str, within: int) -> ColumnElement[Any]:
+    """When it first happened, if it has before the wait begins: NULL for most."""
+    if event == ORDER:
+        told = (
+            "SELECT MIN(o.placed_at) FROM orders AS o WHERE o.shop_id = e.shop_id AND o.member_id = e.member_id "
+            "AND o.counts AND o.placed_at > e.base_at AND o.placed_at <= e.base_at + CAST(:within AS BIGINT)"
+        )
+        bound = text(f"({told})").bindparams(within=within)
+    else:
+        told = (
+            "SELECT MIN(d.at) FROM touchpoints AS t JOIN delivery_events AS d ON d.shop_id = t.shop_id "
+            "AND d.touchpoint_id = t.touchpoint_id WHERE t.shop_id = e.shop_id AND t.journey_key = e.journey_key "
+            "AND t.member_id = e.member_id AND t.occasion = e.occasion AND d.kind = :event AND NOT d.machine AND t.touchpoint_id = "
+            "(SELECT MAX(l.touchpoint_id) FROM touchpoints AS l WHERE l.shop_id = e.shop_id AND l.journey_key = e.journey_key "
+            "AND l.member_id = e.member_id AND l.occasion = e.occasion)"
+        )
+        bound = text(f"({told})").bindparams(event=event)
+    return type_coerce(bound, BigInteger)
+
+
+# Who waits for an order is found by the orders that are new here, who waits for what becomes of a message by what providers told: nobody
+# who merely waits is looked at. `due_at` becomes the instant at which it happened, and with it the wait is over.
+_ORDERS = text(
+    "UPDATE enrolments SET phase = 'heard', due_at = h.at, updated_at = CAST(:now AS BIGINT) FROM ("
+    "SELECT e.enrolment_id, MIN(o.placed_at) AS at FROM orders AS o CROSS JOIN enrolments AS e "
+    "WHERE o.shop_id = :shop_id AND o.first_seen_at > CAST(:since AS BIGINT) AND o.first_seen_at <= CAST(:now AS BIGINT) AND o.counts "
+    "AND e.shop_id = o.shop_id AND e.member_id = o.member_id AND e.journey_key = :journey_key AND e.state = 'active' "
+    "AND e.phase = 'event:order_placed' AND o.placed_at > e.base_at AND o.placed_at <= e.due_at GROUP BY e.enrolment_id) AS h "
+    "WHERE enrolments.shop_id = :shop_id AND enrolments.enrolment_id = h.enrolment_id"
+)
+_DELIVERIES = text(
+    "UPDATE enrolments SET phase = 'heard', due_at = CASE WHEN h.at < base_at THEN base_at ELSE h.at END, "
+    "updated_at = CAST(:now AS BIGINT) FROM (SELECT e.enrolment_id, MIN(d.at) AS at "
+    "FROM delivery_events AS d CROSS JOIN touchpoints AS t CROSS JOIN enrolments AS e "
+    "WHERE d.shop_id = :shop_id AND d.received_at > CAST(:since AS BIGINT) AND d.received_at <= CAST(:now AS BIGINT) AND NOT d.machine "
+    "AND t.shop_id = d.shop_id AND t.touchpoint_id = d.touchpoint_id AND t.journey_key = :journey_key "
+    "AND e.shop_id = t.shop_id AND e.journey_key = t.journey_key AND e.member_id = t.member_id AND e.occasion = t.occasion "
+    "AND e.state = 'active' AND e.phase = 'event:' || d.kind AND d.at <= e.due_at AND t.touchpoint_id = "
+    "(SELECT MAX(l.touchpoint_id) FROM touchpoints AS l WHERE l.shop_id = e.shop_id AND l.journey_key = e.journey_key "
+    "AND l.member_id = e.member_id AND l.occasion = e.occasion) GROUP BY e.enrolment_id) AS h "
+    "WHERE enrolments.shop_id = :shop_id AND enrolments.enrolment_id = h.enrolment_id"
+)
+_WAITS_FOR = text(
+    "SELECT 1 FROM journey_versions WHERE shop_id = :shop_id AND journey_key = :journey_key "
+    "AND document LIKE '%\"event\"\\:%' LIMIT 1"
+)
+
+
+def hear(connection: Connection, shop_id: int, journey_key: str, since: datetime, now: datetime) -> None:
+    """End the waits for what has happened; `since` is how far back something may have been told that was not heard yet."""
+    ours = {"shop_id": shop_id, "journey_key": journey_key}
+    if connection.execute(_WAITS_FOR, ours).first() is None:
+        return
+    for statement in (_ORDERS, _DELIVERIES):
+        connection.execute(statement, {**ours, "since": to_micros(since), "now": to_micros(now)})
+
+
+def _until(stand: Stand, until: Mapping[str, str], oldest: datetime) -> Outcome:
+    """The next time it is that weekday and hour in each zone: a calendar is joined whose rows hold from one such instant to the next."""
+    rows = [
+        (name, *span)
+        for name in sorted(zones_of(stand.connection, stand.shop.shop_id))
+        for span in spans(until, _known(name, stand.shop), oldest, stand.now)
+    ]
+    if stand.is_sqlite:
+        picked = (
+            "CAST(json_extract(value, '$[0]') AS TEXT) AS zone, CAST(json_extract(value, '$[1]') AS BIGINT) AS after, "
+            "CAST(json_extract(value, '$[2]') AS BIGINT) AS till FROM json_each(:spans)"
+        )
+    else:
+        picked = (
+            "value ->> 0 AS zone, CAST(value ->> 1 AS BIGINT) AS after, CAST(value ->> 2 AS BIGINT) AS till "
+            "FROM jsonb_array_elements(CAST(:spans AS jsonb)) AS rows(value)"
+        )
+    document = json.dumps(rows, separators=(",", ":"))
+    names: list[Any] = [column(name) for name in ("zone", "after", "till")]
+    spans_ = text(f"SELECT {picked}").bindparams(bindparam("spans", document, type_=Text)).columns(*names).cte("spans")
+    return Outcome(
+        begins=True,
+        phase=word(ending.WAITS),
+        till=col("spans.till"),
+        tables="CROSS JOIN spans",
+        where="spans.zone = m.zone AND e.base_at > spans.after AND e.base_at <= spans.till",
+        ctes=(spans_,),
+    )
+
+
+def _known(name: str, shop: Shop) -> str:
+    """The zone itself, or the shop's where this machine does not know it: nobody is left waiting for good."""
+    return name if is_zone(next(iter(zones_in(name)), name)) else shop.timezone
+
+
+def spans(until: Mapping[str, str], zone_name: str, oldest: datetime, latest: datetime) -> Iterator[tuple[int, int]]:
+    """From each such instant (not with it) to the next, over all from `oldest` to `latest`; in microseconds."""
+    at = read_time(until["at"])
+    day = local_day(oldest, zone_name) - _WEEK - timedelta(days=1)
+    last = local_day(latest, zone_name) + _WEEK + timedelta(days=1)
+    before: int | None = None
+    while day <= last:
+        if "weekday" not in until or day.weekday() == WEEKDAYS.index(until["weekday"]):
+            instant = to_micros(at_local(day, at, zone_name))
+            if before is not None:
+                yield before, instant
+            before = instant
+        day += timedelta(days=1)

@@ -1,0 +1,397 @@
+"""Each kind of step, one after the other, and leaving before the end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from crm_plugin.rules import tiers
+from crm_plugin.store import (
+    coupon_codes,
+    coupon_pools,
+    delivery_events,
+    enrolments,
+    member_tags,
+    member_tiers,
+    members,
+    tasks,
+    touchpoints,
+)
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.holdout import share
+from crm_plugin.touchpoints.plan import plan_shop
+from tests.factories import order, write
+from tests.touchpoints.steps.stage import (
+    SEND,
+    START,
+    Counting,
+    inside,
+    person,
+    plan,
+    planned,
+    settle,
+    stage,
+    story,
+    turn_on,
+)
+
+# When birthdays of 1 June are greeted in Berlin.
+TEN = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    return stage(db)
+
+
+def test_send_wait_send(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1), person(2, birth_month=7)], START)
+    turn_on(db, shop, SEND, {"key": "rest", "wait": {"days": 3}}, {**SEND, "key": "again"})
+    assert plan(db, shop, TEN) == {"enrolled": 1, "planned": 1}
+    assert inside(db) == {"m1": ("active", "hello", "sent")}
+    assert plan(db, shop, TEN + DAY) == {}
+    settle(db, TEN + DAY)
+    assert plan(db, shop, TEN + 2 * DAY) == {}
+    # It counts from when the message left.
+    assert inside(db) == {"m1": ("active", "rest", "waits")}
+    assert plan(db, shop, TEN + 4 * DAY) == {"planned": 1}
+    settle(db, TEN + 4 * DAY)
+    plan(db, shop, TEN + 5 * DAY)
+    assert inside(db) == {"m1": ("done", "again", "due")}
+    assert planned(db) == [(1, "accepted", "", "06-01 08:00"), (3, "accepted", "", "06-05 08:00")]
+    assert story(db) == [
+        ("enrolled", "", "hello", "", "2026"),
+        ("begun", "hello", "hello", "", ""),
+        ("done", "hello", "rest", "accepted", ""),
+        ("begun", "rest", "rest", "", ""),
+        ("done", "rest", "again", "", ""),
+        ("begun", "again", "again", "", ""),
+        ("done", "again", "", "accepted", ""),
+    ]
+
+
+def test_a_skipped_send_goes_on_at_once(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1, consents=())], START)
+    turn_on(db, shop, SEND, {"key": "rest", "wait": {"hours": 1, "minutes": 30}}, {**SEND, "key": "again"})
+    assert plan(db, shop, TEN) == {"enrolled": 1, "skipped": 1}
+    assert inside(db) == {"m1": ("active", "rest", "waits")}
+    assert plan(db, shop, TEN + timedelta(minutes=89)) == {}
+    assert plan(db, shop, TEN + timedelta(minutes=90)) == {"skipped": 1}
+    assert inside(db) == {"m1": ("done", "again", "due")}
+    assert story(db)[2] == ("done", "hello", "rest", "skipped", "no_consent")
+
+
+def test_after_an_outage_the_stale_is_missed_and_the_rest_goes_on(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1)], START)
+    steps = [{**SEND, "key": key} for key in ("one", "two", "three")]
+    rest = [{"key": f"rest{number}", "wait": {"days": 4}} for number in (1, 2)]
+    turn_on(db, shop, steps[0], rest[0], steps[1], rest[1], steps[2], validity_days=3)
+    assert plan(db, shop, TEN + timedelta(days=10)) == {"enrolled": 1, "missed": 2, "planned": 1}
+    assert planned(db) == [
+        (1, "missed", "window_over", "06-01 08:00"),
+        (3, "missed", "window_over", "06-05 08:00"),
+        (5, "planned", "", "06-09 08:00"),
+    ]
+
+
+def test_two_sends_after_an_outage_do_not_come_at_once(db: Database, shop: Shop) -> None:
+    """Both are still worth reading, but what waits after a message counts from when it left."""
+    write(db, shop, [person(1)], START)
+    turn_on(db, shop, SEND, {"key": "rest", "wait": {"days": 2}}, {**SEND, "key": "again"}, validity_days=10)
+    later = TEN + timedelta(days=5)
+    assert plan(db, shop, later) == {"enrolled": 1, "planned": 1}
+    settle(db, later)
+    assert plan(db, shop, later + DAY) == {}
+    assert plan(db, shop, later + 2 * DAY) == {"planned": 1}
+
+
+@pytest.mark.parametrize(
+    ("zone", "until", "due"),
+    [
+        ("Europe/Berlin", {"weekday": "tue", "at": "09:30"}, "2026-06-02 07:30"),
+        ("Europe/Berlin", {"weekday": "mon", "at": "10:00"}, "2026-06-01 08:00"),
+        ("Europe/Berlin", {"weekday": "mon", "at": "09:59"}, "2026-06-08 07:59"),
+        ("Europe/Berlin", {"at": "23:15"}, "2026-06-01 21:15"),
+        ("America/New_York", {"weekday": "sun", "at": "10:00"}, "2026-06-07 14:00"),
+        ("Pacific/Kiritimati", {"weekday": "sun", "at": "10:00"}, "2026-06-06 20:00"),
+    ],
+)
+def test_wait_until_an_hour_where_the_member_lives(
+    db: Database, shop: Shop, zone: str, until: dict[str, str], due: str
+) -> None:
+    write(db, shop, [person(1, timezone=zone)], START)
+    turn_on(db, shop, {"key": "rest", "wait": {"until": until}}, SEND, at=START - 2 * DAY)
+    plan(db, shop, TEN + timedelta(hours=8))
+    with db.read() as connection:
+        row = connection.execute(select(enrolments.c.due_at, enrolments.c.step_key)).one()
+    assert (f"{row.due_at:%Y-%m-%d %H:%M}", row.step_key) == (
+        due,
+        "hello" if row.due_at <= TEN + timedelta(hours=8) else "rest",
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "at", "due"),
+    [
+        # The clocks go forward on 29 March 2026 and back on 25 October: the hour that is skipped, and the one that comes twice.
+        (datetime(2026, 3, 28, 12, tzinfo=UTC), "02:30", datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
+        (datetime(2026, 10, 24, 12, tzinfo=UTC), "02:30", datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        (datetime(2026, 10, 24, 12, tzinfo=UTC), "10:00", datetime(2026, 10, 25, 9, 0, tzinfo=UTC)),
+    ],
+)
+def test_wait_until_an_hour_over_a_change_of_the_clocks(start: datetime, at: str, due: datetime) -> None:
+    from crm_plugin.store.base import to_micros
+    from crm_plugin.touchpoints.steps.waits import spans
+
+    found = [
+        till for after, till in spans({"at": at}, "Europe/Berlin", start, start) if after < to_micros(start) <= till
+    ]
+    assert found == [to_micros(due)]
+
+
+def test_a_wait_for_an_order_ends_with_it_or_with_its_time(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1), person(2)], START)
+    wait = {"key": "buys", "wait": {"event": "order_placed", "within_days": 7}}
+    turn_on(db, shop, {**wait, "then": [{"key": "won", "tag": {"add": ["won"]}}], "else": [{**SEND, "key": "miss"}]})
+    plan(db, shop, TEN)
+    assert inside(db) == dict.fromkeys(("m1", "m2"), ("active", "buys", "event:order_placed"))
+    bought = TEN + 2 * DAY
+    write(db, shop, [order("o1", member_external_id="1", placed_at=bought)], bought + timedelta(minutes=5))
+    plan(db, shop, bought + timedelta(minutes=6))
+    assert inside(db) == {"m1": ("done", "won", "due"), "m2": ("active", "buys", "event:order_placed")}
+    assert story(db)[2] == ("done", "buys", "won", "", "then")
+    assert plan(db, shop, TEN + timedelta(days=7)) == {"planned": 1}
+    assert inside(db)["m2"] == ("active", "miss", "sent")
+
+
+def test_an_order_from_before_the_wait_was_reached_counts(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1)], START)
+    wait = {"key": "buys", "wait": {"event": "order_placed", "within_days": 7}}
+    turn_on(db, shop, {**wait, "then": [{"key": "won", "tag": {"add": ["won"]}}]})
+    write(db, shop, [order("o1", member_external_id="1", placed_at=TEN + DAY)], TEN + DAY)
+    plan(db, shop, TEN + 2 * DAY)
+    assert inside(db) == {"m1": ("done", "won", "due")}
+
+
+@pytest.mark.parametrize(("machine", "arm"), [(False, "then"), (True, "else")])
+def test_a_wait_for_an_opening_is_about_the_message_before(db: Database, shop: Shop, machine: bool, arm: str) -> None:
+    write(db, shop, [person(1)], START)
+    wait = {"key": "opens", "wait": {"event": "opened", "within_days": 2}}
+    turn_on(
+        db,
+        shop,
+        SEND,
+        {**wait, "then": [{"key": "warm", "tag": {"add": ["warm"]}}], "else": [{"key": "out", "end": {}}]},
+    )
+    plan(db, shop, TEN)
+    settle(db, TEN)
+    plan(db, shop, TEN + timedelta(hours=1))
+    assert inside(db) == {"m1": ("active", "opens", "event:opened")}
+    opened = TEN + timedelta(hours=2)
+    with db.write() as connection:
+        told = {
+            "adapter": "smtp",
+            "provider_event_id": "e1",
+            "kind": "opened",
+            "machine": machine,
+            "raw": {},
+            "reason": "",
+        }
+        told |= {"at": opened, "received_at": opened, "event_id": 7, "shop_id": shop.shop_id}
+        told["touchpoint_id"] = connection.execute(select(touchpoints.c.touchpoint_id)).scalar_one()
+        connection.execute(insert(delivery_events).values(**told))
+    plan(db, shop, opened + timedelta(minutes=1))
+    plan(db, shop, TEN + timedelta(days=2))
+    assert story(db)[4][-1] == arm
+
+
+def test_branch_and_split(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(n) for n in range(1, 41)], START)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=START)], START)
+    split = {
+        "key": "tone",
+        "split": {"a": 60, "b": 30, "none": 10},
+        "arms": {"a": [{"key": "ta", "tag": {"add": ["a"]}}]},
+    }
+    turn_on(
+        db,
+        shop,
+        {
+            "key": "buyer",
+            "branch": "orders() >= 1",
+            "then": [{"key": "tb", "tag": {"add": ["buyer"]}}],
+            "else": [split],
+        },
+    )
+    plan(db, shop, TEN)
+    with db.read() as connection:
+        tagged = {tag: set() for tag in ("a", "buyer")}
+        for member_id, tag, own in connection.execute(
+            select(member_tags.c.member_id, member_tags.c.tag, member_tags.c.own)
+        ):
+            assert own
+            tagged[tag].add(member_id)
+        rows = connection.execute(select(members.c.member_id, members.c.external_id)).all()
+    buyer = {row.member_id for row in rows if row.external_id == "1"}
+    assert tagged["buyer"] == buyer
+    wanted = {row.member_id for row in rows if share(shop.shop_id, "j", "split:tone", row.member_id) < 6000} - buyer
+    assert tagged["a"] == wanted
+    assert {where[0] for where in inside(db).values()} == {"done"}
+
+
+def test_what_a_rule_cannot_tell_goes_the_other_way(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1)], START)
+    turn_on(
+        db, shop, {"key": "late", "branch": "days_since_order > 3", "then": [SEND], "else": [{"key": "out", "end": {}}]}
+    )
+    plan(db, shop, TEN)
+    assert inside(db) == {"m1": ("done", "out", "due")}
+
+
+def test_coupons_are_handed_out_once_and_run_out(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(n) for n in range(1, 6)], START)
+    with db.write() as connection:
+        ours = {"shop_id": shop.shop_id, "pool_key": "p"}
+        connection.execute(insert(coupon_pools).values(**ours, title="", created_at=START))
+        codes = [{**ours, "code": f"C{place}", "place": place} for place in range(3)]
+        connection.execute(insert(coupon_codes), codes)
+    turn_on(db, shop, {"key": "code", "coupon": {"pool": "p"}}, SEND)
+    assert plan(db, shop, TEN) == {"enrolled": 5, "planned": 5}
+    with db.read() as connection:
+        c = coupon_codes.c
+        handed = connection.execute(select(c.code, c.enrolment_id, c.member_id).order_by(c.code)).all()
+        e = enrolments.c
+        whose = {row.enrolment_id: row.member_id for row in connection.execute(select(e.enrolment_id, e.member_id))}
+    assert [row.code for row in handed] == ["C0", "C1", "C2"]
+    assert len({row.enrolment_id for row in handed}) == 3
+    assert all(whose[row.enrolment_id] == row.member_id for row in handed)
+    told = [story(db, who)[1] for who in range(1, 6)]
+    assert sorted((one[3], one[4]) for one in told) == [
+        ("", "C0"),
+        ("", "C1"),
+        ("", "C2"),
+        ("no_stock", ""),
+        ("no_stock", ""),
+    ]
+
+
+def test_tasks(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1), person(2)], START)
+    turn_on(db, shop, {"key": "call", "task": {"title": {"en": "Call"}, "due_days": 3, "owner": "Eva"}})
+    plan(db, shop, TEN)
+    plan(db, shop, TEN + DAY)
+    with db.read() as connection:
+        found = connection.execute(select(tasks)).all()
+    assert [(row.title, row.owner, row.due_on.isoformat(), row.done_at) for row in found] == [
+        ({"en": "Call"}, "Eva", "2026-06-04", None)
+    ] * 2
+    assert len({row.task_id for row in found}) == 2
+
+
+def test_tags_are_taken_where_they_are_our_own(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1, tags=("store",)), person(2)], START)
+    with db.write() as connection:
+        ids = connection.execute(select(members.c.member_id).order_by(members.c.external_id)).scalars().all()
+        connection.execute(
+            insert(member_tags), [{"shop_id": 1, "member_id": one, "tag": "ours", "own": True} for one in ids]
+        )
+    turn_on(db, shop, {"key": "clean", "tag": {"remove": ["ours", "store"]}})
+    plan(db, shop, TEN)
+    with db.read() as connection:
+        assert [tuple(row) for row in connection.execute(select(member_tags.c.tag, member_tags.c.own))] == [
+            ("store", False)
+        ]
+        touched = connection.execute(select(members.c.touched_at)).scalars().all()
+    assert touched == [TEN, TEN]
+
+
+def test_levels_are_fixed_for_a_time(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1), person(2)], START)
+    with db.write() as connection:
+        levels = [tiers.read_level({"key": "gold", "title": {"en": "Gold"}, "rule": "spent() >= 1000"})]
+        tiers.put_main_levels(connection, shop, levels, START)
+    step = {"level": "gold", "reason": "A second chance", "until_days": 30}
+    turn_on(db, shop, {"key": "lift", "tier": step}, {"key": "no", "tier": {"level": "gone", "reason": "x"}})
+    plan(db, shop, TEN)
+    with db.read() as connection:
+        t = member_tiers.c
+        held = connection.execute(select(t.level_key, t.fixed, t.fixed_until, t.fixed_by)).all()
+    assert [(row[0], row[1], row[2].isoformat(), row[3]) for row in held] == [
+        ("gold", True, "2026-07-01", "journey j")
+    ] * 2
+    assert story(db)[2][3:] == ("refused", "There is no tier 'gone'.")
+
+
+def test_goal_audience_and_deletion_end_it_before_the_next_step(db: Database, shop: Shop) -> None:
+    write(
+        db,
+        shop,
+        [person(1), person(2, tags=("in",)), person(3, tags=("in",)), person(4, tags=("in",)), person(5, tags=("in",))],
+        START,
+    )
+    turn_on(
+        db,
+        shop,
+        SEND,
+        {"key": "rest", "wait": {"days": 1}},
+        {**SEND, "key": "again"},
+        audience='tag("in")',
+        goal="orders() >= 1",
+    )
+    assert plan(db, shop, TEN) == {"enrolled": 4, "planned": 4}
+    settle(db, TEN)
+    plan(db, shop, TEN + timedelta(hours=1))
+    write(db, shop, [order("o1", member_external_id="2", placed_at=TEN)], TEN)
+    write(db, shop, [person(3, tags=())], TEN)
+    with db.write() as connection:
+        connection.execute(update(members).where(members.c.external_id == "4").values(state="deleted"))
+    assert plan(db, shop, TEN + DAY) == {"planned": 1}
+    assert inside(db) == {
+        "m2": ("goal", "again", ""),
+        "m3": ("audience", "again", ""),
+        "m4": ("member_gone", "again", ""),
+        "m5": ("active", "again", "sent"),
+    }
+
+
+def test_with_exit_never_the_audience_is_asked_at_the_door_alone(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1, tags=("in",)), person(2)], START)
+    turn_on(db, shop, {"key": "rest", "wait": {"days": 1}}, SEND, audience='tag("in")', exit="never")
+    assert plan(db, shop, TEN) == {"enrolled": 1}
+    write(db, shop, [person(1, tags=())], TEN)
+    assert plan(db, shop, TEN + DAY) == {"planned": 1}
+
+
+def test_a_rule_that_cannot_be_asked_stands_still_and_is_told(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1)], START)
+    turn_on(db, shop, {"key": "who", "branch": 'segment("gone")', "then": [SEND]})
+    report = plan_shop(db, shop, TEN)
+    assert list(report.problems) == ["j"]
+    assert inside(db) == {}
+
+
+@pytest.mark.parametrize("crowd", [3, 60])
+def test_statements_depend_on_steps_and_not_on_members(db: Database, shop: Shop, crowd: int) -> None:
+    write(db, shop, [person(n) for n in range(crowd)], START)
+    turn_on(
+        db,
+        shop,
+        {"key": "t", "tag": {"add": ["x"]}},
+        {"key": "b", "branch": "orders() >= 1"},
+        SEND,
+        {"key": "w", "wait": {"days": 1}},
+    )
+    with Counting(db) as ran:
+        assert plan(db, shop, TEN) == {"enrolled": crowd, "planned": crowd}
+    assert ran.count == STATEMENTS[db.is_sqlite]
+    with Counting(db) as idle:
+        plan(db, shop, TEN + timedelta(hours=1))
+    assert idle.count == IDLE[db.is_sqlite]
+
+
+STATEMENTS = {True: 25, False: 23}
+IDLE = {True: 13, False: 11}
