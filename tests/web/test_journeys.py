@@ -319,8 +319,8 @@ def test_life_says_which_stages_are_spoken_to(runtime: Runtime, page: Page, post
     post("journeys/lapse/switch", {"on": "1"})
     told = words(page("journeys"))
     assert "2 of 8 stages are spoken to" in told
-    assert "Lapsed Has not ordered for a long time. Spoken to We have missed you On" in told
-    assert "Prospect Known, and has not ordered yet. Nothing yet" in told
+    assert "Lapsed Spoken to Has not ordered for a long time. We have missed you On" in told
+    assert "Prospect Not spoken to Known, and has not ordered yet." in told
     assert "8 个阶段中已有 2 个有旅程覆盖" in words(page("journeys?lang=zh"))
 
 

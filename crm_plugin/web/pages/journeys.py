@@ -28,7 +28,7 @@ from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
 from crm_plugin.touchpoints.recipes import Recipe, install_one, recipe
 from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.forms import Form
-from crm_plugin.web.i18n import explained
+from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rehearsal import AHEAD, rehearse
@@ -284,7 +284,7 @@ def _life(there: Sequence[Journey]) -> dict[str, Any]:
 def _recipe_words(one: Recipe) -> dict[str, Any]:
     """What a recipe is called and does, the stages it speaks to, and the one it should not run beside."""
     instead = named(recipe(one.replaces).title, one.replaces) if one.replaces else ""
-    titles = [stage.title for stage in STAGES if stage.key in one.stages]
+    titles = [in_words(stage.title) for stage in STAGES if stage.key in one.stages]
     return {
         "name": named(one.title, one.key),
         "description": named(one.description),
