@@ -1,8 +1,8 @@
-"""Reads for the page of tiers: the last runs and who caused them, and the names of the members a preview points at."""
+"""Reads for the page of tiers: the last runs and who caused them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.tiers import APPLIED, SAVED, Move
-from crm_plugin.store import audit_log, member_tiers, members
-from crm_plugin.store.members import full_name
+from crm_plugin.store import audit_log, member_tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +58,3 @@ def holders(connection: Connection, shop_id: int) -> dict[str, int]:
     t = member_tiers.c
     query = select(t.program_key, func.count()).where(t.shop_id == shop_id).group_by(t.program_key)
     return {program: count for program, count in connection.execute(query)}  # noqa: C416
-
-
-def names(connection: Connection, shop_id: int, ids: Iterable[int]) -> dict[int, str]:
-    """What to call these members: by name, else address, else the store's id."""
-    m = members.c
-    query = select(m.member_id, m.first_name, m.last_name, m.email, m.phone, m.external_id)
-    rows = connection.execute(query.where(m.shop_id == shop_id, m.member_id.in_(sorted(set(ids)))))
-    return {
-        row.member_id: full_name(row.first_name, row.last_name)
-        or row.email
-        or row.phone
-        or f"#{row.external_id or row.member_id}"
-        for row in rows
-    }

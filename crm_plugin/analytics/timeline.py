@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from heapq import merge
 from itertools import islice
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Column, Connection, Select, and_, func, select
 
 from crm_plugin.records import OrderStatus
 from crm_plugin.rules.sql import PROGRAM_KEY
@@ -168,9 +168,8 @@ def upcoming(connection: Connection, shop_id: int, member_id: int, limit: int) -
 def said(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[Said]:
     """The newest statements of consent."""
     c = consents.c
-    query = select(consents).where(c.shop_id == shop_id, c.member_id == member_id)
-    rows = connection.execute(query.order_by(c.at.desc(), c.consent_id.desc()).limit(limit))
-    return [Said(row.at, row.channel, row.topic, row.state, row.source, row.wording) for row in rows]
+    told = (c.at, c.channel, c.topic, c.state, c.source, c.wording)
+    return [Said(*row) for row in _newest(connection, shop_id, member_id, limit, c.consent_id, *told)]
 
 
 def _ordered(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[Ordered]:
@@ -211,24 +210,29 @@ def _refunded(connection: Connection, shop_id: int, member_id: int, limit: int) 
 
 def _moved(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[TierChanged]:
     c = tier_changes.c
-    query = (
-        select(c.changed_at, c.from_level, c.to_level, c.as_of, c.reason, c.program_key)
-        .where(c.shop_id == shop_id, c.member_id == member_id)
-        .order_by(c.changed_at.desc(), c.change_id.desc())
-        .limit(limit)
-    )
-    return [TierChanged(*row) for row in connection.execute(query)]
+    told = (c.changed_at, c.from_level, c.to_level, c.as_of, c.reason, c.program_key)
+    return [TierChanged(*row) for row in _newest(connection, shop_id, member_id, limit, c.change_id, *told)]
 
 
 def _stayed(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[TermChanged]:
     c = tier_terms.c
-    query = (
-        select(c.at, c.level_key, c.kind, c.as_of, c.detail, c.program_key)
-        .where(c.shop_id == shop_id, c.member_id == member_id)
-        .order_by(c.at.desc(), c.event_id.desc())
-        .limit(limit)
-    )
-    return [TermChanged(*row) for row in connection.execute(query)]
+    told = (c.at, c.level_key, c.kind, c.as_of, c.detail, c.program_key)
+    return [TermChanged(*row) for row in _newest(connection, shop_id, member_id, limit, c.event_id, *told)]
+
+
+def _newest(
+    connection: Connection,
+    shop_id: int,
+    member_id: int,
+    limit: int,
+    key: Column[Any],
+    at: Column[Any],
+    *told: Column[Any],
+) -> Sequence[Any]:
+    """The member's newest rows of the table that `key` is the id of: when, and what is told."""
+    own = key.table.c
+    query = select(at, *told).where(own.shop_id == shop_id, own.member_id == member_id)
+    return connection.execute(query.order_by(at.desc(), key.desc()).limit(limit)).all()
 
 
 def _contacted(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[Contacted]:

@@ -24,7 +24,7 @@ from crm_plugin.rules.tier_rows import Writing
 from crm_plugin.rules.tier_runs import is_bound, ladder_of, pass_of, turns_of
 from crm_plugin.store import member_tiers, members
 from crm_plugin.store.base import from_micros
-from crm_plugin.store.members import full_name
+from crm_plugin.store.members import names_of
 from crm_plugin.store.tenants import Shop
 
 # Of each cell so many members by name.
@@ -168,7 +168,7 @@ def look_at(connection: Connection, shop: Shop, policy: Policy, as_of: date) -> 
         gone += one.cause == DELETED
     # Whoever is left of these would move today and stays by this policy.
     effect.update((after, before) for before, after in waiting.values())
-    names = _names(connection, shop, [one.member_id for found in going.values() for one in found.samples])
+    names = names_of(connection, shop.shop_id, [one.member_id for found in going.values() for one in found.samples])
     cells = [Cell(key, key, number) for key, number in sorted(stay.items()) if number]
     for (before, after), found in sorted(going.items()):
         samples = tuple(replace(one, name=names.get(one.member_id, "")) for one in found.samples)
@@ -231,16 +231,3 @@ def _active(connection: Connection, shop: Shop, program: str) -> dict[str, int]:
         .group_by(t.level_key)
     )
     return {key or "": number for key, number in connection.execute(query)}
-
-
-def _names(connection: Connection, shop: Shop, ids: list[int]) -> dict[int, str]:
-    m = members.c
-    query = select(m.member_id, m.first_name, m.last_name, m.email, m.phone, m.external_id)
-    rows = connection.execute(query.where(m.shop_id == shop.shop_id, m.member_id.in_(sorted(ids))))
-    return {
-        row.member_id: full_name(row.first_name, row.last_name)
-        or row.email
-        or row.phone
-        or f"#{row.external_id or row.member_id}"
-        for row in rows
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from sqlalchemy import (
     BigInteger,
@@ -231,6 +232,20 @@ def zones_of(connection: Connection, shop_id: int) -> frozenset[str]:
 
 # Han characters: names written in them stand without a space, the family name first.
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+
+
+def names_of(connection: Connection, shop_id: int, ids: Iterable[int]) -> dict[int, str]:
+    """What to call these members: by name, else address, else the store's id."""
+    m = members.c
+    query = select(m.member_id, m.first_name, m.last_name, m.email, m.phone, m.external_id)
+    rows = connection.execute(query.where(m.shop_id == shop_id, m.member_id.in_(sorted(set(ids)))))
+    return {
+        row.member_id: full_name(row.first_name, row.last_name)
+        or row.email
+        or row.phone
+        or f"#{row.external_id or row.member_id}"
+        for row in rows
+    }
 
 
 def full_name(first: str, last: str) -> str:

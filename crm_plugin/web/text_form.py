@@ -12,10 +12,10 @@ from flask_babel import lazy_gettext as _l
 from sqlalchemy import Connection
 
 from crm_plugin.analytics.members import MemberRow, search
-from crm_plugin.analytics.tiers import names
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.phrases import Phrase
 from crm_plugin.rules.triggers import kind_of
+from crm_plugin.store.members import names_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import lint, templates
 from crm_plugin.touchpoints.journeys import Journey
@@ -104,7 +104,7 @@ def reader_of(connection: Connection, shop: Shop, journey: Journey, form: Form, 
         member_id = newest_match(connection, shop, journey, as_of, locale.split("-")[0].lower())
     if member_id is None:
         return Reader(None, "")
-    known = names(connection, shop.shop_id, [member_id])
+    known = names_of(connection, shop.shop_id, [member_id])
     return Reader(member_id, known[member_id]) if member_id in known else Reader(None, "")
 
 

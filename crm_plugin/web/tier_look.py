@@ -10,12 +10,12 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from sqlalchemy import Connection
 
-from crm_plugin.analytics import tiers as reads
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.asked import Asking
 from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.tier_words import sentence_of
 from crm_plugin.rules.tiers import Level, Move, Preview
+from crm_plugin.store.members import names_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.formats import number
 from crm_plugin.web.forms import Form
@@ -101,7 +101,7 @@ def look_of(
     """A preview as the page says it; of the ladders the first is the one wanted, the others have names of levels that are gone."""
     wanted, names, ranks = ladders[0], _names_of(*ladders), _ranks(*ladders)
     by = called(connection, shop)
-    people = reads.names(connection, shop.shop_id, [one for ids in found.examples.values() for one in ids])
+    people = names_of(connection, shop.shop_id, [one for ids in found.examples.values() for one in ids])
     steps = [_step(move, found, names, people, ranks) for move in found.moves]
     order = [level.key for level in reversed(wanted)] + [""]
     gone = [key for key in dict.fromkeys(move.from_level for move in found.moves) if key not in order]

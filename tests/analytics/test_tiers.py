@@ -6,11 +6,12 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from crm_plugin.analytics.tiers import Act, history, holders, names
+from crm_plugin.analytics.tiers import Act, history, holders
 from crm_plugin.rules import tiers
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.tiers import Level, Move
 from crm_plugin.store import audit, members
+from crm_plugin.store.members import names_of
 from crm_plugin.store.session import Database
 from tests.factories import NOON, make_shop, member, write
 
@@ -67,5 +68,10 @@ def test_names_fall_back_to_what_is_known(db: Database) -> None:
     write(db, shop, people)
     with db.read() as connection:
         ids = connection.execute(select(members.c.member_id)).scalars().all()
-        assert sorted(names(connection, shop.shop_id, ids).values()) == ["#4", "+4915112345678", "Anna Li", "b@x.test"]
-        assert names(connection, shop.shop_id + 1, ids) == {}
+        assert sorted(names_of(connection, shop.shop_id, ids).values()) == [
+            "#4",
+            "+4915112345678",
+            "Anna Li",
+            "b@x.test",
+        ]
+        assert names_of(connection, shop.shop_id + 1, ids) == {}

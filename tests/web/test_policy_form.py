@@ -16,7 +16,6 @@ from crm_plugin.rules.tiers import Level, apply, save_levels, save_policy
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import member_tiers, members
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import journeys
 from crm_plugin.web.pages import tiers_policy
 from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, fields, seen_in, words
@@ -362,24 +361,6 @@ def test_day_to_come_is_planned_changed_and_taken_back(runtime: Runtime, shop: S
     with runtime.db.read() as connection:
         kept = in_force(connection, shop.shop_id, "club", NOON.date().replace(month=8))
     assert kept.policy.grace_days == 10
-
-
-def test_level_a_journey_asks_for_is_not_taken_out(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
-    _set_up(runtime, shop, {**CLUB, "program": "main"})
-    told = {
-        "key": "wishes",
-        "title": {"en": "Wishes"},
-        "trigger": {"type": "birthday"},
-        "channels": ["email"],
-        "audience": 'tier == "gold"',
-    }
-    with runtime.db.write() as connection:
-        journeys.save(connection, shop, journeys.read_draft(told), NOON)
-    answer = post(MAIN, {**_fields(page(MAIN)), "do": "remove-1"})
-    assert "Gold cannot go: the journey “Wishes” is only for" in words(answer.text)
-    answer = post(MAIN, {**_fields(answer.text), "do": "apply"})
-    assert answer.status_code == 422
-    assert len(_in_force(runtime, shop, "main").levels) == 3
 
 
 def test_bare_ladder_gets_figures(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
