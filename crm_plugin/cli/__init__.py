@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from crm_plugin.cli import asking, recipes, rounds, rules, segments, sending, serving, stores, tiers, writeback
+from crm_plugin.cli import (
+    asking,
+    recipes,
+    rehearsing,
+    rounds,
+    rules,
+    segments,
+    sending,
+    serving,
+    stores,
+    tiers,
+    writeback,
+)
 from crm_plugin.cli.common import main
 
 __all__ = [
     "asking",
     "main",
     "recipes",
+    "rehearsing",
     "rounds",
     "rules",
     "segments",

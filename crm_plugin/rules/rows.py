@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -73,8 +74,9 @@ def _share(part: ColumnElement[int], currency: str) -> ColumnElement[int]:
     return case((or_(o.currency == currency, part == 0), part), (o.total_minor == 0, 0), else_=rounded)
 
 
+@lru_cache(maxsize=32)
 def orders_of(currency: str) -> Rows:
-    """Orders that count; money in the shop's currency, where there is a rate."""
+    """Orders that count; money in the shop's currency, where there is a rate. Every round asks for it, so it is made once."""
     o = orders.c
     rated = o.base_minor.is_not(None)
     day = type_coerce(o.placed_on, Integer)

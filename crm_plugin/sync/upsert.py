@@ -217,11 +217,12 @@ class _Orders:
             moved = (counts and not row[5]) or member_id != row[4] or placed_on != row[11]
             self._changed.append((*values, self._at if moved else row[14], mark, shop_id, order_id))
         self._steps.take(record, order_id, is_new=row is None, moved=row is not None and member_id != row[4])
-        part = self._part(member_id, counts, base, items, discount, cost, placed_at or 0, placed_on, currency, total)
+        home = self._shop.currency
+        part = part_of(home, member_id, counts, base, items, discount, cost, placed_at or 0, placed_on, currency, total)
         if row is None:
             self._delta.add_order(part)
         else:
-            self._delta.replace_order(self._part(*row[4:14]), part)
+            self._delta.replace_order(part_of(home, *row[4:14]), part)
         return bool(counts)
 
     def _add_lines(self, record: OrderRecord, order_id: int) -> tuple[int, int | None]:
@@ -241,24 +242,6 @@ class _Orders:
             note((shop_id, order_id, number, line.sku, line.product_external_id, line.title, quantity, total, cost))
         return items, sum_of_costs if known and record.cost_minor is None else record.cost_minor
 
-    def _part(
-        self,
-        member_id: int | None,
-        counts: int,
-        base: int | None,
-        items: int,
-        discount: int,
-        cost: int | None,
-        placed_at: int,
-        placed_on: int,
-        currency: str,
-        total: int,
-    ) -> OrderPart:
-        """What an order, new or as stored, adds to its member."""
-        if currency != self._shop.currency:
-            discount, cost = share(discount, base, total), share(cost or 0, base, total)
-        return OrderPart(member_id, bool(counts), base, items, discount, cost or 0, placed_at, placed_on)
-
     def _write_rows(self, changed_ids: list[int]) -> None:
         connection, shop_id = self._connection, self._shop.shop_id
         bulk.insert_rows(connection, orders, ORDER_COLUMNS, self._new)
@@ -267,3 +250,22 @@ class _Orders:
             connection, "DELETE FROM order_lines WHERE shop_id = ? AND order_id IN ({marks})", (shop_id,), changed_ids
         )
         bulk.insert_rows(connection, order_lines, LINE_COLUMNS, self._lines)
+
+
+def part_of(
+    home: str,
+    member_id: int | None,
+    counts: int,
+    base: int | None,
+    items: int,
+    discount: int,
+    cost: int | None,
+    placed_at: int,
+    placed_on: int,
+    currency: str,
+    total: int,
+) -> OrderPart:
+    """What an order, new or as stored, adds to its member in a shop that counts in `home`."""
+    if currency != home:
+        discount, cost = share(discount, base, total), share(cost or 0, base, total)
+    return OrderPart(member_id, bool(counts), base, items, discount, cost or 0, placed_at, placed_on)

@@ -1,0 +1,76 @@
+"""A rehearsal of the past comes to what the live engine did then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from crm_plugin.rehearsal import Ask, rehearse
+from crm_plugin.store import members
+from crm_plugin.store.session import Database
+from tests.rehearsal.story import BEGIN, HOUR, Story, begin
+
+DAY = timedelta(days=1)
+
+
+def _tell(story: Story, days: int) -> None:
+    """Something every few hours, at odd minutes; some of it known late."""
+    rng = story.rng
+    for hour in range(12, days * 24, 4):
+        when = BEGIN + hour * HOUR + timedelta(minutes=rng.randrange(1, 59), seconds=rng.randrange(60))
+        kind = rng.random()
+        if kind < 0.6:
+            late = rng.choice((timedelta(0), timedelta(minutes=20), timedelta(hours=30), timedelta(days=4)))
+            story.at(when, lambda at, late=late: story.buys(at, late=late))
+        elif kind < 0.8:
+            story.at(when, story.says)
+        elif kind < 0.85:
+            story.at(when, story.person)
+        elif kind < 0.9:
+            story.at(when, story.bounces)
+        elif kind < 0.95:
+            story.at(when, story.fixes)
+        else:
+            story.at(when, story.lists)
+
+
+@pytest.mark.parametrize(
+    ("seed", "days", "first", "outage"),
+    [
+        (1, 7, 4, None),
+        pytest.param(2, 24, 7, (13.4, 15.9), marks=pytest.mark.slow),
+        pytest.param(3, 24, 7, (12.0, 17.0), marks=pytest.mark.slow),
+    ],
+)
+def test_rehearsed_past_is_what_was(
+    db: Database, tmp_path: Path, seed: int, days: int, first: int, outage: tuple[float, float] | None
+) -> None:
+    story = begin(db, tmp_path, seed, people=30)
+    _tell(story, days)
+    down = [(BEGIN + outage[0] * DAY, BEGIN + outage[1] * DAY)] if outage else []
+    since = BEGIN + first * DAY
+    last = (BEGIN + (days - 1) * DAY).date()
+    ask = Ask(since.date(), last, outages=down)
+    begins, ends = ask.span(story.shop)
+    story.live(BEGIN, ends, down)
+    with db.read() as connection:
+        ids = tuple(connection.execute(select(members.c.member_id)).scalars())
+    lived = story.contacts(begins, ends)
+    seen = rehearse(story.runtime, story.shop, Ask(ask.first, ask.last, outages=down, member_ids=ids))
+    rehearsed = {
+        (one.journey, one.member_id, one.occasion): (one.state, one.reason, one.channel, one.due_on)
+        for one in seen.contacts
+    }
+    differ = {
+        key: (lived.get(key), rehearsed.get(key))
+        for key in lived.keys() | rehearsed.keys()
+        if lived.get(key) != rehearsed.get(key)
+    }
+    assert differ == {}
+    kinds = Counter((state, reason) for state, reason, _, _ in lived.values())
+    assert len(lived) > 8
+    assert kinds["accepted", ""] > 5
