@@ -21,6 +21,7 @@ from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull
+from crm_plugin.touchpoints import radius
 from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.plan import plan_shop
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[pull.Progress], None]
 # The mark under which the daily run of the levels is kept.
 TIERS = "tiers"
+# And the look at what a day will bring.
+FORECASTS = "forecasts"
 
 
 class Stopped(Exception):
@@ -49,8 +52,8 @@ class TickReport:
     """What one round did.
 
     `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already. `segments` are
-    those that somebody came into or left. `errors` holds
-    what went wrong by step; the steps after it were taken all the same.
+    those that somebody came into or left. `held` are journeys with many messages at once, by what became of them. `errors` holds what went
+    wrong by step; the steps after it were taken all the same.
     """
 
     at: datetime
@@ -58,6 +61,7 @@ class TickReport:
     tiers: dict[str, Any] | None = None
     segments: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
     dispatch: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
@@ -94,6 +98,9 @@ def tick(
         report.segments.update(keep_segments(runtime, shop, at, errors))
     with _step(shop, "plan", errors):
         report.plan.update(plan_shop(db, shop, at).as_dict())
+    with _step(shop, "radius", errors):
+        forecasts_of_today(runtime, shop, at)
+        report.held.update(radius.look(db, shop, at))
     with _step(shop, "dispatch", errors):
         report.dispatch.update(_dispatch(runtime, shop, at, live=live, progress=progress, ways=ways))
     return report
@@ -149,6 +156,7 @@ _STEPS = {
     "tiers": phrase("tiers"),
     "segments": phrase("segments"),
     "plan": phrase("plan"),
+    "radius": phrase("many at once"),
     "dispatch": phrase("dispatch"),
 }
 
@@ -168,6 +176,17 @@ def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | 
     with runtime.db.write() as connection:
         runs.keep(connection, shop.shop_id, Run(TIERS, at, at, runs.plain(report), "", day.isoformat()))
     return report
+
+
+def forecasts_of_today(runtime: Runtime, shop: Shop, at: datetime) -> None:
+    """Look up what the journeys will plan today, once for each day in the shop's zone."""
+    day = local_day(at, shop.timezone)
+    with runtime.db.read() as connection:
+        before = runs.last(connection, shop.shop_id, FORECASTS)
+    if before is None or day.isoformat() > before.through:
+        count = radius.note_forecasts(runtime.db, shop, day)
+        with runtime.db.write() as connection:
+            runs.keep(connection, shop.shop_id, Run(FORECASTS, at, at, {"journeys": count}, "", day.isoformat()))
 
 
 def keep_segments(runtime: Runtime, shop: Shop, at: datetime, errors: dict[str, str]) -> dict[str, Any]:

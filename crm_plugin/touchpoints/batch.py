@@ -17,6 +17,7 @@ from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import (
     coupon_codes,
     enrolments,
+    journey_waves,
     member_consents,
     member_facts,
     members,
@@ -30,6 +31,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import caps, in_step, level, once
 from crm_plugin.touchpoints.audience import meant
 from crm_plugin.touchpoints.caps import Ledger
+from crm_plugin.touchpoints.claims import HELD
 from crm_plugin.touchpoints.due import holding
 from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey
@@ -90,6 +92,8 @@ class Batch:
     in_step: InStep = field(default_factory=InStep)
     # What counts towards the limits of the members, and what they chose themselves.
     ledger: Ledger = field(default_factory=Ledger)
+    # The journeys that stand still.
+    held: set[str] = field(default_factory=set)
 
     @property
     def journeys(self) -> dict[str, Journey]:
@@ -130,6 +134,9 @@ def load(
         batch.suppressed[row.channel, row.address] = row.reason
     _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
     batch.in_step = in_step.orders_of(connection, shop)
+    w = journey_waves.c
+    held = select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)
+    batch.held = set(connection.execute(held).scalars())
     batch.ledger = caps.load(connection, shop_id, ids, now)
     batch.lapses = once.lapses(connection, shop_id, ids)
     batch.voices = voices(connection, shop_id, rows)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, literal, select, update
 
-from crm_plugin.store import attempts, touchpoint_contents, touchpoints
+from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
 from crm_plugin.store.base import Instant
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps
@@ -20,6 +20,8 @@ from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.versions import voices
 
+# A journey that stands still; `radius.py` sets it.
+HELD = "held"
 LEASE = timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
 
@@ -72,13 +74,13 @@ _ASKED = tuple("touchpoint_id member_id journey_key journey_version step channel
 
 
 def _due(shop_id: int, now: datetime, resting: Collection[str], paused: Collection[str]) -> Select[Any]:
-    """Touchpoints that may be taken; what a paused journey planned waits untouched."""
-    t = touchpoints.c
+    """Touchpoints that may be taken; what a paused journey planned waits untouched, and so does what stands still."""
+    t, w = touchpoints.c, journey_waves.c
     idle = [t.journey_key.not_in(sorted(paused))] if paused else []
     return (
         select(*(t[name] for name in _ASKED))
         .where(t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
-        .where(*idle)
+        .where(t.journey_key.not_in(select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)), *idle)
         .order_by(t.next_try_at, t.touchpoint_id)
     )
 

@@ -25,6 +25,8 @@ from crm_plugin.touchpoints.states import Reason, State
 _UNPAID_PAUSE = timedelta(minutes=10)
 # And whether an audience can be asked again.
 _UNASKED_PAUSE = timedelta(minutes=10)
+# What was in hand when its journey was stopped; from then on the claim leaves it.
+_HELD_PAUSE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     blocked = batch.suppressed.get((CONSENT_CHANNEL[row.channel], row.address))
     if blocked:
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
+    if journey.key in batch.held and not exempt(journey):
+        return Verdict(State.PLANNED, Reason.BLAST_RADIUS, again_at=now + _HELD_PAUSE)
     if not (wanted := _wanted(row, journey, batch, now)).open:
         return wanted
     if held_out(member.shop_id, journey, row.member_id):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from crm_plugin.errors import InvalidInput
@@ -27,6 +28,76 @@ class Limit:
     most: int
     channel: str = ""
     reason: Reason = Reason.FREQUENCY_CAP
+
+
+@dataclass(frozen=True, slots=True)
+class Blast:
+    """How far a mistake may reach: above how many at once a canary goes first, what share that is, for how long the rest waits, above how
+    many a number has to be typed, and which shares of reports and returns stop a journey. A 0 switches one off.
+    """
+
+    above: int = 1000
+    canary_pct: int = 5
+    hold_hours: int = 2
+    confirm_above: int = 1000
+    complaints_pct: Decimal = Decimal("0.3")
+    bounces_pct: Decimal = Decimal(5)
+
+
+_BLAST = {"above": (0, 10**9), "canary_pct": (1, 50), "hold_hours": (1, 72), "confirm_above": (0, 10**9)}
+_SHARES = ("complaints_pct", "bounces_pct")
+_BLAST_HINT = phrase("Write {above: 1000, canary_pct: 5, hold_hours: 2}; `above` 0 means never.")
+
+
+def read_blast(told: Any) -> dict[str, Any]:
+    """The blast radius as its fields are called; what is not named stays as it is usual. Raises: InvalidInput."""
+    if not isinstance(told, Mapping):
+        raise InvalidInput(
+            phrase("What stops many messages at once is written by name."), field="blast", hint=_BLAST_HINT
+        )
+    _names(told, (*_BLAST, *_SHARES), "blast")
+    found: dict[str, Any] = {}
+    for name, (low, high) in _BLAST.items():
+        value = told.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise _out_of(f"blast.{name}", low, high, value)
+        found[name] = value
+    for name in _SHARES:
+        if told.get(name) is not None:
+            found[name] = _share(told[name], f"blast.{name}")
+    return found
+
+
+def blast_of(told: Mapping[str, Any]) -> Blast:
+    """A checked setting as it is used."""
+    values: dict[str, Any] = {name: Decimal(value) if name in _SHARES else value for name, value in told.items()}
+    return Blast(**values)
+
+
+def _share(told: Any, field: str) -> str:
+    try:
+        value = Decimal(str(told)) if not isinstance(told, bool) else Decimal("NaN")
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or not 0 <= value <= 100:
+        raise _out_of(field, 0, 100, told)
+    return format(value.normalize(), "f")
+
+
+def _out_of(field: str, low: int, high: int, told: Any) -> InvalidInput:
+    return InvalidInput(
+        phrase(
+            "`%(field)s` must be a number from %(low)s to %(high)s, not %(told)r.",
+            field=field,
+            low=low,
+            high=high,
+            told=told,
+        ),
+        field=field,
+        hint=_BLAST_HINT,
+    )
 
 
 def read_caps(told: Any) -> dict[str, Any]:

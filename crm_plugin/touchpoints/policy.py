@@ -10,7 +10,7 @@ from typing import Any
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.guard_settings import DEFAULT_CAPS, Limit, limits_of, read_caps
+from crm_plugin.touchpoints.guard_settings import DEFAULT_CAPS, Blast, Limit, blast_of, limits_of, read_blast, read_caps
 from crm_plugin.touchpoints.quiet import Rest
 from crm_plugin.touchpoints.settings import (
     COLOR,
@@ -63,6 +63,8 @@ class Policy:
     # What is added to the quiet hours, and the zone of whoever has none.
     rest: Rest = field(default_factory=Rest)
     zone: str = "UTC"
+    # What many messages at once are held against.
+    blast: Blast = field(default_factory=Blast)
 
 
 def policy_of(shop: Shop) -> Policy:
@@ -82,6 +84,7 @@ def policy_of(shop: Shop) -> Policy:
         sender_name=str(told.get("sender_name", "")),
         rest=_rest(quiet),
         zone=shop.timezone,
+        blast=blast_of(_read_or(read_blast, told.get("blast"), {})),
         limits=limits_of(_read_or(read_caps, told.get("caps"), DEFAULT_CAPS)),
     )
 

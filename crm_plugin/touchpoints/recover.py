@@ -14,7 +14,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 
-_KEEPS = [Reason.FREQUENCY_CAP.value, Reason.MEMBER_DIAL.value]
+_KEEPS = [Reason.FREQUENCY_CAP.value, Reason.MEMBER_DIAL.value, Reason.BLAST_RADIUS.value]
 
 
 def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:

@@ -19,7 +19,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store import audit, shops, touchpoints
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.touchpoints.guard_settings import read_caps
+from crm_plugin.touchpoints.guard_settings import read_blast, read_caps
 from crm_plugin.touchpoints.states import WAITING, Reason
 
 # What the audit log calls it.
@@ -194,6 +194,12 @@ SETTINGS = (
         "Limits",
         "How many marketing messages one member gets at most in a day and in a week, over all journeys and by channel.",
         read_caps,
+    ),
+    ShopSetting(
+        "blast",
+        "Many at once",
+        "Above how many messages of one journey a small share goes first, and what makes a journey stand still.",
+        read_blast,
     ),
     ShopSetting("brand", "Brand", "The colour of buttons and a logo for the head of every mail.", _read_brand),
     ShopSetting(

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     MEMBER_DIAL = "member_dial"
     QUIET_HOURS = "quiet_hours"
     FREQUENCY_CAP = "frequency_cap"
+    BLAST_RADIUS = "blast_radius"
     AWAITING_ORDERS = "awaiting_orders"
     AWAITING_PAYMENT = "awaiting_payment"
     NO_AUDIENCE = "no_audience"

@@ -122,6 +122,13 @@ REASONS: dict[Reason, Label] = {
             "The member has had as many messages as your limits allow. It goes out when there is room, if it is still worth reading."
         ),
     ),
+    Reason.BLAST_RADIUS: Label(
+        "warn",
+        _("Many at once"),
+        _(
+            "Many messages of this journey are due at once. A small part goes first; if it stands still, let it go on its page."
+        ),
+    ),
     Reason.AWAITING_ORDERS: Label(
         "info",
         _("Waits for new orders"),
