@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import FileSystemBytecodeCache
 from werkzeug.test import TestResponse
 
 from crm_plugin.app import create_app
@@ -46,10 +47,18 @@ def queue(runtime: Runtime) -> Iterator[Queue]:
     jobs.close(wait=True)
 
 
+@pytest.fixture(scope="session")
+def compiled_pages(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
+    """What a page's template came to in one test serves the next; by its text, so that a changed one is compiled anew."""
+    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("pages")))
+
+
 @pytest.fixture
-def app(runtime: Runtime, queue: Queue) -> Flask:
+def app(runtime: Runtime, queue: Queue, compiled_pages: FileSystemBytecodeCache) -> Flask:
     """The application; it has no shop unless a test asks for `shop`."""
-    return create_app(runtime, queue)
+    made = create_app(runtime, queue)
+    made.jinja_env.bytecode_cache = compiled_pages
+    return made
 
 
 @pytest.fixture
