@@ -6,9 +6,10 @@ documents. A type speaks on days that a calendar finds (`matches`), or at once, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, time
 from typing import Any
 
 from crm_plugin.errors import InvalidInput
@@ -100,6 +101,8 @@ class Kind:
     `announces`: with days below zero it is worth nothing once the day it announces has begun.
     `once` names the guards that the key alone cannot give; `awaits_orders` holds it until the store's orders are known, `awaits_payment`
     while the order is not paid. What is `rechecked` is looked for again by the same SQL before it is sent.
+    `rule` is what must hold of the member beside the journey's audience, empty for nothing; `time_of` a time of day in place of the
+    journey's; `begins` says that it is due once, as soon as the journey is on.
     """
 
     type: str
@@ -117,6 +120,9 @@ class Kind:
     awaits_orders: bool = False
     awaits_payment: bool = False
     rechecked: bool = False
+    rule: Callable[[Trigger], str] = lambda _trigger: ""
+    time_of: Callable[[Trigger], time | None] = lambda _trigger: None
+    begins: Callable[[Trigger], bool] = lambda _trigger: False
     check: Callable[[Trigger], None] = lambda _trigger: None
 
     @property
@@ -168,8 +174,26 @@ def words(name: str, label: Text, *, needed: bool = False, most: int = 200) -> P
     return Param(name, label, phrase("a text"), read, needed=needed)
 
 
-def choice(name: str, label: Text, choices: tuple[tuple[str, Text], ...], *, needed: bool = False) -> Param:
-    """One of a few words, the first when nothing is said and none is needed."""
+def key(name: str, label: Text, *, needed: bool = False, usual: str | None = None) -> Param:
+    """The key of something that the shop has."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not _KEY.fullmatch(value):
+            raise InvalidInput(
+                phrase("`%(name)s` is %(value)r.", name=name, value=value),
+                field=name,
+                hint=phrase("Small letters, digits, _ and -."),
+            )
+        return value
+
+    return Param(name, label, phrase("a key"), read, usual, needed)
+
+
+_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def choice(name: str, label: Text, choices: tuple[tuple[str, Text], ...], *, usual: bool = True) -> Param:
+    """One of a few words; the first when nothing is said, or none where there is no usual one."""
     names = [one for one, _label in choices]
 
     def read(value: Any) -> str:
@@ -181,7 +205,7 @@ def choice(name: str, label: Text, choices: tuple[tuple[str, Text], ...], *, nee
             )
         return str(value)
 
-    return Param(name, label, " | ".join(names), read, None if needed else names[0], needed, choices=choices)
+    return Param(name, label, " | ".join(names), read, names[0] if usual else None, choices=choices)
 
 
 # How long after something happened it speaks, where it does not wait for days.

@@ -13,11 +13,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
-from crm_plugin.clock import at_local, from_day_number, local_day, zone
+from crm_plugin.clock import at_local, day_number, from_day_number, local_day, zone
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.places import zones_in
-from crm_plugin.rules import trigger_members, trigger_orders
+from crm_plugin.rules import trigger_events, trigger_members, trigger_orders
 from crm_plugin.rules.trigger_kinds import MINUTES, Kind, Trigger, is_at_once
 from crm_plugin.rules.trigger_members import BIRTHDAY
 from crm_plugin.rules.trigger_orders import LAPSE, POST_PURCHASE
@@ -40,7 +40,9 @@ __all__ = [
 ]
 
 # Every type of trigger, in the order in which documents and pages tell them.
-KINDS: dict[str, Kind] = {kind.type: kind for kind in (*trigger_members.KINDS, *trigger_orders.KINDS)}
+KINDS: dict[str, Kind] = {
+    kind.type: kind for kind in (*trigger_members.KINDS, *trigger_orders.KINDS, *trigger_events.KINDS)
+}
 
 
 def kind_of(trigger: Trigger) -> Kind:
@@ -195,8 +197,12 @@ def slots(
     validity_days: int,
     quiet: QuietHours,
     zones: Iterable[str],
+    begun: datetime | None = None,
 ) -> list[Slot]:
-    """Everything due after `after`, up to and with `until`, in each of the zones."""
+    """Everything due after `after`, up to and with `until`, in each of the zones.
+
+    `begun` is when the journey was switched on, None while it is off: what begins then is due an instant later.
+    """
     low, high = to_micros(after), to_micros(until)
     validity = validity_days * 86_400_000_000
     found: list[Slot] = []
@@ -208,6 +214,9 @@ def slots(
     kind = kind_of(trigger)
     if is_at_once(kind, trigger):
         return found
+    if kind.begins(trigger):
+        return _begun(low if begun is None else to_micros(begun), low, high, validity, quiet, zones)
+    send_at = kind.time_of(trigger) or send_at
     matches = {day: list(kind.matches(trigger, day)) for day in days}
     for name in sorted(zones):
         for day in days:
@@ -219,6 +228,16 @@ def slots(
                     for match, occasion, on in matches[day]
                 ]
     return found
+
+
+def _begun(begun: int, low: int, high: int, validity: int, quiet: QuietHours, zones: Iterable[str]) -> list[Slot]:
+    due = begun + 1
+    on = day_number(local_day(from_micros(due), "UTC"))
+    return [
+        Slot(name, 0, "campaign", on, due, _allowed(due, name, quiet), due + validity)
+        for name in sorted(zones)
+        if low < due <= high
+    ]
 
 
 def _overtaken(trigger: Trigger, occasion_on: int, zone_name: str) -> int:

@@ -32,8 +32,8 @@ _HAS_YEAR = text("birth_year IS NOT NULL")
 # also a place of several zones (`places.py`), and never empty; `timezone` is only what the platform said. `birth_md` is the
 # birthday as one number, solar or lunar (`birthdays.py`): month*100+day, day 0 when only the month is known, 10000 more for the Chinese
 # lunisolar calendar and 30000 more for a leap month there. `birth_year` is a year of the same calendar.
-# `changed_at` moves with every change that a trigger may depend on (birthday, zone), `touched_at` with every change of the member, tags
-# and a merge included: by it a rule knows whom to ask again. `fingerprint` skips unchanged records.
+# `changed_at` moves with every change that a trigger may depend on (birthday, zone, the day of joining), `touched_at` with every change of
+# the member, tags and a merge included: by it a rule knows whom to ask again. `fingerprint` skips unchanged records.
 members = Table(
     "members",
     metadata,

@@ -75,6 +75,7 @@ segment_events = Table(
     Column("as_of", LocalDay, nullable=False),
     belongs_to("members", "member_id"),
     Index("ix_segment_events_segment", "shop_id", "segment_key", "at"),
+    Index("ix_segment_events_day", "shop_id", "segment_key", "as_of"),
     Index("ix_segment_events_member", "shop_id", "member_id", "segment_key", "as_of"),
 )
 

@@ -222,7 +222,10 @@ class MemberBook(MemberRows):
             changes["attributes"] = attributes_json(told.attributes)
         if mark:
             changes["fingerprint"] = mark
+        joined_on = values["joined_on"]
         member.put(**changes)
+        if member.values["joined_on"] != joined_on:
+            member.put(changed_at=self._at)
         self._place(member, told)
         for address, rank in ((email, OWN), *((email_key(other), OTHER) for other in told.other_emails)):
             if address:

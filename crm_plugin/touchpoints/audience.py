@@ -1,4 +1,4 @@
-"""Whom a journey means, as a condition in the database.
+"""Whom a journey means, as a condition in the database: its audience, and what its trigger asks of the member.
 
 An audience may ask for a segment, tier or journey that is gone, however that came to be. Then nobody is meant: its journey stands still
 until the merchant mends it, and every other goes on.
@@ -7,30 +7,50 @@ until the merchant mends it, and every other goes on.
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 
 from sqlalchemy import ColumnElement, Connection, true
 
 from crm_plugin.errors import RuleError
+from crm_plugin.rules import compile_rule
 from crm_plugin.rules import sql as rules_sql
 from crm_plugin.rules.book import resolved
+from crm_plugin.rules.nodes import And, Node
+from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import Journey
+
+
+def rule_of(journey: Journey) -> Node | None:
+    """What must hold of a member; None when the journey is for everybody."""
+    own = kind_of(journey.trigger).rule(journey.trigger)
+    if not own:
+        return journey.audience
+    asked = _compiled(own)
+    return asked if journey.audience is None else And((asked, journey.audience))
 
 
 def meant(
     connection: Connection, shop: Shop, journey: Journey, as_of: date, member_id: ColumnElement[int]
 ) -> ColumnElement[bool]:
     """Whether the journey means the member of that id. Raises: RuleError when its audience cannot be asked."""
-    if journey.audience is None:
+    rule = rule_of(journey)
+    if rule is None:
         return true()
-    return rules_sql.condition(shop, resolved(connection, shop.shop_id, journey.audience), as_of, member_id)
+    return rules_sql.condition(shop, resolved(connection, shop.shop_id, rule), as_of, member_id)
 
 
 def problem_of(connection: Connection, shop: Shop, journey: Journey) -> RuleError | None:
-    """Why the journey's audience cannot be asked; None when it can."""
+    """Why the journey's audience, or what its trigger asks, cannot be asked; None when it can."""
+    rule = rule_of(journey)
     try:
-        if journey.audience is not None:
-            resolved(connection, shop.shop_id, journey.audience)
+        if rule is not None:
+            resolved(connection, shop.shop_id, rule)
     except RuleError as error:
         return error
     return None
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Node:
+    return compile_rule(text).node

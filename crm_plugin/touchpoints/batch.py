@@ -29,7 +29,7 @@ from crm_plugin.store import (
 )
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import caps, in_step, level, once
-from crm_plugin.touchpoints.audience import meant
+from crm_plugin.touchpoints.audience import meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.claims import HELD
 from crm_plugin.touchpoints.due import holding
@@ -186,7 +186,7 @@ def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject],
     spoken: dict[str, Journey] = {}
     for row in rows:
         one = batch.journey_of(row)
-        if one is not None and one.audience is not None:
+        if one is not None and rule_of(one) is not None:
             spoken[one.name] = one
             concerned[one.name].add(row.member_id)
     for name, journey in spoken.items():

@@ -70,6 +70,7 @@ class Asked:
             validity_days=self.journey.validity_days,
             quiet=policy_of(self.shop).quiet,
             zones=self.zones,
+            begun=self.journey.enabled_at if self.journey.enabled else None,
         )
 
 

@@ -422,6 +422,8 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
         _require_texts(connection, shop, journey)
         if journey.audience is not None:
             resolved(connection, shop.shop_id, journey.audience)
+        if asked := kind_of(journey.trigger).rule(journey.trigger):
+            resolved(connection, shop.shop_id, compile_rule(asked).node)
         values |= {"enabled_at": now, "planned_through": now}
     else:
         columns = touchpoints.c

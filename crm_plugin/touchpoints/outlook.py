@@ -15,7 +15,7 @@ from crm_plugin.rules.trigger_kinds import BY_DAY
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import members, touchpoints
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.audience import meant, problem_of
+from crm_plugin.touchpoints.audience import meant, problem_of, rule_of
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.plan import coming, day_of
 from crm_plugin.touchpoints.reach import TRUE
@@ -134,7 +134,7 @@ def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: da
         return None
     m = members.alias("m").c
     query = select(m.member_id).where(m.shop_id == shop.shop_id, m.state == rules_sql.ACTIVE, _awaited(shop, journey))
-    if journey.audience is not None:
+    if rule_of(journey) is not None:
         query = query.where(meant(connection, shop, journey, as_of, m.member_id))
     # Whom no address reaches would make a poor example, but is better than none. By the key, so that the first who fits is enough.
     addressed = or_(m.email != "", m.phone != "")

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     Subquery,
@@ -102,13 +103,12 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     begun, mark = journey.enabled_at or now, journey.planned_through
     if now <= begun or mark == now:
         return {}
-    if (problem := problem_of(connection, shop, journey)) is not None:
-        # Told also while nothing is due.
-        raise problem
+    # Asked once for all ways, and also while nothing is due: an audience that is gone is told of.
+    means = _means(connection, shop, journey, now)
     counts: dict[str, int] = {}
     channels = _channels(connection, shop, journey)
     for due in passes(asked_of(connection, shop, journey), begun, mark, now):
-        _insert(connection, shop, journey, due, channels, now, counts)
+        _insert(connection, shop, journey, due.where(means), channels, now, counts)
     _move_mark(connection, shop, journey, now)
     return counts
 
@@ -129,6 +129,7 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
     due = list(passes(asked_of(connection, shop, journey), begun, mark, now)) if comes else []
 
     def insert(voice: Journey, base: Select[Any]) -> None:
+        base = base.where(_means(connection, shop, voice, now))
         _insert(connection, shop, voice, base, _channels(connection, shop, voice), now, counts)
 
     if taken := engine.run(connection, shop, journey, due, now, insert):
@@ -180,7 +181,8 @@ def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime
     if due is None:
         return None
     channels = _channels(connection, shop, journey)
-    return _judged(connection, shop, journey, channels, due, since).subquery("judged")
+    due = due.where(_means(connection, shop, journey, since))
+    return _judged(shop, journey, channels, due, since).subquery("judged")
 
 
 def day_of(shop: Shop, stored: int) -> date:
@@ -222,7 +224,7 @@ def _insert(
     counts: dict[str, int],
 ) -> None:
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    judged = _judged(connection, shop, journey, channels, due, now).subquery("judged")
+    judged = _judged(shop, journey, channels, due, now).subquery("judged")
     while True:
         columns, chosen = _rows(shop, journey, judged, now)
         statement = (
@@ -274,8 +276,12 @@ def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[lis
     return list(values), select(*values.values()).where(~known).limit(_BATCH)
 
 
+def _means(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> ColumnElement[bool]:
+    """That the journey means the member `m`. Raises: RuleError when its audience cannot be asked."""
+    return meant(connection, shop, journey, local_day(now, shop.timezone), literal_column("m.member_id"))
+
+
 def _judged(
-    connection: Connection,
     shop: Shop,
     journey: Journey,
     channels: list[tuple[str, str]],
@@ -283,9 +289,6 @@ def _judged(
     now: datetime,
 ) -> Select[Any]:
     """One row: a member and an occasion that is due, with the channel that may be used, or the reason why none may."""
-    if journey.audience is not None:
-        today = local_day(now, shop.timezone)
-        base = base.where(meant(connection, shop, journey, today, literal_column("m.member_id")))
     reached = base.add_columns(*flags(journey, channels)).subquery("reached")
     channel = first(reached, channels, lambda name, _adapter: f"'{name}'")
     adapter = first(reached, channels, lambda _name, adapter: f"'{adapter}'")

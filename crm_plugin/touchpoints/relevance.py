@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
 from crm_plugin.birthdays import is_kept_on
+from crm_plugin.clock import day_number
 from crm_plugin.records import OrderStatus
-from crm_plugin.rules.trigger_days import leap_day
+from crm_plugin.rules.trigger_days import anniversaries, everybody, leap_day
 from crm_plugin.rules.trigger_kinds import MEMBER, ORDER, PAUSE
+from crm_plugin.rules.trigger_members import FIRST_ORDER
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, kind_of
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.journeys import Journey
@@ -40,6 +43,26 @@ def _birthday(row: Row[Any], journey: Journey, batch: Batch) -> bool:
     return born is not None and is_kept_on(row.occasion_on, born, leap_day(journey.trigger))
 
 
+def _anniversary(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    """Whether the day is still kept on that of the occasion."""
+    facts = batch.facts.get(row.member_id)
+    of_order = journey.trigger.get("of") == FIRST_ORDER
+    since = (facts.first_order_on if facts else None) if of_order else batch.members[row.member_id].joined_on
+    kept = anniversaries(journey.trigger, row.occasion_on + timedelta(days=journey.trigger.days))
+    return since is not None and any(day_number(since) == number for number, _occasion, _on in kept)
+
+
+def _date(row: Row[Any], journey: Journey, batch: Batch) -> bool:
+    """Whether the day that was meant is still the one."""
+    kept = everybody(journey.trigger, row.occasion_on + timedelta(days=journey.trigger.days))
+    return any(occasion == batch.occasion_of(row) for _number, occasion, _on in kept)
+
+
+def _meant(_row: Row[Any], _journey: Journey, _batch: Batch) -> bool:
+    """Whoever is meant, which is asked already."""
+    return True
+
+
 def _pause(row: Row[Any], _journey: Journey, batch: Batch) -> bool:
     facts = batch.facts.get(row.member_id)
     return facts is not None and facts.last_order_on == row.occasion_on
@@ -57,6 +80,10 @@ STANDS: dict[str, Callable[[Row[Any], Journey, Batch], bool]] = {
     BIRTHDAY: _birthday,
     LAPSE: _pause,
     POST_PURCHASE: _order,
+    "anniversary": _anniversary,
+    "fixed_date": _date,
+    "campaign": _meant,
+    "tier_at_risk": _meant,
 }
 
 

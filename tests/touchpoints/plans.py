@@ -10,7 +10,19 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, event
 
 from crm_plugin.clock import day_number
-from crm_plugin.store import bulk, member_facts, members, order_events, order_lines, orders, refunds
+from crm_plugin.store import (
+    bulk,
+    member_events,
+    member_facts,
+    member_tiers,
+    members,
+    order_events,
+    order_lines,
+    orders,
+    refunds,
+    segment_events,
+    tier_changes,
+)
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
@@ -68,7 +80,8 @@ def counted(db: Database) -> Iterator[list[str]]:
     told: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        told.append(statement)
+        if statement != "BEGIN":
+            told.append(statement)
 
     event.listen(db.engine, "before_cursor_execute", note)
     try:
@@ -204,6 +217,30 @@ def stock(connection: Connection, count: int, now: datetime) -> None:
                     "",
                 )
                 for n in ids
+            ],
+        ),
+        segment_events: (
+            "shop_id, event_id, segment_key, member_id, entered, cause, at, as_of",
+            [(1, n, ("vips", "others")[n % 2], n, bool(n % 3), "moved", _at(days[n]), days[n]) for n in ids],
+        ),
+        tier_changes: (
+            "shop_id, change_id, program_key, member_id, from_level, to_level, changed_at, as_of, reason",
+            [(1, n, "main", n, "", ("silver", "gold")[n % 2], _at(days[n]), days[n], "{}") for n in ids],
+        ),
+        member_tiers: (
+            "shop_id, program_key, member_id, level_key, since_at, since_on, valid_until, grace_until, in_grace, fixed, "
+            "fixed_reason, fixed_by",
+            [
+                (1, "main", n, ("silver", "gold")[n % 2], _at(days[n]), days[n], days[n] + 365, days[n] + 365, False, False, "", "")
+                for n in ids
+            ],
+        ),
+        member_events: (
+            "shop_id, event_id, kind, member_id, subject, at, on_day, payload, recorded_at",
+            [
+                (1, 8 * n + place, kind, n, "", _at(days[n]), days[n] + 60, "{}", _at(days[n]))
+                for n in ids
+                for place, kind in enumerate(("complaint", "points_expiring", "coupon_expiring", "party"))
             ],
         ),
     }

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.rules import segments, tiers
+from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.trigger_kinds import BY_DAY, is_at_once
 from crm_plugin.rules.triggers import KINDS, kind_of, params_of, read_trigger
 from crm_plugin.store import journeys, touchpoints
@@ -33,6 +35,27 @@ EACH: dict[str, dict[str, Any]] = {
     "first_order": {},
     "bought": {"sku": "SKU", "category": "Tea", "title": "Thing"},
     "refund": {},
+    "joined": {},
+    "anniversary": {"of": "first_order"},
+    "fixed_date": {"festival": "childrens_day"},
+    "campaign": {"at": "2026-06-01 10:00"},
+    "segment_entered": {"segment": "vips"},
+    "segment_left": {"segment": "vips"},
+    "tier_up": {"level": "gold"},
+    "tier_down": {},
+    "tier_near": {"within": 20},
+    "tier_at_risk": {},
+    "complaint": {},
+    "points_expiring": {},
+    "coupon_expiring": {},
+    "event": {"event": "party"},
+}
+POLICY = {
+    "program": "main",
+    "measure": "spent",
+    "window": {"days": 365},
+    "term": {"days": 365},
+    "levels": [{"key": "silver", "entry": 30, "keep": 20}, {"key": "gold", "entry": 60, "keep": 50}],
 }
 MOST_STATEMENTS = 20
 
@@ -43,6 +66,8 @@ def shop(db: Database) -> Shop:
     with db.write() as connection:
         made = make_shop(connection)
         stock(connection, 5000, NOW)
+        segments.save(connection, made, "vips", "orders() >= 2", BEGUN)
+        tiers.save_policy(connection, made, read_policy(POLICY), BEGUN, actor="test")
     if not db.is_sqlite:
         with db.write() as connection:
             connection.exec_driver_sql("ANALYZE")
@@ -60,7 +85,7 @@ def _journey(db: Database, shop: Shop, kind: str, params: dict[str, Any]) -> Non
 
 
 def test_each_type_is_tried_here() -> None:
-    assert list(EACH) == list(KINDS)
+    assert sorted(EACH) == sorted(KINDS)
     assert {kind.type for kind in KINDS.values() if not kind.rechecked} == set(STANDS)
     for kind, params in EACH.items():
         trigger = read_trigger(kind, params)
@@ -70,10 +95,15 @@ def test_each_type_is_tried_here() -> None:
         assert ("minutes" in KINDS[kind].names) <= (source.seen is not None)
 
 
-_ALL = list(EACH.items()) + [
-    (kind, {**params, "days": 2})
-    for kind, params in EACH.items()
-    if is_at_once(KINDS[kind], read_trigger(kind, params))
+_ALL = [
+    *EACH.items(),
+    ("anniversary", {}),
+    ("fixed_date", {"date": "06-01"}),
+    *(
+        (kind, {**params, "days": 2})
+        for kind, params in EACH.items()
+        if "days" in KINDS[kind].names and is_at_once(KINDS[kind], read_trigger(kind, params))
+    ),
 ]
 
 
@@ -86,11 +116,14 @@ def test_day_is_planned_by_index_in_few_statements(db: Database, shop: Shop) -> 
         trigger = read_trigger(kind, params)
         source = kind_of(trigger).source(trigger)
         at_once = is_at_once(kind_of(trigger), trigger)
-        assert (source.seen.index if at_once and source.seen else source.index) in found[0], (kind, found[0])
-        assert len(found) == (1 if at_once else 1 + len(source.late))
+        if source.day or db.is_sqlite:
+            # Where everybody is due any way will do.
+            assert (source.seen.index if at_once and source.seen else source.index) in found[0], (kind, found[0])
+        # On a day of their own nothing is late.
+        assert len(found) in ({1} if at_once else {1, 1 + len(source.late)})
         assert {kind: [scanned(plan) for plan in found]} == {kind: [[]] * len(found)}
         with counted(db) as told:
-            plan_shop(db, shop, NOW)
+            assert plan_shop(db, shop, NOW).problems == {}
         assert len(told) <= MOST_STATEMENTS
 
 
@@ -102,17 +135,13 @@ def test_parameters_are_kept_as_they_are_told(kind: str) -> None:
         if param.low is None or param.high is None:
             continue
         for value in (param.low, param.high):
-            told = read_trigger(kind, {**EACH[kind], **_alone(param.name, value)})
+            alone = {"days": 0} if param.name == "minutes" and "days" in KINDS[kind].names else {}
+            told = read_trigger(kind, {**EACH[kind], **alone, param.name: value})
             assert (told.days if param.name == "days" else told.more.get(param.name, param.usual)) == value
         for wrong in (param.low - 1, param.high + 1, True, "3", 1.5, None):
             with pytest.raises(InvalidInput) as refused:
                 read_trigger(kind, {**EACH[kind], param.name: wrong})
             assert refused.value.field == param.name
-
-
-def _alone(name: str, value: int) -> dict[str, int]:
-    """Minutes count where no days do."""
-    return {name: value, "days": 0} if name == "minutes" else {name: value}
 
 
 def test_what_a_trigger_does_not_know_is_refused() -> None:

@@ -44,6 +44,7 @@ class World:
         params = {name: value for name, value in told.items() if not name.startswith("_")}
         draft = {"key": "it", "trigger": {"type": kind, **params}, "channels": ["email"], "validity_days": 3, **own}
         with self.db.write() as connection:
+            connection.execute(update(journeys).values(enabled=False))
             journey_store.save(connection, self.shop, journey_store.read_draft(draft), self.begun)
             values = {"enabled": True, "enabled_at": self.begun, "planned_through": self.begun}
             connection.execute(update(journeys).where(journeys.c.journey_key == "it").values(**values))

@@ -25,7 +25,7 @@ from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.store import enrolments
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.audience import meant
+from crm_plugin.touchpoints.audience import meant, rule_of
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.flow import EVERY_DAYS, ONCE
@@ -37,7 +37,7 @@ _DAY = 86_400_000_000
 
 def enrol(connection: Connection, shop: Shop, journey: Journey, due: Select[Any], now: datetime) -> int:
     """Take in those of `due` (as `due.matched` gives them) whom the audience holds and whom re-entry lets in; answers how many."""
-    if journey.audience is not None:
+    if rule_of(journey) is not None:
         today = local_day(now, shop.timezone)
         due = due.where(meant(connection, shop, journey, today, literal_column("m.member_id")))
     came = due.subquery("came")
