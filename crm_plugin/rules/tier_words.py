@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -40,8 +40,15 @@ _GRACE_THROUGH = Text("Grace through {day}.", "宽限至 {day}。")
 _VALUES = Text("On that day: {values}.", "当天：{values}。")
 
 
-def reason_words(cause: str, reason: Mapping[str, Any], version: int, lang: str, by: Called = UNNAMED) -> str:
-    """Why a level or its term changed, in sentences. `by` is what the shop calls its own."""
+def reason_words(
+    cause: str,
+    reason: Mapping[str, Any],
+    version: int,
+    lang: str,
+    by: Called = UNNAMED,
+    day: Callable[[str], str] = str,
+) -> str:
+    """Why a level or its term changed, in sentences. `by` is what the shop calls its own, `day` how it writes a day such as 2026-12-31."""
     said = [_CAUSES[cause].in_language(lang)] if cause in _CAUSES else []
     if reason.get("new_policy"):
         said.append(_POLICY.in_language(lang).format(version=version))
@@ -51,18 +58,18 @@ def reason_words(cause: str, reason: Mapping[str, Any], version: int, lang: str,
         said.append(_LOST.in_language(lang).format(rule=sentence_of(str(reason["lost_rule"]), lang, by)))
     if reason.get("reason"):
         said.append(_REASON.in_language(lang).format(reason=reason["reason"]))
-    said += _days(cause, reason, lang)
+    said += _days(cause, reason, lang, day)
     figures = [figure_words(text, value, lang, by) for text, value in (reason.get("values") or {}).items()]
     if figures:
         said.append(_VALUES.in_language(lang).format(values=("，" if _chinese(lang) else ", ").join(figures)))
     return ("" if _chinese(lang) else " ").join(said)
 
 
-def _days(cause: str, reason: Mapping[str, Any], lang: str) -> list[str]:
+def _days(cause: str, reason: Mapping[str, Any], lang: str, day: Callable[[str], str]) -> list[str]:
     if cause == "grace":
-        return [_GRACE_THROUGH.in_language(lang).format(day=reason["grace_until"])]
+        return [_GRACE_THROUGH.in_language(lang).format(day=day(str(reason["grace_until"])))]
     last = reason.get("valid_until") or reason.get("until")
-    return [_THROUGH.in_language(lang).format(day=last)] if last else []
+    return [_THROUGH.in_language(lang).format(day=day(str(last)))] if last else []
 
 
 def policy_words(policy: Policy, lang: str) -> list[str]:

@@ -147,7 +147,7 @@ def change_reason(reason: Mapping[str, Any], by: Called) -> list[str]:
     elif cause == "deleted":
         told.append(_("The member was deleted in your store."))
     elif cause != "rule":
-        return [reason_words(str(cause), reason, 0, lang(), by)]
+        return [reason_words(str(cause), reason, 0, lang(), by, _iso_day)]
     if reason.get("rule"):
         told.append(_("It is for %(rule)s.", rule=sentence_of(str(reason["rule"]), lang(), by)))
     elif cause == "rule" and reason.get("lost_rule"):

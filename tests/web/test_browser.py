@@ -174,6 +174,31 @@ def test_programme_is_set_up_without_scripts(browser: Browser, demo: Demo, signe
     watched.context.close()
 
 
+def test_level_is_fixed_by_hand_without_scripts(browser: Browser, demo: Demo, signed_in: Any) -> None:
+    with demo.runtime.db.read() as connection:
+        one = connection.exec_driver_sql("SELECT max(member_id) FROM member_tiers").scalar_one()
+    watched = _Watched(browser, signed_in, demo.url, java_script_enabled=False, viewport={"width": 390, "height": 844})
+    page = watched.page
+    page.goto(f"{demo.url}/s/{demo.shop.name}/members/{one}?lang=en")
+    tier = page.locator("#tier")
+    assert tier.get_by_label("Why", exact=True).is_hidden()
+    tier.get_by_text("Fix the level by hand").click()
+    tier.get_by_label("Level", exact=True).select_option("main/")
+    tier.get_by_label("Why", exact=True).fill("Works here")
+    tier.get_by_label("Last day").fill("2020-01-01")
+    tier.get_by_role("button", name="Fix the level").click()
+    # What is wrong stands at its field, in a form that is open, with what was written.
+    assert tier.get_by_text("The day 2020-01-01 is over.").is_visible()
+    assert tier.get_by_label("Why", exact=True).input_value() == "Works here"
+    tier.get_by_label("Last day").fill("")
+    tier.get_by_role("button", name="Fix the level").click()
+    assert page.url.endswith(f"/members/{one}#tier")
+    assert tier.get_by_text("Fixed by hand: Works here").is_visible()
+    tier.get_by_role("button", name="Let the rules decide again").click()
+    assert tier.get_by_text("Works here").count() == 0
+    watched.context.close()
+
+
 def test_customer_unsubscribes_by_hand(browser: Browser, demo: Demo, tmp_path: Path) -> None:
     from email import message_from_bytes
 

@@ -116,7 +116,7 @@ def test_none_by_hand_holds_and_is_told(page: Page, post: Post, runtime: Runtime
     assert "with the next daily run" not in told
     assert "Missing for" not in told
     assert "No level yet" not in told
-    assert "Left the tier Silver Fixed by hand. Reason: Sells it on. Through 2026-06-30." in told
+    assert "Left the tier Silver Fixed by hand. Reason: Sells it on. Through Jun 30, 2026." in told
     zh = words(page(f"members/{anna}?lang=zh"))
     assert "无等级 人工固定至 2026年6月30日：Sells it on 恢复由规则决定" in zh
     assert "今天已符合“银卡”的规则。解除人工固定后才会生效。" in zh

@@ -90,7 +90,7 @@ def test_member_is_told_the_term(runtime: Runtime, shop: Shop, page: Page) -> No
     told = words(page(f"members/{anna}"))
     assert "by invitation only" in told
     assert "Fixed by hand through Jun 10, 2026: An old friend" in told
-    assert "由人工固定。原因：An old friend。至 2026-06-10 为止。" in words(page(f"members/{anna}?lang=zh"))
+    assert "由人工固定。原因：An old friend。至 2026年6月10日 为止。" in words(page(f"members/{anna}?lang=zh"))
 
 
 def test_other_programmes_stand_on_the_page_of_a_member(runtime: Runtime, shop: Shop, page: Page) -> None:
