@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord, OrderLineRecord, Record
-from crm_plugin.store import members, touchpoints
+from crm_plugin.store import enrolment_events, enrolments, members, tasks, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import journeys
+from crm_plugin.touchpoints import journeys, questions
 from crm_plugin.touchpoints.compose import scene_of
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.recipes import install_one, recipe_texts
+from crm_plugin.touchpoints.recipes import install_one, recipe, recipe_texts
 from crm_plugin.touchpoints.render import render
+from crm_plugin.touchpoints.tokens import Answered
 from tests.factories import make_shop, member, order, refund, write
 
 # A Monday at noon; everything else is told in days from it.
@@ -48,8 +49,9 @@ def who(key: str, **values: Any) -> MemberRecord:
 
 def bought(key: str, by: str, on: int, total: int = 5_000, **values: Any) -> Record:
     """An order of one product, paid at once."""
-    lines = (OrderLineRecord(sku=f"S{key}", title=f"Thing {key}", total_minor=total, cost_minor=total // 2),)
-    return order(key, total, member_external_id=by, placed_at=day(on), paid_at=day(on), lines=lines, **values)
+    line = OrderLineRecord(sku=f"S{key}", title=f"Thing {key}", total_minor=total, cost_minor=total // 2)
+    told = {"lines": (line,), **values}
+    return order(key, total, member_external_id=by, placed_at=day(on), paid_at=day(on), **told)
 
 
 def back(key: str, of: str, on: int, amount: int = 5_000) -> Record:
@@ -168,3 +170,153 @@ def _all_can_be_read(db: Database, shop: Shop, case: Case, rows: Sequence[Any]) 
             made = render(text, scene, policy_of(shop).brand)
             assert made.text.strip()
             assert "None" not in made.text + made.subject + made.html
+
+
+# Recipes of several steps, lived day by day.
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What is in the store when the recipe is switched on, what happens later by day, and for how many days it is lived."""
+
+    recipe: str
+    people: Sequence[MemberRecord]
+    records: Sequence[Record]
+    later: Mapping[int, Sequence[Record]]
+    answers: Mapping[int, Mapping[str, tuple[str, str]]]
+    days: int
+
+
+def _live(db: Database, life: Life) -> dict[str, list[str]]:
+    """By member what became of them: "0 question", the day and the step that sent, made a task or ended it early."""
+    case = Case(life.recipe, life.people, life.records, 0, ())
+    shop = _world(db, case)
+    for number in range(life.days + 1):
+        at = day(number)
+        if number in life.later:
+            write(db, shop, life.later[number], at)
+        for key, told in life.answers.get(number, {}).items():
+            with db.write() as connection:
+                query = select(members.c.member_id).where(members.c.external_id == key)
+                answered = Answered(1, connection.execute(query).scalar_one(), *told)
+                questions.answer(connection, answered, at)
+        report = plan_shop(db, shop, at)
+        assert report.problems == {}
+        sent = {"state": "accepted", "settled_at": at, "accepted_at": at, "updated_at": at}
+        with db.write() as connection:
+            connection.execute(update(touchpoints).where(touchpoints.c.state == "planned").values(**sent))
+        plan_shop(db, shop, at)
+    return _lives(db, life.recipe)
+
+
+def _lives(db: Database, key: str) -> dict[str, list[str]]:
+    sends = {step.key for step in recipe(key).draft.flow.sends}
+    v, e, m = enrolment_events.c, enrolments.c, members.c
+    query = (
+        select(m.external_id, v.what, v.step_key, v.at, v.reason)
+        .join_from(enrolment_events, enrolments, (e.shop_id == v.shop_id) & (e.enrolment_id == v.enrolment_id))
+        .join(members, (m.shop_id == e.shop_id) & (m.member_id == e.member_id))
+        .order_by(m.external_id, v.seq)
+    )
+    found: dict[str, list[str]] = {}
+    with db.read() as connection:
+        for row in connection.execute(query):
+            told, number = found.setdefault(row.external_id, []), (row.at - START).days
+            if row.what == "begun" and row.step_key in sends:
+                told.append(f"{number} {row.step_key}")
+            elif row.what == "ended" and row.reason not in ("", "done"):
+                told.append(f"{number} {row.reason}")
+        t = tasks.c
+        query = select(m.external_id, t.created_at, t.title, t.due_on).join_from(
+            tasks, members, m.member_id == t.member_id
+        )
+        for row in connection.execute(query.order_by(t.task_id)):
+            found[row.external_id].append(f"{(row.created_at - START).days} task: {row.title['en']}")
+    return found
+
+
+CALL = "task: Call them: three letters brought no order"
+LAPSED = [who(f"{number:02}") for number in range(1, 13)]
+
+
+def _twice(key: str, **values: Any) -> list[Record]:
+    """Two orders of the same thing, the last 120 days before the start."""
+    first = bought(f"{key}-1", key, -180, lines=(_line(key),), **values)
+    return [first, bought(f"{key}-2", key, -120, lines=(_line(key),), **values)]
+
+
+def _line(name: str, cost: int = 2_500) -> OrderLineRecord:
+    return OrderLineRecord(sku=f"S{name}", title=f"Thing {name}", total_minor=5_000, cost_minor=cost)
+
+
+WIN_BACK = Life(
+    "win_back",
+    LAPSED,
+    [
+        *_twice("01"),
+        back("r1", "01-1", -170, 1_000),
+        *_twice("02", coupon_codes=("SAVE",)),
+        # Six things in two orders.
+        *(
+            bought(
+                f"03-{number}", "03", -180 + 60 * number, lines=tuple(_line(f"03-{number}-{one}", 500) for one in "abc")
+            )
+            for number in (0, 1)
+        ),
+        *(one for key in ("04", "05", "06", "07", "10", "11") for one in _twice(key)),
+        # Never earned anything; ordered once; sent most of it back.
+        *(bought(f"08-{number}", "08", -180 + 60 * number, lines=(_line("08", 6_000),)) for number in (0, 1)),
+        bought("09-1", "09", -120),
+        *_twice("12"),
+        back("r2", "12-1", -170, 5_000),
+        back("r3", "12-2", -100, 1_000),
+    ],
+    {5: [bought("10-3", "10", 5)]},
+    {
+        3: {"04": ("why_left", "price"), "06": ("why_left", "no_need"), "07": ("why_left", "moved")},
+        6: {"11": ("why_left", "rival")},
+    },
+    45,
+)
+
+
+def test_winning_back_goes_by_the_reason_and_ends_with_a_call(db: Database) -> None:
+    assert _live(db, WIN_BACK) == {
+        "01": ["0 sorry_known", "14 again_after_sorry", "28 last", f"35 {CALL}"],
+        "02": ["0 price_known", "14 again_after_price", "28 last", f"35 {CALL}"],
+        "03": ["0 variety_known", "14 again_after_variety", "28 last", f"35 {CALL}"],
+        "04": ["0 question", "7 price_told", "21 last", f"28 {CALL}"],
+        "05": ["0 question", "7 again", "21 last", f"28 {CALL}"],
+        "06": ["0 question"],
+        "07": ["0 question", "7 settled"],
+        # Bought on the fifth day: nothing more.
+        "10": ["0 question", "7 goal"],
+        "11": ["0 question", "7 rival_told", "21 last", f"28 {CALL}"],
+    }
+
+
+def test_birthday_club_speaks_a_week_before_and_on_the_day(db: Database) -> None:
+    people = [
+        who("1", birth_month=6, birth_day=8),
+        who("2", birth_month=6, birth_day=9),
+        # Only the month is known, which begins too late for a word before; another month.
+        who("3", birth_month=6),
+        who("4", birth_month=9, birth_day=8),
+    ]
+    told = _live(db, Life("birthday_club", people, (), {}, {}, 10))
+    assert told == {"1": ["0 before", "7 day"], "2": ["1 before", "8 day"]}
+
+
+def test_the_best_are_invited_once_and_welcomed_when_they_accept(db: Database) -> None:
+    people = [who(str(number)) for number in range(1, 5)]
+    six = [bought(f"{key}-{number}", key, -4 - 30 * number) for key in ("1", "2") for number in range(6)]
+    # Too few orders; at a loss.
+    five = [bought(f"3-{number}", "3", -4 - 30 * number) for number in range(5)]
+    loss = [bought(f"4-{number}", "4", -4 - 30 * number, lines=(_line("4", 9_000),)) for number in range(6)]
+    later = {10: [bought("1-9", "1", 10), bought("2-9", "2", 10)]}
+    answers = {2: {"1": ("invitation", "yes"), "2": ("invitation", "no")}}
+    told = _live(db, Life("vip_invitation", people, [*six, *five, *loss], later, answers, 30))
+    assert told == {
+        "1": ["0 invitation", "7 task: Welcome them in person: they accepted the invitation"],
+        "2": ["0 invitation"],
+    }

@@ -47,8 +47,14 @@ def _wait(told: Any, field: str) -> dict[str, Any]:
     params = Params(told, field, ("days", "hours", "minutes", "until", "event", "within_days"))
     if "until" in params:
         params.alone("until")
-        until = Params(params["until"], f"{field}.until", ("weekday", "at"))
-        found = {"at": read_time(until.text("at")).strftime("%H:%M")}
+        until = Params(params["until"], f"{field}.until", ("weekday", "at", "occasion"))
+        found: dict[str, Any] = {"at": read_time(until.text("at")).strftime("%H:%M")}
+        if "occasion" in until and "weekday" in until:
+            until.refuse(
+                phrase("A wait is until a weekday or until the day it is about."), phrase("Take out one of the two.")
+            )
+        if "occasion" in until:
+            return {"until": {"occasion": until.number("occasion", -LONGEST_WAIT_DAYS, LONGEST_WAIT_DAYS), **found}}
         if "weekday" in until:
             found = {"weekday": until.one_of("weekday", WEEKDAYS), **found}
         return {"until": found}

@@ -21,7 +21,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from crm_plugin.clock import at_local, is_zone, local_day
+from crm_plugin.clock import at_local, from_day_number, is_zone, local_day
 from crm_plugin.places import zones_in
 from crm_plugin.rules.triggers import read_time
 from crm_plugin.store.base import to_micros
@@ -29,7 +29,7 @@ from crm_plugin.store.members import zones_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.kinds import WEEKDAYS, minutes_of
-from crm_plugin.touchpoints.steps.moves import Outcome, Stand, col, word
+from crm_plugin.touchpoints.steps.moves import STANDING, Outcome, Stand, col, word
 
 _MINUTE = 60_000_000
 _DAY = 24 * 60 * _MINUTE
@@ -41,7 +41,8 @@ def begins(stand: Stand, oldest: datetime) -> Outcome:
     """How a wait begins, for those who came to it at `oldest` or later."""
     told = stand.told
     if "until" in told:
-        return _until(stand, told["until"], oldest)
+        until = told["until"]
+        return _until_occasion(stand, until) if "occasion" in until else _until(stand, until, oldest)
     if "event" not in told:
         till = col("e.base_at") + literal(minutes_of(told) * _MINUTE, BigInteger)
         return Outcome(begins=True, phase=word(ending.WAITS), till=till)
@@ -121,6 +122,27 @@ def _until(stand: Stand, until: Mapping[str, str], oldest: datetime) -> Outcome:
         for name in sorted(zones_of(stand.connection, stand.shop.shop_id))
         for span in spans(until, _known(name, stand.shop), oldest, stand.now)
     ]
+    return _by_calendar(stand, rows, "e.base_at > spans.after AND e.base_at <= spans.till", col("spans.till"))
+
+
+_OCCASIONS = text(f"SELECT DISTINCT e.occasion_on FROM enrolments AS e WHERE {STANDING}")  # noqa: S608
+
+
+def _until_occasion(stand: Stand, until: Mapping[str, Any]) -> Outcome:
+    """That hour of the day that each one's occasion is about, or so many days from it; at once where it is over."""
+    at, days = read_time(until["at"]), timedelta(days=until["occasion"])
+    occasions = stand.connection.execute(_OCCASIONS, stand.binds).scalars().all()
+    rows = [
+        (name, number, to_micros(at_local(from_day_number(number) + days, at, _known(name, stand.shop))))
+        for name in sorted(zones_of(stand.connection, stand.shop.shop_id))
+        for number in occasions
+    ]
+    till = case((col("spans.till") > col("e.base_at"), col("spans.till")), else_=col("e.base_at"))
+    return _by_calendar(stand, rows, "e.occasion_on = spans.after", till)
+
+
+def _by_calendar(stand: Stand, rows: list[tuple[str, int, int]], holds: str, till: ColumnElement[Any]) -> Outcome:
+    """A wait until an instant that a calendar of (zone, number, instant) gives, by the row that `holds`."""
     if stand.is_sqlite:
         picked = (
             "CAST(json_extract(value, '$[0]') AS TEXT) AS zone, CAST(json_extract(value, '$[1]') AS BIGINT) AS after, "
@@ -137,9 +159,9 @@ def _until(stand: Stand, until: Mapping[str, str], oldest: datetime) -> Outcome:
     return Outcome(
         begins=True,
         phase=word(ending.WAITS),
-        till=col("spans.till"),
+        till=till,
         tables="CROSS JOIN spans",
-        where="spans.zone = m.zone AND e.base_at > spans.after AND e.base_at <= spans.till",
+        where=f"spans.zone = m.zone AND {holds}",
         ctes=(spans_,),
     )
 

@@ -20,6 +20,9 @@ _WAITS = st.one_of(
         {"days": st.integers(1, 100)}, optional={"hours": st.integers(0, 99), "minutes": st.integers(0, 99)}
     ),
     st.fixed_dictionaries(
+        {"until": st.fixed_dictionaries({"at": st.just("10:00"), "occasion": st.integers(-365, 365)})}
+    ),
+    st.fixed_dictionaries(
         {
             "until": st.fixed_dictionaries(
                 {"at": st.sampled_from(["00:00", "09:30", "23:59"])},

@@ -153,6 +153,38 @@ def test_wait_until_an_hour_over_a_change_of_the_clocks(start: datetime, at: str
     assert found == [to_micros(due)]
 
 
+def test_wait_until_the_day_it_is_about_where_the_member_lives(db: Database, shop: Shop) -> None:
+    """Born on 1 June: the announcement a week before, held up for two days for one of them, moves the day itself for nobody."""
+    people = [person(1), person(2, timezone="Asia/Shanghai"), person(3, timezone="America/New_York")]
+    write(db, shop, people, START - 8 * DAY)
+    rest = {"key": "rest", "wait": {"until": {"occasion": 0, "at": "10:00"}}}
+    told = {"trigger": {"type": "birthday", "days": -7}, "validity_days": 5}
+    turn_on(db, shop, SEND, rest, {**SEND, "key": "day"}, at=START - 8 * DAY, **told)
+    plan(db, shop, TEN - 6 * DAY)
+    settle(db, TEN - 5 * DAY)
+    plan(db, shop, TEN - 5 * DAY)
+    e = enrolments.c
+    with db.read() as connection:
+        found = connection.execute(select(e.step_key, e.due_at).order_by(e.due_at)).all()
+    assert [(row.step_key, f"{row.due_at:%m-%d %H:%M}") for row in found] == [
+        ("rest", "06-01 02:00"),
+        ("rest", "06-01 08:00"),
+        ("rest", "06-01 14:00"),
+    ]
+    plan(db, shop, TEN)
+    assert [one for one in planned(db) if one[0] == 3] == [
+        (3, "planned", "", "06-01 02:00"),
+        (3, "planned", "", "06-01 08:00"),
+    ]
+
+
+def test_wait_until_a_day_that_is_over_is_none(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1)], START)
+    rest = {"key": "rest", "wait": {"until": {"occasion": -3, "at": "10:00"}}}
+    turn_on(db, shop, rest, SEND)
+    assert plan(db, shop, TEN) == {"enrolled": 1, "planned": 1}
+
+
 def test_a_wait_for_an_order_ends_with_it_or_with_its_time(db: Database, shop: Shop) -> None:
     write(db, shop, [person(1), person(2)], START)
     wait = {"key": "buys", "wait": {"event": "order_placed", "within_days": 7}}
