@@ -28,7 +28,7 @@ from crm_plugin.store import (
     templates,
 )
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import caps, in_step, level, once
+from crm_plugin.touchpoints import caps, cases, in_step, level, once
 from crm_plugin.touchpoints.audience import meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.claims import HELD
@@ -36,6 +36,7 @@ from crm_plugin.touchpoints.due import holding
 from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.level import Levels
+from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import Text, names_in
 from crm_plugin.touchpoints.texts import text_of
 from crm_plugin.touchpoints.versions import Spoken, Voices, voices
@@ -92,6 +93,8 @@ class Batch:
     in_step: InStep = field(default_factory=InStep)
     # What counts towards the limits of the members, and what they chose themselves.
     ledger: Ledger = field(default_factory=Ledger)
+    # Who has an open case, and which.
+    cases: dict[int, str] = field(default_factory=dict)
     # The journeys that stand still.
     held: set[str] = field(default_factory=set)
 
@@ -137,6 +140,7 @@ def load(
     w = journey_waves.c
     held = select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)
     batch.held = set(connection.execute(held).scalars())
+    batch.cases = cases.open_cases(connection, shop_id, policy_of(shop).cases, ids, now)
     batch.ledger = caps.load(connection, shop_id, ids, now)
     batch.lapses = once.lapses(connection, shop_id, ids)
     batch.voices = voices(connection, shop_id, rows)

@@ -13,6 +13,7 @@ from crm_plugin.records import ConsentState, OrderStatus
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.caps import exempt
+from crm_plugin.touchpoints.cases import COMPLAINT, LATE_PARCEL, RETURN, concerns
 from crm_plugin.touchpoints.holdout import held_out
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
 from crm_plugin.touchpoints.policy import Policy
@@ -27,6 +28,14 @@ _UNPAID_PAUSE = timedelta(minutes=10)
 _UNASKED_PAUSE = timedelta(minutes=10)
 # What was in hand when its journey was stopped; from then on the claim leaves it.
 _HELD_PAUSE = timedelta(minutes=1)
+
+
+# Which case is open.
+_CASES = {
+    COMPLAINT: phrase("They have complained, and it is not settled."),
+    RETURN: phrase("An order or a return of theirs is not settled."),
+    LATE_PARCEL: phrase("A parcel of theirs is late."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.PLANNED, Reason.BLAST_RADIUS, again_at=now + _HELD_PAUSE)
     if not (wanted := _wanted(row, journey, batch, now)).open:
         return wanted
+    if row.member_id in batch.cases and concerns(journey):
+        return Verdict(State.SKIPPED, Reason.OPEN_CASE, _CASES[batch.cases[row.member_id]])
     if held_out(member.shop_id, journey, row.member_id):
         return Verdict(State.SKIPPED, Reason.HOLDOUT)
     if journey.name in batch.unasked:

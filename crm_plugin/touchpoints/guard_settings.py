@@ -86,7 +86,7 @@ def _share(told: Any, field: str) -> str:
     return format(value.normalize(), "f")
 
 
-def _out_of(field: str, low: int, high: int, told: Any) -> InvalidInput:
+def _out_of(field: str, low: int, high: int, told: Any, hint: str = _BLAST_HINT) -> InvalidInput:
     return InvalidInput(
         phrase(
             "`%(field)s` must be a number from %(low)s to %(high)s, not %(told)r.",
@@ -96,8 +96,35 @@ def _out_of(field: str, low: int, high: int, told: Any) -> InvalidInput:
             told=told,
         ),
         field=field,
-        hint=_BLAST_HINT,
+        hint=hint,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """For how many days back a complaint and a return keep promotion away, and after how many a parcel is late; 0 switches one off."""
+
+    complaint_days: int = 30
+    return_days: int = 30
+    late_parcel_days: int = 14
+
+
+_CASES = ("complaint_days", "return_days", "late_parcel_days")
+
+
+def read_cases(told: Any) -> dict[str, int]:
+    """Open cases as their fields are called; what is not named stays as it is usual. Raises: InvalidInput."""
+    hint = phrase("Write {complaint_days: 30, return_days: 30, late_parcel_days: 14}; 0 switches one off.")
+    if not isinstance(told, Mapping):
+        raise InvalidInput(phrase("Open cases are written by name."), field="open_cases", hint=hint)
+    _names(told, _CASES, "open_cases")
+    for name, value in told.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LONGEST_CASE:
+            raise _out_of(f"open_cases.{name}", 0, _LONGEST_CASE, value, hint)
+    return dict(told)
+
+
+_LONGEST_CASE = 90
 
 
 def read_caps(told: Any) -> dict[str, Any]:

@@ -10,7 +10,17 @@ from typing import Any
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.guard_settings import DEFAULT_CAPS, Blast, Limit, blast_of, limits_of, read_blast, read_caps
+from crm_plugin.touchpoints.guard_settings import (
+    DEFAULT_CAPS,
+    Blast,
+    Cases,
+    Limit,
+    blast_of,
+    limits_of,
+    read_blast,
+    read_caps,
+    read_cases,
+)
 from crm_plugin.touchpoints.quiet import Rest
 from crm_plugin.touchpoints.settings import (
     COLOR,
@@ -65,6 +75,8 @@ class Policy:
     zone: str = "UTC"
     # What many messages at once are held against.
     blast: Blast = field(default_factory=Blast)
+    # What keeps promotion away from a member.
+    cases: Cases = field(default_factory=Cases)
 
 
 def policy_of(shop: Shop) -> Policy:
@@ -84,6 +96,7 @@ def policy_of(shop: Shop) -> Policy:
         sender_name=str(told.get("sender_name", "")),
         rest=_rest(quiet),
         zone=shop.timezone,
+        cases=Cases(**_read_or(read_cases, told.get("open_cases"), {})),
         blast=blast_of(_read_or(read_blast, told.get("blast"), {})),
         limits=limits_of(_read_or(read_caps, told.get("caps"), DEFAULT_CAPS)),
     )

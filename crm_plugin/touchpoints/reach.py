@@ -10,9 +10,11 @@ from crm_plugin.records import ConsentState
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.caps import exempt
+from crm_plugin.touchpoints.cases import concerns, conditions
 from crm_plugin.touchpoints.dial import ONLY_BIRTHDAY
 from crm_plugin.touchpoints.holdout import held_out_sql
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
+from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason
 
 TRUE = "1 = 1"
@@ -59,9 +61,13 @@ def refusals(shop: Shop, journey: Journey) -> list[tuple[str, Reason]]:
         f"EXISTS (SELECT 1 FROM member_dials AS d WHERE d.shop_id = {shop.shop_id} AND d.member_id = reached.member_id "  # noqa: S608
         f"AND ({unwanted}d.snooze_until >= reached.valid_until))"
     )
+    found = [(dial, Reason.MEMBER_DIAL)]
+    if concerns(journey):
+        cases = conditions(shop.shop_id, policy_of(shop).cases, "reached.member_id")
+        found = [*((condition, Reason.OPEN_CASE) for _, condition in cases), *found]
     # Last: those who are held out are to be compared with those who would get it.
     held_out = held_out_sql(shop.shop_id, journey, "reached.member_id")
-    return [(dial, Reason.MEMBER_DIAL), *([(held_out, Reason.HOLDOUT)] if held_out else [])]
+    return [*found, *([(held_out, Reason.HOLDOUT)] if held_out else [])]
 
 
 def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:

@@ -19,7 +19,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store import audit, shops, touchpoints
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.touchpoints.guard_settings import read_blast, read_caps
+from crm_plugin.touchpoints.guard_settings import read_blast, read_caps, read_cases
 from crm_plugin.touchpoints.states import WAITING, Reason
 
 # What the audit log calls it.
@@ -194,6 +194,12 @@ SETTINGS = (
         "Limits",
         "How many marketing messages one member gets at most in a day and in a week, over all journeys and by channel.",
         read_caps,
+    ),
+    ShopSetting(
+        "open_cases",
+        "Open cases",
+        "For how long a complaint, a return or a late parcel keeps promotion away from a member.",
+        read_cases,
     ),
     ShopSetting(
         "blast",

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     JOURNEY_OFF = "journey_off"
     JOURNEY_PAUSED = "journey_paused"
     HOLDOUT = "holdout"
+    OPEN_CASE = "open_case"
     MEMBER_DIAL = "member_dial"
     QUIET_HOURS = "quiet_hours"
     FREQUENCY_CAP = "frequency_cap"

@@ -108,6 +108,11 @@ REASONS: dict[Reason, Label] = {
             "The journey leaves out some of its members, always the same, so that you can see what it brings. How many stands in it."
         ),
     ),
+    Reason.OPEN_CASE: Label(
+        "",
+        _("Something is not settled"),
+        _("The member complained, sent something back or waits for a late parcel. No promotion until that is settled."),
+    ),
     Reason.MEMBER_DIAL: Label(
         "",
         _("Member wants fewer"),
