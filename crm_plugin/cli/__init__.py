@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crm_plugin.cli import (
     asking,
+    journeys,
     recipes,
     rehearsing,
     rounds,
@@ -19,6 +20,7 @@ from crm_plugin.cli.common import main
 
 __all__ = [
     "asking",
+    "journeys",
     "main",
     "recipes",
     "rehearsing",

@@ -1,4 +1,4 @@
-"""Commands about what is to go out: program, journey, sender."""
+"""Commands about what is to go out: program, sender."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened_sh
 from crm_plugin.cli.stores import pair
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
-from crm_plugin.rules.triggers import params_of
 from crm_plugin.store import audit
-from crm_plugin.touchpoints import journeys, program, senders, testing, tokens
+from crm_plugin.touchpoints import program, senders, testing, tokens
 
 
 @main.group("program")
@@ -58,77 +57,6 @@ def program_dump(name: str, output: Path | None, as_json: bool) -> None:
         answer(document, True)
     else:
         click.echo(program.to_yaml(document), nl=False)
-
-
-@main.group("journey")
-def journey_() -> None:
-    """Switch journeys on and off.
-
-    What they say to whom and when is in the programme.
-    """
-
-
-@journey_.command("list")
-@shop_argument
-@as_json_option
-def journey_list(name: str, as_json: bool) -> None:
-    """The shop's journeys, and which are on."""
-    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        there = journeys.all_journeys(connection, found.shop_id)
-    if as_json:
-        answer([journey.as_dict() for journey in there], True)
-        return
-    told = [
-        {
-            "journey": one.key,
-            "on": "on" if one.enabled else "off",
-            "trigger": _trigger(one),
-            "channels": ", ".join(one.channels),
-            "at": one.send_at.strftime("%H:%M"),
-            "audience": one.audience_text or "everyone who agreed",
-        }
-        for one in there
-    ]
-    answer(told, False)
-
-
-def _trigger(one: journeys.Journey) -> str:
-    told = params_of(one.trigger)
-    days = [f"{told.pop('days'):+d} days"] if "days" in told else []
-    return " ".join([one.trigger.type, *days, *(f"{name}={value}" for name, value in told.items())])
-
-
-def _switch(name: str, key: str, on: bool, as_json: bool) -> None:
-    with opened_shop(name) as (runtime, found):
-        now = runtime.clock.now()
-        with runtime.db.write() as connection:
-            changed = journeys.switch(connection, found, key, on, now)
-            audit.note(connection, found.shop_id, ACTOR, "journey.on" if on else "journey.off", {"journey": key}, now)
-    answer({"journey": changed.key, "enabled": changed.enabled}, as_json)
-
-
-@journey_.command("on")
-@shop_argument
-@click.argument("key")
-@as_json_option
-def journey_on(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey on; it speaks from now on.
-
-    KEY as in `journey list`. Nothing of the past is caught up.
-    """
-    _switch(name, key, True, as_json)
-
-
-@journey_.command("off")
-@shop_argument
-@click.argument("key")
-@as_json_option
-def journey_off(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey off; what waits is cancelled.
-
-    KEY as in `journey list`.
-    """
-    _switch(name, key, False, as_json)
 
 
 @main.group("sender")

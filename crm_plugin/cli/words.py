@@ -13,7 +13,8 @@ Rows = Callable[[], Sequence[tuple[str, str]]]
 # From what one does first to what one does seldom.
 _ORDER = (
     *("demo", "serve", "link", "shop", "sync", "import", "problems", "member", "rule", "tiers"),
-    *("program", "recipe", "journey", "sender", "rehearse", "tick", "outbox", "inapp-token", "doctor", "db"),
+    *("program", "recipe", "journey", "why", "tasks", "coupons", "sender"),
+    *("rehearse", "plan", "tick", "outbox", "inapp-token", "doctor", "db"),
 )
 
 

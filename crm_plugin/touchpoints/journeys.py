@@ -21,6 +21,7 @@ from crm_plugin.store import journey_versions, journeys, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.states import WAITING, Reason, State
+from crm_plugin.touchpoints.steps import checks
 from crm_plugin.touchpoints.steps.document import allot
 from crm_plugin.touchpoints.steps.ending import OFF as OFF_REASON
 from crm_plugin.touchpoints.steps.ending import end_all
@@ -370,7 +371,7 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime, *, act
     saved = get(connection, shop.shop_id, draft.key)
     if saved.enabled and present is not None and present.enabled:
         # It goes on running with what was just changed.
-        _require_texts(connection, shop, saved)
+        _require(connection, shop, saved, now)
     return saved
 
 
@@ -418,8 +419,12 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
     if journey.enabled == on:
         return journey
     values: dict[str, Any] = {"enabled": on, "updated_at": now}
+    if on and journey.archived_at is not None:
+        raise InvalidInput(
+            phrase("The journey %(key)s is archived.", key=key), field="journey", hint=phrase("Publish it again.")
+        )
     if on:
-        _require_texts(connection, shop, journey)
+        _require(connection, shop, journey, now)
         if journey.audience is not None:
             resolved(connection, shop.shop_id, journey.audience)
         if asked := kind_of(journey.trigger).rule(journey.trigger):
@@ -442,11 +447,14 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
     return get(connection, shop.shop_id, key)
 
 
-def _require_texts(connection: Connection, shop: Shop, journey: Journey) -> None:
-    with_order = kind_of(journey.trigger).about_order
-    for voice in journey.voices:
-        written = texts.texts(connection, shop.shop_id, voice.template_key)
-        texts.require(shop, voice.channels, written, with_order=with_order, marketing=voice.kind == "marketing")
+def _require(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
+    """Refuse what could not run. Raises: InvalidInput, RuleError."""
+    if journey.flow.steps:
+        checks.require(connection, shop, journey, now)
+        return
+    written = texts.texts(connection, shop.shop_id, journey.template_key)
+    with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
+    texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
 
 
 def counts(connection: Connection, shop_id: int) -> dict[str, dict[str, int]]:

@@ -1,0 +1,373 @@
+"""Commands about journeys: which there are, publish, pause, go on, put away, who is inside and why, tasks, coupons."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crm_plugin.analytics import members
+from crm_plugin.cli.common import (
+    ACTOR,
+    answer,
+    as_json_option,
+    day_of,
+    instant_of,
+    limit_option,
+    main,
+    opened_shop,
+    shop_argument,
+)
+from crm_plugin.cli.root import stderr
+from crm_plugin.clock import zone
+from crm_plugin.errors import InvalidInput
+from crm_plugin.rules.triggers import params_of
+from crm_plugin.store import audit
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys, program, publishing
+from crm_plugin.touchpoints import why as whys
+from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.steps import checks, duties, insiders, moving
+from crm_plugin.touchpoints.why import Why
+
+key_argument = click.argument("key", metavar="JOURNEY")
+
+
+@main.group("journey")
+def journey_() -> None:
+    """Look at journeys; publish, pause and switch them.
+
+    What they say to whom and when is in the programme.
+    """
+
+
+@journey_.command("list")
+@shop_argument
+@as_json_option
+def journey_list(name: str, as_json: bool) -> None:
+    """The shop's journeys, and which are on."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        there = journeys.all_journeys(connection, found.shop_id)
+    if as_json:
+        answer([{**journey.as_dict(), "status": journey.status, "version": journey.version} for journey in there], True)
+        return
+    told = [
+        {
+            "journey": one.key,
+            "on": one.status,
+            "trigger": _trigger(one),
+            "channels": ", ".join(one.channels),
+            "at": one.send_at.strftime("%H:%M"),
+            "audience": one.audience_text or "everyone who agreed",
+        }
+        for one in there
+    ]
+    answer(told, False)
+
+
+def _trigger(one: journeys.Journey) -> str:
+    told = params_of(one.trigger)
+    days = [f"{told.pop('days'):+d} days"] if "days" in told else []
+    return " ".join([one.trigger.type, *days, *(f"{name}={value}" for name, value in told.items())])
+
+
+@journey_.command("show")
+@shop_argument
+@key_argument
+@as_json_option
+def journey_show(name: str, key: str, as_json: bool) -> None:
+    """One journey as a programme file has it, and who is inside."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        journey = journeys.get(connection, found.shop_id, key)
+        inside = publishing.inside(connection, found, key)
+    told = {"status": journey.status, "version": journey.version, "draft": journey.draft is not None}
+    if as_json:
+        answer({**told, "journey": journey.as_dict(), "inside": [asdict(one) for one in inside]}, True)
+        return
+    click.echo(program.to_yaml({"journeys": [journey.as_dict()]}), nl=False)
+    answer(told, False)
+    for one in inside:
+        click.echo(f"inside: {one.count} at {one.step_key} of version {one.version}")
+
+
+def _switch(name: str, key: str, on: bool, as_json: bool) -> None:
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            changed = journeys.switch(connection, found, key, on, now)
+            audit.note(connection, found.shop_id, ACTOR, "journey.on" if on else "journey.off", {"journey": key}, now)
+    answer({"journey": changed.key, "enabled": changed.enabled}, as_json)
+
+
+@journey_.command("on")
+@shop_argument
+@click.argument("key")
+@as_json_option
+def journey_on(name: str, key: str, as_json: bool) -> None:
+    """Switch a journey on; it speaks from now on.
+
+    KEY as in `journey list`. Nothing of the past is caught up.
+    """
+    _switch(name, key, True, as_json)
+
+
+@journey_.command("off")
+@shop_argument
+@click.argument("key")
+@as_json_option
+def journey_off(name: str, key: str, as_json: bool) -> None:
+    """Switch a journey off; what waits is cancelled.
+
+    KEY as in `journey list`. Whoever is inside ends.
+    """
+    _switch(name, key, False, as_json)
+
+
+@journey_.command("publish")
+@shop_argument
+@key_argument
+@click.option("--inside", "most", type=int, metavar="N", help="Also take in at most N whom the audience holds already.")
+@as_json_option
+def journey_publish(name: str, key: str, most: int | None, as_json: bool) -> None:
+    """Make the draft the next version, and switch it on.
+
+    What it lacks is told with its place, and nothing is published. Whoever is inside stays on the version they came in by; `journey move`
+    moves them.
+    """
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            journey = publishing.publish(connection, found, key, now, actor=ACTOR)
+            told: dict[str, Any] = {"journey": key, "version": journey.version, "status": journey.status}
+            if most is not None:
+                told["taken_in"] = insiders.take_in(connection, found, journey, most, now)
+            elif journey.flow.steps and journey.audience is not None:
+                told["could_be_taken_in"] = insiders.count(connection, found, journey, now)
+            told["warnings"] = checks.warnings(connection, found, journey)
+            audit.note(
+                connection, found.shop_id, ACTOR, "journey.published", {"journey": key, "version": journey.version}, now
+            )
+    answer(told, as_json)
+
+
+@journey_.command("move")
+@shop_argument
+@key_argument
+@click.option("--yes", is_flag=True, help="Move them; without it, only what would be.")
+@as_json_option
+def journey_move(name: str, key: str, yes: bool, as_json: bool) -> None:
+    """Move those inside to the newest version, or look first.
+
+    Whoever stands at a step that the newest version does not have stays on theirs.
+    """
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            seen = moving.preview(connection, found, key)
+            moved = moving.move(connection, found, key, now)[0] if yes else 0
+            if moved:
+                audit.note(connection, found.shop_id, ACTOR, "journey.moved", {"journey": key, "members": moved}, now)
+    if as_json:
+        answer({"moved": moved, "inside": [asdict(one) for one in seen]}, True)
+        return
+    told = [
+        {
+            "version": one.version,
+            "step": one.step_key,
+            "members": one.count,
+            "goes on at": one.to_step or "stays: no such step",
+        }
+        for one in seen
+    ]
+    answer(told, False)
+    click.echo(f"{moved} moved." if yes else "Nobody was moved; --yes does it.")
+
+
+@journey_.command("pause")
+@shop_argument
+@key_argument
+@as_json_option
+def journey_pause(name: str, key: str, as_json: bool) -> None:
+    """Let a journey rest; what waits is kept."""
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            journey = publishing.pause(connection, found, key, now)
+            audit.note(connection, found.shop_id, ACTOR, "journey.paused", {"journey": key}, now)
+    answer({"journey": key, "status": journey.status}, as_json)
+
+
+@journey_.command("resume")
+@shop_argument
+@key_argument
+@click.option(
+    "--yes", is_flag=True, help="Go on; without it, only how many are late, and how many of them are still valid."
+)
+@as_json_option
+def journey_resume(name: str, key: str, yes: bool, as_json: bool) -> None:
+    """Look at what became late in a pause, and go on."""
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            if yes:
+                journey, late = publishing.resume(connection, found, key, now)
+                audit.note(connection, found.shop_id, ACTOR, "journey.resumed", {"journey": key, **late.as_dict()}, now)
+            else:
+                journey, late = (
+                    journeys.get(connection, found.shop_id, key),
+                    publishing.late(connection, found, key, now),
+                )
+    answer({"journey": key, "status": journey.status, **late.as_dict()}, as_json)
+    if not yes:
+        stderr.print("Nothing has changed; --yes goes on.", markup=False, highlight=False)
+
+
+@journey_.command("archive")
+@shop_argument
+@key_argument
+@as_json_option
+def journey_archive(name: str, key: str, as_json: bool) -> None:
+    """Put a journey away; whoever is inside ends."""
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            journey, ended = publishing.archive(connection, found, key, now)
+            audit.note(connection, found.shop_id, ACTOR, "journey.archived", {"journey": key, "ended": ended}, now)
+    answer({"journey": key, "status": journey.status, "ended": ended}, as_json)
+
+
+@main.command("plan")
+@shop_argument
+@click.option(
+    "--at", metavar="INSTANT", help="Such as 2026-11-24T10:00, in the shop's zone unless it names an offset; else now."
+)
+@as_json_option
+def plan_(name: str, at: str | None, as_json: bool) -> None:
+    """Plan what has fallen due, and send nothing.
+
+    Steps of journeys are taken too. `tick` sends it.
+    """
+    with opened_shop(name) as (runtime, found):
+        report = plan_shop(runtime.db, found, instant_of(found, runtime, at)).as_dict()
+    answer(report, as_json)
+    if report["problems"]:
+        raise SystemExit(1)
+
+
+@main.command("tasks")
+@shop_argument
+@click.option("--due", metavar="DAY", help="Only what is due by that day, such as 2026-11-24.")
+@click.option("--done", type=int, metavar="ID", help="This one is done.")
+@click.option("--outcome", metavar="TEXT", default="", help="What came of it.")
+@limit_option(100)
+@as_json_option
+def tasks_(name: str, due: str | None, done: int | None, outcome: str, limit: int, as_json: bool) -> None:
+    """What journeys ask people to do, such as calls."""
+    with opened_shop(name) as (runtime, found):
+        if done is not None:
+            now = runtime.clock.now()
+            with runtime.db.write() as connection:
+                duties.finish(connection, found, done, outcome, ACTOR, now)
+                audit.note(connection, found.shop_id, ACTOR, "task.done", {"task": str(done), "outcome": outcome}, now)
+            answer({"task": str(done), "outcome": outcome}, as_json)
+            return
+        day: date | None = day_of(found, runtime, due) if due is not None else None
+        with runtime.db.read() as connection:
+            rows = duties.open_tasks(connection, found, day, limit)
+    told = [
+        {
+            "id": str(one.task_id),
+            "due": one.due_on.isoformat(),
+            "title": one.title.get(found.locale) or one.title.get("en") or next(iter(one.title.values())),
+            "owner": one.owner,
+            "member_id": str(one.member_id),
+            "member": one.member_name or one.email,
+            "phone": one.phone,
+            "journey": one.journey_key,
+        }
+        for one in rows
+    ]
+    answer(told, as_json)
+
+
+@main.group("coupons")
+def coupons_() -> None:
+    """Pools of codes that journeys hand out."""
+
+
+@coupons_.command("list")
+@shop_argument
+@as_json_option
+def coupons_list(name: str, as_json: bool) -> None:
+    """The pools, and how many codes are left."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        answer([asdict(one) for one in duties.pools(connection, found)], as_json)
+
+
+@coupons_.command("load")
+@shop_argument
+@click.argument("pool")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--title", default="", help="What the pool is called.")
+@as_json_option
+def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) -> None:
+    """Put the codes of a file into a pool, one a line.
+
+    The store must know them already. Those that are there are left as they are.
+    """
+    codes = file.read_text(encoding="utf-8-sig").splitlines()
+    if not any(code.strip() for code in codes):
+        raise InvalidInput(f"{file} holds no codes.", field="file", hint="One code a line.")
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            added = duties.load_codes(connection, found, pool, codes, now, title=title)
+            audit.note(connection, found.shop_id, ACTOR, "coupons.loaded", {"pool": pool, "codes": added}, now)
+    answer({"pool": pool, "added": added}, as_json)
+
+
+@main.command("why")
+@shop_argument
+@click.option("--member", "who", metavar="ID", required=True, help="As in `member`.")
+@click.option("--journey", "key", metavar="KEY", required=True, help="As in `journey list`.")
+@as_json_option
+def why_(name: str, who: str, key: str, as_json: bool) -> None:
+    """What a journey did with a member, and what comes next."""
+    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
+        told = whys.why(connection, found, members.find(connection, found, who), key)
+    if as_json:
+        answer(told.as_dict(), True)
+        return
+    for line in _lines(told, found):
+        click.echo(line)
+
+
+def _lines(told: Why, shop: Shop) -> list[str]:
+    def when(at: datetime) -> str:
+        own, ours = (at.astimezone(zone(name)) for name in (told.zone, shop.timezone))
+        return f"{own:%Y-%m-%d %H:%M} {told.zone}" + (
+            "" if own.utcoffset() == ours.utcoffset() else f" ({ours:%m-%d %H:%M} at the shop)"
+        )
+
+    lines = [f"The journey {told.journey.key} is {told.journey.status}, at version {told.journey.version}."]
+    if not told.stays and not told.messages:
+        lines.append("This member was never in it: no occasion of its trigger has come for them while it was on.")
+    for stay in told.stays:
+        lines.append(f"Inside since {when(stay.enrolled_at)} for {stay.cause}, on version {stay.version}:")
+        for one in stay.happenings:
+            why = f": {one.reason}" if one.reason else ""
+            more = f" ({one.detail})" if one.detail else ""
+            lines.append(f"  {when(one.at)}  {one.what} {one.step_key}{why}{more}")
+        if stay.ended_at is not None:
+            lines.append(f"  ended: {stay.end_reason}")
+        elif stay.next_at is None:
+            lines.append(f"  at {stay.step_key}, until its message is settled")
+        else:
+            lines.append(f"  at {stay.step_key}, next on {when(stay.next_at)}")
+    for sent in told.messages:
+        reason = f": {sent.reason}" if sent.reason else ""
+        lines.append(f"Message {sent.touchpoint_id} of {sent.occasion}, due {when(sent.due_at)}: {sent.state}{reason}")
+    return lines

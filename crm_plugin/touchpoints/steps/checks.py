@@ -1,0 +1,226 @@
+"""What a journey of several steps lacks to run: looked over whole before it is published, each fault with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, exists, literal, select
+
+from crm_plugin.clock import local_day
+from crm_plugin.errors import CrmError, InvalidInput, RuleError
+from crm_plugin.phrases import phrase
+from crm_plugin.rules import compile_rule
+from crm_plugin.rules.book import resolved
+from crm_plugin.rules.policies import in_force
+from crm_plugin.rules.triggers import kind_of
+from crm_plugin.store import coupon_codes
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import senders, texts
+from crm_plugin.touchpoints.render import CALLED, Text
+from crm_plugin.touchpoints.steps.document import Step, walk
+from crm_plugin.touchpoints.steps.kinds import minutes_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from crm_plugin.touchpoints.journeys import Journey
+
+# The longest way through a journey: whoever came in on an occasion of one year is out before that of the next.
+LONGEST_DAYS = 365
+_DAY = 24 * 60
+
+
+def require(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
+    """Raises: InvalidInput or RuleError for the first fault, naming its place; those that follow are found once it is mended."""
+    for fault in faults(connection, shop, journey, now):
+        raise fault
+
+
+def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Iterator[CrmError]:
+    """Everything that is wrong with it, in the order in which it is written."""
+    yield from _rules(connection, shop, journey)
+    yield from _unreachable(journey)
+    yield from _too_long(journey)
+    yield from _words(connection, shop, journey)
+    yield from _senders(connection, shop, journey)
+    for step in walk(journey.flow.steps):
+        if step.kind == "coupon":
+            yield from _stock(connection, shop, step)
+        elif step.kind == "tier":
+            yield from _level(connection, shop, step, now)
+
+
+def _at(step: str, name: str = "") -> str:
+    return f"steps.{step}.{name}" if name else f"steps.{step}"
+
+
+def _rules(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
+    """Rules that ask for a segment, level or journey that is not there."""
+    told = {"audience": journey.audience_text, "goal": journey.flow.goal_text}
+    told |= {_at(step.key): step.told["rule"] for step in walk(journey.flow.steps) if step.kind == "branch"}
+    for place, rule in told.items():
+        try:
+            if rule:
+                resolved(connection, shop.shop_id, compile_rule(rule).node)
+        except RuleError as error:
+            where = ": ".join(part for part in (place, error.path) if part)
+            yield type(error)(error.message, line=error.line, column=error.column, path=where, hint=error.hint)
+
+
+def _unreachable(journey: Journey) -> Iterator[CrmError]:
+    path = journey.flow.path
+    reached: set[str] = set()
+    ahead = [journey.flow.steps[0].key]
+    while ahead:
+        key = ahead.pop()
+        if key and key not in reached:
+            reached.add(key)
+            ahead += path[key].goes.values()
+    for key in path:
+        if key not in reached:
+            yield InvalidInput(
+                phrase("Nobody comes to the step %(step)s: every way ends before it.", step=key),
+                field=_at(key),
+                hint=phrase("Take it out, or the end before it."),
+            )
+
+
+def _too_long(journey: Journey) -> Iterator[CrmError]:
+    """Waits after which nothing that follows is worth anything: past the day that is announced, or for more than a year."""
+    before = journey.trigger.days
+    announces = kind_of(journey.trigger).announces and before < 0
+
+    def longest(steps: Sequence[Step], minutes: int) -> Iterator[tuple[Step, int]]:
+        """Each step with the longest time until it, and at last the whole."""
+        for step in steps:
+            yield step, minutes
+            inner = {name: list(longest(listed, minutes + _lasts(step))) for name, listed in step.lists.items()}
+            for found in inner.values():
+                yield from found
+            ways = [found[-1][1] + _lasts(found[-1][0]) for found in inner.values() if found]
+            minutes = max([minutes + _lasts(step), *ways])
+
+    for step, minutes in longest(journey.flow.steps, 0):
+        days = (minutes + _lasts(step)) / _DAY
+        if days > LONGEST_DAYS:
+            yield InvalidInput(
+                phrase(
+                    "At the step %(step)s somebody may be inside for %(days)s days.", step=step.key, days=round(days)
+                ),
+                field=_at(step.key),
+                hint=phrase("At most %(days)s: make the waits shorter.", days=LONGEST_DAYS),
+            )
+            return
+        late = minutes / _DAY + before
+        if announces and step.kind == "send" and late > step.told.get("validity_days", journey.validity_days):
+            yield InvalidInput(
+                phrase(
+                    "The step %(step)s may come %(days)s days after what the journey is about, when it is worth nothing any more.",
+                    step=step.key,
+                    days=round(late),
+                ),
+                field=_at(step.key),
+                hint=phrase("Make the waits before it shorter, or its validity longer."),
+            )
+
+
+def _lasts(step: Step) -> int:
+    """The longest time that a step takes, in minutes."""
+    if step.kind != "wait":
+        return 0
+    if "until" in step.told:
+        return (7 if "weekday" in step.told["until"] else 1) * _DAY
+    return int(step.told["within_days"]) * _DAY if "event" in step.told else minutes_of(step.told)
+
+
+def _words(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
+    """Steps without words, with words that do not do, or not in a language that others of the journey speak."""
+    with_order = kind_of(journey.trigger).about_order
+    written: dict[str, list[Text]] = {}
+    sends = list(zip(journey.flow.sends, journey.voices, strict=True))
+    for _step, voice in sends:
+        if voice.template_key not in written:
+            written[voice.template_key] = texts.texts(connection, shop.shop_id, voice.template_key)
+    spoken = {
+        text.locale for _step, voice in sends for text in written[voice.template_key] if text.channel in voice.channels
+    }
+    for step, voice in sends:
+        own = written[voice.template_key]
+        try:
+            texts.require(shop, voice.channels, own, with_order=with_order, marketing=voice.kind == "marketing")
+        except InvalidInput as error:
+            field = ".".join(part for part in (_at(step.key), error.field) if part)
+            yield InvalidInput(error.message, field=field, line=error.line, hint=error.hint)
+            continue
+        yield from _languages(step, voice.channels, own, spoken)
+
+
+def _languages(step: Step, channels: Sequence[str], own: Sequence[Text], spoken: set[str]) -> Iterator[CrmError]:
+    for channel in channels:
+        if missing := sorted(spoken - {text.locale for text in own if text.channel == channel}):
+            yield InvalidInput(
+                phrase(
+                    "The step %(step)s has no %(channel)s text in %(locales)s, in which other messages of the journey are written.",
+                    step=step.key,
+                    channel=CALLED[channel],
+                    locales=missing,
+                ),
+                field=_at(step.key, "template"),
+                hint=phrase("Write it, or take that language out of the others."),
+            )
+
+
+def _senders(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
+    there: Mapping[str, str] = senders.available(connection, shop)
+    for step in journey.flow.sends:
+        if not any(channel in there for channel in step.told["channels"]):
+            yield InvalidInput(
+                phrase(
+                    "The step %(step)s has no sender for %(channels)s.", step=step.key, channels=step.told["channels"]
+                ),
+                field=_at(step.key, "channels"),
+                hint=phrase("Set one up under Connections, or take the channel out."),
+            )
+
+
+def warnings(connection: Connection, shop: Shop, journey: Journey) -> list[str]:
+    """What does not keep it from running, and should be known: channels that nobody sends by, beside others that somebody does."""
+    there = senders.available(connection, shop)
+    return [
+        phrase("The step %(step)s has no sender for %(channels)s.", step=step.key, channels=missing)
+        for step in journey.flow.sends
+        if (missing := [channel for channel in step.told["channels"] if channel not in there])
+    ]
+
+
+def _stock(connection: Connection, shop: Shop, step: Step) -> Iterator[CrmError]:
+    c = coupon_codes.c
+    free = (c.shop_id == shop.shop_id, c.pool_key == step.told["pool"], c.handed_at.is_(None))
+    if not connection.execute(select(exists(select(literal(1)).where(*free)))).scalar():
+        yield InvalidInput(
+            phrase("The pool %(pool)s of the step %(step)s has no codes left.", pool=step.told["pool"], step=step.key),
+            field=_at(step.key, "pool"),
+            hint=phrase("Load codes with crm-plugin coupons load."),
+        )
+
+
+def _level(connection: Connection, shop: Shop, step: Step, now: datetime) -> Iterator[CrmError]:
+    told = step.told
+    try:
+        kept = in_force(connection, shop.shop_id, told["program"], local_day(now, shop.timezone))
+    except CrmError as error:
+        yield InvalidInput(error.message, field=_at(step.key, "program"), hint=error.hint)
+        return
+    level = next((one for one in kept.policy.levels if one.key == told["level"]), None)
+    if level is None:
+        hint = phrase("There are: %(names)s.", names=list(kept.policy.keys))
+        yield InvalidInput(
+            phrase("There is no tier %(tier)r.", tier=told["level"]), field=_at(step.key, "level"), hint=hint
+        )
+    elif told.get("invite") and not level.invitation:
+        yield InvalidInput(
+            phrase("The level %(key)s is earned, nobody is invited to it.", key=level.key),
+            field=_at(step.key, "invite"),
+            hint=phrase("Fix it by hand, or give the level invitation: true."),
+        )

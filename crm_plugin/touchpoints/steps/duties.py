@@ -1,0 +1,123 @@
+"""Tasks for people: which are open, and what came of them. Pools of coupon codes: filling them, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, case, func, select, update
+
+from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.phrases import phrase
+from crm_plugin.rules.book import check_key
+from crm_plugin.store import bulk, coupon_codes, coupon_pools, members, tasks
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.members import full_name
+from crm_plugin.store.tenants import Shop
+
+LONGEST_OUTCOME, LONGEST_CODE = 2000, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something for a person to do about a member; open while `done_at` is None."""
+
+    task_id: int
+    journey_key: str
+    member_id: int
+    member_name: str
+    email: str
+    phone: str
+    title: dict[str, str]
+    owner: str
+    due_on: date
+    done_at: datetime | None
+    outcome: str
+
+
+def open_tasks(connection: Connection, shop: Shop, due: date | None = None, limit: int = 100) -> list[Task]:
+    """What is to be done, the most urgent first; with `due` only what is due by that day."""
+    t, m = tasks.c, members.c
+    mine = [t.shop_id == shop.shop_id, t.done_at.is_(None)]
+    if due is not None:
+        mine.append(t.due_on <= due)
+    query = (
+        select(tasks, m.first_name, m.last_name, m.email, m.phone)
+        .join_from(tasks, members, (m.shop_id == t.shop_id) & (m.member_id == t.member_id))
+        .where(*mine)
+        .order_by(t.due_on, t.task_id)
+        .limit(limit)
+    )
+    return [_task(row) for row in connection.execute(query)]
+
+
+def _task(row: Any) -> Task:
+    name = full_name(row.first_name, row.last_name)
+    told = (row.title, row.owner, row.due_on, row.done_at, row.outcome)
+    return Task(row.task_id, row.journey_key, row.member_id, name, row.email, row.phone, *told)
+
+
+def finish(connection: Connection, shop: Shop, task_id: int, outcome: str, actor: str, now: datetime) -> None:
+    """Say what came of a task. Raises: NotFound when it is not there or done already, InvalidInput without an outcome."""
+    if not outcome.strip() or len(outcome) > LONGEST_OUTCOME:
+        raise InvalidInput(phrase("Say in a few words what came of it."), field="outcome")
+    t = tasks.c
+    mine = (t.shop_id == shop.shop_id, t.task_id == task_id, t.done_at.is_(None))
+    done = update(tasks).where(*mine).values(done_at=now, done_by=actor, outcome=outcome.strip())
+    if not connection.execute(done).rowcount:
+        raise NotFound(
+            phrase("There is no task %(task)s in this shop, or it is done.", task=str(task_id)),
+            hint=phrase("`crm-plugin tasks` lists those that are open."),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool of coupon codes, and how many it has had and still has."""
+
+    key: str
+    title: str
+    codes: int
+    left: int
+
+
+def pools(connection: Connection, shop: Shop) -> list[Pool]:
+    """The pools by key."""
+    p, c = coupon_pools.c, coupon_codes.c
+    query = (
+        select(p.pool_key, p.title, func.count(c.code), func.count(case((c.handed_at.is_(None), c.code))))
+        .join_from(coupon_pools, coupon_codes, (c.shop_id == p.shop_id) & (c.pool_key == p.pool_key), isouter=True)
+        .where(p.shop_id == shop.shop_id)
+        .group_by(p.pool_key, p.title)
+    )
+    return sorted((Pool(*row) for row in connection.execute(query)), key=lambda one: one.key)
+
+
+def load_codes(
+    connection: Connection, shop: Shop, key: str, codes: Iterable[str], now: datetime, *, title: str = ""
+) -> int:
+    """Put codes into a pool, made when it is not there; answers how many were new. Raises: InvalidInput; nothing is written then."""
+    check_key(key, phrase("pool"))
+    wanted = list(dict.fromkeys(code.strip() for code in codes if code.strip()))
+    for code in wanted:
+        if len(code) > LONGEST_CODE or any(letter.isspace() for letter in code):
+            raise InvalidInput(
+                phrase(
+                    "A code has from 1 to %(most)s characters and no spaces, not %(code)r.",
+                    most=LONGEST_CODE,
+                    code=code,
+                )
+            )
+    columns = ("shop_id", "pool_key", "title", "created_at")
+    sets = "title = excluded.title" if title else ""
+    bulk.upsert_rows(connection, coupon_pools, columns, columns[:2], sets, [(shop.shop_id, key, title, to_micros(now))])
+    c = coupon_codes.c
+    mine = (c.shop_id == shop.shop_id, c.pool_key == key)
+    had, last = connection.execute(select(func.count(), func.coalesce(func.max(c.place), 0)).where(*mine)).one()
+    rows = [(shop.shop_id, key, code, last + place) for place, code in enumerate(wanted, start=1)]
+    bulk.upsert_rows(
+        connection, coupon_codes, ("shop_id", "pool_key", "code", "place"), ("shop_id", "pool_key", "code"), "", rows
+    )
+    return int(connection.execute(select(func.count()).where(*mine)).scalar_one()) - int(had)

@@ -1,0 +1,120 @@
+"""Journeys on the command line: published with what they lack told, paused, moved, put away; tasks, coupons, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.tenants import shop_named
+from tests.cli.conftest import Run
+from tests.factories import member, write
+
+_PROGRAM = """
+segments:
+  - {key: buyers, title: Buyers, rule: tag("in")}
+journeys:
+  - key: care
+    trigger: {type: lapse, days: 60}
+    audience: segment("buyers")
+    steps:
+      - key: code
+        coupon: {pool: care}
+      - key: call
+        task: {title: {en: Call them, zh-CN: 打电话}, due_days: 2, owner: Eva}
+      - key: rest
+        wait: {days: 3}
+      - key: mark
+        tag: {add: [called]}
+"""
+
+
+@pytest.fixture
+def shop(run: Run, tmp_path: Path) -> str:
+    """A shop with three members, two of them in the audience, and the journey above, which is off."""
+    assert run("shop", "add", "shop", "--platform", "csv", "--currency", "EUR", "--timezone", "Europe/Berlin")[0] == 0
+    runtime = Runtime.open()
+    with runtime.db.read() as connection:
+        found = shop_named(connection, "shop")
+    people = [member(str(n), email=f"m{n}@x.test", tags=("in",) if n < 3 else ()) for n in (1, 2, 3)]
+    write(runtime.db, found, people, runtime.clock.now())
+    runtime.close()
+    (tmp_path / "program.yaml").write_text(_PROGRAM, encoding="utf-8")
+    assert run("program", "load", "shop", str(tmp_path / "program.yaml"))[0] == 0
+    return "shop"
+
+
+def _codes(run: Run, tmp_path: Path, *codes: str) -> Any:
+    (tmp_path / "codes.txt").write_text("\n".join(codes), encoding="utf-8")
+    return run("coupons", "load", "shop", "care", str(tmp_path / "codes.txt"))
+
+
+def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: Path) -> None:
+    code, told = run("journey", "publish", shop, "care")
+    assert code == 1
+    assert told["error"]["field"] == "steps.code.pool"
+    assert _codes(run, tmp_path, "A1", "A2", "A1", "")[1] == {"pool": "care", "added": 2}
+    assert _codes(run, tmp_path, "A2")[1] == {"pool": "care", "added": 0}
+    told = run("journey", "publish", shop, "care")[1]
+    assert told == {"journey": "care", "version": 1, "status": "on", "could_be_taken_in": 2, "warnings": []}
+    told = run("journey", "publish", shop, "care", "--inside", "1")[1]
+    assert told["taken_in"] == 1
+    assert run("plan", shop)[0] == 0
+    [task] = run("tasks", shop)[1]
+    assert (task["title"], task["owner"], task["member"], task["journey"]) == ("Call them", "Eva", "m1@x.test", "care")
+    assert run("tasks", shop, "--due", "2020-01-01")[1] == []
+    assert run("tasks", shop, "--done", task["id"])[0] == 1
+    assert run("tasks", shop, "--done", task["id"], "--outcome", "Comes back in May")[0] == 0
+    code, told = run("tasks", shop, "--done", task["id"], "--outcome", "Again")
+    assert (code, told["error"]["code"]) == (1, "not_found")
+    assert run("tasks", shop)[1] == []
+    assert run("coupons", "list", shop)[1] == [{"key": "care", "title": "", "codes": 2, "left": 1}]
+
+
+def test_why_says_where_somebody_is_and_what_comes_next(run: Run, shop: str, tmp_path: Path) -> None:
+    _codes(run, tmp_path, "A1")
+    run("journey", "publish", shop, "care", "--inside", "2")
+    run("plan", shop)
+    told = run("why", shop, "--member", "m1@x.test", "--journey", "care")[1]
+    assert (told["journey"], told["status"], told["inside"]) == ("care", "on", True)
+    [stay] = told["enrolments"]
+    assert (stay["step_key"], stay["phase"], stay["version"]) == ("rest", "waits", 1)
+    assert [(one["what"], one["step_key"], one["reason"], one["detail"]) for one in stay["happened"][1:]] == [
+        ("done", "code", "", "A1"),
+        ("done", "call", "", ""),
+        ("begun", "rest", "", ""),
+    ]
+    assert set(stay["next"]) == {"member", "shop"}
+    never = run("why", shop, "--member", "m3@x.test", "--journey", "care")[1]
+    assert (never["inside"], never["enrolments"], never["messages"]) == (False, [], [])
+    assert run("why", shop, "--member", "m1@x.test", "--journey", "gone")[0] == 1
+
+
+def test_pause_look_and_go_on(run: Run, shop: str, tmp_path: Path) -> None:
+    _codes(run, tmp_path, "A1")
+    run("journey", "publish", shop, "care", "--inside", "2")
+    assert run("journey", "pause", shop, "care")[1] == {"journey": "care", "status": "paused"}
+    told = run("journey", "resume", shop, "care")[1]
+    assert (told["status"], told["inside_valid"], told["valid"], told["missed"]) == ("paused", 2, 2, 0)
+    assert run("journey", "resume", shop, "care", "--yes")[1]["status"] == "on"
+    assert run("journey", "resume", shop, "care", "--yes")[0] == 1
+
+
+def test_move_show_and_archive(run: Run, shop: str, tmp_path: Path) -> None:
+    _codes(run, tmp_path, "A1", "A2", "A3")
+    run("journey", "publish", shop, "care", "--inside", "2")
+    run("plan", shop)
+    changed = _PROGRAM.replace("wait: {days: 3}", "wait: {days: 5}")
+    (tmp_path / "program.yaml").write_text(changed, encoding="utf-8")
+    assert run("program", "load", shop, str(tmp_path / "program.yaml"))[0] == 0
+    seen = [{"version": 1, "step_key": "rest", "count": 2, "to_step": "rest"}]
+    assert run("journey", "move", shop, "care")[1] == {"moved": 0, "inside": seen}
+    assert run("journey", "move", shop, "care", "--yes")[1] == {"moved": 2, "inside": seen}
+    told = run("journey", "show", shop, "care")[1]
+    assert (told["version"], told["inside"]) == (2, [{"version": 2, "step_key": "rest", "count": 2}])
+    assert run("journey", "archive", shop, "care")[1] == {"journey": "care", "status": "archived", "ended": 2}
+    assert run("journey", "on", shop, "care")[0] == 1
+    [listed] = [one for one in run("journey", "list", shop)[1] if one["key"] == "care"]
+    assert listed["status"] == "archived"
