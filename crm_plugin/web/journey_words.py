@@ -13,6 +13,7 @@ from flask_babel import ngettext
 from crm_plugin.rules.called import Called
 from crm_plugin.rules.spec import Text
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, Trigger, kind_of
+from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.rules.words import words
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy
@@ -38,7 +39,7 @@ def sentence(journey: Journey, called: Called) -> str:
     return str(
         _(
             "%(when)s, at %(time)s in their own time, to %(whom)s, by %(channels)s; %(validity)s.",
-            when=when(journey.trigger),
+            when=when(journey.trigger, called),
             time=clock(journey.send_at),
             whom=whom(journey, called),
             channels=by(journey.channels),
@@ -56,11 +57,11 @@ def _in_words(text: Text) -> str:
     return text.in_language("zh" if chinese() else "en")
 
 
-def when(trigger: Trigger) -> str:
-    """What starts it, as the beginning of a sentence."""
+def when(trigger: Trigger, called: Called) -> str:
+    """What starts it, as the beginning of a sentence; `called` is what the shop calls its own."""
     days = abs(trigger.days)
     if trigger.type not in (BIRTHDAY, LAPSE, POST_PURCHASE):
-        return _when(trigger)
+        return _when(trigger, called)
     if trigger.type == BIRTHDAY and days == 0:
         return str(_("On a member's birthday"))
     if trigger.type == BIRTHDAY and trigger.days < 0:
@@ -76,13 +77,13 @@ def when(trigger: Trigger) -> str:
     return str(ngettext("%(num)s day after an order", "%(num)s days after an order", days))
 
 
-def _when(trigger: Trigger) -> str:
+def _when(trigger: Trigger, called: Called) -> str:
     """The same in the words of the registry."""
-    told = {name: str(value) for name, value in trigger.more.items()}
     event, days, minutes = _in_words(kind_of(trigger).event), abs(trigger.days), trigger.more.get("minutes", 0)
-    told.pop("minutes", None)
-    if told:
-        event = str(_("%(event)s (%(params)s)", event=event, params=", ".join(told.values())))
+    told = [_told(trigger, name, called) for name in trigger.more if name != "minutes"]
+    if any(told):
+        params = _(", ").join(one for one in told if one)
+        event = str(_("%(event)s (%(params)s)", event=event, params=params))
     if trigger.days < 0:
         return str(ngettext("%(num)s day before %(event)s", "%(num)s days before %(event)s", days, event=event))
     if trigger.days:
@@ -90,6 +91,20 @@ def _when(trigger: Trigger) -> str:
     if minutes:
         return str(ngettext("%(num)s minute after %(event)s", "%(num)s minutes after %(event)s", minutes, event=event))
     return str(_("Upon %(event)s", event=event))
+
+
+def _told(trigger: Trigger, name: str, called: Called) -> str:
+    """What a parameter asks for, as people say it; empty for the main tier programme."""
+    value, program = trigger.more[name], str(trigger.more.get("program", PROGRAM))
+    if name == "program":
+        return "" if value == PROGRAM else called.program(program, chinese())
+    if name == "level":
+        return called.level(program, str(value), chinese())
+    if name == "segment":
+        return called.segment(str(value))
+    if name == "within":
+        return called.amount(f"{value:,}")
+    return _in_words(dict(kind_of(trigger).param(name).choices).get(value, Text(str(value), str(value))))
 
 
 def whom(journey: Journey, called: Called) -> str:
