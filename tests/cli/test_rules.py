@@ -87,17 +87,17 @@ def test_member_is_explained(shop: Run, say: Callable[..., Spoken]) -> None:
     said = say(*words, "bob@x.test").out.splitlines()
     assert said[:3] == [
         "No, not one of the members whose amount spent is at least 100 EUR and whose number of orders is at least 2",
-        "  - whose amount spent is at least 100 EUR (20.00)",
+        "  - whose amount spent is at least 100 EUR (20.00 EUR)",
         "  - whose number of orders is at least 2 (1)",
     ]
-    assert said[3:] == ["It would be true with any of these:", "  * 80.00 more in orders"]
+    assert said[3:] == ["It would be true with any of these:", "  * 80.00 EUR more in orders"]
     assert [(one["words"]["zh"], one["changes"]) for one in told["ways"]] == [
-        ("再消费 80.00", [{"what": "minor", "of": [], "value": "80.00"}])
+        ("再消费 80.00 EUR", [{"what": "minor", "of": [], "value": "80.00"}])
     ]
     chinese = say(*words, "3", "--lang", "zh").out.splitlines()
     assert chinese[:2] == [
         "不是：消费金额不低于 100 EUR，并且订单数不低于 2 的会员",
-        "  - 消费金额不低于 100 EUR（0.00）",
+        "  - 消费金额不低于 100 EUR（0.00 EUR）",
     ]
     assert shop(*words, "dan@x.test")[1]["error"]["code"] == "not_found"
 
