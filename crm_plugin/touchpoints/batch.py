@@ -28,7 +28,7 @@ from crm_plugin.store import (
     templates,
 )
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import caps, cases, in_step, level, once
+from crm_plugin.touchpoints import caps, cases, in_step, level, once, subjects
 from crm_plugin.touchpoints.audience import meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.claims import HELD
@@ -38,6 +38,7 @@ from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.level import Levels
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import Text, names_in
+from crm_plugin.touchpoints.subjects import Subjects
 from crm_plugin.touchpoints.texts import text_of
 from crm_plugin.touchpoints.versions import Spoken, Voices, voices
 
@@ -79,6 +80,8 @@ class Batch:
     # (journey, member, occasion) of whoever is inside → what they came in for, and the code of a coupon.
     causes: dict[tuple[str, int, str], str] = field(default_factory=dict)
     coupons: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    # The events, checkouts and days that the occasions in hand name.
+    subjects: Subjects = field(default_factory=Subjects)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
     in_audience: dict[str, set[int]] = field(default_factory=dict)
     # Why the audience of a journey cannot be asked; nobody is in it then.
@@ -160,6 +163,8 @@ def load(
         level.standing(connection, shop, ids, today, batch.levels)
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
+    if names & {"event", "checkout", "gift"}:
+        batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
     return batch
 
 

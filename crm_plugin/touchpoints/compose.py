@@ -129,7 +129,7 @@ def scene_of(
         joined_on=member.joined_on,
         years=full_years(member.joined_on, row.occasion_on),
     )
-    order = _order(row, batch, locale)
+    order, occasion = _order(row, batch, locale), batch.occasion_of(row)
     return Scene(
         member=view,
         shop=ShopView(shop.title, shop.url, policy.address, shop.currency),
@@ -139,6 +139,9 @@ def scene_of(
         days=days,
         order=order,
         product=_product(row, batch, order),
+        event=batch.subjects.event(occasion, shop, locale),
+        checkout=batch.subjects.checkout(occasion, shop, locale),
+        gift=batch.subjects.gift(occasion, row.occasion_on),
         coupon=_coupon(row, batch),
         tier=tier,
         marketing=marketing,

@@ -18,7 +18,7 @@ from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, kind_of
 from crm_plugin.store import orders
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import questions
+from crm_plugin.touchpoints import questions, subjects
 from crm_plugin.touchpoints.compose import scene_of
 from crm_plugin.touchpoints.journeys import Journey, all_journeys
 from crm_plugin.touchpoints.policy import policy_of
@@ -145,6 +145,8 @@ class _Made:
     occasion_on: date
     subject_order_id: int | None = None
     address: str = ""
+    # What was raised for the member, if the journey speaks of that.
+    occasion: str = ""
 
 
 def _sample(shop: Shop, text: Text, journey: Journey | None) -> Scene:
@@ -170,6 +172,10 @@ def _scene(
     made = _Made(journey.key if journey else "", member_id, today)
     if _speaks_of_orders(journey):
         made = replace(made, subject_order_id=_last_order(connection, shop.shop_id, member_id))
+    if journey is not None and not kind_of(journey.trigger).about_order:
+        event = str(journey.trigger.get("event") or "")
+        found = subjects.newest(connection, shop.shop_id, member_id, journey.trigger.type, event)
+        made = replace(made, occasion=found)
     known = batches.load(connection, shop, [made], now, [text])
     if member_id not in known.members:
         raise NotFound(phrase("That member is no longer here."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +11,10 @@ import pytest
 from sqlalchemy import select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord, OrderLineRecord, Record
+from crm_plugin.rules import tiers
+from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.store import enrolment_events, enrolments, members, tasks, touchpoints
+from crm_plugin.store.events import raise_event, withdraw_event
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
@@ -59,15 +62,81 @@ def back(key: str, of: str, on: int, amount: int = 5_000) -> Record:
     return refund(key, amount, order_external_id=of, refunded_at=day(on))
 
 
+# What is done to the shop: by the database, the shop and the members' ids.
+Act = Callable[[Database, Shop, Mapping[str, int]], None]
+
+
+def raised(*told: tuple[str, str, int], withdrawn: Sequence[str] = ()) -> Act:
+    """Events of a kind for members, about days; those of `withdrawn` are taken back."""
+
+    def act(db: Database, shop: Shop, ids: Mapping[str, int]) -> None:
+        with db.write() as connection:
+            for kind, key, on in told:
+                at, payload = day(min(on, 0)), {"points": 120}
+                raise_event(connection, shop, kind, ids[key], day(-6), at=at, on=day(on).date(), payload=payload)
+                if key in withdrawn:
+                    withdraw_event(connection, shop, kind, ids[key], day(-1))
+
+    return act
+
+
+CLUB: dict[str, Any] = {
+    "measure": "spent",
+    "window": {"days": 90},
+    "term": {"days": 100},
+    "levels": [
+        {"key": "silver", "title": {"en": "Silver", "zh-CN": "银卡"}, "entry": 100, "keep": 80},
+        {"key": "gold", "title": {"en": "Gold", "zh-CN": "金卡"}, "entry": 500},
+    ],
+}
+
+
+def club(on: int) -> Act:
+    """The club begins, and everybody is brought to their level."""
+
+    def act(db: Database, shop: Shop, _ids: Mapping[str, int]) -> None:
+        with db.write() as connection:
+            tiers.save_policy(connection, shop, read_policy(CLUB), day(on), actor="test")
+        tiers.apply(db, shop, as_of=day(on).date(), now=day(on))
+
+    return act
+
+
+def then(*records: Record) -> Act:
+    """Orders come in at noon of the first day, and levels follow."""
+
+    def act(db: Database, shop: Shop, _ids: Mapping[str, int]) -> None:
+        write(db, shop, records, day(0))
+        tiers.apply(db, shop, as_of=day(0).date(), now=day(0) + timedelta(minutes=5))
+
+    return act
+
+
+def come(*people: MemberRecord) -> Act:
+    """They come in at noon of the first day."""
+
+    def act(db: Database, shop: Shop, _ids: Mapping[str, int]) -> None:
+        write(db, shop, people, day(0))
+
+    return act
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is in the store, on which day it is planned for (from the day before it was switched on), and who gets it."""
+    """What is in the store, on which day it is planned for (from the day before it was switched on), and who gets it.
+
+    `before` is done when all is written and the recipe is not on yet, `after` at noon of the day; planned is at midnight after it.
+    """
 
     recipe: str
     people: Sequence[MemberRecord]
     records: Sequence[Record]
     on: int
     gets: Sequence[str]
+    before: Act | None = None
+    after: Act | None = None
+    # How long after the day's noon it is planned.
+    hours: int = 12
 
 
 CASES = (
@@ -116,6 +185,81 @@ CASES = (
         0,
         ["1"],
     ),
+    # A member who joins now; a guest, and those who were members before, are not welcomed.
+    Case("welcome", [who("1")], (), 0, ["2"], after=come(who("2", joined_at=day(0)), who("3", joined_at=day(-90)))),
+    Case(
+        "anniversary",
+        [
+            who("1", joined_at=datetime(2024, 6, 1, 9, tzinfo=UTC)),
+            # Never ordered; another day; joined this very day.
+            who("2", joined_at=datetime(2024, 6, 1, 9, tzinfo=UTC)),
+            who("3", joined_at=datetime(2024, 6, 2, 9, tzinfo=UTC)),
+            who("4", joined_at=datetime(2026, 6, 1, 9, tzinfo=UTC)),
+        ],
+        [bought(key, key, -100) for key in ("1", "3", "4")],
+        0,
+        ["1"],
+    ),
+    # Silver and gold now; silver since the club began; nothing.
+    Case(
+        "tier_up",
+        [who(str(number)) for number in range(1, 5)],
+        [bought("b", "2", -10, 12_000), bought("c", "3", -10, 12_000)],
+        0,
+        ["1", "3"],
+        before=club(-1),
+        after=then(bought("a1", "1", 0, 15_000), bought("c1", "3", 0, 45_000), bought("d", "4", 0, 900)),
+    ),
+    # 40 short of gold; 60 short of silver; gold already.
+    Case(
+        "near_tier",
+        [who(str(number)) for number in range(1, 4)],
+        [bought("c", "3", -10, 60_000)],
+        0,
+        ["1"],
+        before=club(-1),
+        after=then(bought("a", "1", 0, 46_000), bought("b", "2", 0, 4_000), bought("c1", "3", 0, 100)),
+        hours=25,
+    ),
+    # Silver until the 21st day: bought before the window, bought within it, and no level at all.
+    Case(
+        "tier_at_risk",
+        [who(str(number)) for number in range(1, 4)],
+        [bought("a", "1", -100, 15_000), bought("b0", "2", -100, 15_000), bought("b1", "2", -10, 9_000)],
+        0,
+        ["1"],
+        before=club(-78),
+    ),
+    Case(
+        "points_expiring",
+        [who(str(number)) for number in range(1, 5)],
+        (),
+        0,
+        ["1"],
+        # Used meanwhile; another day; another kind.
+        before=raised(
+            *(("points_expiring", "1", 14), ("points_expiring", "2", 14)),
+            *(("points_expiring", "3", 15), ("coupon_expiring", "4", 14)),
+            withdrawn=("2",),
+        ),
+    ),
+    Case(
+        "complaint_follow_up",
+        # Without a yes to marketing too, for it is none.
+        [who("1", consents=()), *(who(str(number)) for number in range(2, 5))],
+        (),
+        0,
+        ["1", "4"],
+        # Settled; four days ago.
+        before=raised(
+            *(("complaint", "1", -5), ("complaint", "2", -5), ("complaint", "3", -4), ("complaint", "4", -5)),
+            withdrawn=("2",),
+        ),
+    ),
+    # 8 November, 26 November, 30 January.
+    Case("festival_singles_day", [who("1"), who("2")], [bought("a", "1", -100)], 160, ["1"]),
+    Case("festival_black_friday", [who("1"), who("2")], [bought("a", "1", -100)], 178, ["1"]),
+    Case("festival_spring", [who("1"), who("2"), who("3", locale="de"), who("4", country="SG")], (), 243, ["1", "4"]),
 )
 
 
@@ -130,9 +274,17 @@ def _world(db: Database, case: Case) -> Shop:
     for kind in (lambda one: not hasattr(one, "amount_minor"), lambda one: hasattr(one, "amount_minor")):
         if found := [one for one in case.records if kind(one)]:
             write(db, shop, found, day(case.on - 1))
+    if case.before is not None:
+        case.before(db, shop, _ids(db))
     with db.write() as connection:
         journeys.switch(connection, shop, case.recipe, True, day(case.on - 1))
     return shop
+
+
+def _ids(db: Database) -> dict[str, int]:
+    with db.read() as connection:
+        rows = connection.execute(select(members.c.external_id, members.c.member_id))
+        return {str(external): int(member_id) for external, member_id in rows}
 
 
 def _planned(db: Database) -> list[Any]:
@@ -150,12 +302,16 @@ def _planned(db: Database) -> list[Any]:
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.recipe) for case in CASES])
 def test_the_right_members_get_it(db: Database, case: Case) -> None:
     shop = _world(db, case)
-    plan_shop(db, shop, day(case.on) + timedelta(hours=12))
+    plan_shop(db, shop, day(case.on) - timedelta(hours=1))
+    if case.after is not None:
+        case.after(db, shop, _ids(db))
+    at = day(case.on) + timedelta(hours=case.hours)
+    assert plan_shop(db, shop, at).problems == {}
     rows = _planned(db)
     assert [row.external_id for row in rows] == list(case.gets)
     _all_can_be_read(db, shop, case, rows)
     # Whoever got it gets it once.
-    plan_shop(db, shop, day(case.on) + timedelta(hours=14))
+    plan_shop(db, shop, at + timedelta(hours=2))
     assert len(_planned(db)) == len(rows)
 
 

@@ -12,15 +12,16 @@ from crm_plugin.errors import RenderError
 from crm_plugin.records import OrderLineRecord, ProductRecord
 from crm_plugin.rules import tiers
 from crm_plugin.rules.policy_read import read_policy
-from crm_plugin.store import members
+from crm_plugin.store import checkouts, member_dates, members
+from crm_plugin.store.events import raise_event
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import journeys, recipes
+from crm_plugin.touchpoints import journeys, recipes, subjects
 from crm_plugin.touchpoints.compose import scene_of
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import Text, check, render
-from crm_plugin.touchpoints.scene import full_years
+from crm_plugin.touchpoints.scene import GiftView, LineView, full_years
 from crm_plugin.touchpoints.templates import _Made, preview, save_text
 from tests.factories import NOON, make_shop, member, order, write
 
@@ -151,6 +152,57 @@ def test_levels_of_many_are_one_statement_and_only_where_a_text_speaks_of_them(s
     without = statements("Hello")
     # The book of names is three, the members' standing one.
     assert statements("{{ tier.missing }}Hello") - without == 4
+
+
+def test_what_was_raised_is_told_and_bounded(db: Database) -> None:
+    shop = _shop(db)
+    told = {
+        "points": 500,
+        "title": "T" * 5_000,
+        "code": 12,
+        "url": "javascript:alert(1)",
+        "expires_on": "2026-13-01",
+        "member": {"email": "x"},
+    }
+    with db.write() as connection:
+        ids = _ids(connection)
+        until = date(2026, 6, 30)
+        raise_event(connection, shop, "points_expiring", ids[1], NOON, on=until, amount_minor=1_250, payload=told)
+        raise_event(connection, shop, "complaint", ids[1], NOON, payload={"points": -5, "expires_on": "2026-07-01"})
+        for key, trigger in (("points", {"type": "points_expiring"}), ("complaint", {"type": "complaint", "days": 1})):
+            draft = {"key": key, "trigger": trigger, "channels": ["sms"]}
+            journeys.save(connection, shop, journeys.read_draft(draft), NOON)
+    source = (
+        "{% if event %}{{ event.kind }} {{ event.points }} {{ event.amount }} {{ event.title | length }} "
+        "{{ event.code }} {{ event.url }} {{ event.on }} {{ event.expires_on }}{% else %}nothing{% endif %}"
+    )
+    assert _read(db, shop, source, 1, key="points") == "points_expiring 500 €12.50 2000 12  2026-06-30 2026-06-30"
+    assert _read(db, shop, source, 1, key="complaint") == "complaint 0  0   2026-06-01 2026-07-01"
+    assert _read(db, shop, source, 2, key="points") == "nothing"
+    assert _read(db, shop, source, 1) == "nothing"
+
+
+def test_checkout_and_reminder_are_told_by_their_occasion(db: Database) -> None:
+    shop = _shop(db)
+    lines = [{"title": "Cup", "quantity": 2.0, "url": "https://x.test/cup"}, {"quantity": 1}, "odd"]
+    with db.write() as connection:
+        ids = _ids(connection)
+        basket = {"external_id": "c", "currency": "GBP", "total_minor": 990, "url": "https://x.test/c", "lines": lines}
+        days = {"started_at": NOON, "touched_at": NOON, "touched_on": NOON.date(), "seen_at": NOON}
+        connection.execute(checkouts.insert().values(shop_id=1, checkout_id=7, member_id=ids[1], **basket, **days))
+        mum = {"person": "Mum", "month_day": 612, "recorded_at": NOON}
+        connection.execute(member_dates.insert().values(shop_id=1, date_id=8, member_id=ids[1], **mum))
+    with db.read() as connection:
+        found = subjects.load(connection, 1, ["checkout:7", "date:8:2026", "event:1", "checkout:x", "2026", ""])
+        other = subjects.load(connection, 2, ["checkout:7", "date:8:2026"])
+    told = found.checkout("checkout:7", shop, "en")
+    assert told is not None
+    assert (told.url, told.started_on, told.total) == ("https://x.test/c", date(2026, 6, 1), "£9.90")
+    assert told.lines == (LineView("Cup", "2", "https://x.test/cup"),)
+    assert found.gift("date:8:2026", date(2026, 6, 12)) == GiftView("Mum", date(2026, 6, 12))
+    assert found.checkout("date:8:2026", shop, "en") is None
+    assert found.event("event:1", shop, "en") is None
+    assert other.rows == {}
 
 
 @pytest.mark.parametrize(
