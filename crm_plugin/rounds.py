@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError
 from crm_plugin.phrases import phrase
-from crm_plugin.rules import kept, segments, tiers
+from crm_plugin.rules import cadences, kept, segments, tiers
+from crm_plugin.rules.trigger_rhythm import COUNTED_FOR
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
@@ -24,6 +25,7 @@ from crm_plugin.sync import pull
 from crm_plugin.touchpoints import radius
 from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
 from crm_plugin.touchpoints.intake import match_early
+from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 
@@ -33,6 +35,7 @@ Progress = Callable[[pull.Progress], None]
 TIERS = "tiers"
 # And the look at what a day will bring.
 FORECASTS = "forecasts"
+CADENCES = "cadences"
 
 
 class Stopped(Exception):
@@ -96,6 +99,8 @@ def tick(
         report = replace(report, tiers=daily_tiers(runtime, shop, at))
     with _step(shop, "segments", errors):
         report.segments.update(keep_segments(runtime, shop, at, errors))
+    with _step(shop, "cadences", errors):
+        daily_cadences(runtime, shop, at)
     with _step(shop, "plan", errors):
         report.plan.update(plan_shop(db, shop, at).as_dict())
     with _step(shop, "radius", errors):
@@ -155,6 +160,7 @@ _STEPS = {
     "events": phrase("events"),
     "tiers": phrase("tiers"),
     "segments": phrase("segments"),
+    "cadences": phrase("cadences"),
     "plan": phrase("plan"),
     "radius": phrase("many at once"),
     "dispatch": phrase("dispatch"),
@@ -176,6 +182,21 @@ def daily_tiers(runtime: Runtime, shop: Shop, at: datetime) -> dict[str, Any] | 
     with runtime.db.write() as connection:
         runs.keep(connection, shop.shop_id, Run(TIERS, at, at, runs.plain(report), "", day.isoformat()))
     return report
+
+
+def daily_cadences(runtime: Runtime, shop: Shop, at: datetime) -> None:
+    """Count how long products and pauses last, once for each day in the shop's zone, where a journey that is on goes by it."""
+    day = local_day(at, shop.timezone)
+    with runtime.db.read() as connection:
+        going = [
+            one for one in all_journeys(connection, shop.shop_id) if one.enabled and one.trigger.type in COUNTED_FOR
+        ]
+        before = runs.last(connection, shop.shop_id, CADENCES)
+    if not going or (before is not None and day.isoformat() <= before.through):
+        return
+    with runtime.db.write() as connection:
+        found = cadences.count(connection, shop, at)
+        runs.keep(connection, shop.shop_id, Run(CADENCES, at, at, found.as_dict(), "", day.isoformat()))
 
 
 def forecasts_of_today(runtime: Runtime, shop: Shop, at: datetime) -> None:

@@ -75,6 +75,7 @@ class Source:
     is reached from a member. `hangs` joins them to the member, `holds` is what else has to be true, also when it is planned late.
     `day` is what a slot matches, in local days; it is led by an index that begins with it, or with the zone where `by_zone`. `index` names
     that index. `at` is the instant something happened and `seen` how it is found by when it was written, for what speaks at once.
+    Where the day is calculated, `found` lists the members (member_id, match) for the calendar's `days`, by the indexes `found_by`.
     """
 
     day: str
@@ -90,6 +91,8 @@ class Source:
     at: str = ""
     seen: Arrival | None = None
     late: tuple[Arrival, ...] = ()
+    found: str = ""
+    found_by: Mapping[str, str] = field(default_factory=dict)
     binds: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -210,6 +213,11 @@ def choice(name: str, label: Text, choices: tuple[tuple[str, Text], ...], *, usu
 
 # How long after something happened it speaks, where it does not wait for days.
 MINUTES = whole("minutes", 0, 2880, 0, Text("minutes after it, where the days are 0", "之后的分钟数（天数为 0 时）"))
+
+
+def minutes_of(kind: Kind, trigger: Trigger) -> int:
+    """How many minutes after something happened it speaks."""
+    return int(trigger.more.get(MINUTES.name, kind.param(MINUTES.name).usual))
 
 
 def is_at_once(kind: Kind, trigger: Trigger) -> bool:

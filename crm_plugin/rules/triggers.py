@@ -17,7 +17,7 @@ from crm_plugin.clock import at_local, day_number, from_day_number, local_day, z
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.places import zones_in
-from crm_plugin.rules import trigger_events, trigger_members, trigger_orders
+from crm_plugin.rules import trigger_events, trigger_gifts, trigger_members, trigger_orders, trigger_rhythm
 from crm_plugin.rules.trigger_kinds import MINUTES, Kind, Trigger, is_at_once
 from crm_plugin.rules.trigger_members import BIRTHDAY
 from crm_plugin.rules.trigger_orders import LAPSE, POST_PURCHASE
@@ -40,9 +40,14 @@ __all__ = [
 ]
 
 # Every type of trigger, in the order in which documents and pages tell them.
-KINDS: dict[str, Kind] = {
-    kind.type: kind for kind in (*trigger_members.KINDS, *trigger_orders.KINDS, *trigger_events.KINDS)
-}
+_ALL = (
+    *trigger_members.KINDS,
+    *trigger_orders.KINDS,
+    *trigger_rhythm.KINDS,
+    *trigger_events.KINDS,
+    *trigger_gifts.KINDS,
+)
+KINDS: dict[str, Kind] = {kind.type: kind for kind in _ALL}
 
 
 def kind_of(trigger: Trigger) -> Kind:

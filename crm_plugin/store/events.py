@@ -18,11 +18,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    select,
     text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from crm_plugin.birthdays import birthday_of, is_birthday
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.ids import new_id
@@ -73,7 +75,7 @@ member_events = Table(
     Index("ix_member_events_member", "shop_id", "member_id", "at"),
 )
 
-# One row: a day of the year that a member asked to be reminded of, and whose it is. `month_day` is month * 100 + day.
+# One row: a day of the year that a member asked to be reminded of, and whose it is; `month_day` is as in `birthdays.py`.
 member_dates = Table(
     "member_dates",
     metadata,
@@ -152,6 +154,54 @@ refills = Table(
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
+def remember_date(
+    connection: Connection, shop: Shop, member_id: int, person: str, month_day: int, now: datetime
+) -> bool:
+    """Keep a day that a member wants to be reminded of; False when it is kept already.
+
+    Args: month_day: as birthdays are stored (`birthdays.py`), lunar ones too.
+    Raises: InvalidInput for no day, or nobody; NotFound for a member who is not there.
+    """
+    told = birthday_of(month_day)
+    if not is_birthday(told) or not told.day:
+        raise InvalidInput(
+            phrase("%(number)s is no day of the year.", number=month_day),
+            field="month_day",
+            hint=phrase("Month * 100 + day, such as 1224."),
+        )
+    if not person.strip() or len(person) > _LONGEST:
+        raise InvalidInput(
+            phrase("Say whose day it is, in at most %(most)s characters.", most=_LONGEST), field="person"
+        )
+    _require_member(connection, shop, member_id)
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    made = add(member_dates).values(
+        shop_id=shop.shop_id,
+        date_id=new_id(),
+        member_id=member_id,
+        person=person.strip(),
+        month_day=month_day,
+        recorded_at=now,
+    )
+    return connection.execute(made.on_conflict_do_nothing().returning(member_dates.c.date_id)).first() is not None
+
+
+def forget_date(connection: Connection, shop: Shop, member_id: int, date_id: int) -> bool:
+    """Remind of that day no more. False when there is no such day of the member."""
+    d = member_dates.c
+    own = (d.shop_id == shop.shop_id, d.member_id == member_id, d.date_id == date_id)
+    return bool(connection.execute(member_dates.delete().where(*own)).rowcount)
+
+
+def _require_member(connection: Connection, shop: Shop, member_id: int) -> None:
+    own = (members.c.shop_id == shop.shop_id) & (members.c.member_id == member_id)
+    if connection.execute(select(members.c.member_id).where(own)).first() is None:
+        raise NotFound(phrase("There is no member %(member_id)s in this shop.", member_id=member_id))
+
+
+_LONGEST = 80
+
+
 def raise_event(
     connection: Connection,
     shop: Shop,
@@ -177,9 +227,7 @@ def raise_event(
             field="kind",
             hint=phrase("Small letters, digits and _."),
         )
-    own = (members.c.shop_id == shop.shop_id) & (members.c.member_id == member_id)
-    if connection.execute(members.select().with_only_columns(members.c.member_id).where(own)).first() is None:
-        raise NotFound(phrase("There is no member %(member_id)s in this shop.", member_id=member_id))
+    _require_member(connection, shop, member_id)
     happened = at or now
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     made = add(member_events).values(

@@ -156,6 +156,7 @@ def load(
     _load_audiences(connection, shop, rows, today, batch)
     _load_inside(connection, shop_id, rows, batch)
     _load_holding(connection, shop, rows, batch)
+    batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
     batch.levels = level.held(connection, shop_id, ids)
     texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
     names = {name for text in texts for name in names_in(text)}
@@ -163,8 +164,6 @@ def load(
         level.standing(connection, shop, ids, today, batch.levels)
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
-    if names & {"event", "checkout", "gift"}:
-        batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
     return batch
 
 

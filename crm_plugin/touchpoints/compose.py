@@ -12,6 +12,7 @@ from sqlalchemy import Row
 from crm_plugin.errors import NoTemplate
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
+from crm_plugin.rules.trigger_rhythm import REFILL
 from crm_plugin.store.members import full_name
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
@@ -171,8 +172,13 @@ def _coupon(row: Subject, batch: Batch) -> CouponView | None:
 
 
 def _product(row: Subject, batch: Batch, order: OrderView | None) -> LineView | None:
-    """What the order was about most: its dearest line that has a name."""
+    """What runs out, where the message is about that; else what the order was about most: its dearest line that has a name."""
     lines = batch.lines.get(row.subject_order_id or 0, [])
+    kind, _, rest = batch.occasion_of(row).partition(":")
+    if order is not None and kind == REFILL:
+        return next(
+            (order.lines[place] for place, line in enumerate(lines) if line.sku == rest.partition(":")[2]), None
+        )
     if order is None:
         return None
     named = [(line.total_minor, -place) for place, line in enumerate(lines) if line.title]

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Select, Text, bindparam, column, literal_column, select, text
 
-from crm_plugin.rules.trigger_kinds import Arrival, Kind, Source, is_at_once
+from crm_plugin.rules.trigger_kinds import Arrival, Kind, Source, is_at_once, minutes_of
 from crm_plugin.rules.triggers import SLOT_COLUMNS, Slot, kind_of, slots
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
@@ -109,16 +109,23 @@ def matched(asked: Asked, due: Iterable[Slot], late: Late | None = None) -> Sele
     where = ["m.zone = cal.zone"]
     where += [f"{source.day} = cal.match"] if source.day else []
     by_days = late is None and not of_member and not source.by_zone
-    if by_days:
+    if by_days and source.found:
+        where += [f"{source.day} = found.match", "f.member_id = found.member_id"]
+    elif by_days:
         where.append(f"{source.day} = days.match")
     query = _selected(asked, ("cal.due_at", "cal.next_try_at", "cal.valid_until"), where)
     query = query.select_from(text(_tables(asked, late.arrival if late else None, of_member, by_days)))
     query = query.add_cte(_calendar(asked.is_sqlite, due))
     if late is not None:
         return query.where(_written(late.arrival, late.after, late.until))
-    if by_days:
-        return query.add_cte(text("SELECT DISTINCT match FROM cal").columns(column("match")).cte("days"))
-    return query
+    if not by_days:
+        return query
+    query = query.add_cte(text("SELECT DISTINCT match FROM cal").columns(column("match")).cte("days"))
+    if not source.found:
+        return query
+    indexes = {name: f" INDEXED BY {index}" if asked.is_sqlite else "" for name, index in source.found_by.items()}
+    found = text(source.found.format(**indexes)).bindparams(shop_id=asked.shop.shop_id)
+    return query.add_cte(found.columns(column("member_id"), column("match")).cte("found"))
 
 
 def holding(shop: Shop, journey: Journey, member_ids: Iterable[int], occasions: Iterable[str]) -> Select[Any]:
@@ -142,7 +149,7 @@ def holding(shop: Shop, journey: Journey, member_ids: Iterable[int], occasions: 
 
 def _at_once(asked: Asked, low: datetime, high: datetime, since: datetime) -> Select[Any]:
     """What has happened and is due between two instants, out of what was written since the mark."""
-    source, delay = asked.source, timedelta(minutes=asked.journey.trigger.more.get("minutes", 0))
+    source, delay = asked.source, timedelta(minutes=minutes_of(asked.kind, asked.journey.trigger))
     assert source.seen is not None
     # Written out, for they belong to the journey: the statement is the same in each round.
     due = f"({source.at} + {delay // _MICRO})"
@@ -211,15 +218,25 @@ def _tables(asked: Asked, arrival: Arrival | None, of_member: bool, by_days: boo
     would rather go through all of a shop than look up a row for each entry of an index, so it is told.
     """
     source, cal = asked.source, "cal" if slots else ""
+    whose = [source.tables, "members AS m"] if source.tables else ["members AS m"]
     if of_member:
         parts, place = ["members AS m", source.of_member or source.tables, cal], 0
     elif arrival is not None:
-        parts, place = [source.tables or "members AS m", "members AS m" if source.tables else "", cal], 0
+        parts, place = [*whose, cal], 0
     elif by_days:
-        parts, place = ["days", source.tables or "members AS m", "members AS m" if source.tables else "", "cal"], 1
+        parts, place = (
+            [
+                "found" if source.found else "days",
+                source.tables or "members AS m",
+                "members AS m" if source.tables else "",
+                "cal",
+            ],
+            1,
+        )
     else:
         parts, place = [part for part in ("cal", source.tables, "members AS m") if part], 1
-    if asked.is_sqlite and asked.member_id is None:
+    # What was found already is looked up by its key.
+    if asked.is_sqlite and asked.member_id is None and not (source.found and by_days):
         first, *others = parts[place].split(" CROSS JOIN ")
         index = arrival.index if arrival is not None else source.index
         parts[place] = " CROSS JOIN ".join([f"{first} INDEXED BY {index}", *others])

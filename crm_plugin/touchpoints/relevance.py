@@ -58,6 +58,12 @@ def _date(row: Row[Any], journey: Journey, batch: Batch) -> bool:
     return any(occasion == batch.occasion_of(row) for _number, occasion, _on in kept)
 
 
+def _gift(row: Row[Any], _journey: Journey, batch: Batch) -> bool:
+    """Whether the member still wants to be reminded, of that day."""
+    told = batch.subjects.reminder(batch.occasion_of(row))
+    return told is not None and told.member_id == row.member_id and is_kept_on(row.occasion_on, told.month_day)
+
+
 def _meant(_row: Row[Any], _journey: Journey, _batch: Batch) -> bool:
     """Whoever is meant, which is asked already."""
     return True
@@ -84,6 +90,7 @@ STANDS: dict[str, Callable[[Row[Any], Journey, Batch], bool]] = {
     "fixed_date": _date,
     "campaign": _meant,
     "tier_at_risk": _meant,
+    "gift_reminder": _gift,
 }
 
 

@@ -67,6 +67,10 @@ class Subjects:
         row = self._of(DATE, occasion)
         return None if row is None else GiftView(_text(row.person), on)
 
+    def reminder(self, occasion: str) -> Row[Any] | None:
+        """The day that a member named, as it is kept now."""
+        return self._of(DATE, occasion)
+
     def _of(self, kind: str, occasion: str) -> Row[Any] | None:
         found = named(occasion)
         return self.rows.get(found) if found is not None and found[0] == kind else None

@@ -12,6 +12,7 @@ from flask_babel import ngettext
 
 from crm_plugin.rules.called import Called
 from crm_plugin.rules.spec import Text
+from crm_plugin.rules.trigger_kinds import is_at_once, minutes_of
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, Trigger, kind_of
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.rules.words import words
@@ -79,7 +80,9 @@ def when(trigger: Trigger, called: Called) -> str:
 
 def _when(trigger: Trigger, called: Called) -> str:
     """The same in the words of the registry."""
-    event, days, minutes = _in_words(kind_of(trigger).event), abs(trigger.days), trigger.more.get("minutes", 0)
+    kind = kind_of(trigger)
+    event, days = _in_words(kind.event), abs(trigger.days)
+    minutes = minutes_of(kind, trigger) if is_at_once(kind, trigger) else 0
     told = [_told(trigger, name, called) for name in trigger.more if name != "minutes"]
     if any(told):
         params = _(", ").join(one for one in told if one)

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Select, Table, event
 from crm_plugin.clock import day_number
 from crm_plugin.store import (
     bulk,
+    checkouts,
+    member_dates,
     member_events,
     member_facts,
     member_tiers,
@@ -19,6 +21,7 @@ from crm_plugin.store import (
     order_events,
     order_lines,
     orders,
+    refills,
     refunds,
     segment_events,
     tier_changes,
@@ -232,6 +235,22 @@ def stock(connection: Connection, count: int, now: datetime) -> None:
             "fixed_reason, fixed_by",
             [
                 (1, "main", n, ("silver", "gold")[n % 2], _at(days[n]), days[n], days[n] + 365, days[n] + 365, False, False, "", "")
+                for n in ids
+            ],
+        ),
+        refills: (
+            "shop_id, member_id, sku, order_id, bought_on, quantity, expected_on, changed_at",
+            [(1, n, f"S{2 * n % 50}", 2 * n, days[n], 1.0, days[n] + 30, _at(days[n])) for n in ids],
+        ),
+        member_dates: (
+            "shop_id, date_id, member_id, person, month_day, recorded_at",
+            [(1, n, n, "Grace", _month_day(n), _at(days[n])) for n in ids],
+        ),
+        checkouts: (
+            "shop_id, checkout_id, external_id, member_id, currency, total_minor, url, lines, started_at, touched_at, touched_on, "
+            "seen_at, fingerprint",
+            [
+                (1, n, str(n), n, "EUR", 100, "", "[]", _at(days[n]), _at(days[n]), days[n], _at(days[n]), "")
                 for n in ids
             ],
         ),

@@ -49,6 +49,10 @@ EACH: dict[str, dict[str, Any]] = {
     "points_expiring": {},
     "coupon_expiring": {},
     "event": {"event": "party"},
+    "late_by": {"times": 2},
+    "replenishment": {"sku": "S1", "category": "Tea"},
+    "gift_reminder": {},
+    "abandoned_checkout": {},
 }
 POLICY = {
     "program": "main",
