@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, update
@@ -52,7 +52,7 @@ def sending(options: Options) -> Iterator[Result]:
             assert sent == [count], f"{sent} of {count} mails were taken"
             handed.append(seconds(lambda: _hand_over(host, port, count), wall=True))
             _plan_again(database)
-            settled.append(seconds(lambda: _claim_and_settle(database, shop), wall=True))
+            settled.append(seconds(lambda: claim_and_settle(database, shop), wall=True))
     rate = count / min(ours)
     yield Result(
         "sending: a round",
@@ -107,21 +107,21 @@ def _plan_again(database: Database) -> None:
         )  # fmt: skip
 
 
-def _claim_and_settle(database: Database, shop: Shop) -> None:
+def claim_and_settle(database: Database, shop: Shop, at: datetime = _NOON) -> None:
     """What a round writes for each mail, without guards, rendering and sending."""
-    while rows := claims.claim(database, shop.shop_id, _NOON, CLAIM, resting=()):
+    while rows := claims.claim(database, shop.shop_id, at, CLAIM, resting=()):
         for row in rows:
-            claims.begin(database, row, _MADE, _NOON)
-            _settle(database, row)
+            claims.begin(database, row, _MADE, at)
+            _settle(database, row, at)
 
 
-def _settle(database: Database, row: Row[Any]) -> None:
+def _settle(database: Database, row: Row[Any], at: datetime) -> None:
     values = {
         "state": State.ACCEPTED.value,
         "claimed_until": None,
-        "updated_at": _NOON,
-        "settled_at": _NOON + timedelta(seconds=1),
+        "updated_at": at,
+        "settled_at": at + timedelta(seconds=1),
     }
     with database.write() as connection:
         connection.execute(update(touchpoints).where(claims.mine(row)).values(**values))
-        end_attempt(connection, row, 1, State.ACCEPTED, "", "", SendResult(f"<{row.touchpoint_id}@bench>"), _NOON)
+        end_attempt(connection, row, 1, State.ACCEPTED, "", "", SendResult(f"<{row.touchpoint_id}@bench>"), at)

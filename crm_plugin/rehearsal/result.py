@@ -194,7 +194,7 @@ def _sends(connection: Connection, shop: Shop, ask: Ask) -> Iterator[Sends]:
     begin, end = ask.span(shop)
     query = (
         select(t.journey_key, t.channel, t.accepted_at, func.count(), func.coalesce(func.sum(a.parts), 0))
-        .join_from(
+        .outerjoin_from(
             touchpoints,
             attempts,
             (a.shop_id == t.shop_id) & (a.touchpoint_id == t.touchpoint_id) & (a.attempt_no == t.attempts),

@@ -57,10 +57,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a message is made, and how the sender that takes it is opened; a rehearsal has its own."""
+    """How a message is made, and how the sender that takes it is opened; a rehearsal has its own.
+
+    `take` may take a message that is ready in place of the sender, and then settles its row by the end of the round.
+    """
 
     compose: Callable[..., tuple[Message, Rendered]] = compose
     open_channel: Callable[..., ChannelAdapter] = senders.open_channel
+    take: Callable[[Database, Row[Any], Message, datetime], bool] = lambda _db, _row, _message, _now: False
 
 
 LIVE = Ways()
@@ -203,6 +207,9 @@ class _Round:
         if ready is None:
             return
         channel, message, made = ready
+        if self._ways.take(self._db, row, message, self._now):
+            self.report.note(State.ACCEPTED.value)
+            return
         # From here on the message may have left: an error of the database stops the round and leaves the row to recovery.
         if claims.begin(self._db, row, made, self._now):
             self._call(row, channel, message)

@@ -145,6 +145,25 @@ def test_members_messages_can_be_read(story: Story) -> None:
     assert one.text.startswith("Hello First1, it is Shop 1. https://crm.example/u/")
 
 
+def test_figures_are_the_same_whether_texts_are_kept(story: Story) -> None:
+    _yes(story, refuses=2)
+    with story.db.write() as connection:
+        connection.execute(metadata.tables["members"].update().values(phone="+4915112345999"))
+        connection.execute(metadata.tables["journeys"].update().values(channels=["email", "sms"]))
+        for member_id in _ids(story)[1:]:
+            said = {"channel": "sms", "topic": "marketing", "state": ConsentState.GRANTED, "source": "page"}
+            consent.record(connection, 1, member_id, **said, at=BEGIN, recorded_at=BEGIN)
+    ask = Ask(FIRST, FIRST + timedelta(days=6), "birthday")
+    counted = rehearse(story.runtime, story.shop, ask)
+    kept = rehearse(story.runtime, story.shop, replace(ask, every_text=True))
+    assert [(one.on.day, one.channel, one.messages, one.parts) for one in counted.sends] == [
+        (22, "email", 1, 0),
+        (24, "email", 1, 0),
+        (24, "sms", 1, 1),
+    ]
+    assert kept == counted
+
+
 def test_text_messages_cost_their_parts(story: Story) -> None:
     yes = (ConsentRecord(channel="sms", state=ConsentState.GRANTED, at=BEGIN),)
     long, phone = "名字" * 40, "+4915112345999"
