@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crm_plugin.cli import (
     asking,
+    guarding,
     journeys,
     recipes,
     rehearsing,
@@ -20,6 +21,7 @@ from crm_plugin.cli.common import main
 
 __all__ = [
     "asking",
+    "guarding",
     "journeys",
     "main",
     "recipes",

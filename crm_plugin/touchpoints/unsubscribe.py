@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, or_, select, update
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, or_, select, update
 from crm_plugin.records import ConsentState
 from crm_plugin.store import consent, consents, identities, journeys, member_consents, members, touchpoints
 from crm_plugin.store.members import present_id
+from crm_plugin.touchpoints import dial
 from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import WAITING, Reason, State
@@ -176,6 +177,40 @@ def _grant(connection: Connection, about: Unsubscribe, now: datetime, source: st
         source=source,
         recorded_at=now,
     )
+
+
+# What the page offers beside stopping: fewer messages, or none for a while.
+FEWER = ("all", "two", "birthday", "pause")
+_TWO, _PAUSE = 2, timedelta(days=30)
+
+
+def fewer(connection: Connection, told: Unsubscribe, choice: str, now: datetime) -> bool:
+    """Turn the member's own dial as the link's page offers it; False for a choice that is none, and when the member is gone."""
+    about = who_now(connection, told)
+    if about is None or choice not in FEWER:
+        return False
+    frequency = {"two": dial.MONTHLY, "birthday": dial.ONLY_BIRTHDAY}.get(choice, dial.ALL)
+    dial.turn(
+        connection,
+        about.shop_id,
+        about.member_id,
+        now,
+        # Who pauses goes on as before when it is over.
+        frequency=None if choice == "pause" else frequency,
+        per_month=_TWO if choice == "two" else None,
+        snooze_until=now + _PAUSE if choice == "pause" else None,
+        awake=choice != "pause",
+        source="link",
+    )
+    return True
+
+
+def chosen(connection: Connection, told: Unsubscribe, now: datetime) -> str:
+    """Which of them holds now."""
+    held = dial.of(connection, told.shop_id, told.member_id)
+    if held.snooze_until is not None and held.snooze_until > now:
+        return "pause"
+    return {dial.MONTHLY: "two", dial.ONLY_BIRTHDAY: "birthday"}.get(held.frequency, "all")
 
 
 def skip_waiting(connection: Connection, about: Unsubscribe, now: datetime) -> int:

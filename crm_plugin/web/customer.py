@@ -36,7 +36,9 @@ def act(token: str) -> tuple[str, int] | Response:
         return _unsubscribe_page(token)
     one_click = request.form.get("List-Unsubscribe") == "One-Click"
     with runtime.db.write() as connection:
-        if request.form.get("again") and not one_click:
+        if request.form.get("fewer") and not one_click:
+            unsubscribe.fewer(connection, about, request.form["fewer"], runtime.clock.now())
+        elif request.form.get("again") and not one_click:
             unsubscribe.resubscribe(connection, about, runtime.clock.now())
         else:
             unsubscribe.apply(connection, about, runtime.clock.now(), source="one-click" if one_click else "link")
@@ -54,6 +56,7 @@ def _unsubscribe_page(token: str) -> tuple[str, int]:
             present = unsubscribe.who_now(connection, told)
             about = present or told
             may_undo = unsubscribe.by_link(connection, about)
+            chosen = unsubscribe.chosen(connection, about, runtime.clock.now())
             state = consent.state_of(connection, about.shop_id, about.member_id, about.channel, about.topic)
             locale = connection.execute(
                 select(members.c.locale).where(
@@ -72,6 +75,8 @@ def _unsubscribe_page(token: str) -> tuple[str, int]:
             # Nobody is left to write to: that is what they asked for.
             stopped=present is None or state is ConsentState.WITHDRAWN,
             may_undo=may_undo,
+            chosen=chosen,
+            choices=unsubscribe.FEWER,
             lang=lang,
         )
     return page, 200

@@ -14,7 +14,16 @@ from crm_plugin.rules.document import from_json
 from crm_plugin.rules.trigger_kinds import Param, Trigger
 from crm_plugin.rules.triggers import kind_of, read_time
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import CHANNELS, LONGEST_VALIDITY, Draft, Journey, kinds_of, read_draft
+from crm_plugin.touchpoints.journeys import (
+    CHANNELS,
+    LONGEST_VALIDITY,
+    MOST_HELD_OUT,
+    PRIORITIES,
+    Draft,
+    Journey,
+    kinds_of,
+    read_draft,
+)
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
@@ -34,6 +43,8 @@ def filled(journey: Journey) -> Form:
         "side": BEFORE if journey.trigger.days < 0 else AFTER,
         "send_at": journey.send_at.strftime("%H:%M"),
         "validity_days": str(journey.validity_days),
+        "priority": str(journey.priority),
+        "holdout_pct": str(journey.holdout_pct),
         "audience": journey.audience_text,
         "kind": journey.kind,
     }
@@ -74,6 +85,9 @@ def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Dr
         "kind": form.text("kind"),
         "send_at": _send_at(form),
         "validity_days": _number(form, "validity_days", 1, LONGEST_VALIDITY),
+        # A form of before may not have them.
+        **({"priority": _number(form, "priority", *PRIORITIES)} if "priority" in form.values else {}),
+        **({"holdout_pct": _number(form, "holdout_pct", 0, MOST_HELD_OUT)} if "holdout_pct" in form.values else {}),
         "enabled": None,
     }
     if journey.flow.steps:

@@ -15,9 +15,10 @@ from crm_plugin.analytics import today as figures
 from crm_plugin.store import runs, writebacks
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
-from crm_plugin.touchpoints import journeys, senders
+from crm_plugin.touchpoints import journeys, radius, senders
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.web import held_words
 from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.journey_words import by
 from crm_plugin.web.languages import sentences
@@ -45,6 +46,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
         *_senders(connection, shop),
         *_levels(connection, shop),
         *_audiences(connection, shop, running),
+        *_held(connection, shop),
         *_channels(connection, shop, running),
         *_public_address(shop, running, public_url),
         *_postal_address(shop, running),
@@ -128,6 +130,20 @@ def _audiences(connection: Connection, shop: Shop, running: list[journeys.Journe
                 sentences((explained(problem), still)),
                 url_for("pages.journeys_one", shop=shop.name, key=journey.key),
                 _("Mend it"),
+            )
+
+
+def _held(connection: Connection, shop: Shop) -> Iterator[Need]:
+    """Journeys that stand still because too much went out at once."""
+    for wave in radius.all_waves(connection, shop.shop_id).values():
+        if wave.state == radius.HELD:
+            journey = journeys.get(connection, shop.shop_id, wave.journey_key)
+            yield Need(
+                "bad",
+                _("“%(journey)s” stands still", journey=named(journey.title, journey.key)),
+                held_words.why(wave),
+                url_for("pages.journeys_one", shop=shop.name, key=journey.key),
+                _("Look at it"),
             )
 
 

@@ -17,7 +17,7 @@ from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.store import audit
 from crm_plugin.sync import connect, problems
 from crm_plugin.touchpoints import policy, senders, settings
-from crm_plugin.web import file_import, formats, languages, rates, settings_form
+from crm_plugin.web import file_import, formats, guard_form, languages, rates, settings_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
@@ -55,6 +55,7 @@ def page(**forms: Form) -> str:
         rereading=any(one.job == RETRY for one in here.queue.running(shop.shop_id)),
         public_url=here.public_url,
         message_form=forms.get("message_form") or _message_form(),
+        guard_form=forms.get("guard_form") or guard_form.filled(shop),
         import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),
         rates=foreign,
         rates_form=forms.get("rates_form") or rates.filled(shop),
@@ -241,6 +242,20 @@ def connections_messages() -> Response | tuple[str, int]:
     return go("connections", _anchor="messages")
 
 
+@bp.post("/s/<shop>/connections/guards")
+def connections_guards() -> Response | tuple[str, int]:
+    """How often, at what hours, and what stops too many."""
+    runtime, shop = site().runtime, the_shop()
+    form = guard_form.posted(shop)
+    told = guard_form.told(shop, form)
+    if told is None:
+        return page(guard_form=form), 422
+    with runtime.db.write() as connection:
+        settings.save_settings(connection, shop, told, runtime.clock.now(), actor=g.actor)
+    flash(_("Saved. It applies to every message from now on."), "good")
+    return go("connections", _anchor="bounds")
+
+
 @bp.post("/s/<shop>/connections/rates")
 def connections_rates() -> Response | tuple[str, int]:
     """What other currencies are worth; then all sums are counted anew."""
@@ -283,5 +298,10 @@ def _told(form: Form) -> dict[str, Any]:
     return {
         **{name: form.text(name) for name in ("title", "locale", "sender_name", "address", "cta_url")},
         "brand": {"color": form.text("brand.color"), "logo_url": form.text("brand.logo_url")},
-        "quiet_hours": {"from": form.text("quiet_hours"), "to": form.text("quiet_to")},
+        # What is set elsewhere on the page stays.
+        "quiet_hours": {
+            **settings.told_settings(the_shop()).get("quiet_hours", {}),
+            "from": form.text("quiet_hours"),
+            "to": form.text("quiet_to"),
+        },
     }

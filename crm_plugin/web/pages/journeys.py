@@ -14,13 +14,13 @@ from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from crm_plugin.clock import local_day
-from crm_plugin.errors import CrmError
+from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
-from crm_plugin.touchpoints import texts
+from crm_plugin.touchpoints import radius, texts
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journeys import Draft, Journey
 from crm_plugin.touchpoints.lifecycle import READY, STAGES, covering
@@ -28,6 +28,7 @@ from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
 from crm_plugin.touchpoints.recipes import Recipe, install_one, recipe
 from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.forms import Form
+from crm_plugin.web.held_words import held_of
 from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
@@ -168,18 +169,37 @@ def journeys_switched(key: str) -> Response | tuple[str, int]:
     return go("journeys")
 
 
+@bp.post("/s/<shop>/journeys/<key>/release")
+def journeys_release(key: str) -> Response | tuple[str, int]:
+    """Let go what is held back of a journey; above a size its number has to be typed."""
+    runtime, shop, form = site().runtime, the_shop(), Form.posted(defaults={"confirm": ""})
+    try:
+        with runtime.db.write() as connection:
+            count = radius.release(connection, shop, key, _now(), g.actor, form.text("confirm"))
+    except InvalidInput as error:
+        form.refuse(error)
+        with runtime.db.read() as connection:
+            journey = store.get(connection, shop.shop_id, key)
+            return _one(connection, journey, journey_form.filled(journey), form), 422
+    told = ngettext("%(count)s message goes out.", "%(count)s messages go out.", count, count=formats.number(count))
+    flash(told, "good")
+    return go("journeys_one", key=key)
+
+
 def _save(shop: Shop, journey: Journey, draft: Draft) -> None:
     runtime, now = site().runtime, _now()
     with runtime.db.write() as connection:
         saved = store.save(connection, shop, draft, now)
         before, after = journey.as_dict(), saved.as_dict()
-        changed = {name: after[name] for name in after if after[name] != before[name]}
+        # What is as usual is left out of both.
+        names = sorted(before.keys() | after.keys())
+        changed = {name: after.get(name) for name in names if after.get(name) != before.get(name)}
         if changed:
             detail = {"journey": journey.key, "changed": changed}
             audit.note(connection, shop.shop_id, g.actor, "journey.saved", detail, now)
 
 
-def _one(connection: Connection, journey: Journey, form: Form) -> str:
+def _one(connection: Connection, journey: Journey, form: Form, release_form: Form | None = None) -> str:
     """The page around a form, which may differ from what is saved."""
     shop = the_shop()
     trial = Form(dict(form.values))
@@ -192,6 +212,8 @@ def _one(connection: Connection, journey: Journey, form: Form) -> str:
         "journeys_one.html",
         labels=labels,
         journey=journey,
+        held=held_of(connection, shop, journey.key),
+        release_form=release_form or Form({"confirm": ""}),
         name=named(journey.title, journey.key),
         form=form,
         options=options,
