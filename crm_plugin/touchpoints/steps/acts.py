@@ -15,7 +15,7 @@ from crm_plugin.touchpoints.steps.moves import DECIDED, STANDING, Stand
 
 NO_STOCK, REFUSED = "no_stock", "refused"
 # Those of whom it was just decided that they stay in and the step is done.
-_DONE = f"FROM enrolments AS e CROSS JOIN enrolment_events AS v WHERE {STANDING} AND {DECIDED} AND v.what = 'done'"
+_DONE = f"FROM enrolments AS e CROSS JOIN enrolment_events AS v WHERE {STANDING} AND {DECIDED} AND v.what = 'done' AND v.reason <> 'before'"
 
 
 def tag(stand: Stand) -> None:

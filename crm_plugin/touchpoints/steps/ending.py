@@ -19,6 +19,8 @@ INSIDE = "inside:"
 ENROLLED, BEGUN, DONE, MOVED = "enrolled", "begun", "done", "moved"
 # Why somebody left before the end, or came to it.
 GOAL, AUDIENCE, GONE, OFF, ARCHIVED, HOLDOUT = "goal", "audience", "member_gone", "journey_off", "archived", "holdout"
+# Why a step was passed by: it had been taken on an earlier version.
+BEFORE = "before"
 
 _EVENTS = text(
     "INSERT INTO enrolment_events (shop_id, enrolment_id, seq, at, what, version, step_key, to_step, phase, base_at, due_at, reason, "

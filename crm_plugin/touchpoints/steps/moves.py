@@ -24,6 +24,7 @@ from sqlalchemy import (
     literal_column,
     not_,
     null,
+    or_,
     select,
     text,
     type_coerce,
@@ -55,6 +56,8 @@ STANDING = (
     "e.shop_id = :shop_id AND e.journey_key = :journey_key AND e.version = :version AND e.step_key = :step_key "
     "AND e.state = 'active' AND e.phase = :phase AND e.due_at <= CAST(:now AS BIGINT)"
 )
+# Steps that bring something about, which nobody gets twice.
+ONCE = frozenset({"send", "coupon", "tag", "tier", "task", "webhook"})
 # The event that was just written for them.
 DECIDED = "v.shop_id = e.shop_id AND v.enrolment_id = e.enrolment_id AND v.seq = e.seq + 1"
 
@@ -125,10 +128,12 @@ class Outcome:
 def decide(stand: Stand, outcome: Outcome, *, asks: bool = False) -> int:
     """Write what becomes of each; answers of how many. With `asks` those leave first who have reached the goal or belong no longer."""
     leave = _leaving(stand) if asks else word("")
+    before = _taken_before(stand) if asks and stand.place.step.kind in ONCE else word("")
     inner = (
         select(
             *(col(f"e.{name}").label(name) for name in ("enrolment_id", "seq", "step_key")),
             leave.label("leave"),
+            before.label("before"),
             outcome.arm.label("arm"),
             outcome.base.label("base"),
             (outcome.till if outcome.till is not None else outcome.base).label("till"),
@@ -150,7 +155,7 @@ def decide(stand: Stand, outcome: Outcome, *, asks: bool = False) -> int:
     for cte in outcome.ctes:
         inner = inner.add_cte(cte)
     x = inner.subquery("x").c
-    stays, begins = x.leave == "", outcome.begins
+    leaves, passes, begins = x.leave != "", x.before != "", outcome.begins
     going = word("") if outcome.ends else _target(stand.place, x.arm)
     what = ending.BEGUN if begins else ending.ENDED if outcome.ends else ending.DONE
     values: dict[str, Any] = {
@@ -158,15 +163,15 @@ def decide(stand: Stand, outcome: Outcome, *, asks: bool = False) -> int:
         "enrolment_id": x.enrolment_id,
         "seq": x.seq + 1,
         "at": literal(to_micros(stand.now), BigInteger),
-        "what": case((stays, word(what)), else_=word(ending.ENDED)),
+        "what": case((leaves, word(ending.ENDED)), (passes, word(ending.DONE)), else_=word(what)),
         "version": literal(stand.version.version),
         "step_key": x.step_key,
-        "to_step": case((stays, x.step_key if begins else going), else_=word("")),
-        "phase": case((stays, x.phase if begins else word(ending.DUE)), else_=word("")),
+        "to_step": case((leaves, word("")), (passes, going), else_=x.step_key if begins else going),
+        "phase": case((leaves, word("")), (passes, word(ending.DUE)), else_=x.phase if begins else word(ending.DUE)),
         "base_at": x.base,
-        "due_at": x.till if begins else x.base,
-        "reason": case((stays, x.reason), else_=x.leave),
-        "detail": case((stays, x.detail if outcome.detail is not None else x.arm), else_=word("")),
+        "due_at": case((or_(leaves, passes), x.base), else_=x.till) if begins else x.base,
+        "reason": case((leaves, x.leave), (passes, x.before), else_=x.reason),
+        "detail": case((leaves, word("")), else_=x.detail if outcome.detail is not None else x.arm),
     }
     # A condition, for SQLite could not tell where the SELECT ends.
     chosen = select(*(values[name] for name in _COLUMNS)).where(x.enrolment_id.is_not(null()))
@@ -199,6 +204,15 @@ def _leaving(stand: Stand) -> ColumnElement[Any]:
     if journey.audience is not None and journey.flow.exit == flow.AUDIENCE:
         asked.append((not_(meant(stand.connection, stand.shop, journey, today, _MEMBER)), ending.AUDIENCE))
     return case(*((condition, word(reason)) for condition, reason in asked), else_=word(""))
+
+
+def _taken_before(stand: Stand) -> ColumnElement[Any]:
+    """Whether the step was taken on another version already, which had it at another place; it is passed by then."""
+    taken = (
+        "EXISTS (SELECT 1 FROM enrolment_events AS p WHERE p.shop_id = e.shop_id AND p.enrolment_id = e.enrolment_id "
+        "AND p.step_key = e.step_key AND p.what IN ('begun', 'done'))"
+    )
+    return case((type_coerce(text(taken), Boolean), word(ending.BEFORE)), else_=word(""))
 
 
 def rule(stand: Stand, told: str) -> ColumnElement[bool]:

@@ -227,6 +227,19 @@ def test_moving_to_the_newest_version_is_looked_at_before(db: Database, shop: Sh
         assert [one.step_key for one in moving.preview(connection, shop, "j")] == ["old"]
 
 
+def test_a_step_that_was_taken_is_passed_by_where_a_newer_version_has_it_later(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1, consents=())], START)
+    _publish(db, shop, SEND, REST, {"key": "old", "tag": {"add": ["x"]}})
+    plan(db, shop, TEN)
+    with db.write() as connection:
+        publishing.save_draft(connection, shop, _told(REST, SEND, {"key": "new", "tag": {"add": ["y"]}}), TEN)
+        publishing.publish(connection, shop, "j", TEN)
+        assert moving.move(connection, shop, "j", TEN) == (1, [])
+    assert plan(db, shop, TEN + 3 * DAY) == {}
+    assert story(db)[-2:] == [("done", "hello", "new", "before", ""), ("done", "new", "", "", "")]
+    assert len(planned(db)) == 1
+
+
 def test_insiders_are_counted_bounded_and_taken_once(db: Database, shop: Shop) -> None:
     write(db, shop, [person(n, tags=("in",)) for n in range(5)] + [person(9)], START)
     journey = _publish(db, shop, SEND, REST, trigger={"type": "lapse", "days": 60}, audience='tag("in")')
