@@ -164,6 +164,11 @@ def test_words_of_a_programme_are_described() -> None:
         assert re.search(rf"\b{word}\b", TOUCHPOINTS), word
 
 
+def test_recipes_are_the_table() -> None:
+    told = [[_codes(row[0])[0], *row[1:]] for row in _table(TOUCHPOINTS, "Recipes")]
+    assert told == [[one.key, ", ".join(one.stages), one.description["en"]] for one in recipes()]
+
+
 def test_fields_and_operators_are_the_tables() -> None:
     fields, operators = RULES.split("### Operators")
     rows = dict(re.findall(r"^\| `([^`]+)` \| (.*)$", fields, re.MULTILINE))

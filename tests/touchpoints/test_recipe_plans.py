@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord, OrderLineRecord, Record
-from crm_plugin.rules import tiers
+from crm_plugin.rules import cadences, tiers
 from crm_plugin.rules.policy_read import read_policy
-from crm_plugin.store import enrolment_events, enrolments, members, tasks, touchpoints
+from crm_plugin.store import checkouts, enrolment_events, enrolments, member_dates, members, tasks, touchpoints
 from crm_plugin.store.events import raise_event, withdraw_event
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -53,8 +53,8 @@ def who(key: str, **values: Any) -> MemberRecord:
 def bought(key: str, by: str, on: int, total: int = 5_000, **values: Any) -> Record:
     """An order of one product, paid at once."""
     line = OrderLineRecord(sku=f"S{key}", title=f"Thing {key}", total_minor=total, cost_minor=total // 2)
-    told = {"lines": (line,), **values}
-    return order(key, total, member_external_id=by, placed_at=day(on), paid_at=day(on), **told)
+    told = {"lines": (line,), "placed_at": day(on), "paid_at": day(on), **values}
+    return order(key, total, member_external_id=by, **told)
 
 
 def back(key: str, of: str, on: int, amount: int = 5_000) -> Record:
@@ -119,6 +119,74 @@ def come(*people: MemberRecord) -> Act:
         write(db, shop, people, day(0))
 
     return act
+
+
+def counted(db: Database, shop: Shop, _ids: Mapping[str, int]) -> None:
+    """How long things last and members pause is counted."""
+    with db.write() as connection:
+        cadences.count(connection, shop, day(-1))
+
+
+def reminded(*told: tuple[str, str, int]) -> Act:
+    """Days of the year (month * 100 + day) that members asked to be reminded of, with whose they are."""
+
+    def act(db: Database, _shop: Shop, ids: Mapping[str, int]) -> None:
+        rows = [
+            {"shop_id": 1, "date_id": 1 + number, "member_id": ids[key], "person": person, "month_day": month_day}
+            for number, (key, person, month_day) in enumerate(told)
+        ]
+        with db.write() as connection:
+            connection.execute(member_dates.insert(), [{**row, "recorded_at": day(-20)} for row in rows])
+
+    return act
+
+
+def left(*told: tuple[str, int, bool]) -> Act:
+    """Checkouts by member, hour of the first day after noon, and whether they were finished."""
+
+    def act(db: Database, _shop: Shop, ids: Mapping[str, int]) -> None:
+        with db.write() as connection:
+            for number, (key, hour, finished) in enumerate(told):
+                at = day(0) + timedelta(hours=hour)
+                connection.execute(
+                    checkouts.insert().values(
+                        shop_id=1,
+                        checkout_id=1 + number,
+                        external_id=f"c{number}",
+                        member_id=ids[key],
+                        url="https://shop.example/checkout",
+                        lines=[{"title": "Cup", "quantity": 1}],
+                        started_at=at,
+                        touched_at=at,
+                        touched_on=at.date(),
+                        seen_at=at,
+                        completed_at=at if finished else None,
+                    )
+                )
+
+    return act
+
+
+def both(*acts: Act) -> Act:
+    """One after the other."""
+
+    def act(db: Database, shop: Shop, ids: Mapping[str, int]) -> None:
+        for one in acts:
+            one(db, shop, ids)
+
+    return act
+
+
+def order_since(db: Database, shop: Shop, _ids: Mapping[str, int]) -> None:
+    """The third member orders two hours after noon."""
+    at = day(0) + timedelta(hours=2)
+    write(db, shop, [bought("c", "3", 0, placed_at=at)], at)
+
+
+def tea(by: str, on: int) -> Record:
+    """A pound of tea, which lasts for thirty days."""
+    line = OrderLineRecord(sku="TEA", title="Tea", total_minor=900, cost_minor=300)
+    return bought(f"tea-{by}-{on}", by, on, 900, lines=(line,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +324,53 @@ CASES = (
             withdrawn=("2",),
         ),
     ),
+    # A pause of 45 days where 30 are usual; of 45 where 60 are; ordered once; on time.
+    Case(
+        "slipping_away",
+        [who(str(number)) for number in range(1, 5)],
+        [
+            *(bought(f"a{number}", "1", -45 - 30 * number) for number in range(3)),
+            *(bought(f"b{number}", "2", -45 - 60 * number) for number in range(3)),
+            bought("c", "3", -45),
+            *(bought(f"d{number}", "4", -20 - 30 * number) for number in range(3)),
+        ],
+        0,
+        ["1"],
+        before=counted,
+    ),
+    # Runs out soon; bought again since; has plenty still. The other five say how long it lasts.
+    Case(
+        "replenishment",
+        [who(key) for key in ("1", "2", "3", "11", "12", "13", "14", "15")],
+        [
+            *(tea(key, on) for key in ("11", "12", "13", "14", "15") for on in (-120, -90)),
+            *(tea("1", -27), tea("2", -27), tea("2", -2), tea("3", -15)),
+        ],
+        0,
+        ["1"],
+        before=counted,
+    ),
+    # 15 June is in two weeks; another day.
+    Case(
+        "gift_reminder",
+        [who(str(number)) for number in range(1, 3)],
+        (),
+        0,
+        ["1"],
+        before=reminded(("1", "Mum", 615), ("2", "Dad", 616)),
+    ),
+    # Left it; finished it; ordered since in another way; only just left it.
+    Case(
+        "abandoned_checkout",
+        [who(str(number)) for number in range(1, 5)],
+        (),
+        0,
+        ["1"],
+        after=both(
+            left(("1", 1, False), ("2", 1, True), ("3", 1, False), ("4", 11, False)),
+            order_since,
+        ),
+    ),
     # 8 November, 26 November, 30 January.
     Case("festival_singles_day", [who("1"), who("2")], [bought("a", "1", -100)], 160, ["1"]),
     Case("festival_black_friday", [who("1"), who("2")], [bought("a", "1", -100)], 178, ["1"]),
@@ -311,7 +426,7 @@ def test_the_right_members_get_it(db: Database, case: Case) -> None:
     assert [row.external_id for row in rows] == list(case.gets)
     _all_can_be_read(db, shop, case, rows)
     # Whoever got it gets it once.
-    plan_shop(db, shop, at + timedelta(hours=2))
+    plan_shop(db, shop, at + timedelta(minutes=30))
     assert len(_planned(db)) == len(rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -107,6 +108,13 @@ def test_every_recipe_is_complete() -> None:
         with_order = kind_of(one.trigger).about_order
         for text in recipe_texts(one.key):
             check_text(SHOP, text, with_order=with_order, marketing=one.draft.kind == "marketing")
+
+
+def test_every_folder_with_texts_is_a_recipe_s() -> None:
+    """No text lies about that no recipe says."""
+    folder = files("crm_plugin") / "templates" / "messages"
+    named = {one.key for one in recipes()}
+    assert sorted(one.name for one in folder.iterdir() if one.is_dir() and one.name not in named) == []
 
 
 def test_unknown_recipe_names_those_there_are() -> None:
