@@ -17,6 +17,7 @@ from crm_plugin.adapters.base import Adapter
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class, storefront_names
 from crm_plugin.cli import main
 from crm_plugin.config import ENVIRONMENT
+from crm_plugin.rules import trigger_reference
 from crm_plugin.rules.catalogue.common import SPAN
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
@@ -87,6 +88,9 @@ def test_reasons_are_described_with_their_states() -> None:
 
 def test_triggers_and_their_occasions_are_described() -> None:
     assert [_codes(row[0])[0] for row in _table(TOUCHPOINTS, "Keys")] == list(TRIGGERS)
+    # Made by `trigger_reference`.
+    assert trigger_reference.markdown() in TOUCHPOINTS
+    assert trigger_reference.occasions() in TOUCHPOINTS
 
 
 def test_files_of_the_package_are_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crm_plugin.cli import (
     asking,
+    events,
     guarding,
     journeys,
     recipes,
@@ -21,6 +22,7 @@ from crm_plugin.cli.common import main
 
 __all__ = [
     "asking",
+    "events",
     "guarding",
     "journeys",
     "main",

@@ -253,3 +253,22 @@ def withdraw_event(
     own = (e.shop_id == shop.shop_id, e.kind == kind, e.member_id == member_id, e.subject == subject)
     done = connection.execute(update(member_events).where(*own, e.withdrawn_at.is_(None)).values(withdrawn_at=now))
     return bool(done.rowcount)
+
+
+def events_of(connection: Connection, shop_id: int, member_id: int, limit: int) -> list[dict[str, Any]]:
+    """What was raised for a member, the newest first."""
+    e = member_events.c
+    query = select(member_events).where(e.shop_id == shop_id, e.member_id == member_id)
+    return [
+        {
+            "event_id": row.event_id,
+            "kind": row.kind,
+            "subject": row.subject,
+            "at": row.at,
+            "on": row.on_day,
+            "amount_minor": row.amount_minor,
+            "payload": row.payload,
+            "withdrawn_at": row.withdrawn_at,
+        }
+        for row in connection.execute(query.order_by(e.at.desc(), e.event_id.desc()).limit(limit))
+    ]
