@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import levels, uploads
 from crm_plugin.jobs.turns import FEWEST, Turn
 from crm_plugin.phrases import phrase
+from crm_plugin.rehearsal import Ask, rehearse
 from crm_plugin.rounds import Progress, tick
 from crm_plugin.rules import kept, segments
 from crm_plugin.runtime import Runtime
@@ -210,6 +212,24 @@ def _sync(
     return sync(runtime, shop, full=full, progress=progress)
 
 
+def rehearsal(
+    runtime: Runtime,
+    shop: Shop,
+    *,
+    now: datetime,
+    journey: str,
+    first: str,
+    last: str,
+    price: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Play days past or to come; the days as ISO text, the price of one part of a text message as one."""
+    del now  # It is the runtime's.
+    cost = Decimal(price) if price else None
+    ask = Ask(date.fromisoformat(first), date.fromisoformat(last), journey, part_price=cost)
+    return {"rehearsal": rehearse(runtime, shop, ask, progress=progress).as_dict()}
+
+
 JOBS: tuple[Job, ...] = (
     Job(
         "sync",
@@ -239,6 +259,7 @@ JOBS: tuple[Job, ...] = (
     ),
     Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file, is_long=True),
     Job("retry_problems", "Read again the records that could not be read.", 0, retry_problems, is_long=True),
+    Job("rehearse", "Play journeys over days past or to come, on a copy.", 0, rehearsal, is_long=True, can_stop=True),
     Job(
         RECOUNT,
         "Count all sums anew after a change of exchange rates.",

@@ -303,9 +303,9 @@ def _contact(shop: Shop, row: Row[Any]) -> Contact:
 
 def _assumed(shop: Shop, ask: Ask, now: datetime) -> Iterator[str]:
     """What is taken for granted, in words."""
-    begin, end = ask.span(shop)
+    _, end = ask.span(shop)
     yield phrase("Journeys, texts, rules and settings are as they are now.")
-    if begin < now:
+    if ask.first < local_day(now, shop.timezone):
         yield phrase(
             "Members, orders, refunds and consents come as they came. What was changed in place is as it is now: names, birthdays, "
             "addresses, orders that were cancelled."

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from cryptography.fernet import Fernet
 from sqlalchemy import select
 
-from crm_plugin.clock import FixedClock
+from crm_plugin.clock import FixedClock, local_day
 from crm_plugin.rehearsal.arrivals import Arrivals
 from crm_plugin.rehearsal.ask import Ask, check
 from crm_plugin.rehearsal.result import Played, Result, collect
@@ -47,7 +47,8 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
 
     with copied(runtime.db, shop.shop_id, note) as scratch:
         begin, _ = ask.span(shop)
-        start = min(begin, now)
+        # What of today is over was as it was: coming days begin now.
+        start = begin if ask.first < local_day(now, shop.timezone) else now
         staged, arrivals = prepare(scratch, shop, ask, start, now)
         stand_in = Runtime(runtime.config, scratch, SecretBox(Fernet.generate_key()), FixedClock(start))
         played = _Play(stand_in, staged, ask, arrivals, note).play(start)
@@ -75,10 +76,12 @@ class _Play:
         ask, shop = self._ask, self._shop
         begin, end = ask.span(shop)
         ticks = Ticks(self._runtime.db, shop, until=end, pause=ask.pause, arrivals=self._arrivals, outages=ask.outages)
-        days = max(1, (end - start).days)
+        zone = shop.timezone
+        today = local_day(start, zone)
+        days = (ask.last - today).days + 1
         at = ticks.after(start - _INSTANT)
         while at is not None:
-            self._note("days", (at - start).days, days)
+            self._note("days", (local_day(at, zone) - today).days, days)
             self._round(at, counted=at >= begin)
             at = ticks.after(at)
         self._note("days", days, days)

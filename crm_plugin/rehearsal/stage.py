@@ -50,9 +50,9 @@ def prepare(scratch: Database, shop: Shop, ask: Ask, start: datetime, now: datet
         _open_senders(connection, set_, ask)
         _set_marks(connection, set_, start)
         if ask.draft is not None:
-            journey_store.save(connection, set_, ask.draft, min(begin, start))
+            journey_store.save(connection, set_, ask.draft, start)
         if ask.only:
-            _switch_on(connection, set_, ask.only, begin if start < now or begin > start else start)
+            _switch_on(connection, set_, ask.only, max(begin, start))
         # Whoever reads the store is in time.
         connection.execute(
             update(sync_state)
