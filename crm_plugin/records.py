@@ -24,6 +24,7 @@ class Stream(StrEnum):
     MEMBERS = "members"
     ORDERS = "orders"
     REFUNDS = "refunds"
+    CHECKOUTS = "checkouts"
 
 
 class OrderStatus(StrEnum):
@@ -185,7 +186,28 @@ class ProductRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deleted: bool = False
 
 
-Record = MemberRecord | OrderRecord | RefundRecord | ProductRecord
+class CheckoutRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A checkout that a customer began. `url` leads back into it; `completed_at` is set once it became an order.
+
+    `updated_at` is when the customer was last seen at it; `email` finds a guest who is known.
+    """
+
+    stream: ClassVar[Stream] = Stream.CHECKOUTS
+
+    external_id: str
+    member_external_id: str = ""
+    email: str = ""
+    currency: str = ""
+    total_minor: int = 0
+    url: str = ""
+    lines: tuple[OrderLineRecord, ...] = ()
+    started_at: datetime
+    updated_at: datetime | None = None
+    completed_at: datetime | None = None
+    deleted: bool = False
+
+
+Record = MemberRecord | OrderRecord | RefundRecord | ProductRecord | CheckoutRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from crm_plugin.store import bulk, order_lines, orders
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import drift
+from crm_plugin.sync.checkouts import drafts, write_checkouts
 from crm_plugin.sync.facts import FactsDelta, OrderPart
 from crm_plugin.sync.identity import MemberBook
 from crm_plugin.sync.member_rows import Member
@@ -45,6 +46,8 @@ def write_page(connection: Connection, shop: Shop, page: Page, now: datetime) ->
         return _Orders(connection, shop, now).write(page.records)  # type: ignore[arg-type]
     if page.stream is Stream.REFUNDS:
         return Refunds(connection, shop, now).write(page.records)  # type: ignore[arg-type]
+    if page.stream is Stream.CHECKOUTS:
+        return write_checkouts(connection, shop, page.records, now)  # type: ignore[arg-type]
     return write_products(connection, shop, page.records, now)  # type: ignore[arg-type]
 
 
@@ -153,6 +156,7 @@ class _Orders:
         self._steps.write(self._connection)
         written.lines = len(self._lines)
         known = {record.external_id for record, _, row in wanted if row is not None}
+        drafts(self._connection, self._shop, (record for record, _, _ in wanted), known, self._now)
         written.refunds = self._refunds.of_orders(placed, known)
         self._delta.write(self._connection, self._shop.shop_id, self._now)
         return written

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TypeVar
 
-from crm_plugin.records import MemberRecord, OrderRecord, ProductRecord, RefundRecord
+from crm_plugin.records import CheckoutRecord, MemberRecord, OrderRecord, ProductRecord, RefundRecord
 from crm_plugin.sync.values import micros
 
-R = TypeVar("R", MemberRecord, OrderRecord, RefundRecord, ProductRecord)
+R = TypeVar("R", MemberRecord, OrderRecord, RefundRecord, ProductRecord, CheckoutRecord)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ NAMES = {
     "members": lazy_gettext("Members"),
     "orders": lazy_gettext("Orders"),
     "refunds": lazy_gettext("Refunds"),
+    "checkouts": lazy_gettext("Checkouts"),
     "order_lines": lazy_gettext("Order lines"),
 }
 # The jobs that pages ask for.

@@ -239,3 +239,17 @@ def test_order_after_the_checkout_makes_it_quiet(world: World) -> None:
     world.plan(NOW + 2 * HOUR)
     _buys(world, "ada", -1, status=OrderStatus.PENDING)
     assert world.verdicts(NOW + DAY) == [("ada", "skipped", "no_longer_matches")]
+
+
+def test_draft_of_a_store_that_was_left(world: World) -> None:
+    world.journey("abandoned_checkout")
+    told: dict[str, Any] = {"member_external_id": "ada", "placed_at": NOW + HOUR}
+    draft = order("7", status=OrderStatus.DRAFT, updated_at=NOW + HOUR, **told)
+    write(world.db, world.shop, [draft], NOW + HOUR)
+    world.plan(NOW + 2 * HOUR)
+    assert world.told() == [("ada", "planned", "", "06-01 12:00")]
+    assert world.verdicts(NOW + 2 * HOUR) == [("ada", None, "")]
+    write(
+        world.db, world.shop, [order("7", status=OrderStatus.PAID, updated_at=NOW + 2 * HOUR, **told)], NOW + 2 * HOUR
+    )
+    assert world.verdicts(NOW + 2 * HOUR) == [("ada", "skipped", "no_longer_matches")]
