@@ -124,7 +124,7 @@ class Channel(_Part):
 
     adapter: str
     label: str
-    channel: Literal["email", "sms", "inapp", "note"]
+    channel: Literal["email", "sms", "inapp", "note", "webhook"]
     capabilities: list[Capability]
     uses_storefront: str = ""
 

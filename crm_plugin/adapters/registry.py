@@ -23,6 +23,7 @@ _CHANNELS = {
     "twilio": "crm_plugin.adapters.channels.twilio:TwilioChannel",
     "woocommerce_note": "crm_plugin.adapters.channels.woocommerce_note:WooCommerceNoteChannel",
     "inapp": "crm_plugin.adapters.channels.inapp:InAppChannel",
+    "webhook": "crm_plugin.adapters.channels.webhook:WebhookChannel",
 }
 
 

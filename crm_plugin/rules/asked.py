@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -64,8 +65,10 @@ def asking(connection: Connection, shop: Shop, then: Book, besides: Rewritten = 
     if not besides.tiers:
         ranked = select(t.level_key, t.rule_text).where(t.shop_id == shop.shop_id)
         kept += [("tier", key, rule) for key, rule in connection.execute(ranked)]
-    spoken = connection.execute(select(j.journey_key, j.audience_text).where(j.shop_id == shop.shop_id))
-    kept += [("journey", key, rule) for key, rule in spoken if key not in besides.journeys]
+    spoken = select(j.journey_key, j.audience_text, j.goal_text, j.steps).where(j.shop_id == shop.shop_id)
+    for key, audience, goal, steps in connection.execute(spoken):
+        if key not in besides.journeys:
+            kept += [("journey", key, rule) for rule in (audience, goal, *_branches(steps))]
     found: list[Asking] = []
     # Sorted here: the databases do not agree on the order of letters.
     order = {"segment": 0, "tier": 1, "journey": 2}
@@ -78,6 +81,16 @@ def asking(connection: Connection, shop: Shop, then: Book, besides: Rewritten = 
         except RuleError as error:
             found.append(Asking(kind, key, rule, error.message))
     return found
+
+
+def _branches(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The rules by which the stored steps of a journey branch, wherever they are nested."""
+    for step in steps:
+        branch = step.get("branch")
+        if branch:
+            yield str(branch["rule"])
+        for inner in (step.get("then", ()), step.get("else", ()), *step.get("arms", {}).values()):
+            yield from _branches(inner)
 
 
 def refuse_asked(connection: Connection, shop: Shop, then: Book, besides: Rewritten = NOTHING) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -20,7 +21,7 @@ from crm_plugin.touchpoints import questions, tokens
 from crm_plugin.touchpoints.batch import Batch, Subject
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.policy import Policy
-from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, WEBHOOK
 from crm_plugin.touchpoints.render import CALLED, Rendered, choose_locale, names_in, render
 from crm_plugin.touchpoints.scene import (
     CouponView,
@@ -32,6 +33,7 @@ from crm_plugin.touchpoints.scene import (
     ShopView,
     full_years,
 )
+from crm_plugin.touchpoints.steps.document import walk
 
 
 def key_of(row: Row[Any]) -> str:
@@ -45,6 +47,8 @@ def compose(
     """The message of a touchpoint that the gate let through. Raises: RenderError, NoTemplate."""
     journey = batch.journey_of(row)
     assert journey is not None
+    if row.channel == WEBHOOK:
+        return _call(row, batch, journey)
     member = batch.members[row.member_id]
     texts = batch.texts.get((journey.template_key, row.channel), {})
     locale = choose_locale(member.locale, texts, shop.locale)
@@ -83,6 +87,26 @@ def compose(
         marketing=marketing,
     )
     return message, made
+
+
+def _call(row: Row[Any], batch: Batch, journey: Journey) -> tuple[Message, Rendered]:
+    """What another system is told of a member who came to the step; by ids alone, for it has what it needs to know."""
+    member, order = batch.members[row.member_id], batch.orders.get(row.subject_order_id or 0)
+    step = next(one for one in walk(journey.flow.steps) if one.key == journey.step_key)
+    told = {
+        "event": "journey.step",
+        "journey": journey.key,
+        "version": row.journey_version,
+        "step": journey.step_key,
+        "occasion": batch.occasion_of(row),
+        "member": {"id": str(row.member_id), "external_id": member.external_id or ""},
+        "order": None if order is None else order.external_id,
+        "coupon": batch.coupons.get((row.journey_key, row.member_id, row.occasion)),
+        "body": step.told["body"],
+    }
+    text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    message = Message(WEBHOOK, step.told["url"], key_of(row), text, marketing=False, expires_at=row.valid_until)
+    return message, Rendered("", step.told["url"], text)
 
 
 def _unsubscribe_link(row: Row[Any], journey: Journey, box: SecretBox, public_url: str) -> str:

@@ -18,7 +18,7 @@ from crm_plugin.touchpoints.holdout import held_out
 from crm_plugin.touchpoints.journeys import MARKETING, Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.quiet import open_after
-from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, WEBHOOK
 from crm_plugin.touchpoints.relevance import said_before, still_relevant
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -93,6 +93,9 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.PLANNED, Reason.AWAITING_ORDERS, again_at=now + batch.in_step.pause)
     if kind.awaits_payment and _is_unpaid(row, batch):
         return Verdict(State.PLANNED, Reason.AWAITING_PAYMENT, again_at=now + _UNPAID_PAUSE)
+    if row.channel == WEBHOOK:
+        # It disturbs nobody's night.
+        return OPEN
     if not (awake := _awake(row, journey, batch, policy, now)).open:
         return awake
     return OPEN if exempt(journey) else _in_measure(row, batch, policy, now)
@@ -140,6 +143,8 @@ def address_of(channel: str, member: Row[Any]) -> str:
     """Where the member is reached on that channel now; empty when nowhere."""
     if channel == "sms":
         return str(member.phone)
+    if channel == WEBHOOK:
+        return WEBHOOK
     if channel == "inapp":
         return str(member.external_id or "")
     return str(member.email)

@@ -73,6 +73,7 @@ class Journey:
     draft: dict[str, Any] | None = None
     # The number of the step that it speaks in; 0 is the send of a journey without steps.
     step: int = 0
+    step_key: str = ""
 
     @property
     def status(self) -> str:

@@ -18,9 +18,17 @@ from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason
 
 TRUE = "1 = 1"
+# No channel to the member: what a system of the shop is told. Its address is the step's own, and its row says so by this word.
+WEBHOOK = "webhook"
 # Where a channel's address stands, and under whose consent it is used: a note is mailed by the store.
-_ADDRESS = {"email": "m.email", "sms": "m.phone", "inapp": "COALESCE(m.external_id, '')", "note": "m.email"}
-CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "email"}
+_ADDRESS = {
+    "email": "m.email",
+    "sms": "m.phone",
+    "inapp": "COALESCE(m.external_id, '')",
+    "note": "m.email",
+    WEBHOOK: f"'{WEBHOOK}'",
+}
+CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "email", WEBHOOK: WEBHOOK}
 
 
 def first(reached: Any, channels: list[tuple[str, str]], value: Any) -> str:

@@ -43,7 +43,7 @@ class Version:
         if self.journey.flow.exit == NEVER:
             # Whom the audience holds no longer is written to all the same.
             told |= {"audience": None, "audience_text": ""}
-        return replace(self.journey, **told, step=self.numbers[step_key])
+        return replace(self.journey, **told, step=self.numbers[step_key], step_key=step_key)
 
     def step_of(self, number: int) -> str:
         """The key of the step of that number; empty when this version has none."""

@@ -220,6 +220,7 @@ CHANNELS: dict[str, Any] = {
     "sms": _("Text message"),
     "inapp": _("In the store"),
     "note": _("Order note"),
+    "webhook": _("Webhook"),
 }
 
 # Why an address is never written to.

@@ -16,7 +16,7 @@ from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.errors import InvalidInput, PermanentError, UnsupportedFeature
 from crm_plugin.records import Message, RawRequest
 
-CHANNELS = {"email", "sms", "inapp", "note"}
+CHANNELS = {"email", "sms", "inapp", "note", "webhook"}
 
 
 class ChannelContract:

@@ -44,6 +44,7 @@ def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) 
     yield from _too_long(journey)
     yield from _words(connection, shop, journey)
     yield from _senders(connection, shop, journey)
+    yield from _calls(connection, shop, journey)
     for step in walk(journey.flow.steps):
         if step.kind == "coupon":
             yield from _stock(connection, shop, step)
@@ -180,6 +181,18 @@ def _senders(connection: Connection, shop: Shop, journey: Journey) -> Iterator[C
                     "The step %(step)s has no sender for %(channels)s.", step=step.key, channels=step.told["channels"]
                 ),
                 field=_at(step.key, "channels"),
+                hint=phrase("Set one up under Connections, or take the channel out."),
+            )
+
+
+def _calls(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
+    if "webhook" in senders.available(connection, shop):
+        return
+    for step in walk(journey.flow.steps):
+        if step.kind == "webhook":
+            yield InvalidInput(
+                phrase("The step %(step)s has no sender for %(channels)s.", step=step.key, channels=["webhook"]),
+                field=_at(step.key),
                 hint=phrase("Set one up under Connections, or take the channel out."),
             )
 

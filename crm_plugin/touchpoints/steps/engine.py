@@ -119,6 +119,7 @@ def _take(stand: Stand, oldest: datetime) -> int:
 
 _BESIDES: dict[str, Any] = {
     "send": lambda stand, _taken: sends.plan(stand),
+    "webhook": lambda stand, _taken: sends.plan(stand),
     "coupon": acts.coupon,
     "tag": lambda stand, _taken: acts.tag(stand),
     "task": lambda stand, _taken: acts.task(stand),
@@ -128,7 +129,7 @@ _BESIDES: dict[str, Any] = {
 
 def _outcome(stand: Stand, oldest: datetime) -> Outcome:
     kind = stand.place.step.kind
-    if kind == "send":
+    if kind in ("send", "webhook"):
         return sends.begins(stand)
     if kind == "wait":
         return waits.begins(stand, oldest)

@@ -86,6 +86,10 @@ class Speaks(Protocol):
 def voice_of(step: Step, journey: Speaks) -> dict[str, Any]:
     """What a journey says of itself in one of its steps that send: texts, channels, topic, kind, validity."""
     told = step.told
+    if step.kind == "webhook":
+        # No word to the member: it takes no consent, counts towards no limit and disturbs nobody.
+        quiet = {"template_key": "", "channels": ("webhook",), "topic": "marketing", "kind": "transactional"}
+        return {**quiet, "validity_days": told.get("validity_days", journey.validity_days)}
     return {
         "template_key": told["template"],
         "channels": tuple(told["channels"]),

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.rules import segments
 from crm_plugin.store import coupon_codes, coupon_pools, enrolment_events, enrolments, journeys, members
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -125,6 +126,24 @@ def test_a_dead_segment_is_told_with_its_place(
     with pytest.raises(CrmError) as caught:
         _publish(db, shop, *steps, **more)
     assert caught.value.path.startswith(path)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("steps", "more"),
+    [
+        ([SEND], {"goal": 'segment("kept")'}),
+        ([{"key": "b", "branch": "everyone", "else": [{"key": "c", "branch": 'segment("kept")'}]}], {}),
+        ([{"key": "s", "split": {"a": 50, "b": 50}, "arms": {"b": [{"key": "c", "branch": 'segment("kept")'}]}}], {}),
+    ],
+)
+def test_a_segment_that_a_step_asks_for_cannot_be_removed(
+    db: Database, shop: Shop, steps: list[dict[str, Any]], more: dict[str, Any]
+) -> None:
+    with db.write() as connection:
+        segments.save(connection, shop, "kept", "orders() >= 1", START)
+        publishing.save_draft(connection, shop, _told(*steps, **more), START)
+        with pytest.raises(InvalidInput, match="The journey j keeps its rule"):
+            segments.remove(connection, shop, "kept")
 
 
 def test_a_draft_changes_nothing_until_it_is_published(db: Database, shop: Shop) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
 
+from crm_plugin.records import Message, SendResult
 from crm_plugin.rules import tiers
 from crm_plugin.store import (
     coupon_codes,
@@ -21,10 +24,14 @@ from crm_plugin.store import (
 )
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.compose import compose
+from crm_plugin.touchpoints.dispatch import Ways, dispatch_shop
 from crm_plugin.touchpoints.holdout import share
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import order, write
 from tests.touchpoints.steps.stage import (
+    BOX,
     SEND,
     START,
     Counting,
@@ -427,3 +434,45 @@ def test_statements_depend_on_steps_and_not_on_members(db: Database, shop: Shop,
 
 STATEMENTS = {True: 25, False: 23}
 IDLE = {True: 13, False: 11}
+
+
+def test_a_webhook_goes_through_the_outbox(db: Database, shop: Shop) -> None:
+    """Also for who agreed to nothing, at night, and with what another system has to know: ids, the coupon, what the step says."""
+    write(db, shop, [person(1, consents=(), timezone="Asia/Tokyo")], START)
+    senders.save_connection(db, BOX, shop, "webhook", {"signing_secret": "0123456789abcdef"}, START, probe=False)
+    step = {"key": "tell", "webhook": {"url": "https://erp.example/hook", "body": {"list": "lost"}}}
+    turn_on(db, shop, step, {"key": "out", "end": {}}, at=START - DAY)
+    night = datetime(2026, 6, 1, 15, 0, tzinfo=UTC)
+    assert plan(db, shop, night) == {"enrolled": 1, "planned": 1}
+    calls: list[tuple[str, str, Any]] = []
+
+    class System:
+        def send(self, message: Message, *, idempotency_key: str) -> SendResult:
+            calls.append((message.to, idempotency_key, json.loads(message.text)))
+            return SendResult(idempotency_key)
+
+        def close(self) -> None: ...
+
+    ways = Ways(compose, lambda *_a, **_k: System())  # type: ignore[arg-type,return-value]
+    assert dispatch_shop(db, BOX, shop, night, ways=ways).states == {"accepted": 1}
+    plan(db, shop, night + timedelta(minutes=1))
+    assert inside(db) == {"m1": ("done", "out", "due")}
+    with db.read() as connection:
+        member_id = connection.execute(select(members.c.member_id)).scalar_one()
+    assert calls == [
+        (
+            "https://erp.example/hook",
+            f"j:{member_id}:1:2026",
+            {
+                "event": "journey.step",
+                "journey": "j",
+                "version": 1,
+                "step": "tell",
+                "occasion": "2026",
+                "member": {"id": str(member_id), "external_id": "1"},
+                "order": None,
+                "coupon": None,
+                "body": {"list": "lost"},
+            },
+        )
+    ]
