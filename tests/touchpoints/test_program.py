@@ -21,7 +21,7 @@ from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import documents
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.program import dump, load, read_file, to_yaml
-from crm_plugin.touchpoints.recipes import install, recipe_texts
+from crm_plugin.touchpoints.recipes import install, install_one, recipe_texts, recipes
 from crm_plugin.touchpoints.templates import get_text, texts
 from tests.factories import NOON, make_shop
 
@@ -360,6 +360,28 @@ def test_installed_recipes_go_round(db: Database, shop: Shop, tmp_path: Path) ->
     before = _rows(db)
     _load(db, shop, document)
     assert _rows(db) == before
+
+
+def test_every_recipe_goes_round(db: Database, shop: Shop, tmp_path: Path) -> None:
+    with db.write() as connection:
+        for one in recipes():
+            install_one(connection, shop, one.key, NOON)
+    file = tmp_path / "program.yaml"
+    file.write_text(to_yaml(_dump(db, shop)), encoding="utf-8")
+    document = read_file(file)
+    before = _rows(db)
+    _load(db, shop, document)
+    assert _rows(db) == before
+
+
+def test_recipe_of_several_messages_brings_them_all(db: Database, shop: Shop) -> None:
+    told = {"key": "club", "recipe": "birthday_club", "enabled": True}
+    _load(db, shop, {"journeys": [told]})
+    with db.read() as connection:
+        assert sorted({text.template_key for text in texts(connection, 1)}) == [
+            "birthday_club-before",
+            "birthday_club-day",
+        ]
 
 
 def test_shops_do_not_touch_each_other(db: Database, shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from crm_plugin.rules import tiers
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.store import checkouts, member_dates, members
 from crm_plugin.store.events import raise_event
+from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import journeys, recipes, subjects
-from crm_plugin.touchpoints.compose import scene_of
+from crm_plugin.touchpoints import journeys, recipes, subjects, tokens
+from crm_plugin.touchpoints.compose import compose, scene_of
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import Text, check, render
 from crm_plugin.touchpoints.scene import GiftView, LineView, full_years
@@ -180,6 +182,37 @@ def test_what_was_raised_is_told_and_bounded(db: Database) -> None:
     assert _read(db, shop, source, 1, key="complaint") == "complaint 0  0   2026-06-01 2026-07-01"
     assert _read(db, shop, source, 2, key="points") == "nothing"
     assert _read(db, shop, source, 1) == "nothing"
+
+
+@pytest.mark.parametrize(("public_url", "links"), [("https://crm.test", 6), ("", 0)])
+def test_answers_are_links_of_the_member_s_own(sqlite_db: Database, public_url: str, links: int) -> None:
+    shop, box = _shop(sqlite_db), SecretBox("A" * 43 + "=")
+    source = "Hello {% for answer in answers.why_left %}{{ answer.url }} {% endfor %}"
+    with sqlite_db.write() as connection:
+        save_text(connection, shop, Text("lapse", "email", "en", subject="Why", body_text=source), NOON)
+        who = _ids(connection)[2]
+    row: Any = SimpleNamespace(
+        shop_id=1,
+        member_id=who,
+        journey_key="lapse",
+        journey_version=1,
+        step=0,
+        channel="email",
+        occasion="lapse:2026-06-01",
+        occasion_on=date(2026, 6, 1),
+        subject_order_id=None,
+        touchpoint_id=77,
+        address="b@x.test",
+        valid_until=NOON,
+    )
+    with sqlite_db.read() as connection:
+        known = batches.load(connection, shop, [row], NOON)
+    message, _made = compose(row, known, shop, policy_of(shop), box, public_url)
+    found = message.text.split()[1:]
+    assert len(found) == links
+    told = [tokens.read_answer(box, link.removeprefix("https://crm.test/a/")) for link in found]
+    assert [one.answer for one in told] == ["unhappy", "price", "variety", "rival", "moved", "no_need"][:links]
+    assert {(one.shop_id, one.member_id, one.question, one.touchpoint_id) for one in told} <= {(1, who, "why_left", 77)}
 
 
 def test_checkout_and_reminder_are_told_by_their_occasion(db: Database) -> None:

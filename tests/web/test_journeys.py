@@ -324,6 +324,17 @@ def test_life_says_which_stages_are_spoken_to(runtime: Runtime, page: Page, post
     assert "8 个阶段中已有 2 个有旅程覆盖" in words(page("journeys?lang=zh"))
 
 
+def test_form_of_a_journey_of_several_steps_keeps_them(runtime: Runtime, post: Post) -> None:
+    post("journeys/add", {"recipe": "birthday_club"})
+    before = _journey(runtime, "birthday_club")
+    sent = FORM | {"en": "Club", "days": "9", "side": "before"}
+    answer = post("journeys/birthday_club", sent)
+    assert answer.status_code == 303
+    saved = _journey(runtime, "birthday_club")
+    assert (saved.title["en"], saved.trigger.days) == ("Club", -9)
+    assert saved.flow == before.flow
+
+
 def test_pages_are_in_chinese(page: Page) -> None:
     assert "生日祝福" in page("journeys?lang=zh")
     assert "“Birthday”" not in page("journeys/birthday/switch")
