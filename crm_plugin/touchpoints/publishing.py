@@ -35,6 +35,13 @@ def save_draft(connection: Connection, shop: Shop, told: Mapping[str, Any], now:
     return draft
 
 
+def discard(connection: Connection, shop: Shop, key: str, now: datetime) -> Journey:
+    """Forget the document that is kept beside what runs. Raises: NotFound."""
+    get(connection, shop.shop_id, key)
+    _set(connection, shop, key, draft=None, updated_at=now)
+    return get(connection, shop.shop_id, key)
+
+
 def publish(connection: Connection, shop: Shop, key: str, now: datetime, *, actor: str = "") -> Journey:
     """Make the draft (or, without one, what was saved) the version that runs, and switch it on. Whoever is inside stays on theirs.
 

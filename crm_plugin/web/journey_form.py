@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from flask_babel import gettext as _
@@ -80,7 +80,8 @@ def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Dr
         **journey.as_dict(),
         "title": retitled(journey.title, form.text("en"), form.text("zh")),
         "trigger": {"type": journey.trigger.type, **_params(form, journey.trigger)},
-        "channels": _channels(form, journey),
+        # Those of a journey of several steps are the steps'.
+        **({} if journey.flow.steps else {"channels": _channels(form, journey)}),
         "audience": _audience(connection, shop, form),
         "kind": form.text("kind"),
         "send_at": _send_at(form),
@@ -90,9 +91,6 @@ def read(connection: Connection, shop: Shop, form: Form, journey: Journey) -> Dr
         **({"holdout_pct": _number(form, "holdout_pct", 0, MOST_HELD_OUT)} if "holdout_pct" in form.values else {}),
         "enabled": None,
     }
-    if journey.flow.steps:
-        # They are the steps'.
-        del told["channels"]
     if not (form.text("en") or form.text("zh")):
         form.errors["zh" if chinese() else "en"] = _("Give the journey a name.")
     if form.text("kind") not in kinds_of(journey.trigger):
@@ -120,20 +118,16 @@ def refuse(form: Form, error: CrmError) -> None:
         form.refuse(error)
 
 
+# What a draft keeps in another form than a journey, and what is the journey's whatever is drafted.
+_OTHERWISE = frozenset({"audience", "send_at", "enabled"})
+
+
 def as_journey(journey: Journey, draft: Draft) -> Journey:
     """The journey as it would be."""
-    return replace(
-        journey,
-        title=draft.title,
-        trigger=draft.trigger,
-        audience_text=draft.audience_text,
-        audience=None if draft.audience is None else from_json(draft.audience),
-        channels=draft.channels,
-        kind=draft.kind,
-        send_at=read_time(draft.send_at),
-        validity_days=draft.validity_days,
-        flow=draft.flow,
-    )
+    told: dict[str, Any] = {one.name: getattr(draft, one.name) for one in fields(Draft) if one.name not in _OTHERWISE}
+    told["audience"] = None if draft.audience is None else from_json(draft.audience)
+    told["send_at"] = read_time(draft.send_at)
+    return replace(journey, **told)
 
 
 def has_days(trigger: Trigger) -> bool:

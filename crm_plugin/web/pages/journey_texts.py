@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 
 from flask import flash, g, render_template, request
@@ -19,10 +20,12 @@ from crm_plugin.touchpoints import senders, templates, testing
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.render import PARTS, Text, choose_locale
 from crm_plugin.touchpoints.settings import read_locale
+from crm_plugin.touchpoints.steps.flow import voice_of
 from crm_plugin.touchpoints.texts import get_text, same, texts, tidied
 from crm_plugin.web import languages, text_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained, in_words
+from crm_plugin.web.journey_edit import edited
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.security import MESSAGE_POLICY
@@ -161,14 +164,28 @@ def _test(journey: Journey, channel: str, locale: str, form: Form) -> Response |
 
 
 def _note(connection: Connection, action: str, journey: Journey, channel: str, locale: str, **more: object) -> None:
-    detail = {"journey": journey.key, "template": journey.template_key, "channel": channel, "locale": locale, **more}
+    detail = {
+        "journey": journey.key.partition(".")[0],
+        "template": journey.template_key,
+        "channel": channel,
+        "locale": locale,
+        **more,
+    }
     audit.note(connection, the_shop().shop_id, g.actor, action, detail, _now())
 
 
 def _journey(connection: Connection, key: str, channel: str) -> Journey:
+    """The journey; of `journey.step` as it speaks in that step. It keeps the key of the address, so that all links stay within."""
     if channel not in PARTS:
         raise NotFound(_("There is no such channel."))
-    return store.get(connection, the_shop().shop_id, key)
+    journey_key, _dot, step_key = key.partition(".")
+    journey = edited(store.get(connection, the_shop().shop_id, journey_key))
+    if not step_key:
+        return journey
+    step = next((one for one in journey.flow.sends if one.key == step_key), None)
+    if step is None:
+        raise NotFound(_("There is no such step any more."))
+    return replace(journey, key=key, **voice_of(step, journey))
 
 
 def _begun(connection: Connection, journey: Journey, channel: str, locale: str) -> Text:
@@ -206,7 +223,9 @@ def _page(connection: Connection, journey: Journey, channel: str, locale: str, f
         variables=text_form.variables(journey),
         sender=senders.available(connection, shop).get(channel, ""),
         others=[
-            one for one in templates.used_by(connection, shop.shop_id, journey.template_key) if one.key != journey.key
+            one
+            for one in templates.used_by(connection, shop.shop_id, journey.template_key)
+            if one.key != journey.key.partition(".")[0]
         ],
         instead=_instead(connection, shop, journey, channel, locale),
         copied=request.args.get("copy", "") if kept is None else "",

@@ -30,6 +30,8 @@ from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.forms import Form
 from crm_plugin.web.held_words import held_of
 from crm_plugin.web.i18n import explained, in_words
+from crm_plugin.web.journey_edit import edited, keep
+from crm_plugin.web.journey_look import look
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rehearsal import AHEAD, rehearse
@@ -88,11 +90,14 @@ def journeys_add() -> Response:
 
 
 @bp.get("/s/<shop>/journeys/<key>")
-def journeys_one(key: str) -> str:
-    """One journey: its editor, its texts, what it will do."""
+def journeys_one(key: str) -> str | Response:
+    """One journey: its editor, its texts or steps, what it will do; from the texts of a step the way leads to that step."""
+    if "." in key:
+        journey_key, _dot, step = key.partition(".")
+        return go("journeys_one", key=journey_key, _anchor=f"s-{step}")
     with site().runtime.db.read() as connection:
         journey = store.get(connection, the_shop().shop_id, key)
-        return _one(connection, journey, journey_form.filled(journey))
+        return _one(connection, journey, journey_form.filled(edited(journey)))
 
 
 @bp.post("/s/<shop>/journeys/<key>")
@@ -101,7 +106,7 @@ def journeys_save(key: str) -> Response | tuple[str, int] | str:
     runtime, shop, form = site().runtime, the_shop(), Form.posted()
     with runtime.db.read() as connection:
         journey = store.get(connection, shop.shop_id, key)
-        draft = journey_form.read(connection, shop, form, journey)
+        draft = journey_form.read(connection, shop, form, edited(journey))
         if draft is not None and request.form.get("do") == "preview":
             return _one(connection, journey, form)
     if draft is not None:
@@ -122,7 +127,7 @@ def journeys_preview(key: str) -> str | tuple[str, int]:
     shop, form = the_shop(), Form.posted()
     with site().runtime.db.read() as connection:
         journey = store.get(connection, shop.shop_id, key)
-        draft = journey_form.read(connection, shop, form, journey)
+        draft = journey_form.read(connection, shop, form, edited(journey))
         if draft is None:
             return render_template(
                 "_journeys_preview.html", labels=labels, seen=None, wrong=list(form.errors.values())
@@ -180,33 +185,27 @@ def journeys_release(key: str) -> Response | tuple[str, int]:
         form.refuse(error)
         with runtime.db.read() as connection:
             journey = store.get(connection, shop.shop_id, key)
-            return _one(connection, journey, journey_form.filled(journey), form), 422
+            return _one(connection, journey, journey_form.filled(edited(journey)), form), 422
     told = ngettext("%(count)s message goes out.", "%(count)s messages go out.", count, count=formats.number(count))
     flash(told, "good")
     return go("journeys_one", key=key)
 
 
 def _save(shop: Shop, journey: Journey, draft: Draft) -> None:
-    runtime, now = site().runtime, _now()
+    runtime, told = site().runtime, journey_form.as_journey(edited(journey), draft).as_dict()
     with runtime.db.write() as connection:
-        saved = store.save(connection, shop, draft, now)
-        before, after = journey.as_dict(), saved.as_dict()
-        # What is as usual is left out of both.
-        names = sorted(before.keys() | after.keys())
-        changed = {name: after.get(name) for name in names if after.get(name) != before.get(name)}
-        if changed:
-            detail = {"journey": journey.key, "changed": changed}
-            audit.note(connection, shop.shop_id, g.actor, "journey.saved", detail, now)
+        keep(connection, shop, journey, told, _now(), g.actor)
 
 
 def _one(connection: Connection, journey: Journey, form: Form, release_form: Form | None = None) -> str:
     """The page around a form, which may differ from what is saved."""
-    shop = the_shop()
+    shop, kept = the_shop(), edited(journey)
     trial = Form(dict(form.values))
-    draft = journey_form.read(connection, shop, trial, journey)
-    shown = journey if draft is None else journey_form.as_journey(journey, draft)
-    places = journey_form.places_of(journey)
-    options = {name: journey_form.channel_options(journey, name == "channel-1") for name in places}
+    draft = journey_form.read(connection, shop, trial, kept)
+    shown = kept if draft is None else journey_form.as_journey(kept, draft)
+    # Those of a journey of several steps are the steps'.
+    places = [] if kept.flow.steps else journey_form.places_of(kept)
+    options = {name: journey_form.channel_options(kept, name == "channel-1") for name in places}
     did = recent(connection, shop.shop_id, _now() - LATELY).get(journey.key, {})
     return render_template(
         "journeys_one.html",
@@ -214,19 +213,21 @@ def _one(connection: Connection, journey: Journey, form: Form, release_form: For
         journey=journey,
         held=held_of(connection, shop, journey.key),
         release_form=release_form or Form({"confirm": ""}),
-        name=named(journey.title, journey.key),
+        shown=kept,
+        name=named(kept.title, journey.key),
         form=form,
         options=options,
-        has_days=journey_form.has_days(journey.trigger),
-        signed=journey_form.is_signed(journey.trigger),
-        about=journey_words.about(journey.trigger),
-        fields_of_trigger=journey_form.trigger_fields(journey.trigger),
-        about_orders=kind_of(journey.trigger).transactional,
+        has_days=journey_form.has_days(kept.trigger),
+        signed=journey_form.is_signed(kept.trigger),
+        about=journey_words.about(kept.trigger),
+        fields_of_trigger=journey_form.trigger_fields(kept.trigger),
+        about_orders=kind_of(kept.trigger).transactional,
         seen=None if draft is None else rehearse(connection, shop, shown, _now(), site().public_url),
         wrong=list(trial.errors.values()),
         did=journey_words.became(did),
         fields=field_help(),
-        texts=channels_of(connection, shop, journey, _now()),
+        texts=[] if kept.flow.steps else channels_of(connection, shop, kept, _now()),
+        **look(connection, shop, journey, kept, _now()),
     )
 
 

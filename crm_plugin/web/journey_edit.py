@@ -1,0 +1,97 @@
+"""A journey as it is being edited: what runs stays as it is, and what is changed beside it waits to be published.
+
+A journey that is on and has several steps is changed in a draft, for members are inside; all others are changed where they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from crm_plugin.errors import CrmError, InvalidInput, RuleError
+from crm_plugin.rules.triggers import kind_of
+from crm_plugin.store import audit
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys, publishing, senders, texts
+from crm_plugin.touchpoints.audience import problem_of
+from crm_plugin.touchpoints.journeys import Journey, read_draft
+from crm_plugin.touchpoints.steps import checks
+from crm_plugin.web.i18n import explained
+from crm_plugin.web.journey_form import as_journey
+
+
+def edited(journey: Journey) -> Journey:
+    """The journey as it would be once its draft is published; itself where there is none."""
+    return journey if journey.draft is None else as_journey(journey, read_draft({**journey.draft, "enabled": None}))
+
+
+def is_staged(journey: Journey) -> bool:
+    """Whether it goes on and off by publishing: it has several steps, or will have."""
+    return journey.draft is not None or bool(journey.flow.steps)
+
+
+def keep(
+    connection: Connection, shop: Shop, journey: Journey, told: Mapping[str, Any], now: datetime, who: str
+) -> None:
+    """Keep a changed document, as a draft where members may be inside; the audit log has what is new. Raises: InvalidInput, RuleError."""
+    before = edited(journey).as_dict()
+    if journey.draft is not None or (journey.enabled and (journey.flow.steps or told.get("steps"))):
+        publishing.save_draft(connection, shop, {name: value for name, value in told.items() if name != "enabled"}, now)
+    else:
+        journeys.save(connection, shop, read_draft({**told, "enabled": None}), now, actor=who)
+    after = edited(journeys.get(connection, shop.shop_id, journey.key)).as_dict()
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if names:
+        changed = {name: after.get(name) for name in names}
+        detail: dict[str, Any] = {"journey": journey.key, "changed": changed}
+        audit.note(connection, shop.shop_id, who, "journey.saved", detail, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that publishing would refuse: what, and where it is mended. `step` is empty where it is not in one.
+
+    `place` is "steps", "start", "form", "senders" or "texts".
+    """
+
+    told: str
+    step: str
+    place: str
+
+
+def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> list[Fault]:
+    """All that keeps a journey from being published, as it is edited."""
+    if journey.flow.steps:
+        there = senders.available(connection, shop)
+        return [_fault(error, journey, there) for error in checks.faults(connection, shop, journey, now)]
+    return [Fault(explained(error), "", "form") for error in _lacks(connection, shop, journey)]
+
+
+def _lacks(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
+    """What the audience or texts of a journey without steps lack."""
+    if (problem := problem_of(connection, shop, journey)) is not None:
+        yield problem
+        return
+    written = texts.texts(connection, shop.shop_id, journey.template_key)
+    with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
+    try:
+        texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
+    except CrmError as error:
+        yield error
+
+
+def _fault(error: CrmError, journey: Journey, there: Collection[str]) -> Fault:
+    place = error.path if isinstance(error, RuleError) else error.field if isinstance(error, InvalidInput) else ""
+    parts = place.partition(":")[0].split(".")
+    if parts[0] != "steps" or len(parts) < 2:
+        return Fault(explained(error), "", "start" if parts[0] == "goal" else "form")
+    step, what = parts[1], parts[2] if len(parts) > 2 else ""
+    send = next((one for one in journey.flow.sends if one.key == step), None)
+    if send is None or what not in ("channels", "template"):
+        return Fault(explained(error), step, "steps")
+    unsent = what == "channels" and not any(channel in there for channel in send.told["channels"])
+    return Fault(explained(error), step, "senders" if unsent else "texts")
