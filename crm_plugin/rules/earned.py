@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, literal, select, text
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, select, text
 
 from crm_plugin.errors import InvalidInput, RuleTypeError
 from crm_plugin.phrases import phrase
@@ -118,17 +118,23 @@ def refuse_own_level(rule: Rule) -> None:
 
 
 def plan_for(
-    shop: Shop, ranks: Sequence[tuple[Level, Rule]], as_of: date, program: str = PROGRAM_KEY, only: int | None = None
+    shop: Shop,
+    ranks: Sequence[tuple[Level, Rule]],
+    as_of: date,
+    program: str = PROGRAM_KEY,
+    only: int | None = None,
+    *,
+    history: bool = False,
 ) -> Plan:
     """What to ask of the database for these levels, lowest first, on that local day; `only` asks for one member.
 
-    The level held stands beside the facts for the main programme alone.
+    The level held stands beside the facts for the main programme alone. With `history` what came after that day is left out (`is_history`).
     """
-    everybody = _rows(JoinedScope(shop, as_of), ranks, members.c.state, program)
+    everybody = _rows(JoinedScope(shop, as_of, history=history), ranks, members.c.state, program)
     changing = [everybody]
     if only is not None:
         changing = [everybody._replace(select=everybody.select.where(members.c.member_id == only))]
-    elif program == PROGRAM_KEY and takes_an_order(shop, [rule.asked for _, rule in ranks], as_of):
+    elif program == PROGRAM_KEY and not history and takes_an_order(shop, [rule.asked for _, rule in ranks], as_of):
         changing = _ordered_and_gone(shop, ranks, as_of)
     rules = {level.key: rule for level, rule in ranks}
     deciding = {key: {field_text(one): one for one in fields_of(rule.node)} for key, rule in rules.items()}
@@ -155,7 +161,9 @@ def _rows(
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [(state != ACTIVE, literal(""))]
     whens += [(truth(scope, rule.asked), literal(level.key)) for level, rule in reversed(ranks)]
     earned: ColumnElement[str] = case(*whens, else_=literal("")).label("earned")
-    held = scope.tier(program).label("held")
+    # The level of today, which is the one that changes, whatever the day that is asked for.
+    now = func.coalesce(scope.held(program, "level_key"), "") if scope.history else scope.tier(program)
+    held = now.label("held")
     asked = dict.fromkeys(asked for _, rule in ranks for asked in fields_of(rule.node))
     operands = {one: operand(scope, one) for one in asked}
     columns = [column for one in operands.values() for column in one.columns]

@@ -17,7 +17,7 @@ from crm_plugin.rules import read_book
 from crm_plugin.rules.earned import changes, compiled, plan_for
 from crm_plugin.rules.policies import in_force
 from crm_plugin.rules.policy import Policy
-from crm_plugin.rules.sql import ACTIVE
+from crm_plugin.rules.sql import ACTIVE, is_history
 from crm_plugin.rules.standing import DELETED
 from crm_plugin.rules.standing_sql import rungs
 from crm_plugin.rules.tier_rows import Writing
@@ -156,7 +156,7 @@ def look_at(connection: Connection, shop: Shop, policy: Policy, as_of: date) -> 
     same = policy.as_dict() == live.as_dict()
     waiting = {} if same else moves_today(connection, shop, policy.program, as_of)
     today, effect = len(waiting), Counter[tuple[str, str]]()
-    for before, after, one in _moves(connection, shop, policy, as_of):
+    for before, after, one in _moves(connection, shop, policy, as_of, unmarked=live.plain and not policy.plain):
         if before == after:
             terms[one.cause] += 1
             continue
@@ -202,11 +202,13 @@ def _ranks(policy: Policy, live: Policy) -> dict[str, float]:
     return ranks
 
 
-def _moves(connection: Connection, shop: Shop, policy: Policy, as_of: date) -> Iterator[tuple[str, str, Sample]]:
-    """Everybody whose level or term would be another one."""
-    book = read_book(connection, shop.shop_id)
+def _moves(
+    connection: Connection, shop: Shop, policy: Policy, as_of: date, *, unmarked: bool = False
+) -> Iterator[tuple[str, str, Sample]]:
+    """Everybody whose level or term would be another one; saving one that is `unmarked` would mark who held which level before."""
+    book, history = read_book(connection, shop.shop_id), is_history(connection, shop, as_of)
     if policy.plain and not is_bound(connection, shop.shop_id, policy.program, as_of):
-        plan = plan_for(shop, compiled(ladder_of(policy, as_of), book), as_of, policy.program)
+        plan = plan_for(shop, compiled(ladder_of(policy, as_of), book), as_of, policy.program, history=history)
         for page in changes(connection, plan):
             for one in page:
                 reason = one.reason
@@ -214,7 +216,8 @@ def _moves(connection: Connection, shop: Shop, policy: Policy, as_of: date) -> I
         return
     to = Writing(connection, shop, policy.program, None, 0, as_of, from_micros(0))
     first = pass_of(connection, shop, policy.program) is None
-    for turns in turns_of(connection, to, policy, rungs(policy, book, as_of, first=first), new=False):
+    ladder = rungs(policy, book, as_of, first=first)
+    for turns in turns_of(connection, to, policy, ladder, new=False, history=history, unmarked=unmarked):
         for turn in turns:
             sample = Sample(turn.member_id, "", turn.cause, turn.reason["values"])
             yield turn.before.level, turn.after.level, sample

@@ -14,9 +14,9 @@ from crm_plugin.rules.book import Book
 from crm_plugin.rules.document import to_json
 from crm_plugin.rules.policy import Policy, of_ladder
 from crm_plugin.rules.policy_read import read_policy
-from crm_plugin.rules.standing_sql import Rung, rungs
+from crm_plugin.rules.standing_sql import Rung, rungs, that_stands
 from crm_plugin.rules.windows import PROGRAM
-from crm_plugin.store import member_tiers, tier_changes, tier_entries, tier_levels, tier_policies, tier_runs
+from crm_plugin.store import member_tiers, shops, tier_changes, tier_entries, tier_levels, tier_policies
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 
@@ -33,6 +33,14 @@ class Kept:
     effective_on: date
     actor: str = ""
     created_at: datetime | None = None
+
+
+def one_at_a_time(connection: Connection, shop: Shop) -> None:
+    """Who saves, applies or undoes waits here for whoever is at it, and sees what that came to. SQLite has one writer anyway.
+
+    Whoever locks the shop's members too (`store.members.lock`) does so after this.
+    """
+    connection.execute(select(shops.c.shop_id).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True))
 
 
 def programs(connection: Connection, shop_id: int) -> list[str]:
@@ -95,14 +103,15 @@ def _kept(row: Row[Any]) -> Kept:
     return Kept(row.version, policy, row.effective_on, row.actor, row.created_at)
 
 
-def newest_policies(connection: Connection, shop_id: int) -> dict[str, Policy]:
+def newest_policies(connection: Connection, shop: Shop) -> dict[str, Policy]:
     """The policies saved last, by programme; the main one only where it promises more than its levels do."""
     found: dict[str, Policy] = {}
-    for program in programs(connection, shop_id):
-        kept = versions(connection, shop_id, program)
+    for program in programs(connection, shop.shop_id):
+        kept = versions(connection, shop.shop_id, program)
         if not kept or not kept[-1].policy.levels or (program == PROGRAM and is_bare_ladder(kept[-1].policy)):
             continue
-        planned = kept[-1].created_at is not None and kept[-1].effective_on > kept[-1].created_at.date()
+        saved_at = kept[-1].created_at
+        planned = saved_at is not None and kept[-1].effective_on > local_day(saved_at, shop.timezone)
         found[program] = replace(kept[-1].policy, effective_on=kept[-1].effective_on if planned else None)
     return found
 
@@ -196,14 +205,8 @@ def _ladder(connection: Connection, shop_id: int, program: str) -> Policy:
 
 def _mark_passed(connection: Connection, shop: Shop, policy: Policy, now: datetime) -> None:
     """Whoever held a level before rewards were kept track of has passed it, and those below it."""
-    t, h, e, r = tier_changes.c, member_tiers.c, tier_entries.c, tier_runs.c
-    undone = select(r.run_id).where(r.shop_id == shop.shop_id, r.undone_at.is_not(None))
-    # What a run led to that was undone was never held, and what undoing led back to was before.
-    happened = (
-        t.run_id.is_(None) | t.run_id.not_in(undone),
-        t.shop_id == shop.shop_id,
-        t.program_key == policy.program,
-    )
+    t, h, e = tier_changes.c, member_tiers.c, tier_entries.c
+    happened = that_stands(shop, policy.program)
     today = local_day(now, shop.timezone)
     columns = ["shop_id", "program_key", "member_id", "level_key", "held", "state", "reward", "at", "as_of"]
     for place, key in enumerate(policy.keys):

@@ -27,6 +27,8 @@ from crm_plugin.rules.policy import (
 )
 from crm_plugin.rules.windows import PROGRAM
 
+# A bar with more digits before or behind the point is a slip of the hand.
+_MOST_DIGITS = 15
 _KEYS = (
     "program", "title", "measure", "window", "exclude", "levels", "term", "grace_days", "descent", "effective_on",
 )  # fmt: skip
@@ -239,15 +241,24 @@ def _bar(told: Any, name: str) -> Bar:
         if isinstance(told, bool) or not isinstance(told, int | float | str | Decimal):
             raise InvalidOperation
         found = Decimal(str(told))
-        if not found.is_finite():
+        # Written out, 1e999999999 would be a thousand million digits.
+        if not found.is_finite() or abs(found.adjusted()) > _MOST_DIGITS:
             raise InvalidOperation
-    except InvalidOperation as error:
+    except (InvalidOperation, ValueError) as error:
         raise InvalidInput(
-            phrase("%(name)s is no number: %(value)s.", name=name, value=str(told)),
+            phrase("%(name)s is no number: %(value)s.", name=name, value=_shown(told)),
             field=name,
             hint=phrase("Write a plain number such as 1000."),
         ) from error
     return plain(found)
+
+
+def _shown(told: Any) -> str:
+    """The beginning of what was written; Python does not spell out a whole number of very many digits."""
+    try:
+        return str(told)[:40]
+    except ValueError:
+        return "…"
 
 
 def _day(told: Any) -> date | None:

@@ -39,7 +39,7 @@ from crm_plugin.rules.scopes import JoinedScope
 from crm_plugin.rules.sql import ACTIVE, operand, truth
 from crm_plugin.rules.standing import Held, Sees
 from crm_plugin.rules.text import field_text
-from crm_plugin.store import members, tier_bars, tier_entries, tier_invitations
+from crm_plugin.store import members, tier_bars, tier_changes, tier_entries, tier_invitations, tier_runs
 from crm_plugin.store.tenants import Shop
 
 
@@ -84,14 +84,34 @@ def rungs(policy: Policy, book: Book | None, today: date, *, first: bool = False
     return found
 
 
+def that_stands(shop: Shop, program: str) -> tuple[Truth, ...]:
+    """Which changes of level have happened: what a run led to that was undone was never held, and what undoing led back to was before."""
+    t, r = tier_changes.c, tier_runs.c
+    undone = select(r.run_id).where(r.shop_id == shop.shop_id, r.undone_at.is_not(None))
+    return (t.run_id.is_(None) | t.run_id.not_in(undone), t.shop_id == shop.shop_id, t.program_key == program)
+
+
 class Looked:
-    """The statement for a shop, a policy and a day; `only` asks for one member."""
+    """The statement for a shop, a policy and a day; `only` asks for one member.
+
+    With `history` what came after that day is left out (`sql.is_history`). `unmarked` is a policy that is only looked at, where the one
+    in force keeps no track of levels held before: then what has happened is asked.
+    """
 
     def __init__(
-        self, shop: Shop, policy: Policy, ladder: Sequence[Rung], today: date, only: int | None = None
+        self,
+        shop: Shop,
+        policy: Policy,
+        ladder: Sequence[Rung],
+        today: date,
+        only: int | None = None,
+        *,
+        history: bool = False,
+        unmarked: bool = False,
     ) -> None:
         self._shop, self._policy, self._today, self._only = shop, policy, today, only
-        self._scope = JoinedScope(shop, today)
+        self._unmarked = unmarked
+        self._scope = JoinedScope(shop, today, history=history)
         self._keys = policy.keys
         self.held = self._column("level_key", "")
         self._entry = [self._entered(rung) for rung in ladder]
@@ -203,8 +223,16 @@ class Looked:
         if rung.reentry is None:
             return entry
         c = tier_entries.c
-        before = exists(select(literal(1)).where(*self._own(c, rung), c.held).correlate(members))
+        before: Truth = exists(select(literal(1)).where(*self._own(c, rung), c.held).correlate(members))
+        if self._unmarked:
+            before = or_(before, self.held == rung.level.key, self._was(rung.level.key))
         return case((before, self._holds(rung.reentry)), else_=entry)
+
+    def _was(self, level: str) -> Truth:
+        """Whether the member has come to a level ever."""
+        c = tier_changes.c
+        own = (c.member_id == members.c.member_id, c.to_level == level)
+        return exists(select(literal(1)).where(*that_stands(self._shop, self._policy.program), *own).correlate(members))
 
     def _own(self, c: Any, rung: Rung) -> tuple[Truth, ...]:
         return (

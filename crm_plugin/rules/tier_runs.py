@@ -17,6 +17,7 @@ from crm_plugin.rules.earned import Level, changes, compiled, plan_for
 from crm_plugin.rules.nodes import fields_of
 from crm_plugin.rules.policies import Kept, in_force, programs, put_levels
 from crm_plugin.rules.policy import Policy
+from crm_plugin.rules.sql import is_history
 from crm_plugin.rules.standing import GRACE, REMOVED, RENEWED, RULE, Step, next_step
 from crm_plugin.rules.standing_sql import Looked, Rung, Seen, rungs
 from crm_plugin.rules.text import field_text
@@ -120,9 +121,11 @@ def ladder_of(policy: Policy, as_of: date) -> list[Level]:
 def _one(
     to: Writing, reader: Connection, kept: Kept, book: Book, last: Row[Any] | None, only: int | None = None
 ) -> Tally:
-    policy, tally = kept.policy, Tally()
+    policy, tally, history = kept.policy, Tally(), is_history(to.connection, to.shop, to.as_of)
     if policy.plain and not is_bound(to.connection, to.shop.shop_id, to.program, to.as_of):
-        plan = plan_for(to.shop, compiled(ladder_of(policy, to.as_of), book), to.as_of, to.program, only)
+        plan = plan_for(
+            to.shop, compiled(ladder_of(policy, to.as_of), book), to.as_of, to.program, only, history=history
+        )
         for page in changes(reader, plan):
             put_changes(to, page)
             tally.moved.update((change.before, change.after) for change in page)
@@ -130,10 +133,10 @@ def _one(
     _expire(to)
     new = last is not None and last.policy_version != kept.version
     ladder = rungs(policy, book, to.as_of, first=last is None)
-    found = turns_of(reader, to, policy, ladder, new=new, only=only)
+    found = turns_of(reader, to, policy, ladder, new=new, only=only, history=history)
     if only is not None or (new and any(one.reentry for one in ladder)):
         # What this transaction has written decides too, and is seen on its own connection alone: read all before going on.
-        found = iter(list(turns_of(to.connection, to, policy, ladder, new=new, only=only)))
+        found = iter(list(turns_of(to.connection, to, policy, ladder, new=new, only=only, history=history)))
     for turns in found:
         put_turns(to, turns)
         put_entries(to, policy, turns, first=last is None, last_at=last.last_at if last is not None else None)
@@ -144,10 +147,18 @@ def _one(
 
 
 def turns_of(
-    reader: Connection, to: Writing, policy: Policy, ladder: list[Rung], *, new: bool, only: int | None = None
+    reader: Connection,
+    to: Writing,
+    policy: Policy,
+    ladder: list[Rung],
+    *,
+    new: bool,
+    only: int | None = None,
+    history: bool = False,
+    unmarked: bool = False,
 ) -> Iterator[list[Turn]]:
-    """Who changes and how, in pages; nothing is written."""
-    for page in Looked(to.shop, policy, ladder, to.as_of, only).rows(reader):
+    """Who changes and how, in pages; nothing is written. For the last two see `Looked`."""
+    for page in Looked(to.shop, policy, ladder, to.as_of, only, history=history, unmarked=unmarked).rows(reader):
         turns = []
         for seen in page:
             step = next_step(policy, seen.held, seen.sees, to.as_of, to.at)

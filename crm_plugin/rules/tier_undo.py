@@ -18,14 +18,16 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules import read_book
 from crm_plugin.rules.asked import Rewritten, refuse_asked
 from crm_plugin.rules.held import held_now
-from crm_plugin.rules.policies import in_force, put_levels, versions
+from crm_plugin.rules.policies import in_force, one_at_a_time, put_levels, versions
 from crm_plugin.rules.policies import save as save_version
 from crm_plugin.rules.policy import Policy
+from crm_plugin.rules.sql import ACTIVE
 from crm_plugin.rules.standing import NOTHING, UNDONE, Held
 from crm_plugin.rules.tier_holds import Hold, hold
 from crm_plugin.rules.tier_rows import Turn, Writing, put_turns, take_invitations
 from crm_plugin.store import (
     audit,
+    members,
     tier_bars,
     tier_changes,
     tier_entries,
@@ -83,6 +85,7 @@ def undo(
 
     Raises: InvalidInput when there is nothing to undo, or later runs stand on it; nothing is written then.
     """
+    one_at_a_time(connection, shop)
     lock(connection, shop.shop_id)
     run = _run(connection, shop, run_id)
     restored = left = withdrawn = 0
@@ -187,25 +190,22 @@ def _restore_policy(
 
 
 def _pages(connection: Connection, shop: Shop, program: str, run: Row[Any]) -> Iterator[list[_Did]]:
-    """What the run did in a programme, all of it read before it is written beside."""
+    """What the run did in a programme. The keys of all of it are read before anything is written beside, the rest by pages."""
     c, e = tier_changes.c, tier_terms.c
-    moved = select(tier_changes).where(
-        c.shop_id == shop.shop_id, c.changed_at == run.at, c.run_id == run.run_id, c.program_key == program
-    )
-    turned = select(tier_terms).where(
-        e.shop_id == shop.shop_id,
-        e.at == run.at,
-        e.run_id == run.run_id,
-        e.program_key == program,
-        e.after.is_not(None),
-    )
-    did = [_moved(row) for row in connection.execute(moved)]
-    did += [
-        _Did(row.member_id, row.level_key, Held.of(row.before), Held.of(row.after), row.kind, row.event_id)
-        for row in connection.execute(turned)
-    ]
-    for start in range(0, len(did), _PAGE):
-        yield did[start : start + _PAGE]
+    moved = (c.shop_id == shop.shop_id, c.changed_at == run.at, c.run_id == run.run_id, c.program_key == program)
+    turned = (e.shop_id == shop.shop_id, e.at == run.at, e.run_id == run.run_id, e.program_key == program)
+    changes = list(connection.execute(select(c.change_id).where(*moved)).scalars())
+    terms = list(connection.execute(select(e.event_id).where(*turned, e.after.is_not(None))).scalars())
+    for start in range(0, len(changes), _PAGE):
+        those = select(tier_changes).where(c.shop_id == shop.shop_id, c.change_id.in_(changes[start : start + _PAGE]))
+        yield [_moved(row) for row in connection.execute(those)]
+    for start in range(0, len(terms), _PAGE):
+        those = select(tier_terms).where(e.shop_id == shop.shop_id, e.event_id.in_(terms[start : start + _PAGE]))
+        yield [_turned(row) for row in connection.execute(those)]
+
+
+def _turned(row: Row[Any]) -> _Did:
+    return _Did(row.member_id, row.level_key, Held.of(row.before), Held.of(row.after), row.kind, row.event_id)
 
 
 def _moved(row: Row[Any]) -> _Did:
@@ -218,19 +218,19 @@ def _moved(row: Row[Any]) -> _Did:
 
 
 def _turns(to: Writing, page: Sequence[_Did], run_id: int) -> list[Turn]:
-    """Back for everybody who still is as the run left them."""
-    now = held_now(to.connection, to.shop.shop_id, to.program, [one.member_id for one in page])
+    """Back for everybody who still is as the run left them; for one who was two in the run, once."""
+    who = sorted({one.member_id for one in page})
+    now = held_now(to.connection, to.shop.shop_id, to.program, who)
     since = _since(to, [one for one in page if one.before is None])
-    b = tier_bars.c
-    who = select(b.member_id).where(
-        b.shop_id == to.shop.shop_id, b.program_key == to.program, b.until.is_(None) | (b.until >= to.as_of)
-    )
-    barred = set(to.connection.execute(who).scalars())
-    turns = []
+    shut, newest = _shut_out(to, who), _newest(to, [one.member_id for one in page if not one.after.level])
+    turns, done = [], set[int]()
     for one in page:
         current = now.get(one.member_id, NOTHING)
-        if current != one.after or (not current.level and (one.member_id in barred or not _last(to, one))):
+        # Who holds no level has no row that tells whether anything happened since.
+        moved_on = current != one.after or (not current.level and newest[one.member_id] != one.change_id)
+        if moved_on or one.member_id in done or (not current.level and one.member_id in shut):
             continue
+        done.add(one.member_id)
         before = one.before
         if before is None:
             since_at, since_on = since.get(one.member_id, (one.after.since_at or to.at, one.after.since_on or to.as_of))
@@ -239,12 +239,25 @@ def _turns(to: Writing, page: Sequence[_Did], run_id: int) -> list[Turn]:
     return turns
 
 
-def _last(to: Writing, did: _Did) -> bool:
-    """Whether nothing happened to the member since; who holds no level has no row that tells."""
+def _shut_out(to: Writing, who: Sequence[int]) -> set[int]:
+    """Those of these who hold no level by hand, or are gone: what they lost is not given back."""
+    b, m = tier_bars.c, members.c
+    barred = select(b.member_id).where(
+        b.shop_id == to.shop.shop_id,
+        b.program_key == to.program,
+        b.member_id.in_(who),
+        b.until.is_(None) | (b.until >= to.as_of),
+    )
+    gone = select(m.member_id).where(m.shop_id == to.shop.shop_id, m.member_id.in_(who), m.state != ACTIVE)
+    return {*to.connection.execute(barred).scalars(), *to.connection.execute(gone).scalars()}
+
+
+def _newest(to: Writing, who: Sequence[int]) -> dict[int, int]:
+    """The newest change of each of these."""
     c = tier_changes.c
-    own = (c.shop_id == to.shop.shop_id, c.program_key == to.program, c.member_id == did.member_id)
-    newest = to.connection.execute(select(func.max(c.change_id)).where(*own)).scalar_one()
-    return bool(newest == did.change_id)
+    own = (c.shop_id == to.shop.shop_id, c.program_key == to.program, c.member_id.in_(who))
+    query = select(c.member_id, func.max(c.change_id)).where(*own).group_by(c.member_id)
+    return {member_id: change_id for member_id, change_id in to.connection.execute(query)} if who else {}  # noqa: C416
 
 
 def _since(to: Writing, page: Sequence[_Did]) -> dict[int, tuple[int, date]]:

@@ -21,14 +21,14 @@ from crm_plugin.rules import Book, Rule, read_book
 from crm_plugin.rules.asked import NOTHING, Rewritten, book_then, refuse_asked
 from crm_plugin.rules.earned import Level, check_keys, compiled, plan_for
 from crm_plugin.rules.lab import Lab, look_at
-from crm_plugin.rules.policies import Kept, in_force, put_levels, versions
+from crm_plugin.rules.policies import Kept, in_force, one_at_a_time, put_levels, versions
 from crm_plugin.rules.policies import save as save_version
 from crm_plugin.rules.policy import Policy, of_ladder
-from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY
+from crm_plugin.rules.sql import ACTIVE, PROGRAM_KEY, is_history
 from crm_plugin.rules.standing_sql import rungs
 from crm_plugin.rules.tier_holds import go_on
 from crm_plugin.rules.tier_runs import Move, is_bound, ladder_of, moves_of, run
-from crm_plugin.store import audit, member_tiers, members, shops, tier_levels
+from crm_plugin.store import audit, member_tiers, members, tier_levels
 from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -155,6 +155,8 @@ def save_levels(
     asks for stays, or the rule would mean something else; `besides` are those rewritten in the same transaction.
     Raises: InvalidInput, RuleError; nothing is written then.
     """
+    # First of all: what is kept of the policy before is that of whoever saved last.
+    one_at_a_time(connection, shop)
     then = book_then(connection, shop, [level.key for level in wanted], besides.segments)
     policy = ladder_policy(connection, shop, wanted, local_day(now, shop.timezone))
     check_policy(policy, then, now, shop)
@@ -175,7 +177,7 @@ def save_policy(
     `based_on` is the newest version that whoever changed it knew: where there is another one by now nothing is saved.
     Raises: InvalidInput, RuleError; nothing is written then.
     """
-    _one_at_a_time(connection, shop)
+    one_at_a_time(connection, shop)
     if based_on is not None:
         _refuse_saved_meanwhile(connection, shop, policy.program, based_on)
     today = local_day(now, shop.timezone)
@@ -212,7 +214,7 @@ def check_policy(policy: Policy, book: Book, now: datetime, shop: Shop) -> None:
 
 def put_policy(connection: Connection, shop: Shop, policy: Policy, now: datetime, *, actor: str = "") -> Kept:
     """Keep a policy whose names were checked; its levels are the shop's at once where it is in force at once."""
-    _one_at_a_time(connection, shop)
+    one_at_a_time(connection, shop)
     today = local_day(now, shop.timezone)
     kept = save_version(connection, shop, policy, now, actor=actor)
     current = in_force(connection, shop.shop_id, policy.program, today)
@@ -238,6 +240,7 @@ def check_levels(wanted: Sequence[Level], book: Book, connection: Connection, sh
 
 def put_main_levels(connection: Connection, shop: Shop, wanted: Sequence[Level], now: datetime) -> None:
     """The same for levels whose names were checked by whoever saves what they name too. Raises: InvalidInput, RuleError."""
+    one_at_a_time(connection, shop)
     put_policy(connection, shop, ladder_policy(connection, shop, wanted, local_day(now, shop.timezone)), now)
 
 
@@ -270,7 +273,8 @@ def preview(connection: Connection, shop: Shop, wanted: Sequence[Level], as_of: 
     if not policy.plain or is_bound(connection, shop.shop_id, PROGRAM_KEY, as_of):
         seen = look_at(connection, shop, policy, as_of)
         return preview_of(seen)
-    plan = plan_for(shop, compiled(wanted, read_book(connection, shop.shop_id)), as_of)
+    ranks, history = compiled(wanted, read_book(connection, shop.shop_id)), is_history(connection, shop, as_of)
+    plan = plan_for(shop, ranks, as_of, history=history)
     everybody = plan.everybody
     chosen = everybody.select.where(members.c.state == ACTIVE)
     pairs = chosen.with_only_columns(members.c.member_id, everybody.held, everybody.earned).subquery()
@@ -334,7 +338,7 @@ def apply_within(
     writer: Connection, reader: Connection, shop: Shop, *, as_of: date, now: datetime, actor: str, daily: bool = False
 ) -> TierReport:
     """The same inside a transaction. `reader` is a connection of its own: what is written cannot disturb what is still being read."""
-    _one_at_a_time(writer, shop)
+    one_at_a_time(writer, shop)
     lock(writer, shop.shop_id)
     ran = run(writer, reader, shop, as_of=as_of, now=now, actor=actor, daily=daily)
     terms: Counter[str] = sum((tally.terms for tally in ran.tallies.values()), Counter())
@@ -344,8 +348,3 @@ def apply_within(
     if report.changed or report.terms:
         audit.note(writer, shop.shop_id, actor, APPLIED, report.as_dict(), now)
     return report
-
-
-def _one_at_a_time(connection: Connection, shop: Shop) -> None:
-    """Who saves or applies waits here for whoever is at it, and then finds nothing left to do. SQLite has one writer anyway."""
-    connection.execute(select(shops.c.shop_id).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True))

@@ -161,7 +161,7 @@ def _rows(asked: Field, snapshot: Snapshot) -> set[tuple[str, date]]:
     found = set()
     if asked.key not in ("refunds", "refunded"):
         found |= {("order", one.placed_on) for one in snapshot.orders}
-    if asked.key in ("refunds", "refunded", "spent", "profit", "return_rate"):
+    if asked.key in ("refunds", "refunded", "refunded_among", "spent", "profit", "return_rate"):
         found |= {("refund", one.refunded_on) for one in snapshot.refunds}
     return found
 

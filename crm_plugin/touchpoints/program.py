@@ -151,7 +151,7 @@ class _State:
         return cls(
             told_settings(shop),
             tiers.levels(connection, shop.shop_id),
-            newest_policies(connection, shop.shop_id),
+            newest_policies(connection, shop),
             # Sorted here: the databases do not agree on the order of letters.
             sorted(segments.list(connection, shop.shop_id), key=lambda one: one.key),
             {one.key: one for one in sorted(journeys.all_journeys(connection, shop.shop_id), key=lambda one: one.key)},

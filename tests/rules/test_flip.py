@@ -18,7 +18,7 @@ from crm_plugin.rules.flip import Flip, flip
 from crm_plugin.rules.flip_words import as_dict, manner, way_words
 from crm_plugin.rules.nodes import And, Everyone, Node, Not, Or
 from crm_plugin.rules.parse import parse
-from crm_plugin.rules.turning import EACH_DAY, settled, turning_days
+from crm_plugin.rules.turning import EACH_DAY, settled, turning_days, turns
 from tests.rules.shops import AS_OF, BOOK, rules
 
 _AGO = st.sampled_from([-1, 0, 1, 28, 29, 30, 31, 200, 363, 364, 365, 400])
@@ -211,3 +211,16 @@ def test_one_change_holds_all_its_parts() -> None:
     assert [one.base_minor for one in member.refunds] == [100]
     assert Change({(alter.ORDERS,): 2}).within(change)
     assert not change.within(Change({(alter.ORDERS,): 2}))
+
+
+def test_refund_of_named_products_leaves_its_span() -> None:
+    order = PlacedOrder(
+        AS_OF - timedelta(days=50), 1000, (BoughtLine(categories=frozenset({"Cards"}), base_minor=1000),)
+    )
+    given = GivenRefund(AS_OF - timedelta(days=20), 1000, order)
+    node = check(parse('refunded_among(categories="Cards", days=30) > 5'))
+    snapshot = Snapshot("EUR", orders=(order,), refunds=(given,))
+    assert evaluate(node, snapshot, AS_OF) is True
+    turned = [day for day in turning_days(node, snapshot, AS_OF) if evaluate(node, snapshot, day) is not True]
+    assert turned[0] == AS_OF + timedelta(days=10)
+    assert [one.left for one in turns(node, snapshot, turned[0])] == [(("refund", given.refunded_on),)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rules import tiers
-from crm_plugin.rules.policies import every_version, in_force, plans, versions
+from crm_plugin.rules.policies import every_version, in_force, newest_policies, plans, versions
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.store import tier_levels
 from crm_plugin.store.session import Database
@@ -65,3 +65,22 @@ def test_ladder_without_versions_is_version_zero(db: Database) -> None:
         (kept,) = every_version(connection, shop.shop_id)["main"]
         assert kept == in_force(connection, shop.shop_id, "main", NOON.date())
         assert (kept.version, kept.policy.keys) == (0, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "day"),
+    [
+        # In New York it is still the 26th, and the 27th is a day to come.
+        ("America/New_York", datetime(2026, 11, 27, 1, tzinfo=UTC), "2026-11-27"),
+        # In Shanghai it is the 27th already: it is in force at once.
+        ("Asia/Shanghai", datetime(2026, 11, 26, 18, tzinfo=UTC), None),
+    ],
+)
+def test_plan_is_told_by_the_days_of_the_shop(db: Database, zone: str, at: datetime, day: str | None) -> None:
+    bars = {"program": "club", "measure": "spent", "levels": [{"key": "a", "entry": 1}]}
+    with db.write() as connection:
+        shop = make_shop(connection, timezone=zone)
+        wanted = read_policy({**bars, "effective_on": "2026-11-27"})
+        tiers.save_policy(connection, shop, wanted, at, actor="a")
+        told = newest_policies(connection, shop)["club"].as_file()
+    assert told.get("effective_on") == day

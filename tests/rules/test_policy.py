@@ -147,6 +147,10 @@ _LEVEL = {"key": "one", "entry": 5}
         ({"measure": "spent", "levels": [{**_LEVEL, "keep": 4, "reentry": 3}]}, "keep"),
         ({"measure": "spent", "levels": [{**_LEVEL, "entry": "many"}]}, "entry"),
         ({"measure": "spent", "levels": [{**_LEVEL, "entry": "NaN"}]}, "entry"),
+        # Written out these would fill the memory; Python does not spell out the last at all.
+        ({"measure": "spent", "levels": [{**_LEVEL, "entry": "1e999999999"}]}, "entry"),
+        ({"measure": "spent", "levels": [{**_LEVEL, "entry": "1e-999999999"}]}, "entry"),
+        ({"measure": "spent", "levels": [{**_LEVEL, "entry": 10**5000}]}, "entry"),
         ({"measure": "spent", "levels": [{**_LEVEL, "entry": True}]}, "entry"),
         ({"measure": "spent", "levels": [{**_LEVEL, "invitation": True}]}, "invitation"),
         ({"measure": "spent", "levels": [{**_LEVEL, "invitation": "yes"}]}, "invitation"),
