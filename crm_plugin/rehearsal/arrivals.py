@@ -5,13 +5,13 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, select
 
 from crm_plugin.rehearsal import consents, inside, levels, lists, statuses
-from crm_plugin.store import metadata
+from crm_plugin.store import metadata, shops
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.bulk import execute
 from crm_plugin.store.session import Database
@@ -26,10 +26,22 @@ CAME = {
     "tier_invitations": "invited_at",
 }
 _TELLS = ("first_seen_at", "recorded_at", "seen_at")
+# When it happened. What happened before the shop was connected came with the first reading, and was so all the time.
+_HAPPENED = {
+    "consents": "t.at",
+    "members": "MIN(COALESCE(t.joined_at, t.first_seen_at), COALESCE((SELECT MIN(o.placed_at) FROM orders AS o "
+    "WHERE o.shop_id = t.shop_id AND o.member_id = t.member_id), t.first_seen_at))",
+    "order_events": "t.at",
+    "orders": "t.placed_at",
+    "refunds": "t.refunded_at",
+    "suppressions": "t.at",
+}
 # These came with the row that they belong to.
 WITH = {"identities": "members", "member_tags": "members", "order_lines": "orders"}
 # At more instants than this nobody looks at each: what came between two rounds is let in before the second.
 MOST_INSTANTS = 5_000
+# Longer than planning looks back for what changed.
+_LONG_AGO = timedelta(days=1)
 _ORDER = "member_id, counts, base_minor, items_milli, discount_minor, cost_minor, placed_at, placed_on, currency, total_minor"
 _REFUND = "member_id, counts, base_minor"
 
@@ -92,10 +104,11 @@ class Arrivals:
 def take_out(connection: Connection, shop: Shop, start: datetime) -> Arrivals:
     """Set aside what came after `start`, facts counted without it, and answer with what will come again."""
     since = to_micros(start)
-    statuses.take_back(connection, shop.shop_id, since)
+    created = to_micros(_connected(connection, shop.shop_id))
+    statuses.take_back(connection, shop.shop_id, since, created)
     tables = [table for table in metadata.sorted_tables if table.name in WITH or _came(table)]
     for table in tables:
-        _set_aside(connection, table, since)
+        _set_aside(connection, table, since, created)
     delta = FactsDelta()
     for row in _kept_members(connection, "orders", _ORDER):
         delta.remove_order(part_of(shop.currency, *row))
@@ -109,8 +122,8 @@ def take_out(connection: Connection, shop: Shop, start: datetime) -> Arrivals:
         keys = ", ".join(column.name for column in table.primary_key.columns)
         execute(connection, f"DELETE FROM {table.name} WHERE ({keys}) IN (SELECT {keys} FROM later_{table.name})")  # noqa: S608
     # After the rows: first and last order are asked from those that are left.
-    delta.write(connection, shop.shop_id, start)
-    _still_marks(connection, since)
+    delta.write(connection, shop.shop_id, start - _LONG_AGO)
+    _still_marks(connection, tables, since, to_micros(start - _LONG_AGO))
     return Arrivals(shop, tables, _instants(connection, tables))
 
 
@@ -119,9 +132,14 @@ def _came(table: Table) -> str:
     return CAME.get(table.name) or next((name for name in _TELLS if name in table.columns), "")
 
 
-def _set_aside(connection: Connection, table: Table, since: int) -> None:
+def _connected(connection: Connection, shop_id: int) -> datetime:
+    found: datetime = connection.execute(select(shops.c.created_at).where(shops.c.shop_id == shop_id)).scalar_one()
+    return found
+
+
+def _set_aside(connection: Connection, table: Table, since: int, created: int) -> None:
     """One more table `later_…` with the rows that came after `since`, and when: with a row that they belong to at the earliest."""
-    joins, instants = "", [f"t.{_came(table)}"] if table.name not in WITH else []
+    joins, instants = "", [_comes(table, created)] if table.name not in WITH else []
     for place, key in enumerate(sorted(table.foreign_key_constraints, key=lambda one: one.referred_table.name)):
         parent = key.referred_table
         if parent.name != WITH.get(table.name) and (table.name in WITH or not _came(parent)):
@@ -139,17 +157,35 @@ def _set_aside(connection: Connection, table: Table, since: int) -> None:
     execute(connection, f"CREATE INDEX ix_later_{name}_key ON later_{name} ({keys})")
     execute(connection, f"CREATE INDEX ix_later_{name}_comes ON later_{name} (comes_at)")
     marks = [mark for mark in ("changed_at", "touched_at") if mark in table.columns]
-    if marks:
-        sets = ", ".join(f"{mark} = MIN({mark}, comes_at)" for mark in marks)
+    sets = ", ".join(
+        [*(f"{mark} = MIN({mark}, comes_at)" for mark in marks), *(f"{one} = comes_at" for one in _seen(table))]
+    )
+    if sets:
         execute(connection, f"UPDATE later_{name} SET {sets}")  # noqa: S608
 
 
-def _still_marks(connection: Connection, since: int) -> None:
-    """What was changed in place is so from the beginning: no mark lies ahead of the clock."""
-    for table in ("members", "member_facts", "member_consents"):
-        marks = [mark for mark in ("changed_at", "touched_at") if mark in metadata.tables[table].columns]
-        for mark in marks:
-            execute(connection, f"UPDATE {table} SET {mark} = {since} WHERE {mark} > {since}")  # noqa: S608
+def _comes(table: Table, created: int) -> str:
+    """When a row `t` came, as SQL."""
+    seen, happened = f"t.{_came(table)}", _HAPPENED.get(table.name)
+    if happened is None:
+        return seen
+    return f"(CASE WHEN {happened} < {created} THEN MIN({happened}, {seen}) ELSE {seen} END)"
+
+
+def _seen(table: Table) -> list[str]:
+    """The column by which planning finds what came late."""
+    return [name for name in _TELLS if name in table.columns]
+
+
+def _still_marks(connection: Connection, tables: Sequence[Table], since: int, long_ago: int) -> None:
+    """What was changed in place is so since long: no mark lies ahead of the clock, and nobody is looked for as one who just changed."""
+    for name in ("members", "member_facts", "member_consents"):
+        for mark in ("changed_at", "touched_at"):
+            if mark in metadata.tables[name].columns:
+                execute(connection, f"UPDATE {name} SET {mark} = {long_ago} WHERE {mark} > {since}")  # noqa: S608
+    for table in tables:
+        for mark in _seen(table):
+            execute(connection, f"UPDATE {table.name} SET {mark} = {long_ago} WHERE {mark} > {since}")  # noqa: S608
 
 
 def _instants(connection: Connection, tables: Sequence[Table]) -> array[int]:

@@ -16,15 +16,17 @@ _AFTER_PAYING = tuple(
 )
 
 
-def take_back(connection: Connection, shop_id: int, since: int) -> None:
+def take_back(connection: Connection, shop_id: int, since: int, created: int) -> None:
     """Orders refunded after `since` are completed until their last refund came; those paid after it (and after they came) wait for it."""
     execute(connection, f"CREATE TABLE {LATER} (order_id INTEGER PRIMARY KEY, status TEXT, comes_at INTEGER)")
     execute(connection, f"CREATE INDEX ix_{LATER} ON {LATER} (comes_at)")
+    # As with all that happened before the shop was connected.
+    came = f"CASE WHEN r.refunded_at < {created} THEN MIN(r.refunded_at, r.first_seen_at) ELSE r.first_seen_at END"
     execute(
         connection,
-        f"INSERT INTO {LATER} SELECT o.order_id, o.status, MAX(r.first_seen_at) FROM orders AS o JOIN refunds AS r "  # noqa: S608
+        f"INSERT INTO {LATER} SELECT o.order_id, o.status, MAX({came}) FROM orders AS o JOIN refunds AS r "  # noqa: S608
         "ON r.shop_id = o.shop_id AND r.order_id = o.order_id WHERE o.shop_id = ? AND o.status = ? "
-        "GROUP BY o.order_id HAVING MAX(r.first_seen_at) > ?",
+        f"GROUP BY o.order_id HAVING MAX({came}) > ?",
         (shop_id, OrderStatus.REFUNDED.value, since),
     )
     _set(connection, shop_id, OrderStatus.COMPLETED)

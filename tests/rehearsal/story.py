@@ -226,7 +226,7 @@ def begin(db: Database, folder: Path, seed: int, *, people: int, on: Sequence[st
         Config("", folder, public_url="https://crm.example"), db, SecretBox(Fernet.generate_key()), FixedClock(BEGIN)
     )
     with db.write() as connection:
-        shop = make_shop(connection)
+        shop = make_shop(connection, created_at=BEGIN)
         for adapter, channel in (("smtp", "email"), ("twilio", "sms")):
             row = {"adapter": adapter, "channel": channel, "settings": b"sealed", "status": "ok", "updated_at": BEGIN}
             connection.execute(connections.insert().values(shop_id=shop.shop_id, enabled=True, status_detail="", **row))

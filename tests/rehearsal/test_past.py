@@ -74,3 +74,14 @@ def test_rehearsed_past_is_what_was(
     kinds = Counter((state, reason) for state, reason, _, _ in lived.values())
     assert len(lived) > 8
     assert kinds["accepted", ""] > 5
+
+
+def test_history_read_on_connecting_came_when_it_happened(sqlite_db: Database, tmp_path: Path) -> None:
+    story = begin(sqlite_db, tmp_path, 4, people=0, on=["thanks"])
+    story.person(BEGIN, timezone="Europe/Berlin", joined_at=BEGIN - 90 * DAY)
+    story.buys(BEGIN, late=20 * DAY)
+    first = (BEGIN - 30 * DAY).date()
+    seen = rehearse(story.runtime, story.shop, Ask(first, (BEGIN - DAY).date(), "thanks"))
+    # Placed on 28 February at one in the morning in Berlin; two days later at ten.
+    assert [(str(one.on), one.messages) for one in seen.sends] == [("2026-03-02", 1)]
+    assert rehearse(story.runtime, story.shop, Ask(first, (BEGIN - 21 * DAY).date(), "thanks")).messages == 0
