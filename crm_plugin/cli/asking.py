@@ -17,21 +17,16 @@ from crm_plugin.cli.common import (
     shop_argument,
 )
 from crm_plugin.cli.profile import lines
+from crm_plugin.rules import reference
 from crm_plugin.rules.fields import FIELDS
-from crm_plugin.rules.spec import FieldSpec
 
 
-@main.group(told=("Fields", lambda: [(_example(field), field.help.en) for field in FIELDS.values()]))
+@main.group(told=("Fields", lambda: [(reference.example(field), field.help.en) for field in FIELDS.values()]))
 def rule() -> None:
     """Ask who a rule is true for.
 
     RULE is one text in quotes, such as 'spent(days=365) >= 1000 and not tag("staff")'; `everyone` is all members.
     """
-
-
-def _example(field: FieldSpec) -> str:
-    arguments, compared = field.example
-    return f"{field.key}({arguments}) {compared}".replace("()", "").strip()
 
 
 @rule.command("count")

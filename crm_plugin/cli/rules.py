@@ -33,6 +33,9 @@ from crm_plugin.rules.nodes import fields_of
 from crm_plugin.rules.text import to_text
 from crm_plugin.rules.words import words
 
+# A line with more characters is shown around the place alone.
+_WIDEST = 160
+
 lang_option = click.option(
     "--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="The language of the sentences."
 )
@@ -46,13 +49,20 @@ def pointing(text: str, as_json: bool) -> Iterator[None]:
     except RuleError as error:
         written = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if not as_json and 0 < error.line <= len(written):
-            line = written[error.line - 1]
+            line, column = _around(written[error.line - 1], error.column)
             # A character of Chinese is as wide as two marks.
-            before = "".join(
-                "  " if unicodedata.east_asian_width(one) in "WF" else " " for one in line[: error.column - 1]
-            )
+            before = "".join("  " if unicodedata.east_asian_width(one) in "WF" else " " for one in line[: column - 1])
             stderr.print(f"  {line}\n  {before}^", markup=False, highlight=False, soft_wrap=True)
         raise
+
+
+def _around(line: str, column: int) -> tuple[str, int]:
+    """What fits on a screen of a long line, and the column in it."""
+    if len(line) <= _WIDEST:
+        return line, column
+    first = max(0, min(column - 1 - _WIDEST // 2, len(line) - _WIDEST))
+    head, tail = "…" if first else "", "…" if first + _WIDEST < len(line) else ""
+    return f"{head}{line[first : first + _WIDEST]}{tail}", column - first + len(head)
 
 
 @rule.command("check")

@@ -158,18 +158,27 @@ def _still(one: Hold) -> str:
 @tiers_.command("history")
 @shop_argument
 @member_option
-@program_option
+@click.option("--program", metavar="KEY", help="Which tier programme; left out: all.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="The language of it.")
 @as_json_option
-def tiers_history(name: str, who: str, program: str, lang: str, as_json: bool) -> None:
-    """How one member came to the level held, and why."""
+def tiers_history(name: str, who: str, program: str | None, lang: str, as_json: bool) -> None:
+    """How one member came to the levels held, and why."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        _there(program, programs(connection, found.shop_id))
+        known = programs(connection, found.shop_id)
+        if program is not None:
+            _there(program, known)
         member_id = members.find(connection, found, who)
         by = called(connection, found)
-        told = [one.as_dict(lang, by) for one in history(connection, found.shop_id, program, member_id)]
+        told = [
+            {"program": key, **one.as_dict(lang, by)}
+            for key in known
+            if program in (None, key)
+            for one in history(connection, found.shop_id, key, member_id)
+        ]
     if not as_json:
-        told = [{name: one[name] for name in ("day", "from", "to", "cause", "policy", "why")} for one in told]
+        told = [
+            {name: one[name] for name in ("program", "day", "from", "to", "cause", "policy", "why")} for one in told
+        ]
     answer(told, as_json)
 
 

@@ -54,7 +54,7 @@ def parse(text: str) -> Node:
     """The tree of a rule's text. Raises: RuleSyntaxError, UnknownField or RuleTypeError, with line and column."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     look_over(text)
-    if not text.strip():
+    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.split("\n")):
         raise RuleSyntaxError(
             phrase("The rule is empty."),
             line=1,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from keyword import iskeyword
 
 from crm_plugin.errors import RuleSyntaxError
-from crm_plugin.phrases import phrase
+from crm_plugin.phrases import joined, phrase
+from crm_plugin.rules.operators import MATCHES
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 40
@@ -66,11 +68,15 @@ def look_over(text: str) -> None:
     # Open brackets: character, whether they hold a field's arguments, and where they stand.
     opened: list[tuple[str, bool, int]] = []
     place, before, glued = 0, "", ""
+    # Whether what stands before is a value or a field, so that another cannot follow.
+    stands = False
     while place < len(text):
         match = _TOKEN.match(text, place)
         if match is None:
             raise _unreadable(text, place)
         kind, mark = str(match.lastgroup), match.group()
+        if stands and glued == "space" and kind in ("name", "number", "text") and not iskeyword(mark):
+            _side_by_side(text, place, mark, before)
         if kind == "bracket":
             _bracket(text, place, mark, opened, is_call=glued == "name" and before not in _WORDS)
         elif kind == "operator":
@@ -88,6 +94,8 @@ def look_over(text: str) -> None:
             )
         if kind != "space":
             before = mark
+            # Two texts in a row are one.
+            stands = mark in (")", "]") or kind == "number" or (kind == "name" and not iskeyword(mark))
         glued = kind
         place = match.end()
     if opened:
@@ -98,6 +106,31 @@ def position(text: str, place: int) -> tuple[int, int]:
     """Line and column, both from 1, of a place in the text."""
     line = text.count("\n", 0, place) + 1
     return line, place - (text.rfind("\n", 0, place) + 1) + 1
+
+
+def _side_by_side(text: str, place: int, mark: str, before: str) -> None:
+    if mark.lower() in _WORDS:
+        return
+    if mark in MATCHES:
+        raise _error(
+            text,
+            place,
+            phrase("%(mark)s stands before its brackets.", mark=mark),
+            phrase("Write %(written)s.", written=f'{mark}(email, "…")'),
+        )
+    raise _error(
+        text,
+        place,
+        phrase("Between %(before)s and %(mark)s something is missing.", before=_short(before), mark=_short(mark)),
+        joined(
+            phrase("Compare with == or >=, and join conditions by and / or."),
+            phrase("Amounts are plain numbers in the shop's currency."),
+        ),
+    )
+
+
+def _short(mark: str) -> str:
+    return mark if len(mark) <= 40 else mark[:39] + "…"
 
 
 def _bracket(text: str, place: int, mark: str, opened: list[tuple[str, bool, int]], *, is_call: bool) -> None:

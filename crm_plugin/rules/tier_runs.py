@@ -18,7 +18,7 @@ from crm_plugin.rules.nodes import fields_of
 from crm_plugin.rules.policies import Kept, in_force, programs, put_levels
 from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.sql import is_history
-from crm_plugin.rules.standing import GRACE, REMOVED, RENEWED, RULE, Step, next_step
+from crm_plugin.rules.standing import GRACE, INVITATION, REMOVED, RENEWED, RULE, Step, next_step
 from crm_plugin.rules.standing_sql import Looked, Rung, Seen, rungs
 from crm_plugin.rules.text import field_text
 from crm_plugin.rules.tier_holds import go_on, held_back
@@ -179,7 +179,7 @@ def _reason(ladder: list[Rung], seen: Seen, step: Step) -> dict[str, Any]:
         rule = after.entry if up else after.keep
         if rule is not None:
             told["rule"], decided = rule.text, [rule]
-    if before is not None and not up and step.cause not in (RENEWED, REMOVED) and before.keep is not None:
+    if before is not None and not up and step.cause not in (RENEWED, REMOVED, INVITATION) and before.keep is not None:
         told["lost_rule"] = before.keep.text
         decided.append(before.keep)
     names = dict.fromkeys(field_text(asked) for rule in decided for asked in fields_of(rule.node))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from crm_plugin.rules import reference
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import shop_named
@@ -59,6 +60,19 @@ def test_names_are_checked_with_a_shop(shop: Run) -> None:
     code, told = shop("rule", "check", 'segment("gone")', "shop")
     assert (code, told["error"]["code"]) == (1, "unknown_segment")
     assert shop("rule", "check", "everyone", "shop")[0] == 0
+
+
+def test_mistake_in_a_long_rule_is_shown_around_its_place(say: Callable[..., Spoken]) -> None:
+    good = 'tag("a") and ' * 40
+    shown = say("rule", "check", f"{good}spnt() >= 1 and {good}guest").err.splitlines()
+    assert [len(shown[0]), shown[0][2], shown[0][-1]] == [164, "…", "…"]
+    assert shown[0][shown[1].index("^") :].startswith("spnt() >= 1")
+    assert say("rule", "check", "x" * 100_000).err.splitlines()[2].startswith("line 1, column 10001: ")
+
+
+def test_help_gives_examples_that_can_be_read(say: Callable[..., Spoken]) -> None:
+    told = say("rule", "--help").out
+    assert [example for example in map(reference.example, FIELDS.values()) if example not in told] == []
 
 
 def test_rule_is_told_in_both_languages(run: Run) -> None:

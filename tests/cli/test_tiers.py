@@ -114,6 +114,7 @@ def test_one_member_by_hand_and_by_invitation(club: Any, tmp_path: Path) -> None
         *("by_hand", "freed", "term_over", "by_hand", "freed", "invited", "accepted", "invitation")
     ]
     assert told[0]["why"] == "由人工固定。原因：A friend。至 2999-12-31 为止。"
+    assert {one["program"] for one in told} == {"main"}
 
 
 def test_mistakes_name_the_file_and_the_flag(club: Any, tmp_path: Path) -> None:

@@ -127,6 +127,30 @@ def test_other_spellings_mean_the_same(text: str, node: Node, canonical: str) ->
         ("country == “GB”", RuleSyntaxError, 1, 12, "'“' cannot stand here. Write \" instead."),
         ("orders（）>= 2", RuleSyntaxError, 1, 7, "'（' cannot stand here. Write ( instead."),
         ("country == GB", RuleSyntaxError, 1, 12, None),
+        (
+            'tag("a") and email ends_with "@x.test"',
+            RuleSyntaxError,
+            1,
+            20,
+            'ends_with stands before its brackets. Write ends_with(email, "…").',
+        ),
+        (
+            "spent() >= 100 GBP",
+            RuleSyntaxError,
+            1,
+            16,
+            "Between 100 and GBP something is missing. Compare with == or >=, and join conditions by and / or. "
+            "Amounts are plain numbers in the shop's currency.",
+        ),
+        ("spent() between 1 and 2", RuleSyntaxError, 1, 9, None),
+        (
+            "# nothing yet",
+            RuleSyntaxError,
+            1,
+            1,
+            "The rule is empty. Write everyone if all are meant. "
+            'An example: spent(days=365) >= 1000 and not bought(sku="GIFT").',
+        ),
         ("spent() >= £5", RuleSyntaxError, 1, 12, None),
         (
             "spent() >= 1,200",

@@ -226,6 +226,11 @@ def test_invitation_lifts_at_once_and_once(db: Database) -> None:
         ("platinum", "circle", "invitation"),
         ("circle", "circle", "renewed"),
     ]
+    with db.read() as connection:
+        accepted = history(connection, 1, "main", 4)[3]
+    # The level that was left is not lost: nothing is said of its rule.
+    assert (accepted.cause, "lost_rule" in accepted.reason) == ("invitation", False)
+    assert accepted.words("en") == "The invitation was accepted. Through 2027-06-02."
     assert [one[2] for one in _story(db, 3)][1:3] == ["invited", "expired"]
     assert [one[2] for one in _story(db, 2)][1:3] == ["invited", "declined"]
 
