@@ -15,7 +15,7 @@ from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.plain_yaml import WordReader
-from crm_plugin.records import OrderRecord, Page, Record, RefundRecord
+from crm_plugin.records import CheckoutRecord, OrderRecord, Page, Record, RefundRecord
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.batch import groups, keep_group
@@ -35,6 +35,7 @@ class ImportReport:
     members: int = 0
     orders: int = 0
     refunds: int = 0
+    checkouts: int = 0
     lines: int = 0
     skipped: int = 0
     problems: int = 0
@@ -50,6 +51,7 @@ class ImportReport:
         for record in page.records:
             self.orders += isinstance(record, OrderRecord)
             self.refunds += isinstance(record, RefundRecord)
+            self.checkouts += isinstance(record, CheckoutRecord)
             self.lines += len(record.lines) if isinstance(record, OrderRecord) else 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -149,6 +151,8 @@ def _person(record: Record) -> str:
         contact = record.contact
         left = "" if contact is None else contact.email.lower() or contact.phone
         return record.member_external_id or left
+    if isinstance(record, CheckoutRecord):
+        return record.member_external_id or record.email.lower()
     return record.member_external_id if isinstance(record, RefundRecord) else record.external_id
 
 

@@ -36,6 +36,7 @@ COUNTED = {
     "members": lazy_gettext("members"),
     "orders": lazy_gettext("orders"),
     "refunds": lazy_gettext("refunds"),
+    "checkouts": lazy_gettext("checkouts"),
     "lines": lazy_gettext("order lines"),
     "skipped": lazy_gettext("left out"),
     "problems": lazy_gettext("not readable"),

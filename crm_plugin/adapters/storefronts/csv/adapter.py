@@ -80,7 +80,7 @@ class CsvStorefront(FileStorefront):
                 hint=phrase("Mend the file and import it again."),
             ) from error
         try:
-            return reader.member(rows[0]) if stream is Stream.MEMBERS else reader.order(rows)
+            return reader.record(stream, rows)
         except FieldError as error:
             raise MalformedResponse(whole(error.reason), adapter=self.name, path=error.path) from error
 

@@ -18,7 +18,7 @@ from crm_plugin.records import OrderStatus
 
 # Our words for an order's state, as a mapping may use them.
 STATUSES = tuple(status.value for status in OrderStatus if status is not OrderStatus.UNKNOWN)
-KINDS = ("members", "orders", "order_lines")
+KINDS = ("members", "orders", "order_lines", "checkouts")
 _PERSON = (
     "email",
     "phone",
@@ -65,10 +65,23 @@ LINE_KEYS = (
     "line_total",
     "unit_cost",
 )
+CHECKOUT_KEYS = (
+    "checkout_id",
+    "member_id",
+    "email",
+    "started_at",
+    "updated_at",
+    "completed_at",
+    "currency",
+    "total",
+    "url",
+    "title",
+)
 _REQUIRED = {
     "members": (),
     "orders": ("order_id", "placed_at", "total"),
     "order_lines": ("order_id", "placed_at"),
+    "checkouts": ("checkout_id", "started_at"),
 }
 _OPTIONS = ("kind", "encoding", "delimiter", "decimal", "date_format", "refund_when", "skip_when", "status_words")
 _DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
@@ -126,7 +139,7 @@ def read_mapping(document: AbstractMapping[str, Any]) -> FileMapping:
             field="mapping",
             hint=phrase("Use one of: %(names)s.", names=KINDS),
         )
-    known = {"members": MEMBER_KEYS, "orders": ORDER_KEYS, "order_lines": LINE_KEYS}[kind]
+    known = {"members": MEMBER_KEYS, "orders": ORDER_KEYS, "order_lines": LINE_KEYS, "checkouts": CHECKOUT_KEYS}[kind]
     columns: dict[str, str] = {}
     constants: dict[str, str] = {}
     attributes: dict[str, str] = {}
@@ -177,7 +190,7 @@ def _require(kind: str, told: Collection[str], columns: Collection[str]) -> None
                 field="mapping",
                 hint=phrase("Name the column that holds the %(key)s.", key=needed),
             )
-    if kind == "members" and "member_id" not in columns and "email" not in columns:
+    if kind in ("members", "checkouts") and "member_id" not in columns and "email" not in columns:
         raise InvalidInput(
             phrase("Neither `member_id` nor `email` is there."),
             field="mapping",

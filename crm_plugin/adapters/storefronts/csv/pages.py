@@ -16,6 +16,11 @@ from crm_plugin.records import Page, Record, RecordProblem, RefundRecord, Stream
 PAGE = 100
 
 
+# What each kind of file holds, and what names a record in it; all else is orders.
+_STREAMS = {"members": Stream.MEMBERS, "checkouts": Stream.CHECKOUTS}
+_IDS = {Stream.MEMBERS: "member_id", Stream.CHECKOUTS: "checkout_id"}
+
+
 class Pages:
     """Collects records and problems until a page is full."""
 
@@ -24,7 +29,7 @@ class Pages:
         self._told = told
         self._mapping = mapping
         self._marks = marks
-        self._stream = Stream.MEMBERS if mapping.kind == "members" else Stream.ORDERS
+        self._stream = _STREAMS.get(mapping.kind, Stream.ORDERS)
         self._records: list[Record] = []
         # Which rows each record is of, and the line of the first.
         self._sources: list[tuple[list[Row], int]] = []
@@ -47,7 +52,7 @@ class Pages:
             return
         try:
             _check_width(found, len(header))
-            record = self._rows.member(rows[0]) if self._stream is Stream.MEMBERS else self._rows.order(rows)
+            record = self._rows.record(self._stream, rows)
         except FieldError as error:
             line = found[error.place if isinstance(error, RowError) else 0][0]
             self._problems.append(self._problem(rows, line, error))
@@ -62,7 +67,7 @@ class Pages:
             self._sources.append((rows, line))
 
     def _problem(self, rows: list[Row], line: int, error: FieldError) -> RecordProblem:
-        key = "member_id" if self._stream is Stream.MEMBERS else "order_id"
+        key = _IDS.get(self._stream, "order_id")
         return RecordProblem(
             self._stream,
             self._rows.cell(rows[0], key) or f"line {line}",

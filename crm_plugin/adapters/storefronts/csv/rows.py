@@ -16,6 +16,7 @@ from crm_plugin.adapters.storefronts.csv.decimals import POINT, number
 from crm_plugin.adapters.storefronts.csv.mapping import STATUSES, FileMapping, Test, known_status
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
+    CheckoutRecord,
     ConsentRecord,
     ConsentState,
     MemberRecord,
@@ -24,6 +25,7 @@ from crm_plugin.records import (
     OrderStatus,
     Record,
     RefundRecord,
+    Stream,
 )
 
 Row = dict[str, str]
@@ -179,6 +181,34 @@ class Rows:
             coupon_codes=tuple(code for code in self.cell(row, "coupon_codes").replace(";", ",").split(",") if code),
             lines=tuple(line for line, _ in lines),
         )
+
+    def checkout(self, row: Row) -> CheckoutRecord:
+        """One row of a file of checkouts."""
+        checkout_id, started = self.cell(row, "checkout_id"), self._time(row, "started_at")
+        if not checkout_id:
+            raise FieldError(phrase("the checkout id is empty"), self.path("checkout_id"))
+        if started is None:
+            raise FieldError(phrase("the time of the checkout is empty"), self.path("started_at"))
+        currency = (self.cell(row, "currency") or self._currency).upper()
+        total, title = self._minor(row, "total", currency), self.cell(row, "title")
+        return CheckoutRecord(
+            external_id=checkout_id,
+            member_external_id=self.cell(row, "member_id"),
+            email=self.cell(row, "email"),
+            currency=currency,
+            total_minor=total,
+            url=self.cell(row, "url"),
+            lines=(OrderLineRecord(title=title, total_minor=total),) if title else (),
+            started_at=started,
+            updated_at=self._time(row, "updated_at"),
+            completed_at=self._time(row, "completed_at"),
+        )
+
+    def record(self, stream: Stream, rows: list[Row]) -> Record:
+        """The rows of one record of a stream."""
+        if stream is Stream.MEMBERS:
+            return self.member(rows[0])
+        return self.checkout(rows[0]) if stream is Stream.CHECKOUTS else self.order(rows)
 
     def _contact(self, row: Row, member: str, placed: datetime) -> MemberRecord | None:
         told = self._person(row, member)
