@@ -174,7 +174,7 @@ def _export(rows: Iterator[looks.Held], file: Path) -> int:
 def segment_remove(name: str, key: str, as_json: bool) -> None:
     """Forget a segment that no saved rule asks for."""
     with opened_shop(name) as (runtime, shop), runtime.db.write() as connection:
-        saved.remove(connection, shop, key)
+        saved.remove(connection, shop, key, runtime.clock.now())
     answer({"removed": key}, as_json)
 
 

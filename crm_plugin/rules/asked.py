@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,6 +15,7 @@ from crm_plugin.rules import Book, compile_rule, read_book
 from crm_plugin.rules.book import RULE
 from crm_plugin.rules.earned import refuse_own_level
 from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.policies import every_version, from_day
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store import journeys, segments, tier_levels
 from crm_plugin.store.tenants import Shop
@@ -55,8 +57,8 @@ def book_then(
     return book if segments is None else replace(book, segments=segments)
 
 
-def asking(connection: Connection, shop: Shop, then: Book, besides: Rewritten = NOTHING) -> list[Asking]:
-    """The saved rules that would not hold with these names alone, by kind and key."""
+def asking(connection: Connection, shop: Shop, then: Book, today: date, besides: Rewritten = NOTHING) -> list[Asking]:
+    """The saved rules that would not hold with these names alone, by kind and key; of levels also what keeps them, and what is planned."""
     s, j, t = segments.c, journeys.c, tier_levels.c
     kept: list[tuple[str, str, str]] = []
     if besides.segments is None:
@@ -65,6 +67,7 @@ def asking(connection: Connection, shop: Shop, then: Book, besides: Rewritten = 
     if not besides.tiers:
         ranked = select(t.level_key, t.rule_text).where(t.shop_id == shop.shop_id)
         kept += [("tier", key, rule) for key, rule in connection.execute(ranked)]
+        kept += [("tier", key, rule) for key, rule in _in_policies(connection, shop, today)]
     spoken = select(j.journey_key, j.audience_text, j.goal_text, j.steps).where(j.shop_id == shop.shop_id)
     for key, audience, goal, steps in connection.execute(spoken):
         if key not in besides.journeys:
@@ -72,7 +75,7 @@ def asking(connection: Connection, shop: Shop, then: Book, besides: Rewritten = 
     found: list[Asking] = []
     # Sorted here: the databases do not agree on the order of letters.
     order = {"segment": 0, "tier": 1, "journey": 2}
-    for kind, key, rule in sorted(kept, key=lambda one: (order[one[0]], one[1])):
+    for kind, key, rule in sorted(dict.fromkeys(kept), key=lambda one: (order[one[0]], one[1])):
         try:
             if rule:
                 compiled = compile_rule(rule, then)
@@ -93,9 +96,16 @@ def _branches(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             yield from _branches(inner)
 
 
-def refuse_asked(connection: Connection, shop: Shop, then: Book, besides: Rewritten = NOTHING) -> None:
+def _in_policies(connection: Connection, shop: Shop, today: date) -> Iterator[tuple[str, str]]:
+    """What levels ask by the policies in force and those that wait for their day, beside what `tier_levels` has."""
+    for kept in every_version(connection, shop.shop_id).values():
+        for level in (level for one in from_day(kept, today) for level in one.policy.levels):
+            yield from ((level.key, text) for text in (level.rule, level.keep_rule, level.reentry_rule) if text)
+
+
+def refuse_asked(connection: Connection, shop: Shop, then: Book, today: date, besides: Rewritten = NOTHING) -> None:
     """Refuse to leave a saved rule without a name it asks for. Raises: InvalidInput."""
-    for one in asking(connection, shop, then, besides):
+    for one in asking(connection, shop, then, today, besides):
         raise InvalidInput(
             phrase(
                 "The %(kind)s %(key)s keeps its rule: %(rule)s. %(problem)s",

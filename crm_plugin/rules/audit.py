@@ -21,7 +21,7 @@ from crm_plugin.rules.document import from_json
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.nodes import And, Everyone, Node, Not, Or, fields_of
 from crm_plugin.rules.parse import parse
-from crm_plugin.rules.policies import Kept, every_version, of_day
+from crm_plugin.rules.policies import Kept, every_version, from_day, of_day
 from crm_plugin.rules.provable import always, implies, never
 from crm_plugin.rules.sql import is_history, select_members
 from crm_plugin.rules.text import to_text
@@ -153,10 +153,9 @@ def _saved_rules(
 
 def _besides(versions: Sequence[Kept], as_of: date) -> dict[str, tuple[Node, ...]]:
     """What levels ask beside their own rule: to keep them, to come back to them, and in versions still to come."""
-    now = of_day(versions, as_of)
     found: dict[str, tuple[Node, ...]] = {}
-    for one in versions:
-        if one.version and one.effective_on >= now.effective_on:
+    for one in from_day(versions, as_of):
+        if one.version:
             for level in one.policy.levels:
                 texts = [text for text in (level.rule, level.keep_rule, level.reentry_rule) if text]
                 found[level.key] = (*found.get(level.key, ()), *(check(parse(text)) for text in texts))

@@ -86,6 +86,12 @@ def every_version(connection: Connection, shop_id: int) -> dict[str, list[Kept]]
     }
 
 
+def from_day(kept: Sequence[Kept], today: date) -> list[Kept]:
+    """Those of these versions (the oldest first) that are in force on a day or will be, that day's first."""
+    days = sorted({one.effective_on for one in kept if one.effective_on > today})
+    return list({one.version: one for one in (of_day(kept, day) for day in (today, *days))}.values())
+
+
 def plans(kept: Sequence[Kept], today: date) -> list[Kept]:
     """Those of these versions (the oldest first) that change something on a day to come, the next first."""
     days = sorted({one.effective_on for one in kept if one.effective_on > today})

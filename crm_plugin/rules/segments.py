@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import Rule, compile_rule, read_book
@@ -16,7 +17,9 @@ from crm_plugin.rules.asked import refuse_asked
 from crm_plugin.rules.book import LIST, RULE, check_key, resolve
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Field, Holds, Node
+from crm_plugin.rules.policies import one_at_a_time
 from crm_plugin.store import segments
+from crm_plugin.store.members import lock
 from crm_plugin.store.tenants import Shop
 
 
@@ -40,6 +43,7 @@ def save(connection: Connection, shop: Shop, key: str, text: str, now: datetime,
     """Save a rule under a key, in place of what was there. Raises: InvalidInput, RuleError; nothing is written then."""
     check_key(key, phrase("segment"))
     rule = compile_rule(text)
+    _begin(connection, shop)
     then = read_book(connection, shop.shop_id)
     if key in then.segments and then.segments[key] is None:
         raise InvalidInput(
@@ -50,7 +54,7 @@ def save(connection: Connection, shop: Shop, key: str, text: str, now: datetime,
     then = replace(then, segments={**then.segments, key: rule.node})
     # Resolved from its own place, for then a circle leads back to it.
     resolve(Holds(Field("segment", (("segment", key),))), then)
-    refuse_asked(connection, shop, then)
+    refuse_asked(connection, shop, then, local_day(now, shop.timezone))
     return put(connection, shop, key, rule, now, title=title)
 
 
@@ -64,6 +68,7 @@ def put(connection: Connection, shop: Shop, key: str, rule: Rule, now: datetime,
 def save_list(connection: Connection, shop: Shop, key: str, now: datetime, *, title: str = "") -> Segment:
     """Save a segment whose members are named one by one; those it has stay. Raises: InvalidInput when the key is a rule's."""
     check_key(key, phrase("segment"))
+    _begin(connection, shop)
     present = read_book(connection, shop.shop_id).segments
     if present.get(key) is not None:
         raise InvalidInput(
@@ -71,6 +76,12 @@ def save_list(connection: Connection, shop: Shop, key: str, now: datetime, *, ti
         )
     _write(connection, shop, key, {"title": title, "kind": LIST, "rule_text": "", "rule": {}, "updated_at": now})
     return Segment(key, title, LIST, "", None, now)
+
+
+def _begin(connection: Connection, shop: Shop) -> None:
+    """Nobody else saves what may speak of it, or follows its list, meanwhile."""
+    one_at_a_time(connection, shop)
+    lock(connection, shop.shop_id)
 
 
 def _write(connection: Connection, shop: Shop, key: str, values: dict[str, Any]) -> None:
@@ -98,17 +109,19 @@ def show(connection: Connection, shop: Shop, key: str) -> Segment:
     return _segment(row)
 
 
-def remove(connection: Connection, shop: Shop, key: str) -> None:
+def remove(connection: Connection, shop: Shop, key: str, now: datetime) -> None:
     """Forget a segment that nothing asks for. Raises: NotFound, InvalidInput."""
+    _begin(connection, shop)
     show(connection, shop, key)
     book = read_book(connection, shop.shop_id)
     left = {other: rule for other, rule in book.segments.items() if other != key}
-    refuse_asked(connection, shop, replace(book, segments=left))
+    refuse_asked(connection, shop, replace(book, segments=left), local_day(now, shop.timezone))
     forget(connection, shop, key)
 
 
 def forget(connection: Connection, shop: Shop, key: str) -> None:
     """The same for whoever has seen to that."""
+    lock(connection, shop.shop_id)
     connection.execute(delete(segments).where(segments.c.shop_id == shop.shop_id, segments.c.segment_key == key))
 
 

@@ -183,7 +183,7 @@ def _restore_policy(
     policy = former if former is not None and (before or min(known) < after) else Policy((), program)
     book = read_book(connection, shop.shop_id)
     then = replace(book, levels={**book.levels, program: policy.keys})
-    refuse_asked(connection, shop, then, Rewritten(tiers=True))
+    refuse_asked(connection, shop, then, today, Rewritten(tiers=True))
     save_version(connection, shop, policy, now, actor=actor)
     put_levels(connection, shop, in_force(connection, shop.shop_id, program, today).policy, None, today, now)
     return True

@@ -160,7 +160,7 @@ def save_levels(
     then = book_then(connection, shop, [level.key for level in wanted], besides.segments)
     policy = ladder_policy(connection, shop, wanted, local_day(now, shop.timezone))
     check_policy(policy, then, now, shop)
-    refuse_asked(connection, shop, then, replace(besides, tiers=True))
+    refuse_asked(connection, shop, then, local_day(now, shop.timezone), replace(besides, tiers=True))
     before = levels(connection, shop.shop_id) if actor else []
     put_policy(connection, shop, policy, now, actor=actor)
     if actor:
@@ -185,7 +185,7 @@ def save_policy(
     then = replace(book, levels={**book.levels, policy.program: policy.keys})
     check_policy(policy, then, now, shop)
     if policy.effective_on is None or policy.effective_on <= today:
-        refuse_asked(connection, shop, then, Rewritten(tiers=True))
+        refuse_asked(connection, shop, then, today, Rewritten(tiers=True))
     before = levels(connection, shop.shop_id, policy.program)
     kept = put_policy(connection, shop, policy, now, actor=actor)
     ladders = {"levels": ladder_of(policy, today), "before": before}

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from crm_plugin.clock import local_day
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule, segments, tiers
 from crm_plugin.rules.asked import Rewritten, book_then, refuse_asked
@@ -191,7 +192,7 @@ def _check_rules(connection: Connection, shop: Shop, program: Program, before: _
     if program.tiers is not None or program.policies is not None or program.segments is not None:
         place = "tiers" if program.tiers is not None else "segments" if program.policies is None else "tier_programs"
         with within(place):
-            refuse_asked(connection, shop, book, besides)
+            refuse_asked(connection, shop, book, local_day(now, shop.timezone), besides)
 
 
 def _rewritten(program: Program, rules: Mapping[str, Node | None], before: _State) -> Rewritten:

@@ -109,7 +109,7 @@ def test_segments_are_saved_shown_and_removed(db: Database) -> None:
         with pytest.raises(NotFound) as caught:
             segments.show(connection, shop, "regular")
         assert caught.value.hint == "There are: all, regulars."
-        segments.remove(connection, shop, "all")
+        segments.remove(connection, shop, "all", NOW)
         assert [one.key for one in segments.list(connection, shop.shop_id)] == ["regulars"]
 
 

@@ -131,7 +131,7 @@ def _remove(form: Form, saved: Segment) -> Response | tuple[str, int]:
     runtime, shop = site().runtime, the_shop()
     try:
         with runtime.db.write() as connection:
-            segments.remove(connection, shop, saved.key)
+            segments.remove(connection, shop, saved.key, runtime.clock.now())
             detail = {"segment": saved.key, "rule": saved.rule}
             note(connection, shop.shop_id, g.actor, REMOVED, detail, runtime.clock.now())
     except NotFound:

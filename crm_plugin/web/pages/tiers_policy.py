@@ -166,7 +166,7 @@ def _read(connection: Connection, form: Form, opened: Opened) -> Policy | None:
     if wanted is None:
         return None
     then = replace(book, levels={**book.levels, wanted.program: wanted.keys})
-    kept = asking(connection, shop, then, Rewritten(tiers=True))
+    kept = asking(connection, shop, then, opened.day, Rewritten(tiers=True))
     if kept:
         gone = [one for one in opened.current.levels if one.key not in wanted.keys]
         told, by = _(", ").join(named(one.title, one.key) for one in gone), called(connection, shop)

@@ -143,7 +143,7 @@ def test_a_segment_that_a_step_asks_for_cannot_be_removed(
         segments.save(connection, shop, "kept", "orders() >= 1", START)
         publishing.save_draft(connection, shop, _told(*steps, **more), START)
         with pytest.raises(InvalidInput, match="The journey j keeps its rule"):
-            segments.remove(connection, shop, "kept")
+            segments.remove(connection, shop, "kept", START)
 
 
 def test_a_draft_changes_nothing_until_it_is_published(db: Database, shop: Shop) -> None:
