@@ -36,14 +36,18 @@ def concerns(journey: Journey) -> bool:
 
 
 def conditions(shop_id: int, cases: Cases, member_id: str) -> list[tuple[str, str]]:
-    """(case, SQL that it is open at `:now`); `member_id` is an SQL expression. Each is asked through an index of the member."""
+    """(case, SQL that it is open at `:now`); `member_id` is an SQL expression. Each is asked through an index of the member.
+
+    Before that it is asked, once a statement, whether there is such a thing in the shop at all: in most there is not.
+    """
     found: list[tuple[str, str]] = []
     now = "CAST(:now AS BIGINT)"
     if cases.complaint_days:
         found.append(
             (
                 COMPLAINT,
-                f"EXISTS (SELECT 1 FROM member_events AS v WHERE v.shop_id = {shop_id} AND v.member_id = {member_id} "  # noqa: S608
+                f"EXISTS (SELECT 1 FROM member_events AS a WHERE a.shop_id = {shop_id} AND a.kind = '{COMPLAINT}') "  # noqa: S608
+                f"AND EXISTS (SELECT 1 FROM member_events AS v WHERE v.shop_id = {shop_id} AND v.member_id = {member_id} "
                 f"AND v.at > {now} - {cases.complaint_days * _DAY} AND v.kind = '{COMPLAINT}' AND v.withdrawn_at IS NULL)",
             )
         )
@@ -54,7 +58,8 @@ def conditions(shop_id: int, cases: Cases, member_id: str) -> list[tuple[str, st
                 RETURN,
                 f"(EXISTS (SELECT 1 FROM orders AS o WHERE o.shop_id = {shop_id} AND o.member_id = {member_id} "  # noqa: S608
                 f"AND o.placed_on >= {since} AND o.status = '{OrderStatus.ON_HOLD}') "
-                f"OR EXISTS (SELECT 1 FROM refunds AS r WHERE r.shop_id = {shop_id} AND r.member_id = {member_id} "
+                f"OR EXISTS (SELECT 1 FROM refunds AS a WHERE a.shop_id = {shop_id} AND a.refunded_on >= {since} AND NOT a.dated) "
+                f"AND EXISTS (SELECT 1 FROM refunds AS r WHERE r.shop_id = {shop_id} AND r.member_id = {member_id} "
                 f"AND r.refunded_on >= {since} AND NOT r.dated))",
             )
         )
@@ -63,11 +68,11 @@ def conditions(shop_id: int, cases: Cases, member_id: str) -> list[tuple[str, st
         found.append(
             (
                 LATE_PARCEL,
-                f"(EXISTS (SELECT 1 FROM orders AS o WHERE o.shop_id = {shop_id} AND o.member_id = {member_id} "  # noqa: S608
+                f"EXISTS (SELECT 1 FROM order_events AS e WHERE e.shop_id = {shop_id} AND e.kind = 'delivered' "  # noqa: S608
+                f"AND e.happened_on >= {since}) "
+                f"AND EXISTS (SELECT 1 FROM orders AS o WHERE o.shop_id = {shop_id} AND o.member_id = {member_id} "
                 f"AND o.placed_on >= {since} AND o.status = '{OrderStatus.SHIPPED}' AND o.delivered_at IS NULL "
-                f"AND o.shipped_at < {now} - {cases.late_parcel_days * _DAY}) "
-                f"AND EXISTS (SELECT 1 FROM order_events AS e WHERE e.shop_id = {shop_id} AND e.kind = 'delivered' "
-                f"AND e.happened_on >= {since}))",
+                f"AND o.shipped_at < {now} - {cases.late_parcel_days * _DAY})",
             )
         )
     return found

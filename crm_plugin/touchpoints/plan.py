@@ -41,13 +41,14 @@ from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of
 from crm_plugin.touchpoints.due import Asked, between, passes
 from crm_plugin.touchpoints.journeys import Journey, all_journeys, get
-from crm_plugin.touchpoints.reach import TRUE, first, flags, refusals
+from crm_plugin.touchpoints.reach import TRUE, first, flags, is_open, refusals
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import engine
 from crm_plugin.touchpoints.versions import with_steps
 
 # Room for ids in one statement; a round that plans more goes on with another.
 _BATCH = 200_000
+_ALL = 2**62
 
 
 @dataclass(slots=True)
@@ -289,15 +290,12 @@ def _judged(
     now: datetime,
 ) -> Select[Any]:
     """One row: a member and an occasion that is due, with the channel that may be used, or the reason why none may."""
-    reached = base.add_columns(*flags(journey, channels)).subquery("reached")
+    reached = base.add_columns(*flags(journey, channels)).limit(_ALL).subquery("reached")
     channel = first(reached, channels, lambda name, _adapter: f"'{name}'")
     adapter = first(reached, channels, lambda _name, adapter: f"'{adapter}'")
     address = first(reached, channels, lambda name, _adapter: f"reached.address_{name}")
-    none = " AND ".join([f"NOT reached.open_{name}" for name, _ in channels]) or TRUE
+    none = " AND ".join([f"NOT {is_open(name)}" for name, _ in channels]) or TRUE
     over = "reached.valid_until <= CAST(:now AS BIGINT)"
-    refused = [(f"({condition})", reason) for condition, reason in refusals(shop, journey)]
-    skipped = "".join(f" WHEN {condition} THEN '{State.SKIPPED}'" for condition, _ in [(none, ""), *refused])
-    state = f"CASE WHEN {over} THEN '{State.MISSED}'{skipped} ELSE '{State.PLANNED}' END"
     if not channels:
         why = f"'{Reason.NO_SENDER}'"
     else:
@@ -307,24 +305,33 @@ def _judged(
             f"CASE WHEN NOT ({addressed}) THEN '{Reason.NO_ADDRESS}' WHEN {agreed} THEN '{Reason.SUPPRESSED}' "
             f"ELSE '{Reason.NO_CONSENT}' END"
         )
-    kept_back = "".join(f" WHEN {condition} THEN '{reason}'" for condition, reason in refused)
+    kept_back = "".join(f" WHEN ({condition}) THEN '{reason}'" for condition, reason in refusals(shop, journey))
     reason = f"CASE WHEN {over} THEN '{Reason.WINDOW_OVER}' WHEN {none} THEN {why}{kept_back} ELSE '' END"
     columns = reached.c
-    return select(
-        columns.member_id,
-        columns.occasion,
-        columns.occasion_on,
-        columns.subject_order_id,
-        columns.due_at,
-        columns.next_try_at,
-        columns.valid_until,
-        literal_column(channel).label("channel"),
-        literal_column(adapter).label("adapter"),
-        literal_column(address).label("address"),
-        # Bound, not written out: the same statement is not made anew for each round, which would cost more than running it.
-        _with_now(state, now).label("state"),
-        _with_now(reason, now).label("reason"),
+    judged = (
+        select(
+            columns.member_id,
+            columns.occasion,
+            columns.occasion_on,
+            columns.subject_order_id,
+            columns.due_at,
+            columns.next_try_at,
+            columns.valid_until,
+            literal_column(channel).label("channel"),
+            literal_column(adapter).label("adapter"),
+            literal_column(address).label("address"),
+            # Bound, not written out: the same statement is not made anew for each round, which would cost more than running it.
+            _with_now(reason, now).label("reason"),
+        )
+        # What is asked of each row is asked once: without a limit the databases put the reason wherever it is read.
+        .limit(_ALL)
+        .subquery("told")
     )
+    state = (
+        f"CASE told.reason WHEN '' THEN '{State.PLANNED}' WHEN '{Reason.WINDOW_OVER}' THEN '{State.MISSED}' "
+        f"ELSE '{State.SKIPPED}' END"
+    )
+    return select(*judged.c, literal_column(state, Text).label("state"))
 
 
 def _with_now(told: str, now: datetime) -> Any:
