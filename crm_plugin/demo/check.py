@@ -17,7 +17,7 @@ from crm_plugin.store import consent
 from crm_plugin.store.touchpoints import touchpoints
 from crm_plugin.touchpoints.tokens import read_unsubscribe
 
-PAGES = ("today", "members", "segments", "tiers", "journeys", "outbox", "connections")
+PAGES = ("today", "members", "segments", "tiers", "journeys", "tasks", "outbox", "connections")
 LANGUAGES = ("en", "zh")
 
 

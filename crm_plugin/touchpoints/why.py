@@ -140,16 +140,7 @@ def why(connection: Connection, shop: Shop, member_id: int, key: str) -> Why:
     own_zone = connection.execute(select(m.zone).where(m.shop_id == shop.shop_id, m.member_id == member_id)).scalar()
     if own_zone is None:
         raise NotFound(phrase("There is no member %(member_id)s in this shop.", member_id=member_id))
-    e, v, t = enrolments.c, enrolment_events.c, touchpoints.c
-    mine = (e.shop_id == shop.shop_id, e.member_id == member_id, e.journey_key == key)
-    rows = connection.execute(select(enrolments).where(*mine).order_by(e.enrolled_at, e.enrolment_id)).all()
-    told: dict[int, list[Happening]] = defaultdict(list)
-    events = select(enrolment_events).where(
-        v.shop_id == shop.shop_id, v.enrolment_id.in_([row.enrolment_id for row in rows])
-    )
-    for row in connection.execute(events.order_by(v.enrolment_id, v.seq)):
-        happened = (row.at, row.what, row.step_key, row.to_step, row.due_at, row.reason, row.detail)
-        told[row.enrolment_id].append(Happening(*happened))
+    t = touchpoints.c
     spoken = (t.shop_id == shop.shop_id, t.member_id == member_id, t.journey_key == key)
     sent = connection.execute(select(touchpoints).where(*spoken).order_by(t.due_at, t.touchpoint_id))
     return Why(
@@ -157,9 +148,28 @@ def why(connection: Connection, shop: Shop, member_id: int, key: str) -> Why:
         member_id,
         own_zone,
         shop.timezone,
-        tuple(_stay_of(row, told[row.enrolment_id]) for row in rows),
+        tuple(stay for _key, stay in reversed(stays(connection, shop, member_id, key))),
         tuple(_message(row) for row in sent),
     )
+
+
+def stays(
+    connection: Connection, shop: Shop, member_id: int, key: str = "", limit: int | None = None
+) -> list[tuple[str, Stay]]:
+    """A member's enrolments in one journey or all, the newest first: (journey, stay); two statements."""
+    e, v = enrolments.c, enrolment_events.c
+    query = select(enrolments).where(e.shop_id == shop.shop_id, e.member_id == member_id)
+    if key:
+        query = query.where(e.journey_key == key)
+    rows = connection.execute(query.order_by(e.enrolled_at.desc(), e.enrolment_id.desc()).limit(limit)).all()
+    told: dict[int, list[Happening]] = defaultdict(list)
+    events = select(enrolment_events).where(
+        v.shop_id == shop.shop_id, v.enrolment_id.in_([row.enrolment_id for row in rows])
+    )
+    for row in connection.execute(events.order_by(v.enrolment_id, v.seq)):
+        happened = (row.at, row.what, row.step_key, row.to_step, row.due_at, row.reason, row.detail)
+        told[row.enrolment_id].append(Happening(*happened))
+    return [(row.journey_key, _stay_of(row, told[row.enrolment_id])) for row in rows]
 
 
 def _stay_of(row: Any, told: list[Happening]) -> Stay:

@@ -111,7 +111,7 @@ def test_phone_shows_the_whole_menu(browser: Browser, demo: Demo, signed_in: Any
         return box.left < 0 || box.right > innerWidth || e.scrollWidth > e.clientWidth + 1;
     }).map(e => e.textContent)"""
     assert watched.page.evaluate(hidden) == []
-    assert watched.page.locator(".side nav a, .side > ul:not(.side-foot) a").count() == 7
+    assert watched.page.locator(".side nav a, .side > ul:not(.side-foot) a").count() == 8
     watched.context.close()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Connection, Select, case, func, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
@@ -35,27 +35,36 @@ class Task:
     due_on: date
     done_at: datetime | None
     outcome: str
+    done_by: str = ""
 
 
 def open_tasks(connection: Connection, shop: Shop, due: date | None = None, limit: int = 100) -> list[Task]:
     """What is to be done, the most urgent first; with `due` only what is due by that day."""
-    t, m = tasks.c, members.c
+    t = tasks.c
     mine = [t.shop_id == shop.shop_id, t.done_at.is_(None)]
     if due is not None:
         mine.append(t.due_on <= due)
-    query = (
-        select(tasks, m.first_name, m.last_name, m.email, m.phone)
-        .join_from(tasks, members, (m.shop_id == t.shop_id) & (m.member_id == t.member_id))
-        .where(*mine)
-        .order_by(t.due_on, t.task_id)
-        .limit(limit)
-    )
+    query = _with_members().where(*mine).order_by(t.due_on, t.task_id).limit(limit)
     return [_task(row) for row in connection.execute(query)]
+
+
+def done_tasks(connection: Connection, shop: Shop, since: datetime, limit: int = 20) -> list[Task]:
+    """What was done since then, the newest first."""
+    t = tasks.c
+    mine = (t.shop_id == shop.shop_id, t.done_at >= since)
+    query = _with_members().where(*mine).order_by(t.done_at.desc(), t.task_id.desc()).limit(limit)
+    return [_task(row) for row in connection.execute(query)]
+
+
+def _with_members() -> Select[Any]:
+    t, m = tasks.c, members.c
+    both = (m.shop_id == t.shop_id) & (m.member_id == t.member_id)
+    return select(tasks, m.first_name, m.last_name, m.email, m.phone).join_from(tasks, members, both)
 
 
 def _task(row: Any) -> Task:
     name = full_name(row.first_name, row.last_name)
-    told = (row.title, row.owner, row.due_on, row.done_at, row.outcome)
+    told = (row.title, row.owner, row.due_on, row.done_at, row.outcome, row.done_by)
     return Task(row.task_id, row.journey_key, row.member_id, name, row.email, row.phone, *told)
 
 

@@ -58,6 +58,7 @@ def navigation() -> list[tuple[str, str]]:
         ("segments", _("Segments")),
         ("tiers", _("Tiers")),
         ("journeys", _("Journeys")),
+        ("tasks", _("Tasks")),
         ("outbox", _("Outbox")),
         ("connections", _("Connections")),
     ]
@@ -92,6 +93,7 @@ from crm_plugin.web.pages import (  # noqa: E402
     rehearsal,  # noqa: F401
     segments,  # noqa: F401
     senders,  # noqa: F401
+    tasks,  # noqa: F401
     tiers,  # noqa: F401
     tiers_policy,  # noqa: F401
     tiers_store,  # noqa: F401

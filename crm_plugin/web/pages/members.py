@@ -26,7 +26,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import ahead, unsubscribe
 from crm_plugin.touchpoints.journeys import MARKETING
 from crm_plugin.touchpoints.tokens import Unsubscribe
-from crm_plugin.web import fix_form, ids, labels, member_list, why
+from crm_plugin.web import fix_form, ids, labels, member_journeys, member_list, why
 from crm_plugin.web.forms import Form
 from crm_plugin.web.member_file import rows as file_rows
 from crm_plugin.web.member_list import Asked
@@ -163,11 +163,13 @@ def one_page(member_id: int, form: Form | None = None, *, fix: Form | None = Non
         member = reads.profile(connection, shop, member_id, as_of, limit=limit + 1)
         every = every_version(connection, shop.shop_id)
         expected = ahead.expected(connection, shop, member_id, now) if member.state == "active" else []
+        inside = member_journeys.of(connection, shop, member_id, member.called)
     return render_template(
         "members_one.html",
         member=member,
         as_of=as_of,
         expected=expected,
+        inside=inside,
         story=story(member.timeline[:limit], member.called),
         more_story=len(member.timeline) > limit and not whole,
         form=form or Form({"channel": "email", "state": ConsentState.GRANTED.value, "note": ""}),
