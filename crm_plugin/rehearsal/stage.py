@@ -93,12 +93,12 @@ def _forget_sends(connection: Connection, shop_id: int, start: datetime) -> None
 
 
 def _set_marks(connection: Connection, shop: Shop, start: datetime) -> None:
-    """Planned up to the beginning, and no further."""
+    """Planned up to the beginning, and no further; what was switched on after it is on from the beginning."""
     j = journeys.c
     mine = (j.shop_id == shop.shop_id, j.planned_through > start)
     connection.execute(update(journeys).where(*mine).values(planned_through=start - _FIRST_ROUND))
-    late = (j.shop_id == shop.shop_id, j.enabled_at > j.planned_through)
-    connection.execute(update(journeys).where(*late).values(planned_through=j.enabled_at))
+    late = (j.shop_id == shop.shop_id, j.enabled_at > start)
+    connection.execute(update(journeys).where(*late).values(enabled_at=start, planned_through=start))
 
 
 def _switch_on(connection: Connection, shop: Shop, key: str, at: datetime) -> None:

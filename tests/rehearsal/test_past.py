@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from crm_plugin.clock import FixedClock
 from crm_plugin.rehearsal import Ask, rehearse
-from crm_plugin.store import members
+from crm_plugin.store import journeys, members
 from crm_plugin.store.session import Database
 from tests.rehearsal.story import BEGIN, HOUR, Story, begin
 
@@ -85,3 +86,16 @@ def test_history_read_on_connecting_came_when_it_happened(sqlite_db: Database, t
     # Placed on 28 February at one in the morning in Berlin; two days later at ten.
     assert [(str(one.on), one.messages) for one in seen.sends] == [("2026-03-02", 1)]
     assert rehearse(story.runtime, story.shop, Ask(first, (BEGIN - 21 * DAY).date(), "thanks")).messages == 0
+
+
+def test_journey_switched_on_later_is_on_all_the_time(sqlite_db: Database, tmp_path: Path) -> None:
+    story = begin(sqlite_db, tmp_path, 4, people=0, on=["thanks"])
+    story.person(BEGIN, timezone="Europe/Berlin")
+    story.buys(BEGIN + HOUR)
+    clock = story.runtime.clock
+    assert isinstance(clock, FixedClock)
+    clock.at = BEGIN + 9 * DAY
+    with sqlite_db.write() as connection:
+        connection.execute(journeys.update().values(enabled_at=clock.at, planned_through=clock.at))
+    seen = rehearse(story.runtime, story.shop, Ask(BEGIN.date(), (BEGIN + 5 * DAY).date()))
+    assert [(str(one.on), one.journey, one.messages) for one in seen.sends] == [("2026-03-22", "thanks", 1)]
