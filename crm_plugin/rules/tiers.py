@@ -299,23 +299,38 @@ def preview_of(seen: Lab) -> Preview:
 
 
 def apply(
-    db: Database, shop: Shop, *, as_of: date, now: datetime, actor: str = "job:tiers", daily: bool = False
+    db: Database,
+    shop: Shop,
+    *,
+    as_of: date,
+    now: datetime,
+    actor: str = "job:tiers",
+    daily: bool = False,
+    going_on: str | None = None,
 ) -> TierReport:
     """Bring every member to the level earned on that local day, in one transaction; a second run writes nothing.
 
-    A `daily` run leaves programmes alone in which a run was undone, until one by hand or another policy makes them go on.
+    A `daily` run leaves programmes alone in which a run was undone, until one by hand or another policy makes them go on; by hand
+    `going_on` names the one that does, None is all of them.
     """
     with db.write() as writer, db.read() as reader:
+        if going_on is not None:
+            one_at_a_time(writer, shop)
+            go_on(writer, shop, now, actor=actor, program=going_on)
+        daily = daily or going_on is not None
         return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor, daily=daily)
 
 
 def save_and_apply(
     db: Database, shop: Shop, wanted: Sequence[Level], *, as_of: date, now: datetime, actor: str
 ) -> TierReport:
-    """Save these levels and bring every member to the one earned, both or neither. Raises: InvalidInput, RuleError."""
+    """Save these levels and bring every member to the one earned, both or neither. Raises: InvalidInput, RuleError.
+
+    The programme goes on where it stands still; another one that does is left alone, for nobody looked at what it would do.
+    """
     with db.write() as writer, db.read() as reader:
         save_levels(writer, shop, wanted, now, actor=actor)
-        return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor)
+        return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor, daily=True)
 
 
 def save_policy_and_apply(
@@ -331,7 +346,7 @@ def save_policy_and_apply(
     """The same with a whole policy; one for a day to come waits. Raises: InvalidInput, RuleError."""
     with db.write() as writer, db.read() as reader:
         save_policy(writer, shop, policy, now, actor=actor, based_on=based_on)
-        return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor)
+        return apply_within(writer, reader, shop, as_of=as_of, now=now, actor=actor, daily=True)
 
 
 def apply_within(

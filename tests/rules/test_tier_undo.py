@@ -11,6 +11,7 @@ from sqlalchemy import event, select, update
 from crm_plugin.rules import tier_undo, tiers
 from crm_plugin.rules.policies import in_force
 from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.rules.tier_holds import holds
 from crm_plugin.rules.tiers import Level, Move
 from crm_plugin.store import member_tiers, members, orders, tier_changes
 from crm_plugin.store.session import Database
@@ -107,8 +108,34 @@ def test_statements_do_not_grow_with_members(db: Database, monkeypatch: pytest.M
         assert sorted(back) == list(range(1, 31))
 
 
+_CLUB = {"program": "club", "levels": [{"key": "gold", "rule": "spent() >= 100"}]}
+
+
+@pytest.mark.parametrize("act", ["saved", "levels", "named", "all"])
+def test_only_what_is_applied_goes_on(db: Database, act: str) -> None:
+    """Nobody looked at what another programme that stands still would do."""
+    shop = _shop(db, [_LARGE])
+    with db.write() as connection:
+        tiers.save_policy(connection, shop, read_policy(_CLUB), _noon(0), actor="test")
+    _apply(db, shop, 0)
+    _undo(db, shop, 0)
+    told = {"as_of": _day(1), "now": _noon(1), "actor": "test"}
+    if act == "saved":
+        report = tiers.save_policy_and_apply(db, shop, read_policy({**_CLUB, "title": "Club"}), **told)
+    elif act == "levels":
+        report = tiers.save_and_apply(db, shop, [*_LEVELS, Level("gold", "spent() >= 9000")], **told)
+    else:
+        report = tiers.apply(db, shop, **told, going_on="club" if act == "named" else None)
+    went = {"saved": {"club"}, "levels": {"main"}, "named": {"club"}, "all": {"club", "main"}}[act]
+    with db.read() as connection:
+        assert holds(connection, shop.shop_id).keys() == {"club", "main"} - went
+        rows = connection.execute(select(member_tiers.c.program_key)).scalars().all()
+    assert set(report.still) == {"club", "main"} - went
+    assert sorted(rows) == sorted(went)
+
+
 @pytest.mark.postgres
-def test_undo_waits_for_whoever_saves(postgres: object, request: pytest.FixtureRequest) -> None:
+def test_undo_waits_for_whoever_saves(request: pytest.FixtureRequest) -> None:
     """A policy that is just being saved is not replaced by the former one."""
     with request.getfixturevalue("postgres").kept() as db:
         shop = _shop(db, [_LARGE])

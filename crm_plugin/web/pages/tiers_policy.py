@@ -200,7 +200,7 @@ def _save(act: str, wanted: Policy, opened: Opened, *, unchanged: bool) -> None:
         )
         return
     if unchanged:
-        report = apply(runtime.db, shop, as_of=opened.day, **told)
+        report = apply(runtime.db, shop, as_of=opened.day, going_on=wanted.program, **told)
     else:
         report = save_policy_and_apply(runtime.db, shop, wanted, as_of=opened.day, based_on=opened.newest, **told)
     flash(moved_words(report.moved_in(wanted.program)), "good")
