@@ -95,7 +95,7 @@ def look(connection: Connection, shop: Shop, key: str, now: datetime, lang: str 
         chosen = _chosen(connection, shop, segment, today, today)
     except RuleError as error:
         problem, chosen = error.message, _listed(shop, key)
-    count, sample = _some_of(connection, shop, key, chosen)
+    count, sample = _some_of(connection, shop, key, chosen, today)
     moves = _turnover(connection, shop, now, [key])
     s = segments.c
     kept = connection.execute(select(s.kept_through).where(s.shop_id == shop.shop_id, s.segment_key == key)).scalar()
@@ -115,12 +115,14 @@ def tried(connection: Connection, shop: Shop, text: str, as_of: date, lang: str)
     """Whom a rule would hold as a segment. Raises: RuleError."""
     rule = compile_for(connection, shop, text)
     chosen = select_members(shop, rule.asked, as_of, history=is_history(connection, shop, as_of))
-    return Trial(in_words(rule.node, lang, called(connection, shop)), *_some_of(connection, shop, "", chosen))
+    return Trial(in_words(rule.node, lang, called(connection, shop)), *_some_of(connection, shop, "", chosen, as_of))
 
 
-def _some_of(connection: Connection, shop: Shop, key: str, chosen: Select[int]) -> tuple[int, tuple[Held, ...]]:
+def _some_of(
+    connection: Connection, shop: Shop, key: str, chosen: Select[int], day: date
+) -> tuple[int, tuple[Held, ...]]:
     count = connection.execute(select(func.count()).select_from(chosen.subquery())).scalar_one()
-    return count, tuple(_rows(connection, shop, key, chosen, _SAMPLE))
+    return count, tuple(_rows(connection, shop, key, chosen, day, _SAMPLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,8 @@ def members_of(
 ) -> Iterator[Held]:
     """Whom the segment holds, by id; on a day that is past by what was so then. Raises: NotFound, RuleError."""
     segment, today = saved.show(connection, shop, key), local_day(now, shop.timezone)
-    return _rows(connection, shop, key, _chosen(connection, shop, segment, as_of or today, today), limit)
+    day = as_of or today
+    return _rows(connection, shop, key, _chosen(connection, shop, segment, day, today), day, limit)
 
 
 def _chosen(connection: Connection, shop: Shop, segment: Segment, as_of: date, today: date) -> Select[int]:
@@ -219,7 +222,9 @@ def _listed_then(shop: Shop, key: str, as_of: date) -> Select[int]:
     )
 
 
-def _rows(connection: Connection, shop: Shop, key: str, chosen: Select[int], limit: int | None) -> Iterator[Held]:
+def _rows(
+    connection: Connection, shop: Shop, key: str, chosen: Select[int], day: date, limit: int | None
+) -> Iterator[Held]:
     m, c = members.c, segment_members.c
     ids = chosen.order_by(chosen.selected_columns.member_id).limit(limit).subquery("chosen")
     query = (
@@ -234,4 +239,6 @@ def _rows(connection: Connection, shop: Shop, key: str, chosen: Select[int], lim
     )
     for row in connection.execute(query, execution_options={"yield_per": _PAGE}):
         name = full_name(row.first_name, row.last_name)
-        yield Held(row.member_id, row.external_id, name, row.email, row.since_on)
+        # Who was in it on a day before that came, left and came again: since when is not known of then.
+        since = row.since_on if row.since_on is not None and row.since_on <= day else None
+        yield Held(row.member_id, row.external_id, name, row.email, since)

@@ -248,7 +248,8 @@ def journey_archive(name: str, key: str, as_json: bool) -> None:
 def plan_(name: str, at: str | None, as_json: bool) -> None:
     """Plan what has fallen due, and send nothing.
 
-    Steps of journeys are taken too. `tick` sends it.
+    Steps of journeys are taken too. `tick` sends it. What is planned stays planned: of a time to come, all that would be due by then
+    is, and what could no longer be read then is missed for good. `rehearse` only looks.
     """
     with opened_shop(name) as (runtime, found):
         report = plan_shop(runtime.db, found, instant_of(found, runtime, at)).as_dict()

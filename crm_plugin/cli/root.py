@@ -77,7 +77,10 @@ def fail(error: CrmError, as_json: bool) -> NoReturn:
     if as_json:
         click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
     else:
-        stderr.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        place = str(getattr(error, "field", "") or getattr(error, "path", ""))
+        # A journey has many steps: which one it is about stands in no other word of it.
+        where = f"{place.split(':')[0]}: " if place.startswith("steps.") and not str(error).startswith(place) else ""
+        stderr.print(f"{where}{error}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise SystemExit(1)
 
 

@@ -35,6 +35,8 @@ _KEYS = (
 _LEVEL_KEYS = (
     "key", "title", "entry", "keep", "reentry", "rule", "keep_rule", "reentry_rule", "invitation", "reward",
 )  # fmt: skip
+# How a number of days is written where a word could stand.
+_IN_DAYS = "{days: 365}"
 
 
 def read_policy(document: Any, program: str = PROGRAM) -> Policy:
@@ -172,7 +174,7 @@ def _measure(document: Mapping[str, Any]) -> Measure | None:
         _refuse_unknown(window, (DAYS,))
         days, window = _days(window.get(DAYS), "window", 1), LIFETIME
     measure = Measure(
-        _text(told, "measure"), _one_of(window, "window", WINDOWS), days, _excluded(document.get("exclude"))
+        _text(told, "measure"), _one_of(window, "window", WINDOWS, _IN_DAYS), days, _excluded(document.get("exclude"))
     )
     check_measure(measure)
     return measure
@@ -204,7 +206,7 @@ def _term(told: Any, usual: str) -> tuple[str, int]:
     if isinstance(told, Mapping):
         _refuse_unknown(told, (DAYS,))
         return DAYS, _days(told.get(DAYS), "term", 1)
-    return (usual, 0) if told is None else (_one_of(told, "term", TERMS), 0)
+    return (usual, 0) if told is None else (_one_of(told, "term", TERMS, _IN_DAYS), 0)
 
 
 def _refuse_unknown(told: Mapping[Any, Any], known: Sequence[str]) -> None:
@@ -217,12 +219,12 @@ def _refuse_unknown(told: Mapping[Any, Any], known: Sequence[str]) -> None:
             )
 
 
-def _one_of(told: Any, name: str, known: Sequence[str]) -> str:
+def _one_of(told: Any, name: str, known: Sequence[str], *besides: str) -> str:
     if told not in known:
         raise InvalidInput(
             phrase("%(name)s cannot be %(value)r.", name=name, value=str(told)),
             field=name,
-            hint=phrase("Use one of: %(names)s.", names=list(known)),
+            hint=phrase("Use one of: %(names)s.", names=[*known, *besides]),
         )
     return str(told)
 

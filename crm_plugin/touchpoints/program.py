@@ -269,7 +269,8 @@ def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping
     for text in wanted.values():
         texts.put(connection, shop.shop_id, text, now)
     for draft in program.journeys or ():
-        journeys.save(connection, shop, draft, now)
+        with within("journeys", draft.key):
+            journeys.save(connection, shop, draft, now)
 
 
 def _write_segments(connection: Connection, shop: Shop, program: Program, now: datetime) -> None:

@@ -141,14 +141,19 @@ def within(*place: str) -> Iterator[None]:
         yield
     except RuleError as error:
         # Line and column count from the beginning of the rule, not of the file.
-        message = f"In the rule of {where}: {error.message}"
+        message = f"In the rule of {_inside(where, error.path)}: {error.message}"
         raise type(error)(message, line=error.line, column=error.column, path=error.path, hint=error.hint) from error
     except CrmError as error:
         inner = getattr(error, "field", "")
         field = ".".join(part for part in (*place, inner) if part)
         raise InvalidInput(
-            f"{where}: {error.message}", field=field, line=getattr(error, "line", 0), hint=error.hint
+            f"{_inside(where, inner)}: {error.message}", field=field, line=getattr(error, "line", 0), hint=error.hint
         ) from error
+
+
+def _inside(where: str, place: str) -> str:
+    """The place in the file, down to the step of a journey where it is in one."""
+    return f"{where}, {place.split(':')[0]}" if place.startswith("steps.") else where
 
 
 def read_program(document: Mapping[str, Any]) -> Program:

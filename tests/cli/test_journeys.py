@@ -118,3 +118,17 @@ def test_move_show_and_archive(run: Run, shop: str, tmp_path: Path) -> None:
     assert run("journey", "on", shop, "care")[0] == 1
     [listed] = [one for one in run("journey", "list", shop)[1] if one["key"] == "care"]
     assert listed["status"] == "archived"
+
+
+def test_what_lacks_is_told_with_its_step(run: Run, say: Any, shop: str, tmp_path: Path) -> None:
+    lacks = "The pool care of the step code has no codes left. Load codes with crm-plugin coupons load."
+    assert say("journey", "publish", shop, "care").err.strip() == f"steps.code.pool: {lacks}"
+    _codes(run, tmp_path, "A1")
+    assert run("journey", "publish", shop, "care")[0] == 0
+    file = tmp_path / "program.yaml"
+    file.write_text(_PROGRAM.replace("pool: care", "pool: none"), encoding="utf-8")
+    code, told = run("program", "load", shop, str(file))
+    assert (code, told["error"]["field"]) == (1, "journeys.care.steps.code.pool")
+    assert told["error"]["message"] == (
+        "journeys, care, steps.code.pool: The pool none of the step code has no codes left."
+    )

@@ -73,6 +73,9 @@ def test_rule_is_asked_of_any_day(run: Run, people: dict[str, str]) -> None:
     run("segment", "save", "shop", "regulars", "orders() >= 2")
     assert [one["name"] for one in run("segment", "members", "shop", "regulars")[1]] == ["Ada"]
     assert run("segment", "members", "shop", "regulars", "--as-of", _day(2))[1] == []
+    held = [run("segment", "members", "shop", "regulars", "--as-of", _day(back))[1] for back in (0, 1)]
+    # It is a list since today; whom it would have held yesterday did not come today.
+    assert [[one["since"] for one in rows] for rows in held] == [[_day(0)], [None]]
 
 
 def test_round_notes_who_came_and_who_went(run: Run, people: dict[str, str]) -> None:

@@ -174,6 +174,13 @@ def test_mistakes_name_their_field(document: Any, field: str) -> None:
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("name", ["window", "term"])
+def test_mistaken_span_is_told_how_days_are_written(name: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_policy({"measure": "spent", "levels": [], name: 365})
+    assert caught.value.hint.endswith(", {days: 365}.")
+
+
 @pytest.mark.parametrize(
     "measure", ["spnt", "spent() +", "spent.__class__", "__import__('os')", "(" * 3000, "tier", "everyone"]
 )
