@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, func, select
 from crm_plugin.clock import local_day, zone
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal.ask import Ask
-from crm_plugin.store import attempts, touchpoint_contents, touchpoints
+from crm_plugin.store import attempts, coupon_codes, enrolments, touchpoint_contents, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.states import WAITING, State
@@ -100,6 +100,7 @@ class Result:
     members: int
     parts: int
     cost: Decimal | None
+    coupons: Mapping[str, int]
     loads: tuple[Load, ...]
     contacts: tuple[Contact, ...]
     levels: int
@@ -174,6 +175,7 @@ def collect(scratch: Database, shop: Shop, ask: Ask, played: Played, now: dateti
             members=_members(connection, shop, ask),
             parts=parts,
             cost=price * parts if price is not None else None if texts else Decimal(0),
+            coupons=_coupons(connection, shop, ask),
             loads=tuple(_loads(connection, shop, ask)),
             contacts=tuple(_contacts(connection, shop, ask)),
             levels=played.levels,
@@ -230,6 +232,22 @@ def _held(connection: Connection, shop: Shop, ask: Ask) -> Iterator[Held]:
 def _count(connection: Connection, shop: Shop, ask: Ask, *where: Any) -> int:
     query = select(func.count()).select_from(touchpoints).where(*_own(shop, ask), *where)
     return int(connection.execute(query).scalar_one())
+
+
+def _coupons(connection: Connection, shop: Shop, ask: Ask) -> dict[str, int]:
+    """Codes handed out by pool."""
+    c, e = coupon_codes.c, enrolments.c
+    begin, end = ask.span(shop)
+    query = (
+        select(c.pool_key, func.count())
+        .join_from(coupon_codes, enrolments, (e.shop_id == c.shop_id) & (e.enrolment_id == c.enrolment_id))
+        .where(c.shop_id == shop.shop_id, c.handed_at >= begin, c.handed_at < end)
+        .group_by(c.pool_key)
+        .order_by(c.pool_key)
+    )
+    if ask.only:
+        query = query.where(e.journey_key == ask.only)
+    return {pool: int(count) for pool, count in connection.execute(query)}
 
 
 def _members(connection: Connection, shop: Shop, ask: Ask) -> int:

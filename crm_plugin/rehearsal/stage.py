@@ -107,6 +107,7 @@ def _switch_on(connection: Connection, shop: Shop, key: str, at: datetime) -> No
     mine = (j.shop_id == shop.shop_id, j.journey_key == key)
     fresh = ~j.enabled | j.enabled_at.is_(None) | (j.enabled_at > at)
     connection.execute(update(journeys).where(*mine, fresh).values(enabled=True, enabled_at=at, planned_through=at))
+    connection.execute(update(journeys).where(*mine).values(paused_at=None))
 
 
 def _open_senders(connection: Connection, shop: Shop, ask: Ask) -> None:

@@ -17,6 +17,7 @@ def in_words(result: Result) -> list[str]:
     for title, part in (
         ("Held back", [f"{count:>9,}  {reason}" for reason, count in result.reasons()]),
         ("Put off, then sent or held back", [f"{count:>9,}  {reason}" for reason, count in result.put_off.items()]),
+        ("Coupons handed out", [f"{count:>9,}  {pool}" for pool, count in result.coupons.items()]),
         ("Fullest days", [*_loads(result)]),
         ("What members get", [*_contacts(result)]),
         ("Stood still", [f"{key}: {problem}" for key, problem in result.problems.items()]),

@@ -20,6 +20,8 @@ from crm_plugin.rehearsal import Ask, Result, in_words, rehearse
 from crm_plugin.store import connections, consent, members, metadata
 from crm_plugin.store.session import Database
 from crm_plugin.sync.pull import Progress
+from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints import program
 from crm_plugin.touchpoints.journeys import read_draft
 from tests.factories import make_shop, member, write
 from tests.rehearsal.story import BEGIN, Story, begin
@@ -277,6 +279,29 @@ def test_book_without_a_journey_is_refused(story: Story) -> None:
         connection.execute(metadata.tables["journeys"].update().values(enabled=False))
     with pytest.raises(InvalidInput, match="No journey is on"):
         rehearse(story.runtime, story.shop, Ask(FIRST, FIRST))
+
+
+def test_steps_are_taken_and_coupons_handed_out(story: Story) -> None:
+    _yes(story)
+    steps = [
+        {"key": "first", "send": {"template": "birthday", "channels": ["email"]}},
+        {"key": "rest", "wait": {"days": 2}},
+        {"key": "code", "coupon": {"pool": "gift"}},
+        {"key": "second", "send": {"template": "more", "channels": ["email"]}},
+    ]
+    told = {"key": "club", "trigger": {"type": "birthday", "days": 0}, "steps": steps}
+    with story.db.write() as connection:
+        pool = {"shop_id": 1, "pool_key": "gift", "created_at": BEGIN}
+        connection.execute(metadata.tables["coupon_pools"].insert().values(**pool))
+        for place in range(5):
+            code = {"shop_id": 1, "pool_key": "gift", "code": f"G{place}", "place": place}
+            connection.execute(metadata.tables["coupon_codes"].insert().values(**code))
+        program.load(connection, story.shop, {"journeys": [told]}, BEGIN)
+        journey_store.switch(connection, story.shop, "birthday", False, BEGIN)
+    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=8), "club"))
+    assert [(one.on.day, one.messages) for one in seen.sends] == [(22, 1), (24, 3), (26, 2)]
+    assert seen.coupons == {"gift": 3}
+    assert "        3  gift" in in_words(seen)[in_words(seen).index("Coupons handed out:") + 1]
 
 
 def test_words_of_a_rehearsal(story: Story) -> None:
