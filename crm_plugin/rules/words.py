@@ -29,7 +29,7 @@ from crm_plugin.rules.nodes import (
     Within,
 )
 from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
-from crm_plugin.rules.windows import PROGRAM, window_of
+from crm_plugin.rules.windows import PROGRAM, TIER, window_of
 
 # Fields whose value is the key of a level.
 _OF_LEVELS = frozenset({"tier", "tier_next"})
@@ -186,7 +186,14 @@ def _filled(template: Text, field: Field, chinese: bool, by: Called) -> str:
     program = field.arg("program")
     if program is not None and program != PROGRAM:
         name = by.program(str(program), chinese)
-        return f"“{name}”{text}" if chinese else f"{text} of “{name}”"
+        if FIELDS[field.key].kind is Kind.FLAG or field.key == "tier_ends_in":
+            # What ends in a verb has no "of".
+            text = f"在“{name}”中{text}" if chinese else f"{text} in “{name}”"
+        else:
+            text = f"“{name}”{text}" if chinese else f"{text} of “{name}”"
+    within = field.arg("within")
+    if within is not None:
+        text = f"{within} 天内{text}" if chinese else f"{text} within {'a day' if within == 1 else _days(int(within))}"
     return text
 
 
@@ -263,7 +270,8 @@ def _span(field: Field, chinese: bool) -> str:
             return f"自{anchor}以来的" if chinese else f"since {anchor}"
         if chinese:
             return f"自{anchor}起 {window.days} 天内的"
-        return f"in the first {_days(window.days)} from {anchor} on"
+        begins = "the day the tier was reached" if window.since == TIER else anchor
+        return f"in the first {_days(window.days)} from {begins} on"
     if window.days is not None:
         return f"近 {window.days} 天" if chinese else f"in the last {_days(window.days)}"
     if chinese:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rules import tiers
 from crm_plugin.rules.policies import every_version, in_force, newest_policies, plans, versions
 from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.rules.tiers import Level
 from crm_plugin.store import tier_levels
 from crm_plugin.store.session import Database
 from tests.factories import NOON, make_shop
@@ -84,3 +86,29 @@ def test_plan_is_told_by_the_days_of_the_shop(db: Database, zone: str, at: datet
         tiers.save_policy(connection, shop, wanted, at, actor="a")
         told = newest_policies(connection, shop)["club"].as_file()
     assert told.get("effective_on") == day
+
+
+@pytest.mark.postgres
+def test_levels_saved_meanwhile_keep_what_was_promised(request: pytest.FixtureRequest) -> None:
+    """Who saves levels alone waits for whoever is saving the policy, and keeps its days of grace."""
+    with request.getfixturevalue("postgres").kept() as db:
+        told = {"levels": [{"key": "a", "rule": "orders() >= 1"}]}
+        with db.write() as connection:
+            shop = make_shop(connection)
+            tiers.save_policy(connection, shop, read_policy(told), NOON, actor="a")
+
+        def other() -> None:
+            levels = [Level("a", "orders() >= 1"), Level("b", "orders() >= 2")]
+            with db.write() as connection:
+                tiers.save_levels(connection, shop, levels, NOON, actor="b")
+
+        asks, waiting = threading.Event(), threading.Thread(target=other)
+        with db.write() as connection:
+            tiers.save_policy(connection, shop, read_policy({**told, "grace_days": 7}), NOON, actor="a")
+            event.listen(db.engine, "before_cursor_execute", lambda *told: asks.set())
+            waiting.start()
+            assert asks.wait(20)
+        waiting.join(20)
+        with db.read() as connection:
+            policy = in_force(connection, shop.shop_id, "main", NOON.date()).policy
+        assert (policy.grace_days, policy.keys) == (7, ["a", "b"])

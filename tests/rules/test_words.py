@@ -43,6 +43,26 @@ from tests.rules.shops import rules
             "members who bought the product “Mug” in the last day",
             "近 1 天购买过商品“Mug”的会员",
         ),
+        (
+            "not tier_at_risk(within=14)",
+            "members who are not about to lose the tier within 14 days",
+            "14 天内没有即将失去等级的会员",
+        ),
+        (
+            'tier_at_risk(program="club", within=1)',
+            "members who are about to lose the tier in “club” within a day",
+            "1 天内在“club”中即将失去等级的会员",
+        ),
+        (
+            'tier_ends_in(program="club") <= 3',
+            "members whose number of days until the tier ends in “club” is at most 3",
+            "在“club”中距等级到期的天数不高于 3 的会员",
+        ),
+        (
+            'orders(since="tier", days=30) >= 2',
+            "members whose number of orders in the first 30 days from the day the tier was reached on is at least 2",
+            "自达到当前等级起 30 天内的订单数不低于 2 的会员",
+        ),
         ("everyone", "all members", "所有会员"),
     ],
 )
