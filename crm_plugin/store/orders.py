@@ -8,6 +8,7 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 
 _HAS_NUMBER = text("number <> external_id")
 _WITHOUT_RATE = text("base_minor IS NULL")
+_ON_HOLD = text("status = 'on_hold'")
 
 # One row: an order. `base_minor` is the total in the shop's currency, NULL when there is no exchange rate for `currency`.
 # `placed_on` is the day in the shop's zone. `counts` follows the status. `first_seen_at` finds what arrives
@@ -49,6 +50,15 @@ orders = Table(
     Index("ix_orders_seen", "shop_id", "first_seen_at"),
     # Most stores number their orders by id, and then it holds nothing.
     Index("ix_orders_number", "shop_id", "number", sqlite_where=_HAS_NUMBER, postgresql_where=_HAS_NUMBER),
+    # Few at any time: whether a member has one is asked of everybody who is to be written to.
+    Index(
+        "ix_orders_on_hold",
+        "shop_id",
+        "member_id",
+        "placed_on",
+        sqlite_where=_ON_HOLD,
+        postgresql_where=_ON_HOLD,
+    ),
     Index("ix_orders_without_rate", "shop_id", "currency", sqlite_where=_WITHOUT_RATE, postgresql_where=_WITHOUT_RATE),
 )
 

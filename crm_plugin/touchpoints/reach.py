@@ -93,7 +93,7 @@ def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
     """
 
     def said(state: ConsentState, *topics: str) -> str:
-        named = ", ".join(f"'{topic}'" for topic in topics)
+        named = ", ".join(f"'{topic}'" for topic in dict.fromkeys(topics))
         return (
             "EXISTS (SELECT 1 FROM member_consents AS c WHERE c.shop_id = m.shop_id AND c.member_id = m.member_id "  # noqa: S608
             f"AND c.channel = '{channel}' AND c.topic IN ({named}) AND c.state = '{state}')"
@@ -102,4 +102,8 @@ def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
     if journey.kind == "transactional":
         return f"NOT {said(ConsentState.WITHDRAWN, journey.topic)}" if journey.topic != MARKETING else TRUE
     refused = f"NOT {said(ConsentState.WITHDRAWN, MARKETING, journey.topic)}"
-    return refused if own_ground else f"{said(ConsentState.GRANTED, MARKETING, journey.topic)} AND {refused}"
+    if own_ground:
+        return refused
+    granted = said(ConsentState.GRANTED, MARKETING, journey.topic)
+    # There is one last word on each topic: of one topic alone, a yes is no refusal.
+    return granted if journey.topic == MARKETING else f"{granted} AND {refused}"
