@@ -357,11 +357,12 @@ def _lines(told: Why, shop: Shop) -> list[str]:
     if not told.stays and not told.messages:
         lines.append("This member was never in it: no occasion of its trigger has come for them while it was on.")
     for stay in told.stays:
-        lines.append(f"Inside since {when(stay.enrolled_at)} for {stay.cause}, on version {stay.version}:")
+        cause = "being in the audience already" if stay.cause.startswith("inside:") else stay.cause
+        lines.append(f"Inside since {when(stay.enrolled_at)} for {cause}, on version {stay.version}:")
         for one in stay.happenings:
             why = f": {one.reason}" if one.reason else ""
-            more = f" ({one.detail})" if one.detail else ""
-            lines.append(f"  {when(one.at)}  {one.what} {one.step_key}{why}{more}")
+            more = f" ({one.detail})" if one.detail and one.detail != stay.cause else ""
+            lines.append(f"  {when(one.at)}  {f'{one.what} {one.step_key}'.rstrip()}{why}{more}")
         if stay.ended_at is not None:
             lines.append(f"  ended: {stay.end_reason}")
         elif stay.next_at is None:
@@ -370,5 +371,7 @@ def _lines(told: Why, shop: Shop) -> list[str]:
             lines.append(f"  at {stay.step_key}, next on {when(stay.next_at)}")
     for sent in told.messages:
         reason = f": {sent.reason}" if sent.reason else ""
-        lines.append(f"Message {sent.touchpoint_id} of {sent.occasion}, due {when(sent.due_at)}: {sent.state}{reason}")
+        lines.append(
+            f"Message {sent.touchpoint_id} of {sent.step_key or sent.occasion}, due {when(sent.due_at)}: {sent.state}{reason}"
+        )
     return lines

@@ -80,7 +80,7 @@ def rehearse(
     if as_json:
         answer(result.as_dict(), True)
         return
-    for line in in_words(result):
+    for line in in_words(result, ids):
         click.echo(line)
 
 

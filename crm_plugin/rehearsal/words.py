@@ -11,15 +11,15 @@ from crm_plugin.rehearsal.result import Result
 _WIDEST = 24
 
 
-def in_words(result: Result) -> list[str]:
-    """The answer first, then the days, what was held back and why, and what is taken for granted."""
+def in_words(result: Result, asked: Iterable[int] = ()) -> list[str]:
+    """The answer first, then the days, what was held back and why, and what is taken for granted; `asked` are members to tell of."""
     lines = [_answer(result), *_calendar(result)]
     for title, part in (
         ("Held back", [f"{count:>9,}  {reason}" for reason, count in result.reasons()]),
         ("Put off, then sent or held back", [f"{count:>9,}  {reason}" for reason, count in result.put_off.items()]),
         ("Coupons handed out", [f"{count:>9,}  {pool}" for pool, count in result.coupons.items()]),
         ("Fullest days", [*_loads(result)]),
-        ("What members get", [*_contacts(result)]),
+        ("What members get", [*_contacts(result), *_nothing(result, asked)]),
         ("Stood still", [f"{key}: {problem}" for key, problem in result.problems.items()]),
         ("Taken for granted", list(result.assumes)),
     ):
@@ -70,6 +70,13 @@ def _contacts(result: Result) -> Iterator[str]:
         said = f": {one.subject or one.text[:80]}" if one.subject or one.text else ""
         channel = f" by {one.channel}" if one.channel else ""
         yield f"{one.at:%Y-%m-%d %H:%M}  member {one.member_id}  {one.journey}{channel}, {what}{said}"
+
+
+def _nothing(result: Result, asked: Iterable[int]) -> Iterator[str]:
+    told = {one.member_id for one in result.contacts}
+    for member_id in asked:
+        if member_id not in told:
+            yield f"member {member_id}  nothing, and nothing was held back: no journey had an occasion for them"
 
 
 def _joined(told: Iterable[str]) -> str:

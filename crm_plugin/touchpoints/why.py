@@ -17,6 +17,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journeys import Journey, get
 from crm_plugin.touchpoints.states import WAITING
 from crm_plugin.touchpoints.steps import ending
+from crm_plugin.touchpoints.versions import versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Message:
 
     touchpoint_id: int
     step: int
+    # Empty where the journey has no steps.
+    step_key: str
     occasion: str
     state: str
     reason: str
@@ -92,7 +95,10 @@ class Why:
             "messages": [
                 {
                     "id": str(one.touchpoint_id),
-                    **{name: getattr(one, name) for name in ("step", "occasion", "state", "reason", "channel")},
+                    **{
+                        name: getattr(one, name)
+                        for name in ("step", "step_key", "occasion", "state", "reason", "channel")
+                    },
                     "due": self.both(one.due_at),
                     "next": self.both(one.next_try_at),
                     "valid_until": self.both(one.valid_until),
@@ -143,13 +149,19 @@ def why(connection: Connection, shop: Shop, member_id: int, key: str) -> Why:
     t = touchpoints.c
     spoken = (t.shop_id == shop.shop_id, t.member_id == member_id, t.journey_key == key)
     sent = connection.execute(select(touchpoints).where(*spoken).order_by(t.due_at, t.touchpoint_id))
+    # A step keeps its number over all versions.
+    steps = {
+        number: step
+        for one in versions(connection, shop.shop_id, journey).values()
+        for step, number in one.numbers.items()
+    }
     return Why(
         journey,
         member_id,
         own_zone,
         shop.timezone,
         tuple(stay for _key, stay in reversed(stays(connection, shop, member_id, key))),
-        tuple(_message(row) for row in sent),
+        tuple(_message(row, steps.get(row.step, "")) for row in sent),
     )
 
 
@@ -190,11 +202,12 @@ def _stay_of(row: Any, told: list[Happening]) -> Stay:
     )
 
 
-def _message(row: Any) -> Message:
+def _message(row: Any, step_key: str) -> Message:
     waits = row.state in [state.value for state in WAITING]
     return Message(
         row.touchpoint_id,
         row.step,
+        step_key,
         row.occasion,
         row.state,
         row.reason,

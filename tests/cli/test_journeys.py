@@ -73,7 +73,7 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     assert run("coupons", "list", shop)[1] == [{"key": "care", "title": "", "codes": 2, "left": 1}]
 
 
-def test_why_says_where_somebody_is_and_what_comes_next(run: Run, shop: str, tmp_path: Path) -> None:
+def test_why_says_where_somebody_is_and_what_comes_next(run: Run, say: Any, shop: str, tmp_path: Path) -> None:
     _codes(run, tmp_path, "A1")
     run("journey", "publish", shop, "care", "--inside", "2")
     run("plan", shop)
@@ -87,6 +87,9 @@ def test_why_says_where_somebody_is_and_what_comes_next(run: Run, shop: str, tmp
         ("begun", "rest", "", ""),
     ]
     assert set(stay["next"]) == {"member", "shop"}
+    told = say("why", shop, "--member", "m1@x.test", "--journey", "care").out.splitlines()
+    assert " for being in the audience already, on version 1:" in told[1]
+    assert told[2].endswith("  enrolled")
     never = run("why", shop, "--member", "m3@x.test", "--journey", "care")[1]
     assert (never["inside"], never["enrolments"], never["messages"]) == (False, [], [])
     assert run("why", shop, "--member", "m1@x.test", "--journey", "gone")[0] == 1

@@ -48,6 +48,11 @@ def test_words_for_a_person(shop: Run, say: Callable[..., Spoken]) -> None:
         f"Tue 2026-06-02          2  {'█' * 24}  birthday by email 2",
     ]
     assert told.err == ""
+    none = say("rehearse", "shop", "--from", "2026-05-20", "--to", "2026-05-20", "--member", "m1@x.test").out
+    at = none.splitlines().index("What members get:")
+    assert none.splitlines()[at + 1].endswith(
+        "  nothing, and nothing was held back: no journey had an occasion for them"
+    )
 
 
 @pytest.mark.parametrize(
