@@ -386,3 +386,32 @@ def test_journey_that_stands_still_is_told_of(runtime: Runtime, shop: Shop, page
     assert refused.status_code == 422
     assert "There is no segment 'vip'." in words(refused.text)
     page("journeys/birthday/texts/email/en")
+
+
+_STEPS: dict[str, Any] = {
+    "key": "care",
+    "title": {"en": "Care", "zh-CN": "关怀"},
+    "trigger": {"type": "birthday", "days": 0},
+    "steps": [
+        {"key": "hello", "send": {"template": "birthday", "channels": ["email"]}},
+        {"key": "rest", "wait": {"days": 3}},
+        {"key": "rich", "branch": "orders() >= 1", "then": [{"key": "call", "task": {"title": "Call"}}]},
+    ],
+}
+
+
+def test_a_journey_of_several_steps_keeps_them(page: Page, post: Post, runtime: Runtime, shop: Shop) -> None:
+    with runtime.db.write() as connection:
+        store.save(connection, shop, read_draft(_STEPS), NOON)
+    for path in ("journeys", "journeys/care", "journeys/care/switch", "outbox", "today"):
+        assert page(path)
+    answer = post("journeys/care", {**FORM, "en": "Much care", "days": "2"})
+    assert answer.status_code == 303
+    saved = _journey(runtime, "care")
+    assert (saved.title["en"], saved.trigger.days, saved.version) == ("Much care", 2, 2)
+    assert saved.flow == read_draft(_STEPS).flow
+    assert post("journeys/care/switch", {"on": "1"}).status_code == 303
+    assert _journey(runtime, "care").status == "on"
+    answer = post("journeys/care", {**FORM, "en": "Care", "days": "3"})
+    assert answer.status_code == 303
+    assert _journey(runtime, "care").version == 3
