@@ -246,17 +246,15 @@ def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[lis
     first, node = reserve_ids(_BATCH)
     at = to_micros(now)
     there = touchpoints.c
-    known = (
-        select(literal(1))
-        .where(
-            there.shop_id == shop.shop_id,
-            there.journey_key == journey.key,
-            there.member_id == judged.c.member_id,
-            there.step == journey.step,
-            there.occasion == judged.c.occasion,
-        )
-        .exists()
+    mine = (
+        there.shop_id == shop.shop_id,
+        there.journey_key == journey.key,
+        there.member_id == judged.c.member_id,
+        there.step == journey.step,
+        there.occasion == judged.c.occasion,
     )
+    # With a limit it is asked for each by the key; else PostgreSQL may hold all rows against all touchpoints of the journey.
+    known = select(literal(1)).where(*mine).limit(1).scalar_subquery()
     values: dict[str, Any] = {
         "shop_id": literal(shop.shop_id),
         # Without an order of its own the numbering costs no sort.
@@ -274,7 +272,7 @@ def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[lis
         "updated_at": literal(at),
         **{column.name: column for column in judged.c},
     }
-    return list(values), select(*values.values()).where(~known).limit(_BATCH)
+    return list(values), select(*values.values()).where(known.is_(None)).limit(_BATCH)
 
 
 def _means(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> ColumnElement[bool]:

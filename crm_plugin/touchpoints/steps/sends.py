@@ -44,6 +44,15 @@ def _rows(stand: Stand, validity_days: int) -> Select[Any]:
     return chosen.select_from(text(tables)).where(text(held).bindparams(**stand.binds))
 
 
+_KEY = (
+    "t.shop_id = e.shop_id AND t.journey_key = e.journey_key AND t.member_id = e.member_id AND t.step = :number "
+    "AND t.occasion = e.occasion"
+)
+_SENT = f"LEFT JOIN touchpoints AS t ON {_KEY}"
+# With a limit it is asked for each by the key; else PostgreSQL may hold all who stand here against all that this step ever sent.
+_SENT_EACH = f"LEFT JOIN LATERAL (SELECT t.* FROM touchpoints AS t WHERE {_KEY} LIMIT 1) AS t ON TRUE"  # noqa: S608
+
+
 def ends(stand: Stand) -> Outcome:
     """It is settled: what became of it is noted, and whoever is still inside goes on, also where it was skipped or missed."""
     number = stand.version.numbers[stand.place.step.key]
@@ -53,10 +62,7 @@ def ends(stand: Stand) -> Outcome:
         base=case((literal_column(f"t.state IN ({left})"), since), else_=col("e.due_at")),
         reason=func.coalesce(col("t.state"), word("")),
         detail=func.coalesce(col("t.reason"), word("")),
-        tables=(
-            "LEFT JOIN touchpoints AS t ON t.shop_id = e.shop_id AND t.journey_key = e.journey_key AND t.member_id = e.member_id "
-            "AND t.step = :number AND t.occasion = e.occasion"
-        ),
+        tables=_SENT if stand.is_sqlite else _SENT_EACH,
         # Without a touchpoint there never will be one: it would have been made with the event.
         where=f"(t.touchpoint_id IS NULL OR t.state NOT IN ({_OPEN}))",
         binds={"number": number},

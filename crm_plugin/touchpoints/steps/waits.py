@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Text,
+    TextClause,
     bindparam,
     case,
     column,
@@ -80,26 +81,47 @@ def _heard(event: str, within: int) -> ColumnElement[Any]:
 
 # Who waits for an order is found by the orders that are new here, who waits for what becomes of a message by what providers told: nobody
 # who merely waits is looked at. `due_at` becomes the instant at which it happened, and with it the wait is over.
-_ORDERS = text(
-    "UPDATE enrolments SET phase = 'heard', due_at = h.at, updated_at = CAST(:now AS BIGINT) FROM ("
-    "SELECT e.enrolment_id, MIN(o.placed_at) AS at FROM orders AS o CROSS JOIN enrolments AS e "
-    "WHERE o.shop_id = :shop_id AND o.first_seen_at > CAST(:since AS BIGINT) AND o.first_seen_at <= CAST(:now AS BIGINT) AND o.counts "
-    "AND e.shop_id = o.shop_id AND e.member_id = o.member_id AND e.journey_key = :journey_key AND e.state = 'active' "
-    "AND e.phase = 'event:order_placed' AND o.placed_at > e.base_at AND o.placed_at <= e.due_at GROUP BY e.enrolment_id) AS h "
+_HEARD = (
+    "UPDATE enrolments SET phase = 'heard', due_at = CASE WHEN h.at < base_at THEN base_at ELSE h.at END, "
+    "updated_at = CAST(:now AS BIGINT) FROM ({found} GROUP BY e.enrolment_id) AS h "
     "WHERE enrolments.shop_id = :shop_id AND enrolments.enrolment_id = h.enrolment_id"
 )
-_DELIVERIES = text(
-    "UPDATE enrolments SET phase = 'heard', due_at = CASE WHEN h.at < base_at THEN base_at ELSE h.at END, "
-    "updated_at = CAST(:now AS BIGINT) FROM (SELECT e.enrolment_id, MIN(d.at) AS at "
-    "FROM delivery_events AS d CROSS JOIN touchpoints AS t CROSS JOIN enrolments AS e "
+_NEW_ORDERS = (
+    "SELECT e.enrolment_id, MIN(o.placed_at) AS at FROM orders AS o {inside} "
+    "WHERE o.shop_id = :shop_id AND o.first_seen_at > CAST(:since AS BIGINT) AND o.first_seen_at <= CAST(:now AS BIGINT) AND o.counts "
+    "{on} AND e.phase = 'event:order_placed' AND o.placed_at > e.base_at AND o.placed_at <= e.due_at"
+)
+_OF_ORDER = (
+    "x.shop_id = o.shop_id AND x.member_id = o.member_id AND x.journey_key = :journey_key AND x.state = 'active'"
+)
+_NEW_DELIVERIES = (
+    "SELECT e.enrolment_id, MIN(d.at) AS at FROM delivery_events AS d CROSS JOIN touchpoints AS t {inside} "
     "WHERE d.shop_id = :shop_id AND d.received_at > CAST(:since AS BIGINT) AND d.received_at <= CAST(:now AS BIGINT) AND NOT d.machine "
     "AND t.shop_id = d.shop_id AND t.touchpoint_id = d.touchpoint_id AND t.journey_key = :journey_key "
-    "AND e.shop_id = t.shop_id AND e.journey_key = t.journey_key AND e.member_id = t.member_id AND e.occasion = t.occasion "
-    "AND e.state = 'active' AND e.phase = 'event:' || d.kind AND d.at <= e.due_at AND t.touchpoint_id = "
+    "{on} AND e.phase = 'event:' || d.kind AND d.at <= e.due_at AND t.touchpoint_id = "
     "(SELECT MAX(l.touchpoint_id) FROM touchpoints AS l WHERE l.shop_id = e.shop_id AND l.journey_key = e.journey_key "
-    "AND l.member_id = e.member_id AND l.occasion = e.occasion) GROUP BY e.enrolment_id) AS h "
-    "WHERE enrolments.shop_id = :shop_id AND enrolments.enrolment_id = h.enrolment_id"
+    "AND l.member_id = e.member_id AND l.occasion = e.occasion)"
 )
+_OF_MESSAGE = (
+    "x.shop_id = t.shop_id AND x.journey_key = t.journey_key AND x.member_id = t.member_id AND x.occasion = t.occasion "
+    "AND x.state = 'active'"
+)
+
+
+def _hearing(is_sqlite: bool) -> tuple[TextClause, ...]:
+    found = []
+    for told, own in ((_NEW_ORDERS, _OF_ORDER), (_NEW_DELIVERIES, _OF_MESSAGE)):
+        if is_sqlite:
+            asked = told.format(inside="CROSS JOIN enrolments AS e", on=f"AND {own.replace('x.', 'e.')}")
+        else:
+            # Asked for each that is new; else PostgreSQL may hold all that is new against all who are inside.
+            each = f"CROSS JOIN LATERAL (SELECT x.* FROM enrolments AS x WHERE {own} OFFSET 0) AS e"  # noqa: S608
+            asked = told.format(inside=each, on="")
+        found.append(text(_HEARD.format(found=asked)))
+    return tuple(found)
+
+
+_HEARING = {is_sqlite: _hearing(is_sqlite) for is_sqlite in (True, False)}
 _WAITS_FOR = text(
     "SELECT 1 FROM journey_versions WHERE shop_id = :shop_id AND journey_key = :journey_key "
     "AND document LIKE '%\"event\"\\:%' LIMIT 1"
@@ -111,7 +133,7 @@ def hear(connection: Connection, shop_id: int, journey_key: str, since: datetime
     ours = {"shop_id": shop_id, "journey_key": journey_key}
     if connection.execute(_WAITS_FOR, ours).first() is None:
         return
-    for statement in (_ORDERS, _DELIVERIES):
+    for statement in _HEARING[connection.dialect.name == "sqlite"]:
         connection.execute(statement, {**ours, "since": to_micros(since), "now": to_micros(now)})
 
 
