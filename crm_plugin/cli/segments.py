@@ -14,6 +14,7 @@ from crm_plugin.adapters.storefronts.csv.opening import open_rows
 from crm_plugin.analytics import segments as looks
 from crm_plugin.cli.asking import rule
 from crm_plugin.cli.common import (
+    ACTOR,
     answer,
     as_json_option,
     as_of_option,
@@ -70,13 +71,13 @@ def segment_save(
         now = runtime.clock.now()
         if file is not None:
             with _names_in(file, column) as rows:
-                told = tasks.save_list(runtime, shop, key, rows, title=title, add=add, now=now)
+                told = tasks.save_list(runtime, shop, key, rows, title=title, add=add, now=now, actor=ACTOR)
             for one in () if as_json else told.pop("lines"):
                 line = f"line {one['line']}: {one['text']!r} {one['problem']}"
                 stderr.print(line, markup=False, highlight=False, soft_wrap=True)
             answer(told, as_json)
             return
-        tasks.save_segment(runtime, shop, key, str(expression), title=title, now=now)
+        tasks.save_segment(runtime, shop, key, str(expression), title=title, now=now, actor=ACTOR)
         with runtime.db.read() as connection:
             answer(looks.look(connection, shop, key, now).as_dict(), as_json)
 
@@ -174,7 +175,7 @@ def _export(rows: Iterator[looks.Held], file: Path) -> int:
 def segment_remove(name: str, key: str, as_json: bool) -> None:
     """Forget a segment that no saved rule asks for."""
     with opened_shop(name) as (runtime, shop), runtime.db.write() as connection:
-        saved.remove(connection, shop, key, runtime.clock.now())
+        saved.remove(connection, shop, key, runtime.clock.now(), actor=ACTOR)
     answer({"removed": key}, as_json)
 
 

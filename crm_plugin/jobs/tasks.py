@@ -169,11 +169,14 @@ def _rates_mark(shop: Shop) -> str:
 
 
 def save_segment(
-    runtime: Runtime, shop: Shop, key: str, text: str, *, title: str = "", now: datetime
+    runtime: Runtime, shop: Shop, key: str, text: str, *, title: str = "", now: datetime, actor: str = ""
 ) -> dict[str, Any]:
-    """Save a rule as a segment and list whom it holds, both or neither. Raises: InvalidInput, RuleError."""
+    """Save a rule as a segment and list whom it holds, both or neither. An `actor` goes into the audit log.
+
+    Raises: InvalidInput, RuleError.
+    """
     with runtime.db.write() as connection:
-        segments.save(connection, shop, key, text, now, title=title)
+        segments.save(connection, shop, key, text, now, title=title, actor=actor)
         return kept.keep(connection, shop, now, [key]).as_dict()
 
 
@@ -186,13 +189,14 @@ def save_list(
     title: str = "",
     add: bool = False,
     now: datetime,
+    actor: str = "",
 ) -> dict[str, Any]:
     """Save a segment of these members (names with their lines), in place of those it had or, with `add`, beside them.
 
     Names that are no one's are told of, and the rest is saved. Raises: InvalidInput for a key that is a rule's.
     """
     with runtime.db.write() as connection:
-        segments.save_list(connection, shop, key, now, title=title)
+        segments.save_list(connection, shop, key, now, title=title, actor=actor)
         wanted = named(connection, shop, rows)
         turnover = kept.write_list(connection, shop, key, wanted.member_ids, now, add=add)
     unknown = [asdict(one) for one in wanted.unknown]

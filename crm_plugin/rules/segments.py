@@ -18,9 +18,12 @@ from crm_plugin.rules.book import LIST, RULE, check_key, resolve
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Field, Holds, Node
 from crm_plugin.rules.policies import one_at_a_time
-from crm_plugin.store import segments
+from crm_plugin.store import audit, segments
 from crm_plugin.store.members import lock
 from crm_plugin.store.tenants import Shop
+
+# What the audit log calls the two acts.
+SAVED, REMOVED = "segment.saved", "segment.removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,13 @@ class Segment:
         return {"key": self.key, "title": self.title, "rule": self.rule}
 
 
-def save(connection: Connection, shop: Shop, key: str, text: str, now: datetime, *, title: str = "") -> Segment:
-    """Save a rule under a key, in place of what was there. Raises: InvalidInput, RuleError; nothing is written then."""
+def save(
+    connection: Connection, shop: Shop, key: str, text: str, now: datetime, *, title: str = "", actor: str = ""
+) -> Segment:
+    """Save a rule under a key, in place of what was there. An `actor` goes into the audit log.
+
+    Raises: InvalidInput, RuleError; nothing is written then.
+    """
     check_key(key, phrase("segment"))
     rule = compile_rule(text)
     _begin(connection, shop)
@@ -55,6 +63,7 @@ def save(connection: Connection, shop: Shop, key: str, text: str, now: datetime,
     # Resolved from its own place, for then a circle leads back to it.
     resolve(Holds(Field("segment", (("segment", key),))), then)
     refuse_asked(connection, shop, then, local_day(now, shop.timezone))
+    _note(connection, shop, actor, SAVED, {"segment": key, "rule": rule.text}, now)
     return put(connection, shop, key, rule, now, title=title)
 
 
@@ -65,8 +74,13 @@ def put(connection: Connection, shop: Shop, key: str, rule: Rule, now: datetime,
     return Segment(key, title, RULE, rule.text, rule.node, now)
 
 
-def save_list(connection: Connection, shop: Shop, key: str, now: datetime, *, title: str = "") -> Segment:
-    """Save a segment whose members are named one by one; those it has stay. Raises: InvalidInput when the key is a rule's."""
+def save_list(
+    connection: Connection, shop: Shop, key: str, now: datetime, *, title: str = "", actor: str = ""
+) -> Segment:
+    """Save a segment whose members are named one by one; those it has stay. An `actor` goes into the audit log.
+
+    Raises: InvalidInput when the key is a rule's.
+    """
     check_key(key, phrase("segment"))
     _begin(connection, shop)
     present = read_book(connection, shop.shop_id).segments
@@ -74,6 +88,7 @@ def save_list(connection: Connection, shop: Shop, key: str, now: datetime, *, ti
         raise InvalidInput(
             phrase("%(key)r is a rule.", key=key), field="key", hint=phrase("Save the list under another key.")
         )
+    _note(connection, shop, actor, SAVED, {"segment": key, "rule": ""}, now)
     _write(connection, shop, key, {"title": title, "kind": LIST, "rule_text": "", "rule": {}, "updated_at": now})
     return Segment(key, title, LIST, "", None, now)
 
@@ -109,14 +124,20 @@ def show(connection: Connection, shop: Shop, key: str) -> Segment:
     return _segment(row)
 
 
-def remove(connection: Connection, shop: Shop, key: str, now: datetime) -> None:
-    """Forget a segment that nothing asks for. Raises: NotFound, InvalidInput."""
+def remove(connection: Connection, shop: Shop, key: str, now: datetime, *, actor: str = "") -> None:
+    """Forget a segment that nothing asks for. An `actor` goes into the audit log. Raises: NotFound, InvalidInput."""
     _begin(connection, shop)
-    show(connection, shop, key)
+    gone = show(connection, shop, key)
     book = read_book(connection, shop.shop_id)
     left = {other: rule for other, rule in book.segments.items() if other != key}
     refuse_asked(connection, shop, replace(book, segments=left), local_day(now, shop.timezone))
     forget(connection, shop, key)
+    _note(connection, shop, actor, REMOVED, {"segment": key, "rule": gone.rule}, now)
+
+
+def _note(connection: Connection, shop: Shop, actor: str, action: str, told: dict[str, Any], now: datetime) -> None:
+    if actor:
+        audit.note(connection, shop.shop_id, actor, action, told, now)
 
 
 def forget(connection: Connection, shop: Shop, key: str) -> None:

@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleTypeError
 from crm_plugin.rules import segments, tiers
 from crm_plugin.rules.book import read_book, resolve
 from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.store import audit_log
 from crm_plugin.store.session import Database
 from tests.factories import NOON, make_shop
 
@@ -71,7 +72,7 @@ def test_two_savings_at_once_make_no_circle(request: pytest.FixtureRequest) -> N
         waiting = threading.Thread(target=other)
         with db.write() as connection:
             segments.save(connection, shop, "a", 'segment("b")', NOON)
-            event.listen(db.engine, "before_cursor_execute", lambda *told: asks.set())
+            event.listen(db.engine, "before_cursor_execute", lambda *told: asks.set() if "FOR " in told[2] else None)
             waiting.start()
             assert asks.wait(20)
         waiting.join(20)
@@ -79,3 +80,19 @@ def test_two_savings_at_once_make_no_circle(request: pytest.FixtureRequest) -> N
         with db.read() as connection:
             book = read_book(connection, shop.shop_id)
         assert all(resolve(rule, book) for rule in book.segments.values() if rule is not None)
+
+
+def test_log_tells_who_saved_and_removed_in_the_same_transaction(db: Database) -> None:
+    c = audit_log.c
+    with db.write() as connection:
+        shop = make_shop(connection)
+        segments.save(connection, shop, "vips", " orders() >= 1 ", NOON, actor="cli")
+        segments.save_list(connection, shop, "listed", NOON, actor="cli")
+        segments.remove(connection, shop, "vips", NOON, actor="page:owner")
+        segments.save(connection, shop, "quiet", "orders() >= 1", NOON)
+        told = connection.execute(select(c.actor, c.action, c.detail).order_by(c.audit_id)).all()
+    assert told == [
+        ("cli", "segment.saved", {"segment": "vips", "rule": "orders() >= 1"}),
+        ("cli", "segment.saved", {"segment": "listed", "rule": ""}),
+        ("page:owner", "segment.removed", {"segment": "vips", "rule": "orders() >= 1"}),
+    ]

@@ -18,7 +18,6 @@ from crm_plugin.rules.book import LIST
 from crm_plugin.rules.called import called
 from crm_plugin.rules.segments import Segment
 from crm_plugin.rules.tier_words import sentence_of
-from crm_plugin.store.audit import note
 from crm_plugin.web import why
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
@@ -26,9 +25,6 @@ from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help, rule_error
 from crm_plugin.web.site import site, the_shop, today
 from crm_plugin.web.titles import key_for
-
-# What the audit log calls the two acts.
-SAVED, REMOVED = "segment.saved", "segment.removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ def _save(form: Form, saved: Segment | None) -> Response | tuple[str, int]:
             if saved is not None and saved.kind == LIST:
                 _rename(saved, form.text("title"))
             else:
-                tasks.save_segment(runtime, shop, key, rule, title=form.text("title"), now=now)
+                tasks.save_segment(runtime, shop, key, rule, title=form.text("title"), now=now, actor=g.actor)
         except RuleError as error:
             form.errors["rule"] = rule_error(error) if rule else _("Write who belongs to this segment.")
         except InvalidInput as error:
@@ -115,8 +111,6 @@ def _save(form: Form, saved: Segment | None) -> Response | tuple[str, int]:
     if form.failed:
         with runtime.db.read() as connection:
             return _page(connection, form, saved), 422
-    with runtime.db.write() as connection:
-        note(connection, shop.shop_id, g.actor, SAVED, {"segment": key, "rule": rule}, now)
     flash(_("Saved. Who comes and who goes is noted from now on."), "good")
     return go("segments_one", key=key)
 
@@ -124,16 +118,14 @@ def _save(form: Form, saved: Segment | None) -> Response | tuple[str, int]:
 def _rename(saved: Segment, title: str) -> None:
     runtime = site().runtime
     with runtime.db.write() as connection:
-        segments.save_list(connection, the_shop(), saved.key, runtime.clock.now(), title=title)
+        segments.save_list(connection, the_shop(), saved.key, runtime.clock.now(), title=title, actor=g.actor)
 
 
 def _remove(form: Form, saved: Segment) -> Response | tuple[str, int]:
     runtime, shop = site().runtime, the_shop()
     try:
         with runtime.db.write() as connection:
-            segments.remove(connection, shop, saved.key, runtime.clock.now())
-            detail = {"segment": saved.key, "rule": saved.rule}
-            note(connection, shop.shop_id, g.actor, REMOVED, detail, runtime.clock.now())
+            segments.remove(connection, shop, saved.key, runtime.clock.now(), actor=g.actor)
     except NotFound:
         pass
     except InvalidInput as error:
