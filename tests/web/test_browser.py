@@ -82,7 +82,17 @@ def _paths(demo: Demo) -> list[str]:
         touchpoint, member = connection.exec_driver_sql(
             "SELECT touchpoint_id, member_id FROM touchpoints WHERE channel = 'email' AND state = 'accepted' LIMIT 1"
         ).one()
-    return [*PAGES, "tiers/new", "tiers/programme/main", "segments/best", f"members/{member}", f"outbox/{touchpoint}"]
+    steps = [f"journeys/birthday/{path}" for path in ("start", "steps", "steps-new?kind=wait", "publish", "archive")]
+    return [
+        *PAGES,
+        "journeys/birthday",
+        *steps,
+        "tiers/new",
+        "tiers/programme/main",
+        "segments/best",
+        f"members/{member}",
+        f"outbox/{touchpoint}",
+    ]
 
 
 @pytest.mark.parametrize("size", list(_SIZES))
@@ -93,7 +103,7 @@ def test_pages_fit_and_keep_to_themselves(
     width, height = _SIZES[size]
     watched = _Watched(browser, signed_in, demo.url, viewport={"width": width, "height": height})
     for path in _paths(demo):
-        watched.page.goto(f"{demo.url}/s/{demo.shop.name}/{path}?lang={language}")
+        watched.page.goto(f"{demo.url}/s/{demo.shop.name}/{path}{'&' if '?' in path else '?'}lang={language}")
         wide = watched.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{path} is {wide} pixels wide"
         assert watched.page.evaluate("document.documentElement.lang") == ("zh-CN" if language == "zh" else "en")

@@ -122,7 +122,7 @@ def test_everything_it_lacks_is_listed_with_where_to_mend_it(
         assert 'href="/s/shop-1/journeys/j#edit-title">Mend it' in html
         assert 'href="/s/shop-1/journeys/j#s-lost">Mend it' in html
         assert 'href="/s/shop-1/connections#senders">Mend it' in html
-        assert 'href="/s/shop-1/journeys/j#s-gift">Mend it' in html
+        assert 'href="/s/shop-1/journeys/j/steps/gift">Mend it' in html
     answer = post("journeys/j/publish", {"most": ""})
     assert answer.status_code == 422
     assert (get(runtime).enabled, audited(runtime)) == (False, [])

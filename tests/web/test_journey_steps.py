@@ -1,0 +1,188 @@
+"""Steps changed on the page: added, changed, moved, taken out with forms; all of them as text, with mistakes told by line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.journeys import read_draft
+from crm_plugin.web.journey_form import as_journey
+from tests.web.conftest import Page, Post, words
+from tests.web.test_journey_state import CALL, HELLO, REST, audited, draft, get, set_up
+
+__all__ = ["set_up"]
+AT = "journeys/j/steps"
+
+
+def steps(runtime: Runtime) -> list[dict[str, Any]]:
+    """The steps as they are edited."""
+    journey = get(runtime)
+    shown = journey if journey.draft is None else as_journey(journey, read_draft(journey.draft))
+    return [step.as_dict() for step in shown.flow.steps]
+
+
+FORMS: list[tuple[str, dict[str, str], Any]] = [
+    (
+        "send",
+        {"template": "hello", "channel-1": "email", "channel-2": "sms", "channel-3": "email", "validity_days": "2"},
+        {"template": "hello", "channels": ["email", "sms"], "validity_days": 2},
+    ),
+    ("wait", {"mode": "span", "days": "3", "hours": "4", "minutes": ""}, {"days": 3, "hours": 4}),
+    ("wait", {"mode": "hour", "at": "10:00:00", "days": "3"}, {"until": {"at": "10:00"}}),
+    ("wait", {"mode": "weekday", "weekday": "tue", "at": "10:00"}, {"until": {"weekday": "tue", "at": "10:00"}}),
+    ("wait", {"mode": "occasion", "occasion": "-2", "at": "10:00"}, {"until": {"occasion": -2, "at": "10:00"}}),
+    ("wait", {"mode": "event", "event": "clicked", "within_days": "7"}, {"event": "clicked", "within_days": 7}),
+    ("branch", {"rule": "orders() >= 2"}, {"rule": "orders() >= 2"}),
+    ("split", {"arms": "a 45\r\nb: 45\r\nholdout 10 %"}, {"a": 45, "b": 45, "holdout": 10}),
+    ("coupon", {"pool": "thanks"}, {"pool": "thanks"}),
+    ("tag", {"add": "vip, tea", "remove": "cold，new"}, {"add": ["vip", "tea"], "remove": ["cold", "new"]}),
+    ("tier", {"level": "main/gold", "reason": "Kind"}, {"program": "main", "level": "gold", "reason": "Kind"}),
+    ("tier", {"level": "main/gold", "invite": "1"}, {"program": "main", "level": "gold", "invite": True}),
+    (
+        "task",
+        {"en": "Call", "zh": "打电话", "due_days": "2", "owner": "Anna"},
+        {"title": {"en": "Call", "zh-CN": "打电话"}, "due_days": 2, "owner": "Anna"},
+    ),
+    ("end", {}, {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "form", "told"), FORMS)
+def test_each_kind_is_added_and_shown_again_as_it_was(
+    runtime: Runtime, shop: Shop, page: Page, post: Post, kind: str, form: dict[str, str], told: Any
+) -> None:
+    draft(runtime, shop, HELLO)
+    page(f"{AT}-new?after=hello&kind={kind}")
+    answer = post(f"{AT}-new?after=hello&kind={kind}", form)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/s/shop-1/{AT}#s-{kind}-1")
+    found = steps(runtime)
+    assert [one["key"] for one in found] == ["hello", f"{kind}-1"]
+    assert found[1][kind] == told
+    page(f"{AT}/{kind}-1")
+    assert post(f"{AT}/{kind}-1", {**form, "do": "save"}).status_code == 303
+    assert steps(runtime) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "field"),
+    [
+        ("send", {"template": "Hello", "channel-1": "email"}, "template"),
+        ("send", {"template": "hello"}, "channel-1"),
+        ("send", {"template": "hello", "channel-1": "email", "validity_days": "x"}, "validity_days"),
+        ("wait", {"mode": "span"}, "days"),
+        ("wait", {"mode": "span", "days": "-1"}, "days"),
+        ("wait", {"mode": "hour", "at": "25:00"}, "at"),
+        ("wait", {"mode": "event", "event": "opened", "within_days": "0"}, "within_days"),
+        ("branch", {"rule": "orders() >>= 2"}, "rule"),
+        ("split", {"arms": "a 45\nb 45"}, "arms"),
+        ("split", {"arms": "a x\nb 45"}, "arms"),
+        ("coupon", {"pool": ""}, "pool"),
+        ("tag", {"add": ""}, "add"),
+        ("tier", {"level": "main/gold", "reason": ""}, "reason"),
+        ("task", {"en": ""}, "en"),
+        ("task", {"en": "Call", "due_days": "400"}, "due_days"),
+    ],
+)
+def test_a_mistake_stands_at_its_field_and_nothing_is_written(
+    runtime: Runtime, shop: Shop, post: Post, kind: str, form: dict[str, str], field: str
+) -> None:
+    draft(runtime, shop, HELLO)
+    answer = post(f"{AT}-new?after=hello&kind={kind}", form)
+    assert answer.status_code == 422
+    assert f'id="e-{field}"' in answer.text
+    assert (steps(runtime), audited(runtime)) == ([HELLO], [])
+
+
+def test_steps_move_and_go_within_their_list(runtime: Runtime, shop: Shop, post: Post) -> None:
+    branch = {"key": "b", "branch": {"rule": "orders() >= 2"}, "then": [REST, CALL]}
+    draft(runtime, shop, branch, HELLO)
+    post(f"{AT}/call", {"do": "up"})
+    post(f"{AT}/b", {"do": "down"})
+    post(f"{AT}/b", {"do": "down"})
+    found = steps(runtime)
+    assert [one["key"] for one in found] == ["hello", "b"]
+    assert [one["key"] for one in found[1]["then"]] == ["call", "rest"]
+    assert post(f"{AT}-new?into=b&arm=else&kind=end", {}).status_code == 303
+    assert steps(runtime)[1]["else"] == [{"key": "end-1", "end": {}}]
+    assert post(f"{AT}/b", {"do": "remove"}).status_code == 303
+    assert steps(runtime) == [HELLO]
+
+
+def test_taking_out_says_what_goes_with_it(runtime: Runtime, shop: Shop, page: Page) -> None:
+    draft(runtime, shop, {"key": "b", "branch": {"rule": "orders() >= 2"}, "then": [REST, CALL]}, HELLO)
+    assert "2 steps stand inside it, and go with it." in words(page(f"{AT}/b"))
+    assert "go with it" not in words(page(f"{AT}/hello"))
+
+
+def test_arms_that_stay_keep_what_is_in_them(runtime: Runtime, shop: Shop, post: Post) -> None:
+    draft(runtime, shop, {"key": "s", "split": {"a": 50, "b": 50}, "arms": {"a": [REST], "b": [HELLO]}})
+    assert post(f"{AT}/s", {"do": "save", "arms": "a 60\nc 40"}).status_code == 303
+    found = steps(runtime)[0]
+    assert (found["split"], found["arms"]["a"], found["arms"]["c"]) == ({"a": 60, "c": 40}, [REST], [])
+
+
+def test_a_running_journey_is_changed_in_its_draft(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    draft(runtime, shop, HELLO)
+    post("journeys/j/publish", {"most": ""})
+    assert post(f"{AT}-new?kind=wait", {"mode": "span", "days": "1"}).status_code == 303
+    assert "Saved as a draft." in words(page(AT))
+    assert [step.key for step in get(runtime).flow.steps] == ["hello"]
+    assert [one["key"] for one in steps(runtime)] == ["wait-1", "hello"]
+    assert audited(runtime)[-1][1]["changed"]["steps"] == steps(runtime)
+
+
+def test_a_journey_of_one_message_becomes_one_of_several_steps(
+    runtime: Runtime, shop: Shop, page: Page, post: Post
+) -> None:
+    draft(runtime, shop, channels=["email"], template="hello")
+    assert get(runtime).flow.steps == ()
+    assert "E-mail: “Hello …”" in words(page(AT))
+    assert post(f"{AT}-new?after=message&kind=wait", {"mode": "span", "days": "1"}).status_code == 303
+    message = {"key": "message", "send": {"template": "hello", "channels": ["email"]}}
+    assert steps(runtime) == [message, {"key": "wait-1", "wait": {"days": 1}}]
+
+
+def test_all_steps_are_changed_as_text(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    draft(runtime, shop, HELLO)
+    told = "- {key: rest, wait: {days: 3}}\n- key: hello\n  send: {template: hello, channels: [email]}\n"
+    assert post(f"{AT}-text", {"text": told}).status_code == 303
+    assert steps(runtime) == [REST, HELLO]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- key: rest\n  wait: {days: 3\n", "Line 3: This cannot be read."),
+        ("- key: hello\n  send: {template: hello, channels: [email]}\n- key: rest\n  wait: {days: -3}\n", "Line 3: "),
+        ("- key: a\n  end: {}\n- key: b\n  branch: 'orders() >>= 1'\n", "Line 3: "),
+        ("- {key: a, end: {}}\n- {key: a, end: {}}\n", "Line 1: The step a is there twice."),
+    ],
+)
+def test_a_mistake_in_the_text_is_told_by_its_line(
+    runtime: Runtime, shop: Shop, post: Post, text: str, told: str
+) -> None:
+    draft(runtime, shop, HELLO)
+    answer = post(f"{AT}-text", {"text": text})
+    assert answer.status_code == 422
+    assert told in words(answer.text)
+    assert (steps(runtime), audited(runtime)) == ([HELLO], [])
+
+
+def test_what_is_not_there_is_not_found(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    draft(runtime, shop, HELLO)
+    page(f"{AT}/gone", status=404)
+    assert post(f"{AT}/gone", {"do": "remove"}).status_code == 404
+    assert post(f"{AT}-new?after=gone&kind=end", {}).status_code == 404
+    assert post(f"{AT}-new?kind=webhook", {}).status_code == 404
+    assert steps(runtime) == [HELLO]
+
+
+@pytest.mark.parametrize("path", ["-text", "-new?kind=end", "/hello"])
+def test_a_foreign_page_changes_no_step(runtime: Runtime, shop: Shop, client: Any, path: str) -> None:
+    draft(runtime, shop, HELLO)
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    assert client.post(f"/s/shop-1/{AT}{path}", data={"do": "remove"}, headers=headers).status_code == 403
+    assert steps(runtime) == [HELLO]
