@@ -79,7 +79,8 @@ def fail(error: CrmError, as_json: bool) -> NoReturn:
     else:
         place = str(getattr(error, "field", "") or getattr(error, "path", ""))
         # A journey has many steps: which one it is about stands in no other word of it.
-        where = f"{place.split(':')[0]}: " if place.startswith("steps.") and not str(error).startswith(place) else ""
+        step = place.split(":")[0]
+        where = f"{step}: " if step.startswith("steps.") and step not in str(error) else ""
         stderr.print(f"{where}{error}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise SystemExit(1)
 

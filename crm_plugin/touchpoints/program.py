@@ -252,7 +252,8 @@ def _check_texts(shop: Shop, program: Program, before: _State, wanted: Mapping[_
     for journey in coming:
         if journey.enabled and (journey.key in named or journey.template_key in written):
             own = [text for place, text in sorted(all_texts.items()) if place[0] == journey.template_key]
-            with within("journeys", journey.key):
+            other = journey.template_key if journey.template_key != journey.key else ""
+            with within("journeys", journey.key, other):
                 texts.require(shop, journey.channels, own, with_order=journey.with_order, marketing=journey.marketing)
 
 

@@ -135,3 +135,6 @@ def test_what_lacks_is_told_with_its_step(run: Run, say: Any, shop: str, tmp_pat
     assert told["error"]["message"] == (
         "journeys, care, steps.code.pool: The pool none of the step code has no codes left."
     )
+    file.write_text(_PROGRAM.replace("tag: {add: [called]}", 'branch: {rule: segment("gone")}'), encoding="utf-8")
+    said = say("program", "load", shop, str(file)).err
+    assert said.startswith("line 1, column 1: In the rule of journeys, care, steps.mark: There is no segment 'gone'.")
