@@ -51,8 +51,9 @@ def event_raise(
     payload: str,
     as_json: bool,
 ) -> None:
-    """Note that something happened to a member: complaint, points_expiring, coupon_expiring, or a kind of your own.
+    """Note that something happened to a member.
 
+    KIND is complaint, points_expiring, coupon_expiring, or a word of your own that a journey follows.
     The same kind and subject again adds nothing.
     """
     with opened_shop(name) as (runtime, found):
@@ -104,8 +105,8 @@ def event_list(name: str, who: str, limit: int, as_json: bool) -> None:
 @shop_argument
 @member_option
 @click.option("--person", required=True, help="Whose day it is.")
-@click.option("--month", type=click.IntRange(1, 12), required=True)
-@click.option("--day", type=click.IntRange(1, 31), required=True)
+@click.option("--month", type=click.IntRange(1, 12), required=True, help="Its month.")
+@click.option("--day", type=click.IntRange(1, 31), required=True, help="Its day of the month.")
 @click.option("--lunar", is_flag=True, help="A day of the Chinese lunisolar calendar.")
 @as_json_option
 def event_remind(name: str, who: str, person: str, month: int, day: int, lunar: bool, as_json: bool) -> None:
