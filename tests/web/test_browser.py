@@ -128,7 +128,7 @@ def test_phone_shows_the_whole_menu(browser: Browser, demo: Demo, signed_in: Any
 def test_every_control_has_a_name(browser: Browser, demo: Demo, signed_in: Any) -> None:
     watched = _Watched(browser, signed_in, demo.url)
     nameless = """() => [...document.querySelectorAll(
-        'input:not([type=hidden]), select, textarea, button, a, iframe, progress'
+        'input:not([type=hidden]), select, textarea, button, a, iframe, progress:not([aria-hidden=true])'
     )].filter(e => !(
         e.labels?.length || e.ariaLabel || e.getAttribute('aria-labelledby') || e.textContent.trim() || e.title
     )).map(e => e.outerHTML)"""

@@ -186,3 +186,19 @@ def test_a_foreign_page_changes_no_step(runtime: Runtime, shop: Shop, client: An
     headers = {"Sec-Fetch-Site": "cross-site"}
     assert client.post(f"/s/shop-1/{AT}{path}", data={"do": "remove"}, headers=headers).status_code == 403
     assert steps(runtime) == [HELLO]
+
+
+def test_codes_are_put_into_the_pool_of_a_step(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    draft(runtime, shop, HELLO, {"key": "gift", "coupon": {"pool": "thanks"}})
+    assert "The pool thanks of the step gift has no codes left." in words(page("journeys/j/publish"))
+    for told in ("", "two words"):
+        answer = post(f"{AT}/gift/codes", {"codes": told})
+        assert answer.status_code == 422
+        assert 'id="e-codes"' in answer.text
+    assert post(f"{AT}/gift/codes", {"codes": "A1\r\nB2\r\n\r\nA1"}).status_code == 303
+    told = words(page(f"{AT}/gift"))
+    assert "2 codes were added." in told
+    assert "thanks 2 codes left" in told
+    assert "no codes left" not in words(page("journeys/j/publish"))
+    assert audited(runtime)[-1] == ("coupons.loaded", {"pool": "thanks", "codes": 2})
+    assert post(f"{AT}/hello/codes", {"codes": "A1"}).status_code == 404

@@ -8,18 +8,20 @@ from typing import Any
 
 from flask import flash, g, render_template, request
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from crm_plugin.errors import CrmError, NotFound
 from crm_plugin.rules.called import Called, called
+from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.steps import duties
 from crm_plugin.touchpoints.steps.document import Step, read_steps, walk
-from crm_plugin.web import journey_form, labels, step_edit, step_form
+from crm_plugin.web import formats, journey_form, labels, step_edit, step_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.journey_edit import edited, keep
 from crm_plugin.web.pages import bp, go
@@ -122,6 +124,35 @@ def journeys_step_changed(key: str, step: str) -> Response | tuple[str, int]:
     return go("journeys_steps", key=key, _anchor=f"s-{step}")
 
 
+@bp.post(f"{_AT}/<step>/codes")
+def journeys_step_codes(key: str, step: str) -> Response | tuple[str, int]:
+    """Put codes into the pool that a step hands out of; those that are there stay as they are."""
+    shop, form, now = the_shop(), Form.posted(defaults={"codes": ""}), _now()
+    with site().runtime.db.read() as connection:
+        found = _step(_get(connection, key), step)
+    if found.kind != "coupon":
+        raise NotFound(_("This step hands out no codes."))
+    codes, pool = form.text("codes").splitlines(), found.told["pool"]
+    if not any(code.strip() for code in codes):
+        form.errors["codes"] = _("Write one code a line.")
+    else:
+        try:
+            with site().runtime.db.write() as connection:
+                added = duties.load_codes(connection, shop, pool, codes, now)
+                detail = {"pool": pool, "codes": added}
+                audit.note(connection, shop.shop_id, g.actor, "coupons.loaded", detail, now)
+        except CrmError as error:
+            form.refuse(error, "codes")
+    if form.failed:
+        with site().runtime.db.read() as connection:
+            journey = _get(connection, key)
+            shown = step_form.filled(found.kind, found.told)
+            return _form(connection, journey, step, found.kind, shown, form), 422
+    told = ngettext("%(count)s code was added.", "%(count)s codes were added.", added, count=formats.number(added))
+    flash(told, "good")
+    return go("journeys_step", key=key, step=step)
+
+
 def _keep(journey: Journey, steps: Any) -> None:
     """Raises: InvalidInput, RuleError; nothing is written then."""
     with site().runtime.db.write() as connection:
@@ -152,7 +183,7 @@ def _list(connection: Connection, journey: Journey, form: Form) -> str:
     )
 
 
-def _form(connection: Connection, journey: Journey, step: str, kind: str, form: Form) -> str:
+def _form(connection: Connection, journey: Journey, step: str, kind: str, form: Form, codes: Form | None = None) -> str:
     shop, shown, by = the_shop(), edited(journey), called(connection, the_shop())
     inner = [one for one in walk(read_steps(step_edit.steps_of(shown))) if step and one.key == step]
     return render_template(
@@ -165,6 +196,7 @@ def _form(connection: Connection, journey: Journey, step: str, kind: str, form: 
         kinds=KINDS,
         forms=step_form.FORMS,
         form=form,
+        codes=codes or Form({"codes": ""}),
         place={name: request.args[name] for name in ("after", "into", "arm") if request.args.get(name)},
         inside=sum(1 for one in inner for _one in walk([one])) - 1,
         fields=field_help() if kind == "branch" else [],
