@@ -414,4 +414,8 @@ def test_a_journey_of_several_steps_keeps_them(page: Page, post: Post, runtime: 
     assert _journey(runtime, "care").status == "on"
     answer = post("journeys/care", {**FORM, "en": "Care", "days": "3"})
     assert answer.status_code == 303
-    assert _journey(runtime, "care").version == 3
+    # Members may be inside: it waits as a draft until it is published.
+    assert (_journey(runtime, "care").version, _journey(runtime, "care").title["en"]) == (2, "Much care")
+    assert post("journeys/care/publish", {"most": ""}).status_code == 303
+    saved = _journey(runtime, "care")
+    assert (saved.version, saved.title["en"], saved.trigger.days, saved.draft) == (3, "Care", 3, None)
