@@ -53,6 +53,7 @@ def channel_class(name: str) -> type[ChannelAdapter]:
     return found
 
 
+@cache
 def _load(path: str) -> type[Adapter]:
     module, _, attribute = path.partition(":")
     loaded = getattr(import_module(module), attribute)

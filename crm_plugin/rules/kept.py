@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, insert, literal, select, update
+from sqlalchemy import Connection, Row, and_, case, insert, literal, select, text
 
 from crm_plugin.clock import day_number, local_day
 from crm_plugin.errors import RuleError
@@ -99,7 +100,7 @@ def keep(connection: Connection, shop: Shop, now: datetime, keys: Collection[str
     today = local_day(now, shop.timezone)
     report = KeptReport(now, today)
     wanted = _wanted(connection, shop, report)
-    turn = _Turn(connection, shop, now, is_history(connection, shop, today), report)
+    turn = _Turn(connection, shop, now, report)
     chosen = wanted.keys() if keys is None else _with_those_named(wanted, keys)
     for layer in _layers({key: one for key, one in wanted.items() if key in chosen}):
         turn.keep(layer)
@@ -191,16 +192,24 @@ def _layers(wanted: Mapping[str, _Saved]) -> Iterator[list[_Saved]]:
             del left[key]
 
 
+_KEPT = text(
+    "UPDATE segments SET kept_through = :now, kept_on = :today, kept_rule = :rule WHERE shop_id = :shop_id AND segment_key = :segment_key"
+)
+
+
 class _Turn:
     """One keeping of a shop's segments."""
 
-    def __init__(self, connection: Connection, shop: Shop, now: datetime, history: bool, report: KeptReport) -> None:
+    def __init__(self, connection: Connection, shop: Shop, now: datetime, report: KeptReport) -> None:
         self._connection = connection
         self._shop = shop
         self._now = now
         self._today = report.as_of
-        self._history = history
         self._report = report
+
+    @cached_property
+    def _history(self) -> bool:
+        return is_history(self._connection, self._shop, self._today)
 
     def keep(self, layer: Sequence[_Saved]) -> None:
         """Those kept before by who has changed, each of the others by everybody."""
@@ -219,13 +228,10 @@ class _Turn:
                     self._fill(one)
                 continue
             self._report.asked += len(asked)
-            for start in range(0, len(kept), _TOGETHER):
+            for start in range(0, len(kept) if asked else 0, _TOGETHER):
                 self._ask(kept[start : start + _TOGETHER], asked)
-        c = segments.c
-        for one in layer:
-            values = {"kept_through": self._now, "kept_on": self._today, "kept_rule": one.mark}
-            own = (c.shop_id == self._shop.shop_id, c.segment_key == one.key)
-            self._connection.execute(update(segments).where(*own).values(values))
+        marks = {"shop_id": self._shop.shop_id, "now": to_micros(self._now), "today": day_number(self._today)}
+        self._connection.execute(_KEPT, [{**marks, "segment_key": one.key, "rule": one.mark} for one in layer])
 
     def _fill(self, one: _Saved) -> None:
         connection, shop_id, c = self._connection, self._shop.shop_id, segment_members.c

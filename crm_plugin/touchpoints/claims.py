@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, literal, se
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
 from crm_plugin.store.base import Instant
 from crm_plugin.store.session import Database
-from crm_plugin.touchpoints import caps
+from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State
@@ -53,6 +53,8 @@ def claim(
     Of what counts towards a member's limits one is taken at a time, the most important. What does not fit is put off or missed on the way;
     `told` hears of each.
     """
+    if glance.nothing(db, glance.DUE, shop_id, now):
+        return []
     while True:
         with db.write() as connection:
             caps.lock(connection, shop_id)

@@ -7,7 +7,7 @@ or, for what speaks at once, taken by when they were written.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -74,24 +74,35 @@ class Asked:
         )
 
 
-def passes(asked: Asked, begun: datetime, mark: datetime | None, now: datetime) -> Iterator[Select[Any]]:
+def passes(
+    asked: Asked,
+    begun: datetime,
+    mark: datetime | None,
+    now: datetime,
+    came: Callable[[Late], bool] = lambda _late: True,
+) -> Iterator[Select[Any]]:
     """All that a round has to plan: what fell due since the mark, and what came late and is still worth reading.
 
-    Nothing from before the journey was switched on (`begun`), and nothing late whose window is over.
+    Nothing from before the journey was switched on (`begun`), and nothing late whose window is over. What `came` knows that nothing came
+    late of is not asked for.
     """
     oldest = max(begun, now - timedelta(days=asked.journey.validity_days))
     # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.
     since = oldest if mark is not None and mark > now else mark or begun
     if asked.is_at_once:
         # One way for both: what was written since, of what is due since or is still worth reading.
-        yield _at_once(asked, min(since, oldest), now, since)
+        if came(_seen(asked, since, now)):
+            yield _at_once(asked, min(since, oldest), now, since)
         return
     if due := asked.slots(since, now):
         yield matched(asked, due)
-    if oldest < since and (past := asked.slots(oldest, since)):
-        changed_after = max(since - LATE_OVERLAP, begun)
-        for arrival in asked.source.late:
-            yield matched(asked, past, Late(arrival, changed_after, now))
+    if oldest >= since:
+        return
+    changed_after = max(since - LATE_OVERLAP, begun)
+    written = [Late(arrival, changed_after, now) for arrival in asked.source.late]
+    if (late := [one for one in written if came(one)]) and (past := asked.slots(oldest, since)):
+        for one in late:
+            yield matched(asked, past, one)
 
 
 def between(asked: Asked, since: datetime, until: datetime) -> Select[Any] | None:
@@ -149,8 +160,7 @@ def holding(shop: Shop, journey: Journey, member_ids: Iterable[int], occasions: 
 
 def _at_once(asked: Asked, low: datetime, high: datetime, since: datetime) -> Select[Any]:
     """What has happened and is due between two instants, out of what was written since the mark."""
-    source, delay = asked.source, timedelta(minutes=minutes_of(asked.kind, asked.journey.trigger))
-    assert source.seen is not None
+    source, delay, seen = asked.source, _delay(asked), _seen(asked, since, high)
     # Written out, for they belong to the journey: the statement is the same in each round.
     due = f"({source.at} + {delay // _MICRO})"
     instants = (due, due, f"({due} + {timedelta(days=asked.journey.validity_days) // _MICRO})")
@@ -162,8 +172,18 @@ def _at_once(asked: Asked, low: datetime, high: datetime, since: datetime) -> Se
         low=to_micros(low - delay),
         high=to_micros(high - delay),
     )
-    query = query.select_from(text(_tables(asked, source.seen, of_member, False, slots=False)))
-    return query.where(_written(source.seen, since - delay - LATE_OVERLAP, high))
+    query = query.select_from(text(_tables(asked, seen.arrival, of_member, False, slots=False)))
+    return query.where(_written(seen.arrival, seen.after, seen.until))
+
+
+def _seen(asked: Asked, since: datetime, high: datetime) -> Late:
+    """The rows out of which that is found."""
+    assert asked.source.seen is not None
+    return Late(asked.source.seen, since - _delay(asked) - LATE_OVERLAP, high)
+
+
+def _delay(asked: Asked) -> timedelta:
+    return timedelta(minutes=minutes_of(asked.kind, asked.journey.trigger))
 
 
 _MICRO = timedelta(microseconds=1)

@@ -25,21 +25,20 @@ from sqlalchemy import (
     select,
     text,
     type_coerce,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from crm_plugin.clock import local_day, zone
+from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.base import from_micros, to_micros
-from crm_plugin.store.members import zones_of
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of
-from crm_plugin.touchpoints.due import Asked, between, passes
+from crm_plugin.touchpoints.due import between
+from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
 from crm_plugin.touchpoints.journeys import Journey, all_journeys, get
 from crm_plugin.touchpoints.reach import TRUE, first, flags, is_open, refusals
 from crm_plugin.touchpoints.states import Reason, State
@@ -86,7 +85,10 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     with db.read() as connection:
         running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.runs]
         stepped = with_steps(connection, shop.shop_id)
+    idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems)
     for journey in running:
+        if journey.key in idle:
+            continue
         plan = _plan_steps if journey.key in stepped else _plan_journey
         try:
             with db.write() as connection:
@@ -108,9 +110,9 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     means = _means(connection, shop, journey, now)
     counts: dict[str, int] = {}
     channels = _channels(connection, shop, journey)
-    for due in passes(asked_of(connection, shop, journey), begun, mark, now):
+    for due in due_of(connection, shop, journey, begun, mark, now):
         _insert(connection, shop, journey, due.where(means), channels, now, counts)
-    _move_mark(connection, shop, journey, now)
+    move_marks(connection, shop, [journey], now)
     return counts
 
 
@@ -127,7 +129,7 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
         raise problem
     begun, mark = journey.enabled_at or now, journey.planned_through
     comes = journey.flow.steps and now > begun and mark != now
-    due = list(passes(asked_of(connection, shop, journey), begun, mark, now)) if comes else []
+    due = list(due_of(connection, shop, journey, begun, mark, now)) if comes else []
 
     def insert(voice: Journey, base: Select[Any]) -> None:
         base = base.where(_means(connection, shop, voice, now))
@@ -136,18 +138,8 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
     if taken := engine.run(connection, shop, journey, due, now, insert):
         counts["enrolled"] = taken
     if comes:
-        _move_mark(connection, shop, journey, now)
+        move_marks(connection, shop, [journey], now)
     return counts
-
-
-def _move_mark(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
-    """Up to `now` all is planned, unless another round came further; a journey edited meanwhile keeps the mark that the edit gave it."""
-    j = journeys.c
-    mine = (j.shop_id == shop.shop_id) & (j.journey_key == journey.key) & (j.version == journey.version)
-    moved = j.planned_through.is_(None) | (j.planned_through < now)
-    if journey.planned_through is not None and journey.planned_through > now:
-        moved |= j.planned_through == journey.planned_through
-    connection.execute(update(journeys).where(mine, moved).values(planned_through=now))
 
 
 def forecast(connection: Connection, shop: Shop, since: datetime, until: datetime) -> list[Forecast]:
@@ -189,24 +181,6 @@ def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime
 def day_of(shop: Shop, stored: int) -> date:
     """The day of a stored instant in the shop's zone."""
     return local_day(from_micros(stored), shop.timezone)
-
-
-def _zones(connection: Connection, shop: Shop) -> frozenset[str]:
-    """The zones that members live in; one that this machine no longer knows has no day."""
-    return frozenset(name for name in zones_of(connection, shop.shop_id) if _is_known(name))
-
-
-def _is_known(name: str) -> bool:
-    try:
-        zone(name)
-    except ValueError:
-        return False
-    return True
-
-
-def asked_of(connection: Connection, shop: Shop, journey: Journey) -> Asked:
-    """The journey's occasions, in the zones that members live in."""
-    return Asked(shop, journey, _zones(connection, shop), connection.dialect.name == "sqlite")
 
 
 def _channels(connection: Connection, shop: Shop, journey: Journey) -> list[tuple[str, str]]:

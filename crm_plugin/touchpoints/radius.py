@@ -27,6 +27,7 @@ from crm_plugin.store import audit, journey_forecasts, journey_waves, touchpoint
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import glance
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.guard_settings import Blast
 from crm_plugin.touchpoints.holdout import WHOLE, share_sql
@@ -85,6 +86,8 @@ class Figures:
 
 def look(db: Database, shop: Shop, now: datetime) -> dict[str, str]:
     """Hold back what has to be held back; answers the journeys whose state changed: key → state."""
+    if _is_quiet(db, shop.shop_id, now):
+        return {}
     blast = policy_of(shop).blast
     with db.write() as connection:
         due = _due(connection, shop.shop_id, now)
@@ -104,6 +107,18 @@ def look(db: Database, shop: Shop, now: datetime) -> dict[str, str]:
             if wave is not None and wave.state in (CANARY, HELD) and due.get(journey.key):
                 _hold_back(connection, shop.shop_id, journey, wave, blast, now)
     return changed
+
+
+def _is_quiet(db: Database, shop_id: int, now: datetime) -> bool:
+    """Whether nothing is due and no canary is out, so that there is nothing to decide."""
+    with db.read() as connection:
+        return connection.execute(_ANYTHING, {"shop_id": shop_id, "now": to_micros(now)}).first() is None
+
+
+_ANYTHING = text(
+    f"SELECT 1 WHERE EXISTS ({glance.DUE}) "  # noqa: S608
+    f"OR EXISTS (SELECT 1 FROM journey_waves WHERE shop_id = :shop_id AND state = '{CANARY}')"
+)
 
 
 def next_wave(before: Wave | None, journey: Journey, seen: Figures, blast: Blast, now: datetime) -> Wave | None:

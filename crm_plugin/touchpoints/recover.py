@@ -12,6 +12,7 @@ from crm_plugin.adapters.registry import channel_class
 from crm_plugin.store import attempts, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import glance
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 
 _KEEPS = [Reason.FREQUENCY_CAP.value, Reason.MEMBER_DIAL.value, Reason.BLAST_RADIUS.value]
@@ -19,6 +20,8 @@ _KEEPS = [Reason.FREQUENCY_CAP.value, Reason.MEMBER_DIAL.value, Reason.BLAST_RAD
 
 def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
     """Settle what a worker left behind: back to waiting where nothing had left, else unconfirmed (or again, where a key protects)."""
+    if glance.nothing(db, glance.LOST, shop.shop_id, now):
+        return {}
     t, a = touchpoints.c, attempts.c
     left: Counter[str] = Counter()
     with db.write() as connection:
@@ -66,6 +69,8 @@ def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
 
 def miss_shop(db: Database, shop: Shop, now: datetime) -> int:
     """Let go of what waited past its window, also for a sender that is paused or off: an old message is never sent late."""
+    if glance.nothing(db, glance.OVER, shop.shop_id, now):
+        return 0
     t = touchpoints.c
     with db.write() as connection:
         missed = connection.execute(

@@ -30,7 +30,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
 from crm_plugin.touchpoints.due import passes
-from crm_plugin.touchpoints.plan import asked_of
+from crm_plugin.touchpoints.idle import asked_of
 
 # What grows with a shop: none of these is gone through for what is due.
 LARGE = (

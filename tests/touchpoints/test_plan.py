@@ -19,7 +19,8 @@ from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import batch
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.due import LATE_OVERLAP
-from crm_plugin.touchpoints.plan import _move_mark, forecast, plan_shop
+from crm_plugin.touchpoints.idle import move_marks
+from crm_plugin.touchpoints.plan import forecast, plan_shop
 from crm_plugin.touchpoints.relevance import still_relevant
 from tests.factories import make_shop, member, order, write
 
@@ -271,7 +272,7 @@ def test_edit_during_planning_is_not_overtaken(db: Database, shop: Shop) -> None
         before = journey_store.get(connection, 1, "greet")
     _edit(db, shop, noon, send_at="10:00")
     with db.write() as connection:
-        _move_mark(connection, shop, before, noon)
+        move_marks(connection, shop, [before], noon)
     with db.read() as connection:
         assert journey_store.get(connection, 1, "greet").planned_through == START
 

@@ -224,7 +224,7 @@ def test_look_asks_as_much_for_many_as_for_few(sqlite_db: Database) -> None:
         statements.clear()
         assert radius.look(sqlite_db, shop, NOON) == {"a": "canary"}
         asked.append(len(statements))
-    assert asked == [9, 9]
+    assert asked == [11, 11]
 
 
 def test_settings_are_what_is_usual_where_nothing_is_said() -> None:

@@ -1,0 +1,98 @@
+"""What a round asks before it plans a journey: whether anything is due at all. Where nothing is, its mark moves and that is all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, text
+
+from crm_plugin.clock import zone
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.members import zones_of
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.arrived import Arrived
+from crm_plugin.touchpoints.audience import problem_of
+from crm_plugin.touchpoints.due import Asked, passes
+from crm_plugin.touchpoints.journeys import Journey
+
+
+def pass_idle(
+    db: Database, shop: Shop, running: Sequence[Journey], now: datetime, problems: dict[str, str]
+) -> set[str]:
+    """Move the marks of journeys for which no slot fell due and no row came, in one transaction; answers which these are.
+
+    An audience that is gone is told of all the same, and keeps its journey's mark where it is.
+    """
+    waiting = [
+        one for one in running if one.planned_through != now and one.enabled_at is not None and one.enabled_at < now
+    ]
+    idle = {one.key for one in running} - {one.key for one in waiting}
+    if not waiting:
+        return idle
+    moved: list[Journey] = []
+    with db.write() as connection:
+        zones, arrived = _zones(connection, shop), Arrived(connection, shop.shop_id)
+        for journey in waiting:
+            asked = Asked(shop, journey, zones, db.is_sqlite)
+            begun = journey.enabled_at or now
+            if next(passes(asked, begun, journey.planned_through, now, arrived), None) is not None:
+                continue
+            idle.add(journey.key)
+            if (problem := problem_of(connection, shop, journey)) is None:
+                moved.append(journey)
+            else:
+                problems[journey.key] = problem.message
+        move_marks(connection, shop, moved, now)
+    return idle
+
+
+def due_of(
+    connection: Connection, shop: Shop, journey: Journey, begun: datetime, mark: datetime | None, now: datetime
+) -> Iterator[Select[Any]]:
+    """The rows that a journey has to plan now; ways by which nothing came are left out."""
+    return passes(asked_of(connection, shop, journey), begun, mark, now, Arrived(connection, shop.shop_id))
+
+
+def move_marks(connection: Connection, shop: Shop, moved: Sequence[Journey], now: datetime) -> None:
+    """Up to `now` all is planned, unless another round came further; a journey edited meanwhile keeps the mark that the edit gave it."""
+    at = to_micros(now)
+    rows = [
+        {
+            "shop_id": shop.shop_id,
+            "journey_key": one.key,
+            "version": one.version,
+            "now": at,
+            # A mark that lay ahead is taken back, if it is still the one that was read.
+            "ahead": at if one.planned_through is None else max(at, to_micros(one.planned_through)),
+        }
+        for one in moved
+    ]
+    if rows:
+        connection.execute(_MOVE, rows)
+
+
+_MOVE = text(
+    "UPDATE journeys SET planned_through = :now WHERE shop_id = :shop_id AND journey_key = :journey_key AND version = :version "
+    "AND (planned_through IS NULL OR planned_through < :now OR planned_through = :ahead)"
+)
+
+
+def asked_of(connection: Connection, shop: Shop, journey: Journey) -> Asked:
+    """The journey's occasions, in the zones that members live in."""
+    return Asked(shop, journey, _zones(connection, shop), connection.dialect.name == "sqlite")
+
+
+def _zones(connection: Connection, shop: Shop) -> frozenset[str]:
+    """The zones that members live in; one that this machine no longer knows has no day."""
+    return frozenset(name for name in zones_of(connection, shop.shop_id) if _is_known(name))
+
+
+def _is_known(name: str) -> bool:
+    try:
+        zone(name)
+    except ValueError:
+        return False
+    return True

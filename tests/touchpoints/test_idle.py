@@ -1,0 +1,124 @@
+"""A round in which nothing is due asks little, moves the marks, and overlooks nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from crm_plugin.rules.trigger_kinds import Arrival
+from crm_plugin.rules.trigger_members import ANYONE, KNOWN_BEFORE
+from crm_plugin.store import journeys, segments
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import glance
+from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.arrived import Arrived
+from crm_plugin.touchpoints.due import Late
+from crm_plugin.touchpoints.plan import plan_shop
+from tests.factories import make_shop, member, order, write
+from tests.touchpoints.plans import counted
+
+START = datetime(2026, 2, 27, 0, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+NIGHT = START + 23 * HOUR
+KINDS: dict[str, dict[str, Any]] = {
+    "born": {"type": "birthday", "days": 0},
+    "lapsed": {"type": "lapse", "days": 30},
+    "bought": {"type": "post_purchase", "days": 0},
+    "placed": {"type": "order_placed", "days": 0},
+}
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    with db.write() as connection:
+        return make_shop(connection)
+
+
+def _on(db: Database, shop: Shop, *keys: str, **told: Any) -> None:
+    with db.write() as connection:
+        for key in keys:
+            draft = journey_store.read_draft({"key": key, "trigger": KINDS[key], "channels": ["email"], **told})
+            journey_store.save(connection, shop, draft, START)
+        connection.execute(journeys.update().values(enabled=True, enabled_at=START, planned_through=START))
+
+
+def _marks(db: Database) -> dict[str, datetime]:
+    with db.read() as connection:
+        return {one.key: one.planned_through or START for one in journey_store.all_journeys(connection, 1)}
+
+
+def test_idle_round_asks_once_for_all_journeys(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1")], START - 9 * HOUR)
+    _on(db, shop, *KINDS)
+    plan_shop(db, shop, NIGHT)
+    with counted(db) as statements:
+        assert plan_shop(db, shop, NIGHT + HOUR).journeys == {}
+    asked = [one for one in statements if not one.startswith("BEGIN")]
+    # Journeys and which have steps; zones; members, facts and orders by what was written; all marks.
+    assert [one.split()[0] for one in asked] == ["SELECT", "SELECT", "WITH", *["SELECT"] * 4, "UPDATE"]
+    assert not any("INSERT" in one for one in asked)
+    assert _marks(db) == dict.fromkeys(KINDS, NIGHT + HOUR)
+
+
+def test_what_came_is_planned_beside_idle_journeys(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1")], START - 9 * HOUR)
+    _on(db, shop, *KINDS)
+    plan_shop(db, shop, NIGHT)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=NIGHT + HOUR)], NIGHT + HOUR)
+    report = plan_shop(db, shop, NIGHT + 2 * HOUR)
+    assert report.journeys == {"placed": {"skipped": 1}}
+    assert _marks(db) == dict.fromkeys(KINDS, NIGHT + 2 * HOUR)
+
+
+def test_audience_that_is_gone_is_told_of_while_nothing_is_due(db: Database, shop: Shop) -> None:
+    with db.write() as connection:
+        connection.execute(
+            segments.insert().values(
+                shop_id=1, segment_key="best", title="Best", kind="list", rule_text="", rule={}, updated_at=START
+            )
+        )
+    _on(db, shop, "born", audience='segment("best")')
+    _on(db, shop, "lapsed")
+    with db.write() as connection:
+        connection.execute(segments.delete())
+    report = plan_shop(db, shop, START + HOUR)
+    assert list(report.problems) == ["born"]
+    assert "best" in report.problems["born"]
+    assert _marks(db) == {"born": START, "lapsed": START + HOUR}
+
+
+def test_arrivals_are_seen_by_the_span(db: Database, shop: Shop) -> None:
+    write(db, shop, [member("1")], START)
+    with db.read() as connection:
+        arrived = Arrived(connection, 1)
+        for late, seen in (
+            (Late(ANYONE, START - HOUR, START), True),
+            (Late(ANYONE, START, START + HOUR), False),
+            (Late(ANYONE, START - 2 * HOUR, START - HOUR), False),
+            # Whether somebody was known before is left to the select.
+            (Late(KNOWN_BEFORE, START - HOUR, START), True),
+            # Between the shop and the instant stands the segment: the index cannot tell.
+            (Late(Arrival("e.at", "ix_segment_events_segment"), START, START + HOUR), True),
+        ):
+            assert arrived(late) is seen
+        with counted(db) as statements:
+            assert arrived(Late(ANYONE, START, START + HOUR)) is False
+        assert statements == []
+        assert Arrived(connection, 2)(Late(ANYONE, START - HOUR, START)) is False
+
+
+@pytest.mark.parametrize(
+    ("asks", "index"),
+    [
+        (glance.DUE, "ix_touchpoints_due"),
+        (glance.OVER, "ix_touchpoints_due"),
+        (glance.LOST, "ix_touchpoints_lease"),
+    ],
+)
+def test_glances_go_by_an_index(sqlite_db: Database, asks: Any, index: str) -> None:
+    with sqlite_db.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asks}", {"shop_id": 1, "now": 0}).all()
+    assert [index in row[3] for row in plan] == [True]
