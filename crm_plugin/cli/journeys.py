@@ -244,15 +244,24 @@ def journey_archive(name: str, key: str, as_json: bool) -> None:
 @click.option(
     "--at", metavar="INSTANT", help="Such as 2026-11-24T10:00, in the shop's zone unless it names an offset; else now."
 )
+@click.option("--yes", is_flag=True, help="Also for an instant still to come.")
 @as_json_option
-def plan_(name: str, at: str | None, as_json: bool) -> None:
+def plan_(name: str, at: str | None, yes: bool, as_json: bool) -> None:
     """Plan what has fallen due, and send nothing.
 
     Steps of journeys are taken too. `tick` sends it. What is planned stays planned: of a time to come, all that would be due by then
-    is, and what could no longer be read then is missed for good. `rehearse` only looks.
+    is, and what could no longer be read then is missed for good. It takes
+    `--yes`; `rehearse` only looks.
     """
     with opened_shop(name) as (runtime, found):
-        report = plan_shop(runtime.db, found, instant_of(found, runtime, at)).as_dict()
+        instant = instant_of(found, runtime, at)
+        if instant > runtime.clock.now() and not yes:
+            raise InvalidInput(
+                "This instant is still to come, and what is planned or missed by then stays so for good.",
+                field="at",
+                hint=f"See what would be with crm-plugin rehearse {name}; --yes plans it all the same.",
+            )
+        report = plan_shop(runtime.db, found, instant).as_dict()
     answer(report, as_json)
     if report["problems"]:
         raise SystemExit(1)

@@ -25,11 +25,17 @@ _HELD = [State.SKIPPED.value, State.MISSED.value, State.FAILED.value, State.CANC
 
 @dataclass(slots=True)
 class Played:
-    """What the rounds told on the way. `waited` holds the messages put off for each reason, `segments` who came and left."""
+    """What the rounds told on the way. `waited` holds the messages put off for each reason, `segments` who came and left.
+
+    `levels_today` are changes of level that were due as it began, `levels` those that the days bring; `knows_address` is whether the public
+    address is set.
+    """
 
     rounds: int = 0
     arrivals: int = 0
     levels: int = 0
+    levels_today: int = 0
+    knows_address: bool = True
     segments: dict[str, tuple[int, int]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     waited: Mapping[str, frozenset[int]] = field(default_factory=dict)
@@ -104,6 +110,7 @@ class Result:
     loads: tuple[Load, ...]
     contacts: tuple[Contact, ...]
     levels: int
+    levels_today: int
     segments: Mapping[str, tuple[int, int]]
     problems: Mapping[str, str]
     assumes: tuple[str, ...]
@@ -179,9 +186,10 @@ def collect(scratch: Database, shop: Shop, ask: Ask, played: Played, now: dateti
             loads=tuple(_loads(connection, shop, ask)),
             contacts=tuple(_contacts(connection, shop, ask)),
             levels=played.levels,
+            levels_today=played.levels_today,
             segments=dict(sorted(played.segments.items())),
             problems=played.problems,
-            assumes=tuple(_assumed(shop, ask, now)),
+            assumes=tuple(_assumed(shop, ask, played, now)),
             rounds=played.rounds,
         )
 
@@ -319,7 +327,7 @@ def _contact(shop: Shop, row: Row[Any]) -> Contact:
     )
 
 
-def _assumed(shop: Shop, ask: Ask, now: datetime) -> Iterator[str]:
+def _assumed(shop: Shop, ask: Ask, played: Played, now: datetime) -> Iterator[str]:
     """What is taken for granted, in words."""
     _, end = ask.span(shop)
     yield phrase("Journeys, texts, rules and settings are as they are now.")
@@ -331,5 +339,7 @@ def _assumed(shop: Shop, ask: Ask, now: datetime) -> Iterator[str]:
     if end > now:
         yield phrase("From now on nothing new comes: no order, no member, no consent, no refusal. Only the days pass.")
     yield phrase("Every sender takes all that it is handed, and nobody answers, opens or orders because of it.")
+    if not played.knows_address:
+        yield phrase("The public address (CRM_PUBLIC_URL) is set by then: without it no marketing by mail leaves.")
     if ask.only:
         yield phrase("The other journeys that are on run beside it.")

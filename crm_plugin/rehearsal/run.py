@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from cryptography.fernet import Fernet
@@ -29,6 +30,8 @@ from crm_plugin.touchpoints.states import WAITING
 _WAITING = [state.value for state in WAITING]
 # What goes before the span begins is played too; just before it, so that an instant on its edge belongs to it.
 _INSTANT = timedelta(microseconds=1)
+# Where links lead while nobody has said it: marketing by mail needs one to unsubscribe by.
+_SOMEWHERE = "https://crm.example"
 
 
 def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | None = None) -> Result:
@@ -50,8 +53,12 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
         # What of today is over was as it was: coming days begin now.
         start = begin if ask.first < local_day(now, shop.timezone) else now
         staged, arrivals = prepare(scratch, shop, ask, start, now)
-        stand_in = Runtime(runtime.config, scratch, SecretBox(Fernet.generate_key()), FixedClock(start))
+        config = runtime.config
+        if not config.public_url:
+            config = replace(config, public_url=_SOMEWHERE)
+        stand_in = Runtime(config, scratch, SecretBox(Fernet.generate_key()), FixedClock(start))
         played = _Play(stand_in, staged, ask, arrivals, note).play(start)
+        played.knows_address = bool(runtime.config.public_url)
         return collect(scratch, staged, ask, played, now)
 
 
@@ -109,7 +116,12 @@ class _Play:
     def _keep_figures(self, report: TickReport) -> None:
         played = self._played
         if report.tiers is not None:
-            played.levels += int(report.tiers["changed"])
+            changed = int(report.tiers["changed"])
+            # What today's own run finds is so already, whatever the days to come bring.
+            if self._arrivals is None and played.rounds == 1:
+                played.levels_today += changed
+            else:
+                played.levels += changed
         for key, moved in report.segments.items():
             came, left = played.segments.get(key, (0, 0))
             played.segments[key] = came + moved["entered"], left + moved["left"]

@@ -6,9 +6,12 @@ inbox, the logs and the Outbox need.
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +37,16 @@ LEFT_OUT = frozenset(
     }
 )
 PAGE = 10_000
+_PREFIX, _LOCK = "crm-rehearsal-", "lock"
+# Seconds from when a folder is made until it is surely held.
+_BEGINS = 60
 
 
 @contextmanager
 def copied(db: Database, shop_id: int, note: Callable[[str, int], None]) -> Iterator[Database]:
     """The shop's rows in a database of their own, removed whatever happens. `note` hears of each table how many rows are copied."""
-    with tempfile.TemporaryDirectory(prefix="crm-rehearsal-") as folder:
+    _forget_left()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _held(Path(folder)):
         scratch = Database.at(f"sqlite:///{Path(folder) / 'scratch.sqlite3'}")
         event.listen(scratch.engine, "connect", _hasty)
         try:
@@ -47,6 +54,24 @@ def copied(db: Database, shop_id: int, note: Callable[[str, int], None]) -> Iter
             yield scratch
         finally:
             scratch.dispose()
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Whoever finds the folder sees that somebody is at work in it: the lock goes with the process, however that ends."""
+    with (folder / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _forget_left() -> None:
+    """Remove the copies of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        # Another's, just begun or gone meanwhile: not ours to remove.
+        with suppress(OSError), (folder / _LOCK).open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - folder.stat().st_ctime > _BEGINS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _hasty(connection: Any, _record: Any) -> None:

@@ -36,6 +36,7 @@ def _answer(result: Result) -> str:
         *([f"{result.waits:,} still waiting at the end"] if result.waits else []),
         *([f"{result.parts:,} parts of text messages, {_cost(result)}"] if result.parts else []),
         *([f"{result.levels:,} changes of level"] if result.levels else []),
+        *([f"{result.levels_today:,} more due at its beginning"] if result.levels_today else []),
     ]
     return f"{result.shop}, {about}, {result.first} to {result.last} ({result.timezone}): {'; '.join(told)}."
 

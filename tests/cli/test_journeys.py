@@ -62,6 +62,10 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     told = run("journey", "publish", shop, "care", "--inside", "1")[1]
     assert told["taken_in"] == 1
     assert run("plan", shop)[0] == 0
+    code, told = run("plan", shop, "--at", "2999-01-01T10:00")
+    assert (code, told["error"]["field"]) == (1, "at")
+    assert "crm-plugin rehearse shop" in told["error"]["hint"]
+    assert len(run("tasks", shop)[1]) == 1
     [task] = run("tasks", shop)[1]
     assert (task["title"], task["owner"], task["member"], task["journey"]) == ("Call them", "Eva", "m1@x.test", "care")
     assert run("tasks", shop, "--due", "2020-01-01")[1] == []

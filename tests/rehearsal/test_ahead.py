@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +19,7 @@ from sqlalchemy import func, select
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.rehearsal import Ask, Result, in_words, rehearse
+from crm_plugin.rehearsal import scratch as scratch_module
 from crm_plugin.store import connections, consent, members, metadata
 from crm_plugin.store.session import Database
 from crm_plugin.sync.pull import Progress
@@ -235,6 +238,42 @@ def test_copy_is_gone_when_it_is_stopped(story: Story, scratch: Path, error: typ
     with pytest.raises(error):
         rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=2)), progress=stop)
     assert there == [1]
+
+
+def test_copy_of_a_killed_process_is_removed_and_no_other(
+    story: Story, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch_module, "_BEGINS", -1)
+    for name in ("crm-rehearsal-dead", "crm-rehearsal-live", "crm-rehearsal-new", "other"):
+        (scratch / name).mkdir()
+    for name in ("crm-rehearsal-dead", "crm-rehearsal-live", "other"):
+        (scratch / name / "lock").touch()
+    with (scratch / "crm-rehearsal-live" / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        rehearse(story.runtime, story.shop, Ask(FIRST, FIRST))
+    left = sorted(scratch.iterdir())
+    assert [one.name for one in left] == ["crm-rehearsal-live", "crm-rehearsal-new", "other"]
+    for one in left:
+        shutil.rmtree(one)
+
+
+def test_address_is_taken_for_granted_while_none_is_set(story: Story) -> None:
+    _yes(story)
+    told = "The public address (CRM_PUBLIC_URL) is set by then: without it no marketing by mail leaves."
+    ask = Ask(FIRST, FIRST + timedelta(days=6), "birthday")
+    with_one = rehearse(story.runtime, story.shop, ask)
+    bare = replace(story.runtime, config=replace(story.runtime.config, public_url=""))
+    without = rehearse(bare, story.shop, ask)
+    assert (without.messages, with_one.messages) == (3, 3)
+    assert without.put_off == {}
+    assert (told in without.assumes, told in with_one.assumes) == (True, False)
+
+
+def test_changes_of_level_that_are_due_already_are_told_apart(story: Story) -> None:
+    for number in range(2):
+        story.buys(BEGIN + number * timedelta(hours=1))
+    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=40), "birthday"))
+    assert (seen.levels_today, seen.levels) == (1, 1)
 
 
 def test_copy_holds_no_secret(story: Story, scratch: Path) -> None:
