@@ -13,6 +13,7 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from crm_plugin.adapters.channels.webhook import WebhookChannel
 from crm_plugin.adapters.channels.webhook.public import Pinned
@@ -32,6 +33,7 @@ class Far(BaseAdapter):
     def __init__(self) -> None:
         super().__init__()
         self.status, self.fails = 200, False
+        self.body: Any = io.BytesIO(b"no" * 50_000)
         self.headers: dict[str, str] = {}
         self.calls: list[requests.PreparedRequest] = []
         self.taken: set[str] = set()
@@ -45,7 +47,7 @@ class Far(BaseAdapter):
         response = requests.Response()
         response.status_code = self.status
         response.headers.update(self.headers)
-        response.raw = HTTPResponse(body=io.BytesIO(b"no" * 50_000), preload_content=False)
+        response.raw = HTTPResponse(body=self.body, preload_content=False)
         return response
 
     def close(self) -> None: ...
@@ -114,6 +116,8 @@ def test_a_call_is_signed_and_carries_its_key(far: Far) -> None:
             "224.0.0.1",
         ),
         *("::1", "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.8", "2002:0a00:0008::1", "not an address"),
+        # IPv4 behind a gateway (NAT64), in the last bits, and what once was local to a site.
+        *("64:ff9b::a00:8", "64:ff9b::7f00:1", "64:ff9b:1::a00:8", "::127.0.0.1", "::8.8.8.8", "fec0::1", "4000::1"),
     ],
 )
 def test_private_addresses_are_never_called(far: Far, address: str) -> None:
@@ -166,6 +170,55 @@ def test_no_answer_and_no_name_are_asked_again(far: Far) -> None:
     channel = WebhookChannel({"signing_secret": SECRET}, look_up=lost)
     with pytest.raises(TransientError, match="cannot be found"):
         channel.send(_message(), idempotency_key="k")
+
+
+class Dripping(io.RawIOBase):
+    """A body that comes a byte at a time, and then not at all; counts how often more of it was waited for."""
+
+    def __init__(self, *told: bytes | Exception) -> None:
+        super().__init__()
+        self.left, self.asked = list(told), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, _most: int = -1) -> bytes:
+        self.asked += 1
+        told = self.left.pop(0) if self.left else b""
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    read1 = read
+
+
+def test_a_yes_is_a_yes_before_its_body_came(far: Far) -> None:
+    far.body = Dripping(TimeoutError())
+    sent = _channel(far).send(_message(), idempotency_key="k")
+    assert (sent.raw, far.body.asked, far.body.closed) == ({"status": 200}, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [([b"n", b"o"], "n"), ([TimeoutError()], ""), ([ConnectionResetError()], "")],
+)
+def test_of_a_no_only_what_is_there_is_read(far: Far, told: list[bytes | Exception], kept: str) -> None:
+    far.status, far.body = 422, Dripping(*told)
+    with pytest.raises(PermanentError) as caught:
+        _channel(far).send(_message(), idempotency_key="k")
+    assert (caught.value.status, caught.value.excerpt, far.body.asked, far.body.closed) == (422, kept, 1, True)
+
+
+@pytest.mark.parametrize("error", [ReadTimeoutError(None, URL, "late"), ProtocolError("gone")])  # type: ignore[arg-type]
+def test_whatever_goes_wrong_on_the_way_is_asked_again(
+    far: Far, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def lost(*_args: Any, **_options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(far, "send", lost)
+    with pytest.raises(TransientError, match="does not answer"):
+        _channel(far).send(_message(), idempotency_key="k")
 
 
 def test_a_short_secret_is_refused(far: Far) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
 from crm_plugin.adapters.channels.base import ChannelAdapter
@@ -20,8 +21,9 @@ from crm_plugin.records import Message, SendResult
 
 _READ_TIMEOUT = 20.0
 _SHORTEST_SECRET = 16
-# Of what comes back no more is read.
+# Of what comes back with a no, no more is read; a yes is one whatever follows it.
 _MOST_READ = 10_000
+_LOST = (requests.RequestException, HTTPError)
 _AGAIN = frozenset({408, 409, 425, 429})
 Transport = Callable[[str, str], requests.adapters.BaseAdapter]
 
@@ -84,13 +86,13 @@ class WebhookChannel(ChannelAdapter):
                     allow_redirects=False,
                     stream=True,
                 )
-                told = response.raw.read(_MOST_READ, decode_content=False) or b""
-            except requests.RequestException as error:
+            except _LOST as error:
                 # With its key it may be made again, whether it came there or not.
                 what = phrase("%(host)s does not answer.", host=host)
                 raise TransientError(what, adapter=self.name, operation="send") from error
-        if not 200 <= response.status_code < 300:
-            raise self._refusal(response, host, told)
+            with response:
+                if not 200 <= response.status_code < 300:
+                    raise self._refusal(response, host, _excerpt(response))
         return SendResult(idempotency_key, parts=1, raw={"status": response.status_code})
 
     def check(self) -> list[Problem]:
@@ -108,15 +110,23 @@ class WebhookChannel(ChannelAdapter):
             "X-CRM-Signature": f"sha256={signed}",
         }
 
-    def _refusal(self, response: requests.Response, host: str, told: bytes) -> Exception:
+    def _refusal(self, response: requests.Response, host: str, told: str) -> Exception:
         status = response.status_code
         what = phrase("%(host)s answered %(status)s.", host=host, status=status)
         context: dict[str, Any] = {
             "adapter": self.name,
             "operation": "send",
             "status": status,
-            "excerpt": excerpt(told),
+            "excerpt": told,
         }
         if status >= 500 or status in _AGAIN:
             return TransientError(what, retry_after=retry_after(response, self._clock.now()), **context)
         return PermanentError(what, **context)
+
+
+def _excerpt(response: requests.Response) -> str:
+    """What came with a no, as far as it is there: asked for once, for a body that drips in would be waited for byte by byte."""
+    try:
+        return excerpt(response.raw.read1(_MOST_READ, decode_content=False) or b"")
+    except _LOST:
+        return ""

@@ -56,13 +56,21 @@ def place_of(url: str, look_up: Resolve, adapter: str) -> tuple[str, int, str]:
     return parts.hostname, port, addresses[0]
 
 
+# All of IPv6 that is given out to anybody. What is beside it may lead into IPv4 networks (gateways of NAT64, compatible and mapped
+# addresses), or was local to a site once.
+_GIVEN_OUT = ipaddress.IPv6Network("2000::/3")
+
+
 def _is_public(address: str) -> bool:
     try:
         told = ipaddress.ip_address(address.split("%")[0])
     except ValueError:
         return False
-    mapped = getattr(told, "ipv4_mapped", None) or getattr(told, "sixtofour", None)
-    return told.is_global and not told.is_multicast and (mapped is None or mapped.is_global)
+    if isinstance(told, ipaddress.IPv6Address):
+        inner = told.sixtofour
+        if told not in _GIVEN_OUT or (inner is not None and not inner.is_global):
+            return False
+    return told.is_global and not told.is_multicast
 
 
 class Pinned(HTTPAdapter):
