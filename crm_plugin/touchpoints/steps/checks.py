@@ -13,7 +13,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.book import resolved
 from crm_plugin.rules.policies import in_force
-from crm_plugin.rules.triggers import kind_of
+from crm_plugin.rules.triggers import kind_of, read_time
 from crm_plugin.store import coupon_codes
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, texts
@@ -22,7 +22,7 @@ from crm_plugin.touchpoints.steps.document import Step, walk
 from crm_plugin.touchpoints.steps.kinds import minutes_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, time
 
     from crm_plugin.touchpoints.journeys import Journey
 
@@ -96,14 +96,15 @@ def _too_long(journey: Journey) -> Iterator[CrmError]:
         """Each step with the longest time until it, and at last the whole."""
         for step in steps:
             yield step, minutes
-            inner = {name: list(longest(listed, minutes + _lasts(step))) for name, listed in step.lists.items()}
+            after = _after(step, minutes, journey)
+            inner = {name: list(longest(listed, after)) for name, listed in step.lists.items()}
             for found in inner.values():
                 yield from found
-            ways = [found[-1][1] + _lasts(found[-1][0]) for found in inner.values() if found]
-            minutes = max([minutes + _lasts(step), *ways])
+            ways = [_after(*found[-1], journey) for found in inner.values() if found]
+            minutes = max([after, *ways])
 
     for step, minutes in longest(journey.flow.steps, 0):
-        days = (minutes + _lasts(step)) / _DAY
+        days = _after(step, minutes, journey) / _DAY
         if days > LONGEST_DAYS:
             yield InvalidInput(
                 phrase(
@@ -126,13 +127,22 @@ def _too_long(journey: Journey) -> Iterator[CrmError]:
             )
 
 
-def _lasts(step: Step) -> int:
-    """The longest time that a step takes, in minutes."""
+def _after(step: Step, minutes: int, journey: Journey) -> int:
+    """How long somebody may have been inside when they leave a step that they came to after so many minutes."""
     if step.kind != "wait":
-        return 0
-    if "until" in step.told:
-        return (7 if "weekday" in step.told["until"] else 1) * _DAY
-    return int(step.told["within_days"]) * _DAY if "event" in step.told else minutes_of(step.told)
+        return minutes
+    until = step.told.get("until", {})
+    if "occasion" in until:
+        # It ends on a day that does not move with what lies before; they came in so many days from the occasion, at the journey's hour.
+        days = int(until["occasion"]) - journey.trigger.days
+        return max(minutes, days * _DAY + _of_day(read_time(until["at"])) - _of_day(journey.send_at))
+    if until:
+        return minutes + (7 if "weekday" in until else 1) * _DAY
+    return minutes + (int(step.told["within_days"]) * _DAY if "event" in step.told else minutes_of(step.told))
+
+
+def _of_day(at: time) -> int:
+    return at.hour * 60 + at.minute
 
 
 def _words(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:

@@ -90,6 +90,18 @@ def _send(template: str, *channels: str) -> dict[str, Any]:
             "The step hello may come 5 days after what the journey is about, when it is worth nothing any more.",
         ),
         (
+            [{"key": "w", "wait": {"until": {"occasion": 5, "at": "10:00"}}}, SEND],
+            {"trigger": {"type": "birthday", "days": -7}},
+            "steps.hello",
+            "The step hello may come 5 days after what the journey is about, when it is worth nothing any more.",
+        ),
+        (
+            [{"key": "w", "wait": {"until": {"occasion": 180, "at": "10:00"}}}, {"key": "v", "wait": {"days": 179}}],
+            {"trigger": {"type": "birthday", "days": -7}},
+            "steps.v",
+            "At the step v somebody may be inside for 366 days.",
+        ),
+        (
             [{"key": "c", "coupon": {"pool": "empty"}}],
             {},
             "steps.c.pool",
@@ -110,6 +122,15 @@ def test_what_it_lacks_is_told_with_its_place_and_nothing_is_published(
     assert (caught.value.field, caught.value.message) == (field, message)
     with db.read() as connection:
         assert connection.execute(select(journeys.c.journey_key).where(journeys.c.enabled)).all() == []
+
+
+@pytest.mark.parametrize("wait", [{"occasion": 0, "at": "10:00"}, {"occasion": 3, "at": "10:00"}])
+def test_a_wait_until_the_occasion_ends_on_a_day_however_long_it_took_to_come_there(
+    db: Database, shop: Shop, wait: dict[str, Any]
+) -> None:
+    until = {"key": "day", "wait": {"until": wait}}
+    published = _publish(db, shop, REST, until, SEND, trigger={"type": "birthday", "days": -7}, validity_days=3)
+    assert published.status == "on"
 
 
 @pytest.mark.parametrize(
