@@ -43,6 +43,7 @@ from crm_plugin.touchpoints.journeys import Journey, all_journeys, get
 from crm_plugin.touchpoints.reach import TRUE, first, flags, is_open, refusals
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import engine
+from crm_plugin.touchpoints.steps.enrol import came_in
 from crm_plugin.touchpoints.versions import with_steps
 
 # Room for ids in one statement; a round that plans more goes on with another.
@@ -102,7 +103,9 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     return report
 
 
-def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, int]:
+def _plan_journey(
+    connection: Connection, shop: Shop, journey: Journey, now: datetime, *, had_steps: bool = False
+) -> dict[str, int]:
     begun, mark = journey.enabled_at or now, journey.planned_through
     if now <= begun or mark == now:
         return {}
@@ -111,7 +114,7 @@ def _plan_journey(connection: Connection, shop: Shop, journey: Journey, now: dat
     counts: dict[str, int] = {}
     channels = _channels(connection, shop, journey)
     for due in due_of(connection, shop, journey, begun, mark, now):
-        _insert(connection, shop, journey, due.where(means), channels, now, counts)
+        _insert(connection, shop, journey, due.where(means), channels, now, counts, had_steps=had_steps)
     move_marks(connection, shop, [journey], now)
     return counts
 
@@ -124,7 +127,7 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
     journey = get(connection, shop.shop_id, journey.key)
     if not journey.runs:
         return {}
-    counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now)
+    counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now, had_steps=True)
     if (problem := problem_of(connection, shop, journey)) is not None:
         raise problem
     begun, mark = journey.enabled_at or now, journey.planned_through
@@ -197,11 +200,15 @@ def _insert(
     channels: list[tuple[str, str]],
     now: datetime,
     counts: dict[str, int],
+    *,
+    had_steps: bool = False,
 ) -> None:
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     judged = _judged(shop, journey, channels, due, now).subquery("judged")
     while True:
         columns, chosen = _rows(shop, journey, judged, now)
+        if had_steps:
+            chosen = chosen.where(came_in(shop, journey, judged).is_(None))
         statement = (
             add(touchpoints)
             .from_select(columns, chosen, include_defaults=False)

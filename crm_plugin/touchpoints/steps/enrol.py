@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Connection,
+    ScalarSelect,
     Select,
     Text,
     cast,
@@ -22,7 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import local_day
 from crm_plugin.ids import id_sql, reserve_ids
-from crm_plugin.store import enrolments
+from crm_plugin.store import enrolments, touchpoints
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant, rule_of
@@ -69,16 +70,18 @@ def _rows(shop: Shop, journey: Journey, came: Any, now: datetime) -> tuple[list[
     there = enrolments.c
     mine = (there.shop_id == shop.shop_id, there.journey_key == journey.key, there.member_id == came.c.member_id)
     occasion: Any = came.c.occasion
-    barred = there.occasion == occasion
+    # By the cause too: under another re-entry, before an edit, it was kept by another name.
+    barred = [or_(there.occasion == occasion, there.cause == occasion)]
     if flow.reentry == ONCE:
+        # Any stay, whatever re-entry it was let in by.
         occasion = cast(literal(ONCE, Text), Text)
-        barred = there.occasion == occasion
+        barred = []
     elif flow.reentry == EVERY_DAYS:
         # Two in one period have one key, whatever else goes on; who came in shortly before it began is kept out by the time since.
         span = flow.every_days * _DAY
         occasion = cast(literal(f"p{to_micros(now) // span}", Text), Text)
         recent = type_coerce(there.enrolled_at, BigInteger) > to_micros(now) - span
-        barred = or_(there.occasion == occasion, there.cause == came.c.occasion, recent)
+        barred = [or_(there.occasion == occasion, there.cause == came.c.occasion, recent)]
     first, node = reserve_ids(BATCH)
     values: dict[str, Any] = {
         "shop_id": literal(shop.shop_id, BigInteger),
@@ -101,8 +104,23 @@ def _rows(shop: Shop, journey: Journey, came: Any, now: datetime) -> tuple[list[
         "updated_at": at,
     }
     # With a limit it is asked for each by the key; else PostgreSQL may hold all who come against all who ever came.
-    been = select(literal(1)).where(*mine, barred).limit(1).scalar_subquery()
-    return list(values), select(*values.values()).where(been.is_(None)).limit(BATCH)
+    been = select(literal(1)).where(*mine, *barred).limit(1).scalar_subquery()
+    chosen = select(*values.values()).where(been.is_(None), _told(shop, journey, came).is_(None))
+    return list(values), chosen.limit(BATCH)
+
+
+def _told(shop: Shop, journey: Journey, came: Any) -> ScalarSelect[Any]:
+    """1 where the journey spoke of the occasion while it was one send; an edit into several steps says it to nobody again."""
+    t = touchpoints.c
+    key = (t.shop_id == shop.shop_id, t.journey_key == journey.key, t.member_id == came.c.member_id, t.step == 0)
+    return select(literal(1)).where(*key, t.occasion == came.c.occasion).limit(1).scalar_subquery()
+
+
+def came_in(shop: Shop, journey: Journey, judged: Any) -> ScalarSelect[Any]:
+    """1 where the member came into the journey for the occasion while it had steps; an edit into one send says it to nobody again."""
+    e = enrolments.c
+    mine = (e.shop_id == shop.shop_id, e.member_id == judged.c.member_id, e.journey_key == journey.key)
+    return select(literal(1)).where(*mine, e.cause == judged.c.occasion).limit(1).scalar_subquery()
 
 
 _NOTE = text(

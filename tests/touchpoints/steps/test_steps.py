@@ -433,7 +433,7 @@ def test_statements_depend_on_steps_and_not_on_members(db: Database, shop: Shop,
 
 
 STATEMENTS = {True: 25, False: 24}
-IDLE = {True: 13, False: 12}
+IDLE = {True: 13, False: 11}
 
 
 def test_a_webhook_goes_through_the_outbox(db: Database, shop: Shop) -> None:
