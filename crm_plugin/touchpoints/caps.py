@@ -11,12 +11,12 @@ Who may go is decided while the touchpoint is taken, for one shop by one worker 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, or_, select, text, union_all, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, false, or_, select, text, union_all, update
 
 from crm_plugin.store import touchpoints
 from crm_plugin.touchpoints import dial
@@ -24,7 +24,7 @@ from crm_plugin.touchpoints.dial import MONTH, Dial
 from crm_plugin.touchpoints.guard_settings import Limit
 from crm_plugin.touchpoints.journeys import LONGEST_VALIDITY, Journey
 from crm_plugin.touchpoints.states import WAITING, Reason, State
-from crm_plugin.touchpoints.versions import Voices
+from crm_plugin.touchpoints.versions import Voices, versions
 
 # Another worker has a message of the same member in hand: soon it is known whether it left.
 BUSY = timedelta(minutes=1)
@@ -71,6 +71,20 @@ class Ledger:
 def exempt(journey: Journey | None) -> bool:
     """Whether the law and the merchant's limits let a journey's messages out uncounted: those about a member's own order."""
     return journey is not None and journey.kind == "transactional"
+
+
+def exempt_rows(connection: Connection, shop_id: int, journeys: Mapping[str, Journey]) -> ColumnElement[bool]:
+    """Which touchpoints of these journeys are exempt: by step and version of each, without steps by the journey."""
+    t = touchpoints.c
+    exempted = [
+        and_(t.journey_key == key, t.journey_version == number, t.step == version.numbers[name])
+        for key, journey in sorted(journeys.items())
+        for number, version in versions(connection, shop_id, journey).items()
+        for name, place in version.journey.flow.path.items()
+        if place.step.kind in ("send", "webhook") and exempt(version.voice(name))
+    ]
+    whole = sorted(key for key, journey in journeys.items() if exempt(journey))
+    return or_(false(), and_(t.step == 0, t.journey_key.in_(whole)) if whole else false(), *exempted)
 
 
 def load(connection: Connection, shop_id: int, member_ids: Collection[int], now: datetime) -> Ledger:

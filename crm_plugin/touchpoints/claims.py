@@ -5,17 +5,18 @@ Only what changed in the UPDATE is ours. Once the lease has run out another may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, literal, or_, select, update
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
 from crm_plugin.store.base import Instant
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
+from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.versions import voices
@@ -59,13 +60,13 @@ def claim(
         with db.write() as connection:
             caps.lock(connection, shop_id)
             journeys = voices(connection, shop_id, ())
-            paused = [key for key, journey in journeys.journeys.items() if journey.paused_at is not None]
-            due = connection.execute(_due(shop_id, now, resting, paused).limit(count)).all()
+            idle = _idle(connection, shop_id, journeys.journeys)
+            due = connection.execute(_due(shop_id, now, resting, idle).limit(count)).all()
             if not due:
                 return []
             journeys.learn(connection, shop_id, due)
             members = {row.member_id for row in due if caps.counts(row, journeys, now)}
-            rivals = connection.execute(_due_of(shop_id, members, now, resting, paused)).all() if members else ()
+            rivals = connection.execute(_due_of(shop_id, members, now, resting, idle)).all() if members else ()
             journeys.learn(connection, shop_id, rivals)
             counting, free = caps.choose(connection, shop_id, due, rivals, journeys, limits, now, told)
             if counting or free:
@@ -75,25 +76,40 @@ def claim(
 _ASKED = tuple("touchpoint_id member_id journey_key journey_version step channel due_at valid_until".split())  # noqa: SIM905
 
 
-def _due(shop_id: int, now: datetime, resting: Collection[str], paused: Collection[str]) -> Select[Any]:
-    """Touchpoints that may be taken; what a paused journey planned waits untouched, and so does what stands still."""
+def _idle(connection: Connection, shop_id: int, journeys: Mapping[str, Journey]) -> list[ColumnElement[bool]]:
+    """What leaves alone a paused journey, and one that stands still, but for its steps that are exempt."""
     t, w = touchpoints.c, journey_waves.c
-    idle = [t.journey_key.not_in(sorted(paused))] if paused else []
+    paused = sorted(key for key, journey in journeys.items() if journey.paused_at is not None)
+    keys = connection.execute(select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)).scalars()
+    held = {key: journeys[key] for key in keys if key in journeys}
+    alone: list[ColumnElement[bool]] = [t.journey_key.not_in(paused)] if paused else []
+    if held:
+        alone.append(or_(t.journey_key.not_in(sorted(held)), caps.exempt_rows(connection, shop_id, held)))
+    return alone
+
+
+def _due(shop_id: int, now: datetime, resting: Collection[str], idle: Collection[ColumnElement[bool]]) -> Select[Any]:
+    """Touchpoints that may be taken; what a paused journey planned waits untouched, and so does what stands still."""
+    t = touchpoints.c
     return (
         select(*(t[name] for name in _ASKED))
         .where(t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
-        .where(t.journey_key.not_in(select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)), *idle)
+        .where(*idle)
         .order_by(t.next_try_at, t.touchpoint_id)
     )
 
 
 def _due_of(
-    shop_id: int, members: Collection[int], now: datetime, resting: Collection[str], paused: Collection[str]
+    shop_id: int,
+    members: Collection[int],
+    now: datetime,
+    resting: Collection[str],
+    idle: Collection[ColumnElement[bool]],
 ) -> Select[Any]:
     """The same of some members, however many others are due before."""
     t = touchpoints.c
     recent = t.due_at > caps.earliest(now)
-    return _due(shop_id, now, resting, paused).order_by(None).where(t.member_id.in_(sorted(members)), recent)
+    return _due(shop_id, now, resting, idle).order_by(None).where(t.member_id.in_(sorted(members)), recent)
 
 
 def _take(

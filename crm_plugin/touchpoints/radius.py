@@ -7,17 +7,19 @@
   weeks, or when too many of what it sent within a day came back or were reported as spam. Held, it sends nothing until the merchant lets it
   go; what passes its window meanwhile is missed, and says so.
 
-Messages about a member's own order are not concerned. It is looked at once a round, in a fixed number of statements.
+Messages about a member's own order and what a step tells another program are not concerned, whatever else their journey sends. It is looked
+at once a round, in a fixed number of statements.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, func, literal_column, or_, select, text, update
+from sqlalchemy import Connection, Row, Select, and_, case, func, literal_column, not_, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import at_local, local_day
@@ -28,13 +30,14 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import glance
-from crm_plugin.touchpoints.caps import exempt
+from crm_plugin.touchpoints.caps import exempt, exempt_rows
 from crm_plugin.touchpoints.guard_settings import Blast
 from crm_plugin.touchpoints.holdout import WHOLE, share_sql
-from crm_plugin.touchpoints.journeys import Journey, all_journeys, get
+from crm_plugin.touchpoints.journeys import Journey, get
 from crm_plugin.touchpoints.plan import forecast_journey
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import WAITING, Reason, State
+from crm_plugin.touchpoints.versions import Voices, voices
 
 CANARY, CLEAR, HELD = "canary", "clear", "held"
 # Why a journey stands still, and that somebody let it go.
@@ -45,6 +48,8 @@ _BUSIEST_OF = timedelta(days=28)
 # A share says nothing of so few.
 _FEWEST = {COMPLAINTS: 3, BOUNCES: 10}
 _WAITING = [state.value for state in WAITING]
+# What tells of a touchpoint whether it is bounded.
+_SPOKEN = (touchpoints.c.journey_key, touchpoints.c.journey_version, touchpoints.c.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +95,16 @@ def look(db: Database, shop: Shop, now: datetime) -> dict[str, str]:
         return {}
     blast = policy_of(shop).blast
     with db.write() as connection:
-        due = _due(connection, shop.shop_id, now)
+        journeys = voices(connection, shop.shop_id, ())
+        due = _due(connection, shop.shop_id, journeys, now)
         waves = all_waves(connection, shop.shop_id)
         if not due and not any(wave.state == CANARY for wave in waves.values()):
             return {}
-        journeys = [one for one in all_journeys(connection, shop.shop_id) if one.enabled and not exempt(one)]
         figures = _figures(connection, shop, journeys, due, now)
         changed: dict[str, str] = {}
-        for journey in journeys:
+        for journey in journeys.journeys.values():
+            if not journey.enabled or not (_concerned(journey) or due.get(journey.key)):
+                continue
             before = waves.get(journey.key)
             wave = next_wave(before, journey, figures[journey.key], blast, now)
             if wave is not None and wave != before:
@@ -107,6 +114,11 @@ def look(db: Database, shop: Shop, now: datetime) -> dict[str, str]:
             if wave is not None and wave.state in (CANARY, HELD) and due.get(journey.key):
                 _hold_back(connection, shop.shop_id, journey, wave, blast, now)
     return changed
+
+
+def _concerned(journey: Journey) -> bool:
+    """Whether it sends anything that is bounded."""
+    return not all(exempt(voice) for voice in journey.voices)
 
 
 def _is_quiet(db: Database, shop_id: int, now: datetime) -> bool:
@@ -229,11 +241,12 @@ def note_forecasts(db: Database, shop: Shop, day: date) -> int:
     begins = at_local(day, time(), shop.timezone)
     ends = at_local(day + timedelta(days=1), time(), shop.timezone)
     with db.write() as connection:
-        busiest = _busiest(connection, shop.shop_id, begins)
+        journeys = voices(connection, shop.shop_id, ())
+        busiest = _busiest(connection, shop.shop_id, journeys, begins)
         kept = []
-        for journey in all_journeys(connection, shop.shop_id):
+        for journey in journeys.journeys.values():
             # One that was switched on within a day has no day to be held against.
-            if not journey.enabled or exempt(journey) or (journey.enabled_at or begins) > begins - _DAY:
+            if not journey.enabled or not _concerned(journey) or (journey.enabled_at or begins) > begins - _DAY:
                 continue
             try:
                 coming = forecast_journey(connection, shop, journey, begins, ends)
@@ -248,36 +261,58 @@ def note_forecasts(db: Database, shop: Shop, day: date) -> int:
     return len(kept)
 
 
-def _busiest(connection: Connection, shop_id: int, before: datetime) -> dict[str, int]:
+def _busiest(connection: Connection, shop_id: int, journeys: Voices, before: datetime) -> dict[str, int]:
     t = touchpoints.c
-    day: Any = literal_column("due_at / 86400000000")
-    daily = (
-        select(t.journey_key, func.count().label("many"))
+    day: Any = literal_column("due_at / 86400000000").label("day")
+    query = (
+        select(*_SPOKEN, day, func.count().label("many"))
         .where(t.shop_id == shop_id, t.due_at > before - _BUSIEST_OF, t.due_at <= before)
-        .group_by(t.journey_key, day)
-        .subquery()
+        .group_by(*_SPOKEN, day)
     )
-    query = select(daily.c.journey_key, func.max(daily.c.many)).group_by(daily.c.journey_key)
-    return {key: int(many) for key, many in connection.execute(query)}
+    daily: Counter[tuple[str, int]] = Counter()
+    for row in _bounded(connection, shop_id, journeys, query):
+        daily[row.journey_key, row.day] += row.many
+    most: dict[str, int] = {}
+    for (key, _), many in daily.items():
+        most[key] = max(many, most.get(key, 0))
+    return most
 
 
-def _due(connection: Connection, shop_id: int, now: datetime) -> dict[str, int]:
+def _due(connection: Connection, shop_id: int, journeys: Voices, now: datetime) -> dict[str, int]:
     t = touchpoints.c
-    query = select(t.journey_key, func.count()).where(
+    query = select(*_SPOKEN, func.count()).where(
         t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at <= now, t.valid_until > now
     )
-    return {key: int(count) for key, count in connection.execute(query.group_by(t.journey_key))}
+    return {key: told[0] for key, told in _sums(connection, shop_id, journeys, query).items()}
+
+
+def _bounded(connection: Connection, shop_id: int, journeys: Voices, query: Select[Any]) -> list[Row[Any]]:
+    """The rows of a query by `_SPOKEN` that are bounded."""
+    rows = connection.execute(query).all()
+    journeys.learn(connection, shop_id, rows)
+    return [row for row in rows if not exempt(journeys.of(row))]
+
+
+def _sums(connection: Connection, shop_id: int, journeys: Voices, query: Select[Any]) -> dict[str, tuple[int, ...]]:
+    """Journey → the sums of what a query counts beside `_SPOKEN`, over what is bounded."""
+    found: dict[str, tuple[int, ...]] = {}
+    for row in _bounded(connection, shop_id, journeys, query.group_by(*_SPOKEN)):
+        counts = tuple(int(value) for value in row[len(_SPOKEN) :])
+        found[row.journey_key] = tuple(
+            map(sum, zip(counts, found.get(row.journey_key, (0,) * len(counts)), strict=True))
+        )
+    return found
 
 
 def _figures(
-    connection: Connection, shop: Shop, journeys: list[Journey], due: Mapping[str, int], now: datetime
+    connection: Connection, shop: Shop, journeys: Voices, due: Mapping[str, int], now: datetime
 ) -> dict[str, Figures]:
     t, w, f = touchpoints.c, journey_waves.c, journey_forecasts.c
     today = local_day(now, shop.timezone)
-    fell = select(t.journey_key, func.count()).where(
+    fell = select(*_SPOKEN, func.count()).where(
         t.shop_id == shop.shop_id, t.due_at >= at_local(today, time(), shop.timezone), t.due_at <= now
     )
-    fallen = {key: int(count) for key, count in connection.execute(fell.group_by(t.journey_key))}
+    fallen = _sums(connection, shop.shop_id, journeys, fell)
     planned = select(f.journey_key, f.planned).where(f.shop_id == shop.shop_id, f.day == today)
     expected = {key: int(count) for key, count in connection.execute(planned)}
     since_release = or_(w.cause.is_(None), w.cause != RELEASED, t.accepted_at > w.since)
@@ -285,18 +320,15 @@ def _figures(
         state: func.sum(case((t.state == state.value, 1), else_=0)) for state in (State.COMPLAINED, State.BOUNCED)
     }
     query = (
-        select(t.journey_key, func.count(), became[State.COMPLAINED], became[State.BOUNCED])
+        select(*_SPOKEN, func.count(), became[State.COMPLAINED], became[State.BOUNCED])
         .select_from(touchpoints)
         .outerjoin(journey_waves, and_(w.shop_id == t.shop_id, w.journey_key == t.journey_key))
         .where(t.shop_id == shop.shop_id, t.accepted_at > now - _DAY, t.accepted_at.is_not(None), since_release)
-        .group_by(t.journey_key)
     )
-    sent = {row[0]: tuple(int(value) for value in row[1:]) for row in connection.execute(query)}
+    sent = _sums(connection, shop.shop_id, journeys, query)
     return {
-        one.key: Figures(
-            due.get(one.key, 0), fallen.get(one.key, 0), expected.get(one.key), *sent.get(one.key, (0, 0, 0))
-        )
-        for one in journeys
+        key: Figures(due.get(key, 0), fallen.get(key, (0,))[0], expected.get(key), *sent.get(key, (0, 0, 0)))
+        for key in journeys.journeys
     }
 
 
@@ -309,6 +341,7 @@ def _hold_back(connection: Connection, shop_id: int, journey: Journey, wave: Wav
         t.next_try_at <= now,
         t.valid_until > now,
         t.reason != Reason.BLAST_RADIUS.value,
+        not_(exempt_rows(connection, shop_id, {journey.key: journey})),
     )
     values: dict[str, Any] = {"reason": Reason.BLAST_RADIUS.value, "reason_detail": "", "updated_at": now}
     if wave.state == CANARY:

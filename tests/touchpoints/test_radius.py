@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,10 +13,10 @@ import pytest
 from sqlalchemy import event, select, update
 
 from crm_plugin.errors import InvalidInput
-from crm_plugin.store import audit_log, journey_forecasts, journey_waves, journeys, touchpoints
+from crm_plugin.store import audit_log, journey_forecasts, journey_versions, journey_waves, journeys, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import radius
+from crm_plugin.touchpoints import claims, radius
 from crm_plugin.touchpoints.guard_settings import Blast, blast_of, read_blast
 from crm_plugin.touchpoints.holdout import share
 from crm_plugin.touchpoints.recover import miss_shop
@@ -224,7 +225,7 @@ def test_look_asks_as_much_for_many_as_for_few(sqlite_db: Database) -> None:
         statements.clear()
         assert radius.look(sqlite_db, shop, NOON) == {"a": "canary"}
         asked.append(len(statements))
-    assert asked == [11, 11]
+    assert asked == [12, 12]
 
 
 def test_settings_are_what_is_usual_where_nothing_is_said() -> None:
@@ -252,3 +253,64 @@ def test_wrong_settings_name_their_place(told: Any, field: str) -> None:
 def test_unknown_journey_is_told(db: Database, shop: Shop) -> None:
     with db.write() as connection, pytest.raises(Exception, match="no journey 'z'"):
         radius.release(connection, shop, "z", NOON, "anna")
+
+
+_MAIL = {"channels": ["email"], "template": "t"}
+_STEPS = [
+    {"key": "promise", "send": {**_MAIL, "kind": "marketing"}},
+    {"key": "receipt", "send": {**_MAIL, "kind": "transactional"}},
+    {"key": "call", "webhook": {"url": "https://x.example/"}},
+]
+
+
+def _stepped(db: Database, shop: Shop, **told: Any) -> dict[str, int]:
+    """A journey about orders whose steps are of each kind; key of the step → its number."""
+    journey(
+        db, shop, "s", **{"trigger": {"type": "post_purchase", "days": 0}, "channels": None, "steps": _STEPS, **told}
+    )
+    with db.read() as connection:
+        numbers: dict[str, int] = connection.execute(select(journey_versions.c.numbers)).scalar_one()
+    return numbers
+
+
+@pytest.mark.parametrize("kind", ["transactional", "marketing"])
+def test_each_step_is_bounded_by_its_own_kind(db: Database, kind: str) -> None:
+    """Whatever the journey's is: marketing stands still, the rest goes on, and only the former is counted."""
+    shop = shop_with(db, 12, settings={"blast": {**_BLAST, "above": 11}})
+    bought(db, shop, 12)
+    numbers = _stepped(db, shop, kind=kind)
+    for key in ("receipt", "call"):
+        plant(db, "s", occasion=key, step=numbers[key], journey_version=1)
+    assert radius.look(db, shop, NOON) == {}
+    plant(db, "s", occasion="promise", step=numbers["promise"], journey_version=1)
+    with db.write() as connection:
+        connection.execute(journey_forecasts.insert().values(shop_id=1, journey_key="s", day=NOON.date(), planned=3))
+    assert radius.look(db, shop, NOON) == {"s": "held"}
+    with db.read() as connection:
+        assert radius.all_waves(connection, 1)["s"].detail["due"] == 12
+        assert radius.held_back(connection, 1, "s") == 12
+    taken = claims.claim(db, 1, NOON, 100, resting=())
+    assert Counter(row.occasion for row in taken) == {"receipt": 12, "call": 12}
+
+
+def test_canary_leaves_out_what_is_exempt(db: Database) -> None:
+    shop = shop_with(db, 12, settings={"blast": {**_BLAST, "canary_pct": 1}})
+    numbers = _stepped(db, shop, kind="transactional")
+    for key, number in numbers.items():
+        plant(db, "s", occasion=key, step=number, journey_version=1)
+    assert radius.look(db, shop, NOON) == {"s": "canary"}
+    assert {row.occasion for row in rows(db) if row.reason == "blast_radius"} == {"promise"}
+
+
+def test_forecast_of_a_day_counts_marketing_alone(db: Database) -> None:
+    shop = shop_with(db, 4)
+    numbers = _stepped(db, shop, kind="transactional")
+    for place, (key, number) in enumerate(numbers.items()):
+        plant(db, "s", due=NOON - timedelta(days=5 + place), occasion=key, step=number, journey_version=1)
+    for more in range(2):
+        plant(db, "s", due=NOON - timedelta(days=9), occasion=f"m{more}", step=numbers["receipt"], journey_version=1)
+    with db.write() as connection:
+        connection.execute(update(journeys).values(enabled_at=datetime(2026, 1, 1, tzinfo=UTC)))
+    assert radius.note_forecasts(db, shop, NOON.date()) == 1
+    with db.read() as connection:
+        assert connection.execute(select(journey_forecasts.c.planned)).scalar_one() == 4
