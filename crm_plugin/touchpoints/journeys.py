@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
@@ -320,7 +320,19 @@ def all_journeys(connection: Connection, shop_id: int) -> list[Journey]:
 
 def get(connection: Connection, shop_id: int, key: str) -> Journey:
     """One journey. Raises: NotFound listing those there are."""
-    row = connection.execute(select(journeys).where(_mine(shop_id, key))).first()
+    return _one(connection, shop_id, key, select(journeys))
+
+
+def hold(connection: Connection, shop_id: int, key: str) -> Journey:
+    """The same, held to the end of the transaction: a round that plans it and somebody who ends it wait for one another.
+
+    Whoever changes what its touchpoints and enrolments are asks by this first, and judges by what it gives. Raises: NotFound.
+    """
+    return _one(connection, shop_id, key, select(journeys).with_for_update())
+
+
+def _one(connection: Connection, shop_id: int, key: str, query: Select[Any]) -> Journey:
+    row = connection.execute(query.where(_mine(shop_id, key))).first()
     if row is None:
         keys = select(journeys.c.journey_key).where(journeys.c.shop_id == shop_id).order_by(journeys.c.journey_key)
         known = ", ".join(connection.execute(keys).scalars())
@@ -416,7 +428,7 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
     Raises: NotFound, InvalidInput when one of its channels has no text, or one that cannot be rendered for this trigger, RuleError when its
     audience asks for what is gone.
     """
-    journey = get(connection, shop.shop_id, key)
+    journey = hold(connection, shop.shop_id, key)
     if journey.enabled == on:
         return journey
     values: dict[str, Any] = {"enabled": on, "updated_at": now}

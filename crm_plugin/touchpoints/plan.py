@@ -31,7 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
 from crm_plugin.ids import id_sql, reserve_ids
-from crm_plugin.store import journeys, touchpoints
+from crm_plugin.store import touchpoints
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -39,7 +39,7 @@ from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of
 from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
-from crm_plugin.touchpoints.journeys import Journey, all_journeys, get
+from crm_plugin.touchpoints.journeys import Journey, all_journeys, hold
 from crm_plugin.touchpoints.reach import TRUE, first, flags, is_open, refusals
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import engine
@@ -81,7 +81,8 @@ class Forecast:
 
 
 def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
-    """Plan all that has fallen due. Each journey is one transaction, watermark and rows together."""
+    """Plan all that has fallen due. Each journey is one transaction, watermark and rows together: one planner at a time, and by what the
+    journey is by then."""
     report = PlanReport()
     with db.read() as connection:
         running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.runs]
@@ -90,10 +91,11 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     for journey in running:
         if journey.key in idle:
             continue
-        plan = _plan_steps if journey.key in stepped else _plan_journey
         try:
             with db.write() as connection:
-                counts = plan(connection, shop, journey, now)
+                held = hold(connection, shop.shop_id, journey.key)
+                plan = _plan_steps if held.key in stepped or held.flow.steps else _plan_journey
+                counts = plan(connection, shop, held, now) if held.runs else {}
         except RuleError as error:
             # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
             report.problems[journey.key] = error.message
@@ -120,13 +122,7 @@ def _plan_journey(
 
 
 def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, int]:
-    """The same for a journey in which somebody may be inside; one planner at a time, and by what the journey is now."""
-    j = journeys.c
-    mine = (j.shop_id == shop.shop_id, j.journey_key == journey.key)
-    connection.execute(select(j.journey_key).where(*mine).with_for_update())
-    journey = get(connection, shop.shop_id, journey.key)
-    if not journey.runs:
-        return {}
+    """The same for a journey in which somebody may be inside."""
     counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now, had_steps=True)
     if (problem := problem_of(connection, shop, journey)) is not None:
         raise problem

@@ -14,7 +14,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store import enrolments, journeys, touchpoints
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import ARCHIVED, PAUSED, Draft, Journey, get, read_draft, save, switch
+from crm_plugin.touchpoints.journeys import ARCHIVED, PAUSED, Draft, Journey, get, hold, read_draft, save, switch
 from crm_plugin.touchpoints.plan import coming
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.steps import ending
@@ -37,7 +37,7 @@ def save_draft(connection: Connection, shop: Shop, told: Mapping[str, Any], now:
 
 def discard(connection: Connection, shop: Shop, key: str, now: datetime) -> Journey:
     """Forget the document that is kept beside what runs. Raises: NotFound."""
-    get(connection, shop.shop_id, key)
+    hold(connection, shop.shop_id, key)
     _set(connection, shop, key, draft=None, updated_at=now)
     return get(connection, shop.shop_id, key)
 
@@ -47,7 +47,7 @@ def publish(connection: Connection, shop: Shop, key: str, now: datetime, *, acto
 
     Raises: NotFound, InvalidInput, RuleError naming the place of what it lacks; nothing is published then.
     """
-    journey = get(connection, shop.shop_id, key)
+    journey = hold(connection, shop.shop_id, key)
     j = journeys.c
     mine = (j.shop_id == shop.shop_id, j.journey_key == key)
     connection.execute(update(journeys).where(*mine).values(draft=None, archived_at=None))
@@ -58,7 +58,7 @@ def publish(connection: Connection, shop: Shop, key: str, now: datetime, *, acto
 
 def pause(connection: Connection, shop: Shop, key: str, now: datetime) -> Journey:
     """Let it rest: nothing is planned, nobody comes in or goes on, and what waits is not sent. Raises: NotFound, InvalidInput."""
-    journey = get(connection, shop.shop_id, key)
+    journey = hold(connection, shop.shop_id, key)
     if not journey.enabled:
         raise InvalidInput(
             phrase("The journey %(key)s is not on.", key=key),
@@ -167,7 +167,7 @@ def inside(connection: Connection, shop: Shop, key: str) -> list[Inside]:
 
 def resume(connection: Connection, shop: Shop, key: str, now: datetime) -> tuple[Journey, Late]:
     """Let it go on from where it stopped; answers what that brings, which `late` tells before. Raises: NotFound, InvalidInput."""
-    journey = get(connection, shop.shop_id, key)
+    journey = hold(connection, shop.shop_id, key)
     if journey.status != PAUSED:
         raise InvalidInput(
             phrase("The journey %(key)s is not paused.", key=key),
@@ -181,7 +181,7 @@ def resume(connection: Connection, shop: Shop, key: str, now: datetime) -> tuple
 
 def archive(connection: Connection, shop: Shop, key: str, now: datetime) -> tuple[Journey, int]:
     """Put it away: what waits is cancelled, and whoever is inside ends with that reason; answers how many these were. Raises: NotFound."""
-    journey = get(connection, shop.shop_id, key)
+    journey = hold(connection, shop.shop_id, key)
     if journey.status == ARCHIVED:
         return journey, 0
     ended = ending.end_all(connection, shop.shop_id, key, ending.ARCHIVED, now)

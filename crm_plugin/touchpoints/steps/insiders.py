@@ -13,7 +13,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journeys import Journey, hold
 from crm_plugin.touchpoints.steps.ending import INSIDE
 from crm_plugin.touchpoints.steps.enrol import enrol
 
@@ -29,10 +29,11 @@ def count(connection: Connection, shop: Shop, journey: Journey, now: datetime) -
 def take_in(connection: Connection, shop: Shop, journey: Journey, most: int, now: datetime) -> int:
     """Take in at most so many of them, those known longest first; they stand at the first step now. Answers how many.
 
-    Raises: InvalidInput, RuleError.
+    Raises: InvalidInput, NotFound, RuleError.
     """
     if not 1 <= most <= MOST:
         raise InvalidInput(phrase("Say how many, from 1 to %(most)s.", most=MOST), field="most")
+    journey = hold(connection, shop.shop_id, journey.key)
     chosen = _held(connection, shop, journey, now).order_by(literal_column("m.member_id")).limit(most)
     return enrol(connection, shop, journey, chosen, now)
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, text
 from crm_plugin.store import enrolments
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import get
+from crm_plugin.touchpoints.journeys import get, hold
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.versions import Version, versions
 
@@ -67,8 +67,8 @@ def move(connection: Connection, shop: Shop, key: str, now: datetime) -> tuple[i
 
     What they wait for and what they were sent stays as it was: a wait that lasts ends when it was to end.
     """
+    to = hold(connection, shop.shop_id, key).version
     seen = preview(connection, shop, key)
-    to = get(connection, shop.shop_id, key).version
     moved = 0
     for number in sorted({one.version for one in seen if one.to_step}):
         steps = [one.step_key for one in seen if one.version == number and one.to_step]

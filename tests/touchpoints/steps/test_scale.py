@@ -102,7 +102,7 @@ def test_those_who_wait_cost_nothing(db: Database, shop: Shop) -> None:
     assert (first.count, idle.count) == COSTS[db.is_sqlite]
 
 
-COSTS = {True: (17, 12), False: (16, 11)}
+COSTS = {True: (16, 11), False: (15, 10)}
 
 
 def test_two_planners_at_once_take_each_step_once(db: Database, shop: Shop) -> None:

@@ -1,0 +1,152 @@
+"""Somebody switches a journey off, puts it away or moves its members while it is being planned: one after the other, whoever is first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select, text
+
+from crm_plugin.store import enrolment_events, enrolments, touchpoints
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints import plan, publishing
+from crm_plugin.touchpoints.steps import moving
+from tests.factories import write
+from tests.touchpoints.steps.stage import SEND, START, person, stage
+
+TEN = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
+REST = {"key": "rest", "wait": {"days": 3}}
+Act = Callable[[Connection, Shop], object]
+
+
+def _archive(connection: Connection, shop: Shop) -> object:
+    return publishing.archive(connection, shop, "j", TEN)
+
+
+def _off(connection: Connection, shop: Shop) -> object:
+    return journey_store.switch(connection, shop, "j", False, TEN)
+
+
+def _move(connection: Connection, shop: Shop) -> object:
+    return moving.move(connection, shop, "j", TEN)
+
+
+STEPS: dict[str, Any] = {"steps": [SEND, REST]}
+ONE: dict[str, Any] = {"channels": ["email"], "template": "hello"}
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    shop = stage(db)
+    write(db, shop, [person(n) for n in range(3)], START)
+    return shop
+
+
+def _run(db: Database, shop: Shop, told: dict[str, Any]) -> None:
+    with db.write() as connection:
+        document = {"key": "j", "trigger": {"type": "birthday", "days": 0}, **told}
+        publishing.save_draft(connection, shop, document, START)
+        publishing.publish(connection, shop, "j", START)
+
+
+class Beside:
+    """Work in a thread of its own; a problem there fails the test at the end."""
+
+    def __init__(self, db: Database, work: Callable[[], object]) -> None:
+        self._db, self._work = db, work
+        self._wrong: list[BaseException] = []
+        self._thread = threading.Thread(target=self._do)
+        self._thread.start()
+
+    def _do(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self._wrong.append(error)
+
+    def until_it_waits(self) -> None:
+        """Go on once it waits for a lock that another transaction has. SQLite lets but one write, so there it waits whenever it comes."""
+        query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        while not self._db.is_sqlite and self._thread.is_alive():
+            with self._db.read() as connection:
+                if connection.execute(query).scalar_one():
+                    return
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        self._thread.join()
+        assert self._wrong == []
+
+
+def _left(db: Database) -> tuple[int, int]:
+    """Touchpoints that still wait, and stays that still last."""
+    with db.read() as connection:
+        planned = select(func.count()).where(touchpoints.c.state == "planned")
+        active = select(func.count()).where(enrolments.c.state == "active")
+        return connection.execute(planned).scalar_one(), connection.execute(active).scalar_one()
+
+
+@pytest.mark.parametrize("act", [_archive, _off])
+@pytest.mark.parametrize("told", [STEPS, ONE])
+def test_what_a_round_is_just_planning_ends_with_its_journey(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], act: Act
+) -> None:
+    _run(db, shop, told)
+    beside: list[Beside] = []
+    marks = plan.move_marks
+
+    def ending() -> None:
+        with db.write() as connection:
+            act(connection, shop)
+
+    def late(*args: Any) -> None:
+        marks(*args)
+        beside.append(Beside(db, ending))
+        beside[0].until_it_waits()
+
+    monkeypatch.setattr(plan, "move_marks", late)
+    assert plan.plan_shop(db, shop, TEN).problems == {}
+    beside[0].end()
+    assert _left(db) == (0, 0)
+    with db.read() as connection:
+        assert connection.execute(select(func.count()).where(touchpoints.c.state == "cancelled")).scalar_one() == 3
+
+
+@pytest.mark.parametrize("act", [_archive, _off])
+@pytest.mark.parametrize("told", [STEPS, ONE])
+def test_a_round_plans_nothing_for_a_journey_that_just_ended(
+    db: Database, shop: Shop, told: dict[str, Any], act: Act
+) -> None:
+    _run(db, shop, told)
+    with db.write() as connection:
+        act(connection, shop)
+        beside = Beside(db, lambda: plan.plan_shop(db, shop, TEN))
+        beside.until_it_waits()
+    beside.end()
+    assert _left(db) == (0, 0)
+
+
+def test_who_is_moved_during_a_round_is_moved_once_with_all_that_is_told_of_it(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(db, shop, {"steps": [REST, SEND]})
+    plan.plan_shop(db, shop, TEN)
+    _run(db, shop, {"steps": [REST, SEND, {"key": "tag", "tag": {"add": ["x"]}}]})
+    moved: list[Any] = []
+    with db.write() as connection:
+        moved.append(_move(connection, shop))
+        beside = Beside(db, lambda: plan.plan_shop(db, shop, TEN.replace(day=4, hour=9)))
+        beside.until_it_waits()
+    beside.end()
+    assert moved == [(3, [])]
+    e, v = enrolments.c, enrolment_events.c
+    with db.read() as connection:
+        assert connection.execute(select(e.version, e.step_key).distinct()).all() == [(2, "hello")]
+        last = select(func.max(v.seq)).where(v.enrolment_id == e.enrolment_id).scalar_subquery()
+        assert connection.execute(select(func.count()).where(e.seq != last)).scalar_one() == 0
