@@ -40,6 +40,14 @@ def meant(
     return rules_sql.condition(shop, resolved(connection, shop.shop_id, rule), as_of, member_id)
 
 
+def arrived(
+    connection: Connection, shop: Shop, journey: Journey, as_of: date, member_id: ColumnElement[int]
+) -> ColumnElement[bool]:
+    """Whether the member of that id has reached the goal of a journey that has one. Raises: RuleError when it cannot be asked."""
+    goal = resolved(connection, shop.shop_id, _compiled(journey.flow.goal_text))
+    return rules_sql.condition(shop, goal, as_of, member_id)
+
+
 def problem_of(connection: Connection, shop: Shop, journey: Journey) -> RuleError | None:
     """Why the journey's audience, or what its trigger asks, cannot be asked; None when it can."""
     rule = rule_of(journey)

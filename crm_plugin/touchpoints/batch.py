@@ -29,7 +29,7 @@ from crm_plugin.store import (
 )
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import caps, cases, in_step, level, once, subjects
-from crm_plugin.touchpoints.audience import meant, rule_of
+from crm_plugin.touchpoints.audience import arrived, meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.claims import HELD
 from crm_plugin.touchpoints.due import holding
@@ -84,7 +84,9 @@ class Batch:
     subjects: Subjects = field(default_factory=Subjects)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
     in_audience: dict[str, set[int]] = field(default_factory=dict)
-    # Why the audience of a journey cannot be asked; nobody is in it then.
+    # Of a journey with a goal, who has reached it.
+    at_goal: dict[str, set[int]] = field(default_factory=dict)
+    # Why the audience or the goal of a journey cannot be asked; nobody is in it then.
     unasked: dict[str, str] = field(default_factory=dict)
     # What has left already: (journey, member) → the lapses, (journey, order) → to whom.
     lapses: dict[tuple[str, int], dict[str, datetime]] = field(default_factory=dict)
@@ -194,19 +196,22 @@ def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject],
     spoken: dict[str, Journey] = {}
     for row in rows:
         one = batch.journey_of(row)
-        if one is not None and rule_of(one) is not None:
+        if one is not None and (rule_of(one) is not None or one.flow.goal_text):
             spoken[one.name] = one
             concerned[one.name].add(row.member_id)
     for name, journey in spoken.items():
         m = members.c
-        try:
-            holds = meant(connection, shop, journey, today, m.member_id)
-        except RuleError as error:
-            batch.unasked[name] = error.message
-            batch.in_audience[name] = set()
-            continue
-        query = select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id.in_(sorted(concerned[name])), holds)
-        batch.in_audience[name] = set(connection.execute(query).scalars())
+        query = select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id.in_(sorted(concerned[name])))
+        asked = [(batch.in_audience, meant)] if rule_of(journey) is not None else []
+        asked += [(batch.at_goal, arrived)] if journey.flow.goal_text else []
+        for into, ask in asked:
+            try:
+                holds = ask(connection, shop, journey, today, m.member_id)
+            except RuleError as error:
+                batch.unasked[name] = error.message
+                into[name] = set()
+                continue
+            into[name] = set(connection.execute(query.where(holds)).scalars())
 
 
 def _load_inside(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:

@@ -86,6 +86,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     if journey.name in batch.unasked:
         # It may be mended while the message is still worth reading.
         return Verdict(State.PLANNED, Reason.NO_AUDIENCE, batch.unasked[journey.name], again_at=now + _UNASKED_PAUSE)
+    if row.member_id in batch.at_goal.get(journey.name, ()):
+        return Verdict(State.SKIPPED, Reason.GOAL)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
     kind = kind_of(journey.trigger)

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     NO_ADDRESS = "no_address"
     NO_SENDER = "no_sender"
     NO_LONGER_MATCHES = "no_longer_matches"
+    GOAL = "goal"
     MEMBER_GONE = "member_gone"
     JOURNEY_OFF = "journey_off"
     JOURNEY_PAUSED = "journey_paused"

@@ -85,6 +85,11 @@ REASONS: dict[Reason, Label] = {
             "What it was about has changed since: a new order, a refund, a corrected birthday, or the member left the group."
         ),
     ),
+    Reason.GOAL: Label(
+        "",
+        _("Goal reached"),
+        _("The member has reached the goal of the journey since this was planned, so no more of it is sent to them."),
+    ),
     Reason.MEMBER_GONE: Label("", _("Member is gone"), _("The member was deleted in your store.")),
     Reason.JOURNEY_OFF: Label(
         "",
