@@ -91,6 +91,7 @@ def tick(
     db, errors = runtime.db, report.errors
     with _step(shop, "recover", errors):
         report.recovered.update(recover_shop(db, shop, at))
+    with _step(shop, "missed", errors):
         if missed := miss_shop(db, shop, at):
             report.recovered["missed"] = missed
     with _step(shop, "events", errors):
@@ -157,6 +158,7 @@ def told_of(errors: Mapping[str, str]) -> str:
 # The steps of a round as its errors name them.
 _STEPS = {
     "recover": phrase("recover"),
+    "missed": phrase("missed"),
     "events": phrase("events"),
     "tiers": phrase("tiers"),
     "segments": phrase("segments"),

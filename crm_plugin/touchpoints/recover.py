@@ -9,6 +9,7 @@ from sqlalchemy import case, literal, select, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import channel_class
+from crm_plugin.errors import ConfigError
 from crm_plugin.store import attempts, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -37,8 +38,10 @@ def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
             )
         ).all()
         for row in lost:
-            safe = Capability.IDEMPOTENCY_KEY in channel_class(row.adapter).capabilities
-            state = State.PLANNED if not row.called else State.RETRY_WAIT if safe else State.UNCONFIRMED
+            if not row.called:
+                state = State.PLANNED
+            else:
+                state = State.RETRY_WAIT if _knows_its_keys(row.adapter) else State.UNCONFIRMED
             done = connection.execute(
                 update(touchpoints)
                 .where(
@@ -65,6 +68,14 @@ def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
             )
             left[state.value] += 1
     return dict(left)
+
+
+def _knows_its_keys(adapter: str) -> bool:
+    """Whether the sender takes a message of the same key once; of one that is not installed any more nobody can say."""
+    try:
+        return Capability.IDEMPOTENCY_KEY in channel_class(adapter).capabilities
+    except ConfigError:
+        return False
 
 
 def miss_shop(db: Database, shop: Shop, now: datetime) -> int:

@@ -210,3 +210,14 @@ def test_shops_are_listed_and_set(shop: Run) -> None:
     assert (code, [(row["name"], row["status"]) for row in rows]) == (0, [("shop", "connected")])
     code, told = shop("shop", "set", "shop", "title=Lantern & Leaf", 'quiet_hours={from: "20:00", to: "09:00"}')
     assert (code, told["title"], told["quiet_hours"]) == (0, "Lantern & Leaf", {"from": "20:00", "to": "09:00"})
+
+
+def test_what_waited_too_long_is_missed_whatever_recovery_says(shop: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop("plan", "shop", "--at", AT, "--yes")
+
+    def broken(*_: Any) -> Any:
+        raise TransientError("away")
+
+    monkeypatch.setattr(rounds, "recover_shop", broken)
+    _, told = shop("tick", "shop", "--at", "2026-07-20T12:00")
+    assert (told["errors"], told["recovered"]) == ({"recover": "away"}, {"missed": 2})

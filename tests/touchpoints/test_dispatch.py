@@ -222,6 +222,23 @@ def test_crash_before_and_after_the_call(db: Database, shop: Shop, sink: mail_si
     assert _states(db)["m0@x.test"] == ("unconfirmed", "crashed")
 
 
+def test_what_a_sender_that_is_gone_left_is_unconfirmed(db: Database, shop: Shop) -> None:
+    """An adapter that is not installed any more knows no key: what it may have sent is shown, and keeps nothing else from being settled."""
+    plan_shop(db, shop, DUE)
+    t = touchpoints.c
+    with db.write() as connection:
+        first = connection.execute(select(t.touchpoint_id).where(t.address == "m0@x.test")).scalar_one()
+        connection.execute(update(touchpoints).values(state="in_flight", claimed_until=DUE, fence=1))
+        connection.execute(update(touchpoints).where(t.touchpoint_id == first).values(adapter="gone"))
+        connection.execute(
+            attempts.insert().values(
+                shop_id=1, touchpoint_id=first, attempt_no=1, adapter="gone", started_at=DUE, outcome=""
+            )
+        )
+    assert recover_shop(db, shop, DUE + timedelta(minutes=1)) == {"unconfirmed": 1, "planned": 2}
+    assert _states(db)["m0@x.test"] == ("unconfirmed", "crashed")
+
+
 def test_journey_switched_off_cancels(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
     plan_shop(db, shop, DUE)
     with db.write() as connection:
