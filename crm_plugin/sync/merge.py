@@ -78,6 +78,7 @@ def merge(connection: Connection, shop: Shop, guest: int, account: int, now: dat
     """Move all of the guest to the account. Consent becomes what both logs together come to."""
     shop_id = shop.shop_id
     _settle_touchpoints(connection, shop_id, guest, account)
+    _settle_stays(connection, shop_id, guest, account)
     _settle_levels(connection, shop, guest, account, now)
     for table, same in _SHARED.items():
         alike = "".join(f" AND other.{name} = {table}.{name}" for name in same)
@@ -115,6 +116,26 @@ def _settle_touchpoints(connection: Connection, shop_id: int, guest: int, accoun
         f"AND other.member_id = ? AND other.state IN {_SPENT} AND {alike})",
         (shop_id, account, guest),
     )
+
+
+def _settle_stays(connection: Connection, shop_id: int, guest: int, account: int) -> None:
+    """Of two stays in a journey for one occasion the one further on goes on: else its coupon or task would be given once more.
+
+    What is still to be done for the other one is not done. A code that was handed out stays handed out: somebody may have been told it.
+    """
+    alike = " AND ".join(f"own.{name} = other.{name}" for name in _SHARED["enrolments"])
+    pairs = bulk.execute(
+        connection,
+        "SELECT own.enrolment_id AS own_id, own.seq AS own_seq, other.enrolment_id AS other_id, other.seq AS other_seq "  # noqa: S608
+        f"FROM enrolments AS other JOIN enrolments AS own ON own.shop_id = other.shop_id AND {alike} AND own.member_id = ? "
+        "WHERE other.shop_id = ? AND other.member_id = ?",
+        (account, shop_id, guest),
+    ).all()
+    for pair in pairs:
+        gone = pair.own_id if pair.other_seq > pair.own_seq else pair.other_id
+        todo = "DELETE FROM tasks WHERE shop_id = ? AND enrolment_id = ? AND done_at IS NULL"
+        bulk.execute(connection, todo, (shop_id, gone))
+        bulk.execute(connection, "DELETE FROM enrolments WHERE shop_id = ? AND enrolment_id = ?", (shop_id, gone))
 
 
 def _settle_levels(connection: Connection, shop: Shop, guest: int, account: int, now: datetime) -> None:
