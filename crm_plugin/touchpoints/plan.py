@@ -36,7 +36,7 @@ from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
-from crm_plugin.touchpoints.audience import meant, problem_of
+from crm_plugin.touchpoints.audience import meant, problem_of, rule_of
 from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
 from crm_plugin.touchpoints.journeys import Journey, all_journeys, hold
@@ -49,6 +49,8 @@ from crm_plugin.touchpoints.versions import with_steps
 # Room for ids in one statement; a round that plans more goes on with another.
 _BATCH = 200_000
 _ALL = 2**62
+# Whether the step still means the member: a column of the rows of enrolments alone.
+_MEANT = "meant"
 
 
 @dataclass(slots=True)
@@ -131,7 +133,9 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
     due = list(due_of(connection, shop, journey, begun, mark, now)) if comes else []
 
     def insert(voice: Journey, base: Select[Any]) -> None:
-        base = base.where(_means(connection, shop, voice, now))
+        if rule_of(voice) is not None:
+            # Kept with its reason: without a row nobody could say why the step said nothing.
+            base = base.add_columns(_means(connection, shop, voice, now).label(_MEANT))
         _insert(connection, shop, voice, base, _channels(connection, shop, voice), now, counts)
 
     if taken := engine.run(connection, shop, journey, due, now, insert):
@@ -280,7 +284,9 @@ def _judged(
             f"CASE WHEN NOT ({addressed}) THEN '{Reason.NO_ADDRESS}' WHEN {agreed} THEN '{Reason.SUPPRESSED}' "
             f"ELSE '{Reason.NO_CONSENT}' END"
         )
-    kept_back = "".join(f" WHEN ({condition}) THEN '{reason}'" for condition, reason in refusals(shop, journey))
+    refused = [(f"reached.{_MEANT} IS NOT TRUE", Reason.NO_LONGER_MATCHES)] if _MEANT in reached.c else []
+    refused += refusals(shop, journey)
+    kept_back = "".join(f" WHEN ({condition}) THEN '{reason}'" for condition, reason in refused)
     reason = f"CASE WHEN {over} THEN '{Reason.WINDOW_OVER}' WHEN {none} THEN {why}{kept_back} ELSE '' END"
     columns = reached.c
     judged = (

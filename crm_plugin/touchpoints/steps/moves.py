@@ -38,7 +38,7 @@ from crm_plugin.rules.book import resolved
 from crm_plugin.store import enrolment_events
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.audience import meant
+from crm_plugin.touchpoints.audience import meant, rule_of
 from crm_plugin.touchpoints.holdout import held_out_sql
 from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.steps import ending, flow
@@ -201,7 +201,7 @@ def _leaving(stand: Stand) -> ColumnElement[Any]:
         asked.append((type_coerce(text(held_out), Boolean), ending.HOLDOUT))
     if journey.flow.goal_text:
         asked.append((rule(stand, journey.flow.goal_text), ending.GOAL))
-    if journey.audience is not None and journey.flow.exit == flow.AUDIENCE:
+    if rule_of(journey) is not None and journey.flow.exit == flow.AUDIENCE:
         asked.append((not_(meant(stand.connection, stand.shop, journey, today, _MEMBER)), ending.AUDIENCE))
     return case(*((condition, word(reason)) for condition, reason in asked), else_=word(""))
 
