@@ -24,7 +24,7 @@ from crm_plugin.touchpoints.dial import MONTH, Dial
 from crm_plugin.touchpoints.guard_settings import Limit
 from crm_plugin.touchpoints.journeys import LONGEST_VALIDITY, Journey
 from crm_plugin.touchpoints.states import WAITING, Reason, State
-from crm_plugin.touchpoints.versions import Voices, versions
+from crm_plugin.touchpoints.versions import Voices, readable
 
 # Another worker has a message of the same member in hand: soon it is known whether it left.
 BUSY = timedelta(minutes=1)
@@ -79,7 +79,7 @@ def exempt_rows(connection: Connection, shop_id: int, journeys: Mapping[str, Jou
     exempted = [
         and_(t.journey_key == key, t.journey_version == number, t.step == version.numbers[name])
         for key, journey in sorted(journeys.items())
-        for number, version in versions(connection, shop_id, journey).items()
+        for number, version in readable(connection, shop_id, journey).items()
         for name, place in version.journey.flow.path.items()
         if place.step.kind in ("send", "webhook") and exempt(version.voice(name))
     ]

@@ -60,7 +60,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     """Whether this touchpoint may leave now. What is refused here is a result with a reason, never an error."""
     journey = batch.journey_of(row)
     if journey is None or not journey.enabled:
-        return Verdict(State.SKIPPED, Reason.JOURNEY_OFF)
+        unread = "The step or the version it was planned by cannot be read." if journey is None and row.step else ""
+        return Verdict(State.SKIPPED, Reason.JOURNEY_OFF, unread)
     if row.valid_until <= now:
         return Verdict(State.MISSED, Reason.WINDOW_OVER)
     if journey.paused_at is not None:

@@ -9,6 +9,7 @@ again, twice at once, or after an outage doubles nothing. What one person was to
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -27,9 +28,10 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from crm_plugin.clock import local_day
-from crm_plugin.errors import RuleError
+from crm_plugin.errors import CrmError, RuleError
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.store import touchpoints
 from crm_plugin.store.base import from_micros, to_micros
@@ -48,6 +50,7 @@ from crm_plugin.touchpoints.versions import with_steps
 
 # Room for ids in one statement; a round that plans more goes on with another.
 _BATCH = 200_000
+_log = logging.getLogger(__name__)
 _ALL = 2**62
 # Whether the step still means the member: a column of the rows of enrolments alone.
 _MEANT = "meant"
@@ -84,7 +87,11 @@ class Forecast:
 
 def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     """Plan all that has fallen due. Each journey is one transaction, watermark and rows together: one planner at a time, and by what the
-    journey is by then."""
+    journey is by then.
+
+    A journey that goes wrong, or has a version with somebody inside that cannot be read, is told in the report and stops no other.
+    Raises: OperationalError, InterfaceError when the database is away.
+    """
     report = PlanReport()
     with db.read() as connection:
         running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.runs]
@@ -101,6 +108,16 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
         except RuleError as error:
             # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
             report.problems[journey.key] = error.message
+            continue
+        except (OperationalError, InterfaceError):
+            # The database is away: no other journey can be planned either.
+            raise
+        except Exception as error:
+            # One journey must not stop the others.
+            _log.exception("planning journey %s of %s", journey.key, shop.name)
+            report.problems[journey.key] = (
+                error.message if isinstance(error, CrmError) else f"{type(error).__name__}: {error}"[:500]
+            )
             continue
         if counts:
             report.journeys[journey.key] = counts

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, select, text
 
+from crm_plugin.errors import CrmError
 from crm_plugin.rules.document import from_json
 from crm_plugin.rules.triggers import read_time
 from crm_plugin.store import journey_versions
@@ -19,6 +21,7 @@ from crm_plugin.store.base import to_json
 from crm_plugin.touchpoints.journeys import Draft, Journey, all_journeys, read_draft
 from crm_plugin.touchpoints.steps.flow import NEVER, voice_of
 
+_log = logging.getLogger(__name__)
 # What a draft keeps in another form than a journey, and what is the journey's whatever its version.
 _OTHERWISE = frozenset({"audience", "send_at", "enabled"})
 
@@ -53,12 +56,32 @@ class Version:
 def versions(
     connection: Connection, shop_id: int, journey: Journey, only: Iterable[int] | None = None
 ) -> dict[int, Version]:
-    """The published versions of a journey, the oldest first; `only` those of these numbers."""
+    """The published versions of a journey, the oldest first; `only` those of these numbers.
+
+    Raises: InvalidInput, RuleError when one cannot be read.
+    """
+    return {row.version: _version(row, journey) for row in _stored(connection, shop_id, journey, only)}
+
+
+def readable(
+    connection: Connection, shop_id: int, journey: Journey, only: Iterable[int] | None = None
+) -> dict[int, Version]:
+    """The same without those that cannot be read, which the log tells: what they planned is refused, and stops nothing else."""
+    found = {}
+    for row in _stored(connection, shop_id, journey, only):
+        try:
+            found[row.version] = _version(row, journey)
+        except (CrmError, LookupError, TypeError, ValueError) as error:
+            _log.warning("version %s of journey %s in shop %s: %s", row.version, journey.key, shop_id, error)
+    return found
+
+
+def _stored(connection: Connection, shop_id: int, journey: Journey, only: Iterable[int] | None) -> Sequence[Row[Any]]:
     columns = journey_versions.c
     query = select(journey_versions).where(columns.shop_id == shop_id, columns.journey_key == journey.key)
     if only is not None:
         query = query.where(columns.version.in_(sorted(set(only))))
-    return {row.version: _version(row, journey) for row in connection.execute(query.order_by(columns.version))}
+    return connection.execute(query.order_by(columns.version)).all()
 
 
 class Spoken(Protocol):
@@ -97,7 +120,7 @@ class Voices:
         for key, numbers in asked.items():
             missing = {number for number in numbers if (key, number) not in self._published}
             for number, version in (
-                versions(connection, shop_id, self.journeys[key], missing).items() if missing else ()
+                readable(connection, shop_id, self.journeys[key], missing).items() if missing else ()
             ):
                 self._published[key, number] = version
 
