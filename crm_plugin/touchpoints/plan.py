@@ -35,6 +35,7 @@ from crm_plugin.errors import CrmError, RuleError
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.store import touchpoints
 from crm_plugin.store.base import from_micros, to_micros
+from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
@@ -102,6 +103,9 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
             continue
         try:
             with db.write() as connection:
+                if stepped.get(journey.key):
+                    # Before the journey: so does whoever writes members and journeys, or the two would stand against one another.
+                    lock(connection, shop.shop_id)
                 held = hold(connection, shop.shop_id, journey.key)
                 plan = _plan_steps if held.key in stepped or held.flow.steps else _plan_journey
                 counts = plan(connection, shop, held, now) if held.runs else {}

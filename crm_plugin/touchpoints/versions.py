@@ -134,13 +134,14 @@ def voices(connection: Connection, shop_id: int, rows: Iterable[Spoken]) -> Voic
 
 # As `Json` writes it; a colon of a statement's text is doubled, or it would be a parameter's.
 _HAS_STEPS = """journey_versions.document LIKE '%"steps"\\:[%'"""
+_WRITES = """MAX(CASE WHEN journey_versions.document LIKE '%"tag"\\:%' OR journey_versions.document LIKE '%"tier"\\:%' THEN 1 ELSE 0 END)"""
 
 
-def with_steps(connection: Connection, shop_id: int) -> set[str]:
-    """The journeys that have several steps in any of their versions, so that somebody may be inside."""
+def with_steps(connection: Connection, shop_id: int) -> dict[str, bool]:
+    """The journeys with several steps in any of their versions, so that somebody may be inside → whether one of these writes members."""
     columns = journey_versions.c
-    query = select(columns.journey_key).distinct().where(columns.shop_id == shop_id, text(_HAS_STEPS))
-    return set(connection.execute(query).scalars())
+    query = select(columns.journey_key, text(_WRITES)).where(columns.shop_id == shop_id, text(_HAS_STEPS))
+    return {key: bool(writes) for key, writes in connection.execute(query.group_by(columns.journey_key))}
 
 
 def _version(row: Row[Any], journey: Journey) -> Version:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, insert, select, text, update
 
-from crm_plugin.store import enrolment_events, enrolments, touchpoints
+from crm_plugin.store import coupon_codes, coupon_pools, enrolment_events, enrolments, members, touchpoints
+from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
@@ -150,3 +151,37 @@ def test_who_is_moved_during_a_round_is_moved_once_with_all_that_is_told_of_it(
         assert connection.execute(select(e.version, e.step_key).distinct()).all() == [(2, "hello")]
         last = select(func.max(v.seq)).where(v.enrolment_id == e.enrolment_id).scalar_subquery()
         assert connection.execute(select(func.count()).where(e.seq != last)).scalar_one() == 0
+
+
+def test_a_round_that_writes_members_lets_whoever_writes_them_already_go_first(db: Database, shop: Shop) -> None:
+    """A file of the programme locks members, then journeys: a round that did it the other way about would stand against it for ever."""
+    _run(db, shop, {"steps": [{"key": "tag", "tag": {"add": ["x"]}}, REST]})
+    with db.write() as connection:
+        lock(connection, shop.shop_id)
+        connection.execute(update(members).values(first_name="Ada"))
+        beside = Beside(db, lambda: plan.plan_shop(db, shop, TEN))
+        beside.until_it_waits()
+        assert journey_store.hold(connection, shop.shop_id, "j").enabled
+    beside.end()
+    assert _left(db) == (0, 3)
+
+
+def test_two_journeys_that_hand_out_of_the_same_pools_take_them_in_one_order(db: Database, shop: Shop) -> None:
+    with db.write() as connection:
+        for pool in ("a", "b"):
+            ours = {"shop_id": shop.shop_id, "pool_key": pool}
+            connection.execute(insert(coupon_pools).values(**ours, title="", created_at=START))
+            codes = [{**ours, "code": f"C{n}", "place": n} for n in range(3)]
+            connection.execute(insert(coupon_codes), codes)
+    steps = [{"key": "one", "coupon": {"pool": "b"}}, {"key": "two", "coupon": {"pool": "a"}}, REST]
+    _run(db, shop, {"steps": steps})
+    p = coupon_pools.c
+    with db.write() as connection:
+        connection.execute(select(p.pool_key).where(p.pool_key == "a").with_for_update())
+        beside = Beside(db, lambda: plan.plan_shop(db, shop, TEN))
+        beside.until_it_waits()
+        connection.execute(select(p.pool_key).where(p.pool_key == "b").with_for_update())
+    beside.end()
+    with db.read() as connection:
+        handed = select(func.count()).where(coupon_codes.c.handed_at.is_not(None))
+        assert connection.execute(handed).scalar_one() == 6

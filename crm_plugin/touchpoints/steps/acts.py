@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
-from sqlalchemy import text
+from sqlalchemy import Connection, select, text
 
 from crm_plugin.clock import day_number, local_day
 from crm_plugin.errors import CrmError
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.rules import by_hand
+from crm_plugin.store import coupon_pools
 from crm_plugin.store.base import to_json
+from crm_plugin.touchpoints.steps.document import walk
 from crm_plugin.touchpoints.steps.moves import DECIDED, STANDING, Stand
+from crm_plugin.touchpoints.versions import Version
 
 NO_STOCK, REFUSED = "no_stock", "refused"
 # Those of whom it was just decided that they stay in and the step is done.
@@ -59,6 +63,16 @@ _TELL = text(
     f"UPDATE enrolment_events SET detail = COALESCE({_CODE}, ''), reason = CASE WHEN {_CODE} IS NULL THEN '{NO_STOCK}' ELSE '' END "  # noqa: S608
     f"WHERE shop_id = :shop_id AND (enrolment_id, seq) IN (SELECT v.enrolment_id, v.seq {_DONE})"
 )
+
+
+def hold_pools(connection: Connection, shop_id: int, known: Iterable[Version]) -> None:
+    """Take the pools that several steps hand out of all at once, by their names, so that journeys of the same pools wait in one order."""
+    steps = [step for version in known for step in walk(version.journey.flow.steps)]
+    pools = {step.told["pool"] for step in steps if step.kind == "coupon"}
+    if len(pools) > 1 and connection.dialect.name != "sqlite":
+        p = coupon_pools.c
+        held = select(p.pool_key).where(p.shop_id == shop_id, p.pool_key.in_(sorted(pools))).order_by(p.pool_key)
+        connection.execute(held.with_for_update()).all()
 
 
 def coupon(stand: Stand, wanted: int) -> None:

@@ -54,6 +54,7 @@ def move(connection: Connection, shop: Shop, journey: Journey, now: datetime, in
         return
     oldest = min(from_micros(row.oldest) for row in rows)
     known = versions(connection, shop.shop_id, journey, {row.version for row in rows})
+    acts.hold_pools(connection, shop.shop_id, known.values())
     for number, version in known.items():
         standing = {(row.step_key, row.phase) for row in rows if row.version == number}
         _move_version(connection, shop, version, standing, min(oldest, now), now, insert)
