@@ -114,7 +114,9 @@ class Story:
                 report = rounds.tick(self.runtime, self.shop, at, ways=self.ways)
                 assert not report.errors
             following = [when for when, _, _ in waiting if when > at]
-            at = min([_next_due(at), *following[:1]])
+            # The clock asks every minute: it does so as soon as the engine is up again.
+            back = [ends for _, ends in outages if ends > at]
+            at = min([_next_due(at), *following[:1], *back])
         clock.at = until
 
     def person(self, at: datetime, **values: Any) -> None:

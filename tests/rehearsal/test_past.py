@@ -43,8 +43,8 @@ def _tell(story: Story, days: int) -> None:
     ("seed", "days", "first", "outage"),
     [
         (1, 7, 4, None),
-        pytest.param(2, 24, 7, (13.4, 15.9), marks=pytest.mark.slow),
-        pytest.param(3, 24, 7, (12.0, 17.0), marks=pytest.mark.slow),
+        pytest.param(2, 11, 4, (6.4, 7.9), marks=pytest.mark.slow),
+        pytest.param(3, 12, 4, (5.0, 9.0), marks=pytest.mark.slow),
     ],
 )
 def test_rehearsed_past_is_what_was(

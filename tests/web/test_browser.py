@@ -217,8 +217,8 @@ def test_customer_unsubscribes_by_hand(browser: Browser, demo: Demo, tmp_path: P
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(link)
-    assert page.locator("form button").count() == 1
-    page.locator("form button").click()
+    assert page.locator("form button.primary").count() == 1
+    page.locator("form button.primary").click()
     page.wait_for_load_state()
     assert page.locator("input[name=again]").count() == 1
     with demo.runtime.db.read() as connection:
