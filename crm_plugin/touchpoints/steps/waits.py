@@ -60,7 +60,7 @@ def ends(stand: Stand) -> Outcome:
 
 
 def _heard(event: str, within: int) -> ColumnElement[Any]:
-    """When it first happened, if it has before the wait begins: NULL for most."""
+    """When it first happened, if it has before the wait is found to begin, and not before it began: NULL for most."""
     if event == ORDER:
         told = (
             "SELECT MIN(o.placed_at) FROM orders AS o WHERE o.shop_id = e.shop_id AND o.member_id = e.member_id "
@@ -69,13 +69,15 @@ def _heard(event: str, within: int) -> ColumnElement[Any]:
         bound = text(f"({told})").bindparams(within=within)
     else:
         told = (
-            "SELECT MIN(d.at) FROM touchpoints AS t JOIN delivery_events AS d ON d.shop_id = t.shop_id "
+            "SELECT CASE WHEN MIN(d.at) < e.base_at THEN e.base_at ELSE MIN(d.at) END "
+            "FROM touchpoints AS t JOIN delivery_events AS d ON d.shop_id = t.shop_id "
             "AND d.touchpoint_id = t.touchpoint_id WHERE t.shop_id = e.shop_id AND t.journey_key = e.journey_key "
-            "AND t.member_id = e.member_id AND t.occasion = e.occasion AND d.kind = :event AND NOT d.machine AND t.touchpoint_id = "
+            "AND t.member_id = e.member_id AND t.occasion = e.occasion AND d.kind = :event AND NOT d.machine "
+            "AND d.at <= e.base_at + CAST(:within AS BIGINT) AND t.touchpoint_id = "
             "(SELECT MAX(l.touchpoint_id) FROM touchpoints AS l WHERE l.shop_id = e.shop_id AND l.journey_key = e.journey_key "
             "AND l.member_id = e.member_id AND l.occasion = e.occasion)"
         )
-        bound = text(f"({told})").bindparams(event=event)
+        bound = text(f"({told})").bindparams(event=event, within=within)
     return type_coerce(bound, BigInteger)
 
 

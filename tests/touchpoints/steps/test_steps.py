@@ -231,21 +231,46 @@ def test_a_wait_for_an_opening_is_about_the_message_before(db: Database, shop: S
     plan(db, shop, TEN + timedelta(hours=1))
     assert inside(db) == {"m1": ("active", "opens", "event:opened")}
     opened = TEN + timedelta(hours=2)
-    with db.write() as connection:
-        told = {
-            "adapter": "smtp",
-            "provider_event_id": "e1",
-            "kind": "opened",
-            "machine": machine,
-            "raw": {},
-            "reason": "",
-        }
-        told |= {"at": opened, "received_at": opened, "event_id": 7, "shop_id": shop.shop_id}
-        told["touchpoint_id"] = connection.execute(select(touchpoints.c.touchpoint_id)).scalar_one()
-        connection.execute(insert(delivery_events).values(**told))
+    _opened(db, shop, opened, machine=machine)
     plan(db, shop, opened + timedelta(minutes=1))
     plan(db, shop, TEN + timedelta(days=2))
     assert story(db)[4][-1] == arm
+
+
+def _opened(db: Database, shop: Shop, at: datetime, *, machine: bool = False) -> None:
+    """The only message was opened then."""
+    told = {"adapter": "smtp", "provider_event_id": "e1", "kind": "opened", "machine": machine, "raw": {}, "reason": ""}
+    told |= {"at": at, "received_at": at, "event_id": 7, "shop_id": shop.shop_id}
+    with db.write() as connection:
+        told["touchpoint_id"] = connection.execute(select(touchpoints.c.touchpoint_id)).scalar_one()
+        connection.execute(insert(delivery_events).values(**told))
+
+
+@pytest.mark.parametrize(("after", "arm"), [(2 * DAY, "then"), (2 * DAY + timedelta(seconds=1), "else")])
+def test_an_opening_after_the_time_of_the_wait_is_none_however_late_the_wait_is_found(
+    db: Database, shop: Shop, after: timedelta, arm: str
+) -> None:
+    write(db, shop, [person(1)], START)
+    turn_on(db, shop, SEND, {"key": "opens", "wait": {"event": "opened", "within_days": 2}})
+    plan(db, shop, TEN)
+    settle(db, TEN)
+    _opened(db, shop, TEN + after)
+    plan(db, shop, TEN + 5 * DAY)
+    assert [row[-1] for row in story(db) if row[:2] == ("done", "opens")] == [arm]
+
+
+def test_an_opening_from_before_the_wait_ends_it_at_once_and_not_earlier(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1)], START)
+    rest, later = {"key": "rest", "wait": {"days": 1}}, {"key": "later", "wait": {"days": 1}}
+    turn_on(db, shop, SEND, rest, {"key": "opens", "wait": {"event": "opened", "within_days": 2}}, later)
+    plan(db, shop, TEN)
+    settle(db, TEN)
+    plan(db, shop, TEN + timedelta(hours=1))
+    _opened(db, shop, TEN + timedelta(hours=2))
+    plan(db, shop, TEN + DAY)
+    with db.read() as connection:
+        e = enrolments.c
+        assert connection.execute(select(e.step_key, e.due_at)).all() == [("later", TEN + 2 * DAY)]
 
 
 def test_branch_and_split(db: Database, shop: Shop) -> None:
