@@ -364,7 +364,9 @@ def _lines(told: Why, shop: Shop) -> list[str]:
 
     lines = [f"The journey {told.journey.key} is {told.journey.status}, at version {told.journey.version}."]
     if not told.stays and not told.messages:
-        lines.append("This member was never in it: no occasion of its trigger has come for them while it was on.")
+        # Whom it does not mean when an occasion comes is not written down, so which of these it was is not known.
+        lines.append("This member was never in it: while it was on no occasion of its trigger came for them,")
+        lines.append("or its audience or re-entry kept them out when one did.")
     for stay in told.stays:
         cause = "being in the audience already" if stay.cause.startswith("inside:") else stay.cause
         lines.append(f"Inside since {when(stay.enrolled_at)} for {cause}, on version {stay.version}:")

@@ -96,6 +96,10 @@ def test_why_says_where_somebody_is_and_what_comes_next(run: Run, say: Any, shop
     assert told[2].endswith("  enrolled")
     never = run("why", shop, "--member", "m3@x.test", "--journey", "care")[1]
     assert (never["inside"], never["enrolments"], never["messages"]) == (False, [], [])
+    assert say("why", shop, "--member", "m3@x.test", "--journey", "care").out.splitlines()[1:] == [
+        "This member was never in it: while it was on no occasion of its trigger came for them,",
+        "or its audience or re-entry kept them out when one did.",
+    ]
     assert run("why", shop, "--member", "m1@x.test", "--journey", "gone")[0] == 1
 
 
