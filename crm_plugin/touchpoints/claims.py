@@ -6,6 +6,7 @@ Only what changed in the UPDATE is ours. Once the lease has run out another may 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,25 @@ from crm_plugin.touchpoints.versions import voices
 HELD = "held"
 LEASE = timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
+
+
+@dataclass(slots=True)
+class Place:
+    """How far a round has come among what is due: what may not be taken is walked through once a round, not at each claim."""
+
+    after: tuple[datetime, int] | None = None
+
+    def reset(self) -> None:
+        """Begin anew, for something before it may be taken again."""
+        self.after = None
+
+    def move(self, due: Sequence[Row[Any]], taken: Collection[int]) -> None:
+        """Go on behind these rows, but not past one that waits only for another of its member that was taken."""
+        busy = {row.member_id for row in due if row.touchpoint_id in taken}
+        for row in due:
+            if row.touchpoint_id not in taken and row.member_id in busy:
+                return
+            self.after = (row.next_try_at, row.touchpoint_id)
 
 
 def mine(row: Row[Any]) -> ColumnElement[bool]:
@@ -47,13 +67,15 @@ def claim(
     *,
     resting: Collection[str],
     limits: Sequence[Limit] = (),
+    place: Place | None = None,
     told: Callable[[str, str], None] = lambda _state, _reason: None,
 ) -> Sequence[Row[Any]]:
     """Take at most `count` touchpoints that are due, those of resting senders left out; the first due comes first.
 
     Of what counts towards a member's limits one is taken at a time, the most important. What does not fit is put off or missed on the way;
-    `told` hears of each.
+    `told` hears of each. Of one `place` a round's claims go on where the last one stopped.
     """
+    place = place or Place()
     if glance.nothing(db, glance.DUE, shop_id, now):
         return []
     while True:
@@ -61,7 +83,7 @@ def claim(
             caps.lock(connection, shop_id)
             journeys = voices(connection, shop_id, ())
             idle = _idle(connection, shop_id, journeys.journeys)
-            due = connection.execute(_due(shop_id, now, resting, idle).limit(count)).all()
+            due = connection.execute(_due(shop_id, now, resting, [*idle, *_behind(place)]).limit(count)).all()
             if not due:
                 return []
             journeys.learn(connection, shop_id, due)
@@ -69,11 +91,13 @@ def claim(
             rivals = connection.execute(_due_of(shop_id, members, now, resting, idle)).all() if members else ()
             journeys.learn(connection, shop_id, rivals)
             counting, free = caps.choose(connection, shop_id, due, rivals, journeys, limits, now, told)
+            place.move(due, counting | free)
             if counting or free:
                 return _take(connection, shop_id, counting, free, now)
 
 
-_ASKED = tuple("touchpoint_id member_id journey_key journey_version step channel due_at valid_until".split())  # noqa: SIM905
+_NAMES = "touchpoint_id member_id next_try_at journey_key journey_version step channel due_at valid_until"
+_ASKED = tuple(_NAMES.split())
 
 
 def _idle(connection: Connection, shop_id: int, journeys: Mapping[str, Journey]) -> list[ColumnElement[bool]]:
@@ -97,6 +121,14 @@ def _due(shop_id: int, now: datetime, resting: Collection[str], idle: Collection
         .where(*idle)
         .order_by(t.next_try_at, t.touchpoint_id)
     )
+
+
+def _behind(place: Place) -> list[ColumnElement[bool]]:
+    if place.after is None:
+        return []
+    t, (at, number) = touchpoints.c, place.after
+    # The first is what the index is asked for.
+    return [t.next_try_at >= at, or_(t.next_try_at > at, t.touchpoint_id > number)]
 
 
 def _due_of(

@@ -145,6 +145,7 @@ class _Round:
         self._public_url = public_url.rstrip("/")
         self._policy: Policy = policy_of(shop)
         self._channels: dict[str, ChannelAdapter] = {}
+        self._place = claims.Place()
         self._failures: Counter[str] = Counter()
         with db.read() as connection:
             self._resting = senders.resting(connection, shop.shop_id)
@@ -158,6 +159,14 @@ class _Round:
         """Take due rows for ourselves."""
         self._now = self._clock()
         self._claimed_at = self._now
+        rows = self._claim(count)
+        if not rows and self._place.after is not None:
+            # What waits again, was taken back or became due meanwhile may stand before: the round ends when nothing at all is left.
+            self._place.reset()
+            rows = self._claim(count)
+        return rows
+
+    def _claim(self, count: int) -> Sequence[Row[Any]]:
         return claims.claim(
             self._db,
             self._shop.shop_id,
@@ -165,6 +174,7 @@ class _Round:
             count,
             resting=self._resting,
             limits=self._policy.limits,
+            place=self._place,
             told=self.report.note,
         )
 

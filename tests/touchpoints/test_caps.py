@@ -291,3 +291,23 @@ def test_accepted_rows_say_when_they_counted(db: Database) -> None:
     send(db, shop, NOON)
     with db.read() as connection:
         assert connection.execute(touchpoints.select()).one().capped_at == NOON
+
+
+def test_claims_of_a_round_go_on_behind_what_stands_still(db: Database) -> None:
+    """What may not be taken is not walked through again; of a member's two messages the second is not passed by."""
+    shop = shop_with(db, 6, settings={"caps": {"day": 0, "week": 0}})
+    for key in ("still", "a", "b"):
+        journey(db, shop, key)
+    plant(db, "still")
+    plant(db, "a", due=NOON + timedelta(minutes=1))
+    plant(db, "b", due=NOON + timedelta(minutes=1))
+    with db.write() as connection:
+        connection.execute(update(journeys).where(journeys.c.journey_key == "still").values(paused_at=NOON))
+    at, place = NOON + timedelta(hours=1), claims.Place()
+    asked: list[Any] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    taken = [claims.claim(db, 1, at, count, resting=(), place=place) for count in (4, 8, 6, 6)]
+    assert [[row.journey_key for row in rows] for rows in taken] == [["a"] * 4, ["a"] * 2 + ["b"] * 4, ["b"] * 2, []]
+    assert sum("next_try_at >=" in statement and "LIMIT" in statement for statement in asked) == 3
+    place.reset()
+    assert claims.claim(db, 1, at, 6, resting=(), place=place) == []
