@@ -70,8 +70,8 @@ _WHAT = (
 )
 
 
-class _Killed(Exception):
-    """The process is gone at this statement."""
+class _Killed(BaseException):
+    """The process is gone at this statement: nothing that catches errors sees it."""
 
 
 class Lives(RuleBasedStateMachine):
