@@ -8,12 +8,12 @@ from datetime import UTC, datetime, time, timedelta
 
 from sqlalchemy import func, select
 
-from crm_plugin.clock import at_local, local_day, zone
+from crm_plugin.clock import at_local, local_day
 from crm_plugin.rehearsal.arrivals import Arrivals
 from crm_plugin.store import enrolments, touchpoints
-from crm_plugin.store.members import zones_of
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.idle import known_zones
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import WAITING
 
@@ -84,7 +84,7 @@ class Ticks:
         """Those of two days from then on, whatever day it is in each zone."""
         last = at + 2 * _DAY
         with self._db.read() as connection:
-            zones = [name for name in zones_of(connection, self._shop.shop_id) if _is_known(name)]
+            zones = known_zones(connection, self._shop)
         found: set[datetime] = set()
         home = local_day(at, self._shop.timezone)
         for ahead in range(-1, 4):
@@ -93,14 +93,6 @@ class Ticks:
             for name in zones:
                 found.update(at_local(day, hour, name) for hour in self._hours)
         return sorted(one for one in found if at < one <= last)
-
-
-def _is_known(name: str) -> bool:
-    try:
-        zone(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _floor(at: datetime, step: timedelta) -> datetime:

@@ -34,7 +34,7 @@ def pass_idle(
         return idle
     moved: list[Journey] = []
     with db.write() as connection:
-        zones, arrived = _zones(connection, shop), Arrived(connection, shop.shop_id)
+        zones, arrived = known_zones(connection, shop), Arrived(connection, shop.shop_id)
         for journey in waiting:
             asked = Asked(shop, journey, zones, db.is_sqlite)
             begun = journey.enabled_at or now
@@ -82,10 +82,10 @@ _MOVE = text(
 
 def asked_of(connection: Connection, shop: Shop, journey: Journey) -> Asked:
     """The journey's occasions, in the zones that members live in."""
-    return Asked(shop, journey, _zones(connection, shop), connection.dialect.name == "sqlite")
+    return Asked(shop, journey, known_zones(connection, shop), connection.dialect.name == "sqlite")
 
 
-def _zones(connection: Connection, shop: Shop) -> frozenset[str]:
+def known_zones(connection: Connection, shop: Shop) -> frozenset[str]:
     """The zones that members live in; one that this machine no longer knows has no day."""
     return frozenset(name for name in zones_of(connection, shop.shop_id) if _is_known(name))
 

@@ -31,6 +31,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import glance
 from crm_plugin.touchpoints.caps import exempt, exempt_rows
+from crm_plugin.touchpoints.claims import HELD as HELD
 from crm_plugin.touchpoints.guard_settings import Blast
 from crm_plugin.touchpoints.holdout import WHOLE, share_sql
 from crm_plugin.touchpoints.journeys import Journey, get
@@ -39,7 +40,7 @@ from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.versions import Voices, voices
 
-CANARY, CLEAR, HELD = "canary", "clear", "held"
+CANARY, CLEAR = "canary", "clear"
 # Why a journey stands still, and that somebody let it go.
 FORECAST, COMPLAINTS, BOUNCES, RELEASED = "forecast", "complaints", "bounces", "released"
 _TIMES = 3

@@ -6,7 +6,7 @@ they bring about and the events are one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -234,8 +234,3 @@ _APPLY = text(
 def apply(stand: Stand) -> None:
     """Move everybody of whom it was decided."""
     stand.connection.execute(_APPLY, stand.binds)
-
-
-def targets(places: Iterable[str]) -> set[tuple[str, str]]:
-    """The steps that somebody may stand at now."""
-    return {(key, ending.DUE) for key in places if key}
