@@ -180,12 +180,7 @@ _FIELDS = frozenset(
 def read_draft(told: Mapping[str, Any]) -> Draft:
     """Check a journey as a file or form tells it. Raises: InvalidInput, RuleError for its audience."""
     key = str(told.get("key", ""))
-    if not _KEY.fullmatch(key):
-        raise InvalidInput(
-            phrase("%(key)r cannot be a journey's key.", key=key),
-            field="key",
-            hint=phrase("Small letters, digits, _ and -."),
-        )
+    _check_key(key, "key", phrase("%(key)r cannot be a journey's key.", key=key))
     unknown = set(told) - _FIELDS
     if unknown:
         raise InvalidInput(
@@ -240,19 +235,9 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
             field="validity_days",
         )
     topic = str(told.get("topic", MARKETING))
-    if not _KEY.fullmatch(topic):
-        raise InvalidInput(
-            phrase("%(topic)r cannot be a topic.", topic=topic),
-            field="topic",
-            hint=phrase("Small letters, digits, _ and -."),
-        )
+    _check_key(topic, "topic", phrase("%(topic)r cannot be a topic.", topic=topic))
     template_key = str(told.get("template") or (flow.sends[0].told["template"] if flow.sends else key))
-    if not _KEY.fullmatch(template_key):
-        raise InvalidInput(
-            phrase("%(key)r cannot be a template's key.", key=template_key),
-            field="template",
-            hint=phrase("Small letters, digits, _ and -."),
-        )
+    _check_key(template_key, "template", phrase("%(key)r cannot be a template's key.", key=template_key))
     audience = str(told.get("audience") or "").strip()
     title = told.get("title") or {"en": key}
     enabled = told.get("enabled")
@@ -278,6 +263,11 @@ def read_draft(told: Mapping[str, Any]) -> Draft:
         enabled=enabled,
         flow=flow,
     )
+
+
+def _check_key(value: str, field: str, problem: str) -> None:
+    if not _KEY.fullmatch(value):
+        raise InvalidInput(problem, field=field, hint=phrase("Small letters, digits, _ and -."))
 
 
 def _whole(told: Mapping[str, Any], name: str, low: int, high: int, usual: int) -> int:
