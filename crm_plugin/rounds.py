@@ -22,7 +22,7 @@ from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull
-from crm_plugin.touchpoints import radius
+from crm_plugin.touchpoints import radius, wave_figures
 from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.journeys import all_journeys
@@ -207,7 +207,7 @@ def forecasts_of_today(runtime: Runtime, shop: Shop, at: datetime) -> None:
     with runtime.db.read() as connection:
         before = runs.last(connection, shop.shop_id, FORECASTS)
     if before is None or day.isoformat() > before.through:
-        count = radius.note_forecasts(runtime.db, shop, day)
+        count = wave_figures.note_forecasts(runtime.db, shop, day)
         with runtime.db.write() as connection:
             runs.keep(connection, shop.shop_id, Run(FORECASTS, at, at, {"journeys": count}, "", day.isoformat()))
 

@@ -8,7 +8,7 @@ from crm_plugin.analytics import members
 from crm_plugin.cli.common import ACTOR, answer, as_json_option, instant_of, main, opened_shop, shop_argument
 from crm_plugin.cli.journeys import journey_
 from crm_plugin.store import audit
-from crm_plugin.touchpoints import dial, radius
+from crm_plugin.touchpoints import dial, radius, waves
 
 
 @journey_.command("held")
@@ -17,9 +17,10 @@ from crm_plugin.touchpoints import dial, radius
 def journey_held(name: str, as_json: bool) -> None:
     """Journeys that stand still or wait for a first part, and why."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        waves = [one for one in radius.all_waves(connection, found.shop_id).values() if one.state != radius.CLEAR]
+        standing = [one for one in waves.all_waves(connection, found.shop_id).values() if one.state != waves.CLEAR]
         told = [
-            {**one.as_dict(), "waiting": radius.held_back(connection, found.shop_id, one.journey_key)} for one in waves
+            {**one.as_dict(), "waiting": radius.held_back(connection, found.shop_id, one.journey_key)}
+            for one in standing
         ]
     answer(told if as_json else [{key: row[key] for key in row if key != "detail"} for row in told], as_json)
 

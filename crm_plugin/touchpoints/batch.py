@@ -31,7 +31,6 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import caps, cases, in_step, level, once, subjects
 from crm_plugin.touchpoints.audience import arrived, meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
-from crm_plugin.touchpoints.claims import HELD
 from crm_plugin.touchpoints.due import holding
 from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journeys import Journey
@@ -41,6 +40,7 @@ from crm_plugin.touchpoints.render import Text, names_in
 from crm_plugin.touchpoints.subjects import Subjects
 from crm_plugin.touchpoints.texts import text_of
 from crm_plugin.touchpoints.versions import Spoken, Voices, voices
+from crm_plugin.touchpoints.waves import HELD
 
 
 class Subject(Protocol):

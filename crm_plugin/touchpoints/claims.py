@@ -21,9 +21,8 @@ from crm_plugin.touchpoints.journeys import Journey
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.versions import voices
+from crm_plugin.touchpoints.waves import HELD
 
-# A journey that stands still; `radius.py` sets it.
-HELD = "held"
 LEASE = timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
 

@@ -9,9 +9,9 @@ from flask_babel import ngettext
 from sqlalchemy import Connection
 
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import radius
+from crm_plugin.touchpoints import radius, waves
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.radius import Wave
+from crm_plugin.touchpoints.waves import Wave
 from crm_plugin.web.formats import moment, number
 from crm_plugin.web.languages import sentences
 
@@ -29,8 +29,8 @@ class Held:
 
 def held_of(connection: Connection, shop: Shop, key: str) -> Held | None:
     """What is held back of a journey; None where nothing is."""
-    wave = radius.all_waves(connection, shop.shop_id).get(key)
-    if wave is None or wave.state not in (radius.HELD, radius.CANARY):
+    wave = waves.all_waves(connection, shop.shop_id).get(key)
+    if wave is None or wave.state not in (waves.HELD, waves.CANARY):
         return None
     count = radius.held_back(connection, shop.shop_id, key)
     return Held(title(wave), why(wave), _figures(wave), count, count > policy_of(shop).blast.confirm_above)
@@ -38,14 +38,14 @@ def held_of(connection: Connection, shop: Shop, key: str) -> Held | None:
 
 def title(wave: Wave) -> str:
     """Whether it stands still or only waits."""
-    if wave.state == radius.CANARY:
+    if wave.state == waves.CANARY:
         return str(_("A small part goes first; the rest waits until %(when)s", when=moment(wave.until)))
     return str(_("This journey stands still"))
 
 
 def why(wave: Wave) -> str:
     """Why it is so."""
-    if wave.state == radius.CANARY:
+    if wave.state == waves.CANARY:
         told = ngettext(
             "%(count)s message was due at once.",
             "%(count)s messages were due at once.",
@@ -54,18 +54,18 @@ def why(wave: Wave) -> str:
         )
         return sentences((told, _("If nothing looks wrong by then, the rest goes out by itself.")))
     causes = {
-        radius.FORECAST: _("More than three times as many messages fell due today as were expected."),
-        radius.COMPLAINTS: _("Too many of its messages were reported as spam."),
-        radius.BOUNCES: _("Too many of its messages came back."),
+        waves.FORECAST: _("More than three times as many messages fell due today as were expected."),
+        waves.COMPLAINTS: _("Too many of its messages were reported as spam."),
+        waves.BOUNCES: _("Too many of its messages came back."),
     }
     return sentences((causes.get(wave.cause, ""), _("Look at its audience and its text before you let it go.")))
 
 
 def _figures(wave: Wave) -> str:
     seen = wave.detail
-    if wave.state == radius.CANARY or not seen:
+    if wave.state == waves.CANARY or not seen:
         return ""
-    if wave.cause == radius.FORECAST:
+    if wave.cause == waves.FORECAST:
         return str(
             _(
                 "Fallen due today: %(today)s; expected: %(expected)s.",

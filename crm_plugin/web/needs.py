@@ -15,7 +15,7 @@ from crm_plugin.analytics import today as figures
 from crm_plugin.store import runs, writebacks
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
-from crm_plugin.touchpoints import journeys, radius, senders
+from crm_plugin.touchpoints import journeys, senders, waves
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.web import held_words
@@ -135,8 +135,8 @@ def _audiences(connection: Connection, shop: Shop, running: list[journeys.Journe
 
 def _held(connection: Connection, shop: Shop) -> Iterator[Need]:
     """Journeys that stand still because too much went out at once."""
-    for wave in radius.all_waves(connection, shop.shop_id).values():
-        if wave.state == radius.HELD:
+    for wave in waves.all_waves(connection, shop.shop_id).values():
+        if wave.state == waves.HELD:
             journey = journeys.get(connection, shop.shop_id, wave.journey_key)
             yield Need(
                 "bad",

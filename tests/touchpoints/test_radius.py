@@ -16,7 +16,7 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.store import audit_log, journey_forecasts, journey_versions, journey_waves, journeys, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import claims, radius
+from crm_plugin.touchpoints import claims, radius, wave_figures, waves
 from crm_plugin.touchpoints.guard_settings import Blast, blast_of, read_blast
 from crm_plugin.touchpoints.holdout import share
 from crm_plugin.touchpoints.recover import miss_shop
@@ -37,7 +37,7 @@ def shop(db: Database) -> Shop:
 
 def _waves(db: Database) -> dict[str, tuple[str, str]]:
     with db.read() as connection:
-        return {key: (wave.state, wave.cause) for key, wave in radius.all_waves(connection, 1).items()}
+        return {key: (wave.state, wave.cause) for key, wave in waves.all_waves(connection, 1).items()}
 
 
 def test_canary_goes_first_and_the_rest_after_its_hours(db: Database, shop: Shop) -> None:
@@ -201,7 +201,7 @@ def test_forecast_of_a_day_is_kept_when_it_begins(db: Database) -> None:
                 shop_id=1, journey_key="busy", day=NOON.date() - timedelta(days=1), planned=1
             )
         )
-    assert radius.note_forecasts(db, shop, NOON.date()) == 2
+    assert wave_figures.note_forecasts(db, shop, NOON.date()) == 2
     f = journey_forecasts.c
     with db.read() as connection:
         told = connection.execute(select(f.journey_key, f.day, f.planned).order_by(f.journey_key)).all()
@@ -287,7 +287,7 @@ def test_each_step_is_bounded_by_its_own_kind(db: Database, kind: str) -> None:
         connection.execute(journey_forecasts.insert().values(shop_id=1, journey_key="s", day=NOON.date(), planned=3))
     assert radius.look(db, shop, NOON) == {"s": "held"}
     with db.read() as connection:
-        assert radius.all_waves(connection, 1)["s"].detail["due"] == 12
+        assert waves.all_waves(connection, 1)["s"].detail["due"] == 12
         assert radius.held_back(connection, 1, "s") == 12
     taken = claims.claim(db, 1, NOON, 100, resting=())
     assert Counter(row.occasion for row in taken) == {"receipt": 12, "call": 12}
@@ -311,6 +311,6 @@ def test_forecast_of_a_day_counts_marketing_alone(db: Database) -> None:
         plant(db, "s", due=NOON - timedelta(days=9), occasion=f"m{more}", step=numbers["receipt"], journey_version=1)
     with db.write() as connection:
         connection.execute(update(journeys).values(enabled_at=datetime(2026, 1, 1, tzinfo=UTC)))
-    assert radius.note_forecasts(db, shop, NOON.date()) == 1
+    assert wave_figures.note_forecasts(db, shop, NOON.date()) == 1
     with db.read() as connection:
         assert connection.execute(select(journey_forecasts.c.planned)).scalar_one() == 4

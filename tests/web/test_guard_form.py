@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import journey_waves, journeys, member_dials, touchpoints
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.touchpoints import radius
+from crm_plugin.touchpoints import waves
 from crm_plugin.touchpoints.policy import save_settings
 from tests.factories import NOON, member, write
 from tests.touchpoints.guarding import journey, plant
@@ -150,7 +150,7 @@ def test_it_is_let_go_by_its_number(page: Page, post: Post, runtime: Runtime, he
     assert "3 messages would go out. Type 3 to let them go." in words(refused.text)
     assert post("journeys/greet/release", {"confirm": "3"}).status_code == 303
     with runtime.db.read() as connection:
-        assert radius.all_waves(connection, 1)["greet"].cause == "released"
+        assert waves.all_waves(connection, 1)["greet"].cause == "released"
     assert "stands still" not in words(page("journeys/greet"))
 
 
