@@ -16,6 +16,7 @@ from crm_plugin.store import connections, journeys, member_consents, members, to
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import coming, plan_shop
 
 _SMALL = 10_000
@@ -127,7 +128,7 @@ def _switch_on(database: Database, shop: Shop) -> None:
                 status_detail="", updated_at=DAWN,
             )
         )  # fmt: skip
-        journey_store.save(connection, shop, journey_store.read_draft(told), DAWN)
+        journey_store.save(connection, shop, read_draft(told), DAWN)
 
 
 def _round(database: Database, shop: Shop, since: datetime = DAWN, until: datetime = DUSK) -> float:

@@ -24,7 +24,8 @@ from crm_plugin.rules.operators import CALCULATIONS, MATCHES, OPERATORS
 from crm_plugin.rules.triggers import KINDS as TRIGGERS
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import documents
-from crm_plugin.touchpoints.journeys import CHANNELS, KINDS, read_draft
+from crm_plugin.touchpoints.journey import CHANNELS, KINDS
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.program import SECTIONS, load
 from crm_plugin.touchpoints.recipes import recipes

@@ -29,6 +29,7 @@ from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, program, publishing
 from crm_plugin.touchpoints import why as whys
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.steps import checks, duties, insiders, moving
 from crm_plugin.touchpoints.why import Why
@@ -68,7 +69,7 @@ def journey_list(name: str, as_json: bool) -> None:
     answer(told, False)
 
 
-def _trigger(one: journeys.Journey) -> str:
+def _trigger(one: Journey) -> str:
     told = params_of(one.trigger)
     days = [f"{told.pop('days'):+d} days"] if "days" in told else []
     return " ".join([one.trigger.type, *days, *(f"{name}={value}" for name, value in told.items())])

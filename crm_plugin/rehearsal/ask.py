@@ -12,7 +12,7 @@ from crm_plugin.clock import at_local, local_day
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import CHANNELS, Draft
+from crm_plugin.touchpoints.journey import CHANNELS, Draft
 
 LONGEST_DAYS = 366
 FARTHEST = timedelta(days=5 * 366)

@@ -16,7 +16,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders
-from crm_plugin.touchpoints.journeys import CHANNELS
+from crm_plugin.touchpoints.journey import CHANNELS
 from crm_plugin.touchpoints.states import WAITING, State
 
 # What fell due so shortly before the span may have been planned in its first round; what was planned has its key.

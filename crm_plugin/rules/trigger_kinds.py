@@ -140,22 +140,25 @@ class Kind:
 
 def whole(name: str, low: int, high: int, usual: int, label: Text) -> Param:
     """A whole number between two bounds."""
+    return Param(
+        name, label, f"{low} … {high}", lambda value: read_whole(value, name, low, high), usual, low=low, high=high
+    )
 
-    def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InvalidInput(
-                phrase(
-                    "`%(name)s` must be a whole number from %(low)s to %(high)s, not %(value)r.",
-                    name=name,
-                    low=low,
-                    high=high,
-                    value=value,
-                ),
-                field=name,
-            )
-        return value
 
-    return Param(name, label, f"{low} … {high}", read, usual, low=low, high=high)
+def read_whole(value: Any, name: str, low: int, high: int) -> int:
+    """A value that is a whole number between two bounds, both included. Raises: InvalidInput with the field `name`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidInput(
+            phrase(
+                "`%(name)s` must be a whole number from %(low)s to %(high)s, not %(value)r.",
+                name=name,
+                low=low,
+                high=high,
+                value=value,
+            ),
+            field=name,
+        )
+    return value
 
 
 def words(name: str, label: Text, *, needed: bool = False, most: int = 200) -> Param:

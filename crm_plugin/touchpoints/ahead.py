@@ -22,7 +22,7 @@ from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.compose import compose
 from crm_plugin.touchpoints.due import Asked, between
 from crm_plugin.touchpoints.gate import Verdict, address_of, judge
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.relevance import said_before
 from crm_plugin.touchpoints.render import Rendered

@@ -18,7 +18,7 @@ from crm_plugin.rules.book import resolved
 from crm_plugin.rules.nodes import And, Node
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 
 
 def rule_of(journey: Journey) -> Node | None:

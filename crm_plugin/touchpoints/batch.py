@@ -33,7 +33,7 @@ from crm_plugin.touchpoints.audience import arrived, meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.due import holding
 from crm_plugin.touchpoints.in_step import InStep
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.level import Levels
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import Text, names_in

@@ -22,7 +22,7 @@ from crm_plugin.store import touchpoints
 from crm_plugin.touchpoints import dial
 from crm_plugin.touchpoints.dial import MONTH, Dial
 from crm_plugin.touchpoints.guard_settings import Limit
-from crm_plugin.touchpoints.journeys import LONGEST_VALIDITY, Journey
+from crm_plugin.touchpoints.journey import LONGEST_VALIDITY, Journey
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.versions import Voices, readable
 

@@ -20,7 +20,7 @@ from crm_plugin.records import OrderStatus
 from crm_plugin.store.base import to_micros
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.guard_settings import Cases
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 
 COMPLAINT, RETURN, LATE_PARCEL = "complaint", "return", "late_parcel"
 _DAY = 86_400_000_000

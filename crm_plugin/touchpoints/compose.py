@@ -19,7 +19,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import questions, tokens
 from crm_plugin.touchpoints.batch import Batch, Subject
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, WEBHOOK
 from crm_plugin.touchpoints.render import CALLED, Rendered, choose_locale, names_in, render

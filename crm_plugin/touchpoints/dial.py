@@ -15,7 +15,7 @@ from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import member_dials, members
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 
 ALL, MONTHLY, ONLY_BIRTHDAY = "all", "monthly", "birthday"
 FREQUENCIES = (ALL, MONTHLY, ONLY_BIRTHDAY)

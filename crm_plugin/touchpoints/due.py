@@ -19,7 +19,7 @@ from crm_plugin.rules.triggers import SLOT_COLUMNS, Slot, kind_of, slots
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import once
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import policy_of
 
 # Rows say when their writing began, an import's when the whole file did: what changed this long before the watermark is looked at again.

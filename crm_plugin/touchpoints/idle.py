@@ -16,7 +16,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.due import Asked, passes
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 
 
 def pass_idle(

@@ -22,7 +22,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import event_rows, senders, unsubscribe
-from crm_plugin.touchpoints.journeys import MARKETING
+from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import Reason, State, may_go
 from crm_plugin.touchpoints.tokens import Unsubscribe

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.phrases import phrase
 from crm_plugin.touchpoints import journeys
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.recipes import Recipe, recipes
 
 ON, OFF, READY = "on", "off", "ready"

@@ -16,7 +16,7 @@ from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant, problem_of, rule_of
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import coming, day_of
 from crm_plugin.touchpoints.reach import TRUE
 from crm_plugin.touchpoints.senders import available

@@ -42,7 +42,8 @@ from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of, rule_of
 from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
-from crm_plugin.touchpoints.journeys import Journey, all_journeys, hold
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journeys import all_journeys, hold
 from crm_plugin.touchpoints.reach import TRUE, first, flags, is_open, refusals
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import engine

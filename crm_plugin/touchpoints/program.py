@@ -27,7 +27,7 @@ from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import journeys, texts
-from crm_plugin.touchpoints.journeys import Draft, Journey
+from crm_plugin.touchpoints.journey import Draft, Journey
 from crm_plugin.touchpoints.program_file import (
     PART_NAMES,
     SECTIONS,

@@ -18,7 +18,8 @@ from crm_plugin.rules.tiers import Level, check_level, read_level
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.touchpoints import documents
 from crm_plugin.touchpoints.documents import Inline, InlineList
-from crm_plugin.touchpoints.journeys import Draft, read_draft
+from crm_plugin.touchpoints.journey import Draft
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.recipes import recipe, recipe_texts
 from crm_plugin.touchpoints.render import PARTS, Text
 from crm_plugin.touchpoints.settings import read_locale, read_settings

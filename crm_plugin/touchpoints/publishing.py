@@ -14,7 +14,9 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store import enrolments, journeys, touchpoints
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import ARCHIVED, PAUSED, Draft, Journey, get, hold, read_draft, save, switch
+from crm_plugin.touchpoints.journey import ARCHIVED, PAUSED, Draft, Journey
+from crm_plugin.touchpoints.journey_document import read_draft
+from crm_plugin.touchpoints.journeys import get, hold, save, switch
 from crm_plugin.touchpoints.plan import coming
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.steps import ending

@@ -28,7 +28,8 @@ from crm_plugin.touchpoints import glance
 from crm_plugin.touchpoints.caps import exempt_rows
 from crm_plugin.touchpoints.guard_settings import Blast
 from crm_plugin.touchpoints.holdout import WHOLE, share_sql
-from crm_plugin.touchpoints.journeys import Journey, get
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journeys import get
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import WAITING, Reason
 from crm_plugin.touchpoints.versions import voices

@@ -13,7 +13,7 @@ from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.cases import concerns, conditions
 from crm_plugin.touchpoints.dial import ONLY_BIRTHDAY
 from crm_plugin.touchpoints.holdout import held_out_sql
-from crm_plugin.touchpoints.journeys import MARKETING, Journey
+from crm_plugin.touchpoints.journey import MARKETING, Journey
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason
 

@@ -17,7 +17,8 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import Trigger
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import documents, journeys
-from crm_plugin.touchpoints.journeys import Draft
+from crm_plugin.touchpoints.journey import Draft
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.texts import put, texts, tidied
 
@@ -153,7 +154,7 @@ def install_one(connection: Connection, shop: Shop, key: str, now: datetime) -> 
 
 def _add(connection: Connection, shop: Shop, one: Recipe, now: datetime) -> list[str]:
     written = {text.template_key for text in texts(connection, shop.shop_id)}
-    journeys.save(connection, shop, journeys.read_draft(one.as_journey()), now)
+    journeys.save(connection, shop, read_draft(one.as_journey()), now)
     added = [text for text in recipe_texts(one.key) if text.template_key not in written]
     for text in added:
         put(connection, shop.shop_id, text, now)
@@ -176,8 +177,6 @@ def _recipe(key: str) -> Recipe:
         stages=tuple(own["stages"] or ()),
         start=own["start"] is True,
         replaces=str(own["replaces"] or ""),
-        draft=journeys.read_draft(
-            {"template": key, **told, "key": key} if "steps" not in told else {**told, "key": key}
-        ),
+        draft=read_draft({"template": key, **told, "key": key} if "steps" not in told else {**told, "key": key}),
         _document=told,
     )

@@ -16,7 +16,7 @@ from crm_plugin.rules.trigger_kinds import MEMBER, ORDER, PAUSE
 from crm_plugin.rules.trigger_members import FIRST_ORDER
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, kind_of
 from crm_plugin.touchpoints.batch import Batch
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps.ending import INSIDE
 
 

@@ -20,7 +20,8 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints import questions, subjects
 from crm_plugin.touchpoints.compose import scene_of
-from crm_plugin.touchpoints.journeys import Journey, all_journeys
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import CALLED, Rendered, Text, check, render
 from crm_plugin.touchpoints.scene import JourneyView, Scene, ShopView, sample_scenes

@@ -13,7 +13,7 @@ from crm_plugin.records import ConsentState
 from crm_plugin.store import consent, consents, identities, journeys, member_consents, members, touchpoints
 from crm_plugin.store.members import present_id
 from crm_plugin.touchpoints import dial
-from crm_plugin.touchpoints.journeys import MARKETING
+from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.tokens import Unsubscribe

@@ -18,7 +18,9 @@ from crm_plugin.rules.document import from_json
 from crm_plugin.rules.triggers import read_time
 from crm_plugin.store import journey_versions
 from crm_plugin.store.base import to_json
-from crm_plugin.touchpoints.journeys import Draft, Journey, all_journeys, read_draft
+from crm_plugin.touchpoints.journey import Draft, Journey
+from crm_plugin.touchpoints.journey_document import read_draft
+from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.steps.flow import NEVER, voice_of
 
 _log = logging.getLogger(__name__)

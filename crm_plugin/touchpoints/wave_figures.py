@@ -18,7 +18,7 @@ from crm_plugin.store import journey_forecasts, journey_waves, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.caps import exempt
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import forecast_journey
 from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.versions import Voices, voices

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import journey_waves
 from crm_plugin.touchpoints.guard_settings import Blast
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 
 # What a journey with many messages is: its canary is out, it went well, or it stands still.
 CANARY, CLEAR, HELD = "canary", "clear", "held"

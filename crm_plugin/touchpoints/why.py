@@ -14,7 +14,8 @@ from crm_plugin.errors import NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.store import enrolment_events, enrolments, members, touchpoints
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import Journey, get
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journeys import get
 from crm_plugin.touchpoints.states import WAITING
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.versions import versions

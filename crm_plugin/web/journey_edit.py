@@ -18,7 +18,8 @@ from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, publishing, senders, texts
 from crm_plugin.touchpoints.audience import problem_of
-from crm_plugin.touchpoints.journeys import Journey, read_draft
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.steps import checks
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.journey_form import as_journey

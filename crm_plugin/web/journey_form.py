@@ -14,7 +14,7 @@ from crm_plugin.rules.document import from_json
 from crm_plugin.rules.trigger_kinds import Param, Trigger
 from crm_plugin.rules.triggers import kind_of, read_time
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import (
+from crm_plugin.touchpoints.journey import (
     CHANNELS,
     LONGEST_VALIDITY,
     MOST_HELD_OUT,
@@ -22,8 +22,8 @@ from crm_plugin.touchpoints.journeys import (
     Draft,
     Journey,
     kinds_of,
-    read_draft,
 )
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name

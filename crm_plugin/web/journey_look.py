@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from crm_plugin.rules.called import called
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import publishing
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps.tally import tally
 from crm_plugin.touchpoints.versions import versions
 from crm_plugin.web import step_words

@@ -16,7 +16,7 @@ from crm_plugin.rules.trigger_kinds import is_at_once, minutes_of
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, Trigger, kind_of
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.rules.words import words
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.states import State
 from crm_plugin.web.titles import chinese

@@ -17,6 +17,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys, senders, waves
 from crm_plugin.touchpoints.audience import problem_of
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.web import held_words
 from crm_plugin.web.i18n import explained, in_words
@@ -120,7 +121,7 @@ def _levels(connection: Connection, shop: Shop) -> Iterator[Need]:
         )
 
 
-def _audiences(connection: Connection, shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:
+def _audiences(connection: Connection, shop: Shop, running: list[Journey]) -> Iterator[Need]:
     for journey in running:
         if (problem := problem_of(connection, shop, journey)) is not None:
             still = _("It means nobody and plans nothing until this is mended; all other journeys go on.")
@@ -147,7 +148,7 @@ def _held(connection: Connection, shop: Shop) -> Iterator[Need]:
             )
 
 
-def _channels(connection: Connection, shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:
+def _channels(connection: Connection, shop: Shop, running: list[Journey]) -> Iterator[Need]:
     known = senders.senders(connection, shop)
     there = {one.channel for one in known if one.enabled}
     off = {one.channel: one for one in reversed(known) if not one.enabled}
@@ -175,7 +176,7 @@ def _channels(connection: Connection, shop: Shop, running: list[journeys.Journey
             )
 
 
-def _public_address(shop: Shop, running: list[journeys.Journey], public_url: str) -> Iterator[Need]:
+def _public_address(shop: Shop, running: list[Journey], public_url: str) -> Iterator[Need]:
     if not public_url and any(journey.kind == "marketing" and "email" in journey.channels for journey in running):
         yield Need(
             "bad",
@@ -188,7 +189,7 @@ def _public_address(shop: Shop, running: list[journeys.Journey], public_url: str
         )
 
 
-def _postal_address(shop: Shop, running: list[journeys.Journey]) -> Iterator[Need]:
+def _postal_address(shop: Shop, running: list[Journey]) -> Iterator[Need]:
     mails = any(journey.kind == "marketing" and {"email", "note"} & set(journey.channels) for journey in running)
     if mails and not policy_of(shop).address:
         yield Need(

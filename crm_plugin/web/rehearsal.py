@@ -14,7 +14,7 @@ from crm_plugin.clock import local_day
 from crm_plugin.rules import count as count_rule
 from crm_plugin.rules.called import called
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.outlook import Outlook, outlook
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.web import journey_words

@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.rules.trigger_kinds import Kind, Param
 from crm_plugin.rules.triggers import KINDS
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps.flow import AUDIENCE, EACH, EVERY_DAYS, NEVER, ONCE
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained

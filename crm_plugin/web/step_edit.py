@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 
 from crm_plugin.errors import CrmError, InvalidInput, NotFound, RuleError
 from crm_plugin.touchpoints import documents
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps.document import walk
 from crm_plugin.web.i18n import explained
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask_babel import gettext as _
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
-from crm_plugin.touchpoints.journeys import CHANNELS
+from crm_plugin.touchpoints.journey import CHANNELS
 from crm_plugin.web.forms import Form
 from crm_plugin.web.rule_help import rule_error
 

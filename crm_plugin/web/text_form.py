@@ -18,7 +18,7 @@ from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store.members import names_of
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import lint, templates
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.outlook import newest_match
 from crm_plugin.touchpoints.render import PARTS, Rendered, Text
 from crm_plugin.touchpoints.templates import SmsSize, sms_size

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.errors import CrmError
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import CHANNELS, Journey
+from crm_plugin.touchpoints.journey import CHANNELS, Journey
 from crm_plugin.touchpoints.recipes import shipped_texts
 from crm_plugin.touchpoints.render import Text, choose_locale
 from crm_plugin.touchpoints.templates import preview

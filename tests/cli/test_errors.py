@@ -29,6 +29,7 @@ from crm_plugin.store import session
 from crm_plugin.store.shops import shops
 from crm_plugin.store.tenants import shop_named
 from crm_plugin.touchpoints import journeys, senders
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.states import Reason, State
 from tests.cli.conftest import Run, Spoken
@@ -389,11 +390,11 @@ def test_journey_that_reaches_nobody_is_told_of(shop: Run) -> None:
         there = shop_named(connection, "uci")
         segments.save(connection, there, "vip", "orders() >= 1", NOON)
         told = {"key": "hello", "trigger": {"type": "birthday"}, "channels": ["inapp"], "template": "birthday"}
-        draft = journeys.read_draft({**told, "audience": 'segment("vip")', "enabled": True})
+        draft = read_draft({**told, "audience": 'segment("vip")', "enabled": True})
         journeys.save(connection, there, draft, NOON)
         segments.forget(connection, there, "vip")
         alone = {**journeys.get(connection, there.shop_id, "birthday").as_dict(), "channels": ["email"]}
-        journeys.save(connection, there, journeys.read_draft({**alone, "enabled": True}), NOON)
+        journeys.save(connection, there, read_draft({**alone, "enabled": True}), NOON)
     runtime.close()
     _, answer = shop("doctor")
     told_of = {one["problem"]: one["hint"] for one in answer["problems"] if "journey" in one["problem"]}

@@ -25,7 +25,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.sync.pull import Progress
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import program
-from crm_plugin.touchpoints.journeys import read_draft
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import make_shop, member, write
 from tests.rehearsal.story import BEGIN, Story, begin
 

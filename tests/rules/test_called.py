@@ -19,6 +19,7 @@ from crm_plugin.rules.tier_words import figure_words, sentence_of
 from crm_plugin.rules.words import words
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import journeys
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.rules.shops import AS_OF, NOW, MadeMember, MadeOrder, keep
 
 CLUB: dict[str, Any] = {
@@ -48,7 +49,7 @@ def test_all_is_called_as_it_was_last(db: Database) -> None:
         for document in (CLUB, renamed, {"program": "club", "levels": []}):
             tiers.save_policy(connection, shop, read_policy(document), NOW, actor="test")
         segments.save(connection, shop, "best", "orders() >= 1", NOW, title="Best customers")
-        journeys.save(connection, shop, journeys.read_draft(wish), NOW)
+        journeys.save(connection, shop, read_draft(wish), NOW)
         assert called(connection, shop) == Called(
             {
                 ("main", "gold"): {"en": "Gold"},

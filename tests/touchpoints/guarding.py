@@ -17,6 +17,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.dispatch import DispatchReport, Ways, dispatch_shop
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.policy import save_settings
 from crm_plugin.touchpoints.render import Rendered
 from tests.factories import make_shop, member, order, write
@@ -83,7 +84,7 @@ def journey(db: Database, shop: Shop, key: str, **told: Any) -> None:
     """A journey that is on, whatever texts there are."""
     document = {"key": key, "trigger": {"type": "birthday"}, "channels": ["email"], "validity_days": 7, **told}
     with db.write() as connection:
-        journey_store.save(connection, shop, journey_store.read_draft(document), START)
+        journey_store.save(connection, shop, read_draft(document), START)
         connection.execute(
             journeys.update()
             .where(journeys.c.journey_key == key)

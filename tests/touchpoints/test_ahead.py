@@ -16,6 +16,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.ahead import Expected, expected, preview
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import make_shop, member, order, write
 
@@ -54,7 +55,7 @@ def shop(db: Database) -> Shop:
     senders.save_connection(db, BOX, made, "smtp", values, START, probe=False)
     with db.write() as connection:
         for told in JOURNEYS:
-            draft = journey_store.read_draft({**told, "enabled": told["key"] != "off"})
+            draft = read_draft({**told, "enabled": told["key"] != "off"})
             journey_store.save(connection, made, draft, START)
     return made
 

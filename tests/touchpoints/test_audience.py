@@ -17,6 +17,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import ahead, outlook
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import forecast, plan_shop
 from crm_plugin.touchpoints.policy import save_settings
 from tests.touchpoints.test_dispatch import DUE, START, _send, _set_up
@@ -39,7 +40,7 @@ def shop(db: Database, sink: mail_sink.MailSink) -> Shop:
         # Two on one day are meant here.
         shop = save_settings(connection, shop, {"caps": {"day": 0}}, START)
         _save_vip(connection, shop)
-        draft = journey_store.read_draft({**told, "template": "greet", "enabled": True})
+        draft = read_draft({**told, "template": "greet", "enabled": True})
         journey_store.save(connection, shop, draft, START)
     return shop
 

@@ -18,6 +18,7 @@ from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
 from crm_plugin.store import connections, journeys, members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import make_shop, member, write
 
@@ -92,7 +93,7 @@ def test_each_occasion_once_and_nothing_stale(
         connection.execute(connections.insert().values(shop_id=shop.shop_id, updated_at=begin, **row))
     write(db, shop, [_person(number, *one, begin) for number, one in enumerate(people)], begin - timedelta(days=1))
     trigger = {"type": "birthday", "days": days, "leap_day": leap_day}
-    draft = journey_store.read_draft(
+    draft = read_draft(
         {"key": "greet", "trigger": trigger, "channels": ["email"], "validity_days": validity_days, "send_at": "09:00"}
     )
     with db.write() as connection:

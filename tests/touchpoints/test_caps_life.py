@@ -30,6 +30,7 @@ from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.touchpoints import dial
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.dispatch import Ways, dispatch_shop
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of, save_settings
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
@@ -93,7 +94,7 @@ class Lives(RuleBasedStateMachine):
     )
     def journey_is_edited(self, round: _Round, key: str, days: int, priority: int, validity: int) -> None:
         told = {"key": key, "trigger": {"type": "birthday", "days": days}, "channels": ["email"]}
-        draft = journey_store.read_draft({**told, "priority": priority, "validity_days": validity})
+        draft = read_draft({**told, "priority": priority, "validity_days": validity})
         with self.db.write() as connection:
             # Its texts are no matter here: it is saved while it is off.
             connection.execute(update(journeys).where(journeys.c.journey_key == key).values(enabled=False))

@@ -21,6 +21,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.dispatch import dispatch_shop
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import save_settings
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
@@ -60,7 +61,7 @@ def _set_up(db: Database, sink: mail_sink.MailSink) -> Shop:
     write(db, made, people, START)
     values = {"host": sink.host, "port": sink.port, "security": "none", "from_address": "shop@x.test"}
     assert senders.save_connection(db, BOX, made, "smtp", values, START) is not None
-    draft = journey_store.read_draft(
+    draft = read_draft(
         {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "enabled": True}
     )
     with db.write() as connection:

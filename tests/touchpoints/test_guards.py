@@ -14,6 +14,8 @@ from crm_plugin.store import members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import batch, gate, senders
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey import MARKETING
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import TRANSITIONS, State, may_go
@@ -56,9 +58,7 @@ def test_sql_and_python_agree(db: Database, channel: str, kind: str, topic: str)
         write(db, shop, bought, START)
     for name, values in (("smtp", _SMTP), ("twilio", _TWILIO)):
         senders.save_connection(db, BOX, shop, name, values, START, probe=False)
-    draft = journey_store.read_draft(
-        {"key": "k", "trigger": trigger, "channels": [channel], "kind": kind, "topic": topic}
-    )
+    draft = read_draft({"key": "k", "trigger": trigger, "channels": [channel], "kind": kind, "topic": topic})
     with db.write() as connection:
         journey_store.save(connection, shop, draft, START)
         connection.execute(journeys_table.update().values(enabled=True, enabled_at=START, planned_through=START))
@@ -77,7 +77,6 @@ def test_sql_and_python_agree(db: Database, channel: str, kind: str, topic: str)
     assert planned == agreed
 
 
-MARKETING = journey_store.MARKETING
 _SMTP = {"host": "127.0.0.1", "port": 9, "security": "none", "from_address": "shop@x.test"}
 _TWILIO = {"account_sid": "AC" + "0" * 32, "auth_token": "t", "from_number": "+15550100123"}
 

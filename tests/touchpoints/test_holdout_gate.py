@@ -8,8 +8,8 @@ from sqlalchemy import select, update
 from crm_plugin.errors import InvalidInput
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.session import Database
-from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.holdout import SALT, share
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.states import State
 from tests.touchpoints.guarding import NOON, journey, rows, send, shop_with
@@ -51,11 +51,11 @@ def test_nobody_is_held_out_of_what_cannot_reach_them(db: Database) -> None:
 )
 def test_wrong_share_is_refused(told: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        journey_store.read_draft({"key": "a", "trigger": {"type": "birthday"}, "channels": ["email"], **told})
+        read_draft({"key": "a", "trigger": {"type": "birthday"}, "channels": ["email"], **told})
     assert caught.value.field == field
 
 
 def test_about_their_order_goes_to_all() -> None:
     told = {"key": "a", "trigger": {"type": "post_purchase", "days": 1}, "channels": ["email"], "kind": "transactional"}
     with pytest.raises(InvalidInput):
-        journey_store.read_draft({**told, "holdout_pct": 5})
+        read_draft({**told, "holdout_pct": 5})

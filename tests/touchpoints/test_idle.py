@@ -16,6 +16,7 @@ from crm_plugin.touchpoints import glance
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.due import Late
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import make_shop, member, order, write
 from tests.touchpoints.plans import counted
@@ -40,7 +41,7 @@ def shop(db: Database) -> Shop:
 def _on(db: Database, shop: Shop, *keys: str, **told: Any) -> None:
     with db.write() as connection:
         for key in keys:
-            draft = journey_store.read_draft({"key": key, "trigger": KINDS[key], "channels": ["email"], **told})
+            draft = read_draft({"key": key, "trigger": KINDS[key], "channels": ["email"], **told})
             journey_store.save(connection, shop, draft, START)
         connection.execute(journeys.update().values(enabled=True, enabled_at=START, planned_through=START))
 

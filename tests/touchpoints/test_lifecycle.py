@@ -5,6 +5,7 @@ from __future__ import annotations
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.lifecycle import OFF, ON, READY, STAGES, lifecycle, missing
 from crm_plugin.touchpoints.recipes import install, install_one, recipes
 from tests.factories import NOON, make_shop
@@ -59,7 +60,7 @@ def test_journey_of_another_name_that_speaks_with_the_texts_counts(sqlite_db: Da
     shop = _shop(sqlite_db)
     with sqlite_db.write() as connection:
         own = {"key": "miss_you", "trigger": {"type": "lapse", "days": 90}, "channels": ["sms"], "template": "lapse"}
-        journeys.save(connection, shop, journeys.read_draft({**own, "enabled": True}), NOON)
+        journeys.save(connection, shop, read_draft({**own, "enabled": True}), NOON)
     with sqlite_db.read() as connection:
         means = next(one for one in lifecycle(connection, 1)[6].means if one.recipe.key == "lapse")
     assert (means.state, means.journey) == (ON, "miss_you")

@@ -16,6 +16,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch, gate, in_step, senders
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.ahead import expected
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import forecast, plan_shop
 from crm_plugin.touchpoints.policy import policy_of
 from tests.factories import make_shop, member, order, write
@@ -45,7 +46,7 @@ def _shop(db: Database, **told: Any) -> Shop:
 
 
 def _journey(db: Database, shop: Shop, **told: Any) -> None:
-    draft = journey_store.read_draft({"channels": ["email"], **told})
+    draft = read_draft({"channels": ["email"], **told})
     with db.write() as connection:
         journey_store.save(connection, shop, draft, START)
         connection.execute(update(journeys).values(enabled=True, enabled_at=START, planned_through=START))

@@ -13,7 +13,8 @@ from crm_plugin.store import connections, members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.outlook import Coming, newest_match, outlook, recent, waiting
 from tests.factories import NOON, make_shop, member, order, write
 
@@ -31,7 +32,7 @@ def shop(db: Database) -> Shop:
 
 
 def _journey(db: Database, shop: Shop, **told: Any) -> Journey:
-    draft = journey_store.read_draft(
+    draft = read_draft(
         {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email", "sms"], **told}
     )
     with db.write() as connection:

@@ -20,6 +20,7 @@ from crm_plugin.touchpoints import batch
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.due import LATE_OVERLAP
 from crm_plugin.touchpoints.idle import move_marks
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import forecast, plan_shop
 from crm_plugin.touchpoints.relevance import still_relevant
 from tests.factories import make_shop, member, order, write
@@ -43,7 +44,7 @@ _EMPTY = {True: "x''", False: "''::bytea"}
 
 
 def _journey(db: Database, shop: Shop, at: datetime = START, **told: Any) -> None:
-    draft = journey_store.read_draft(
+    draft = read_draft(
         {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "validity_days": 3, **told}
     )
     with db.write() as connection:
@@ -244,7 +245,7 @@ def test_round_ahead_of_time_keeps_nothing_from_its_day(db: Database, shop: Shop
 
 
 def _edit(db: Database, shop: Shop, at: datetime, **told: Any) -> None:
-    draft = journey_store.read_draft({"key": "greet", "trigger": {"type": "birthday"}, "channels": ["email"], **told})
+    draft = read_draft({"key": "greet", "trigger": {"type": "birthday"}, "channels": ["email"], **told})
     with db.write() as connection:
         connection.execute(templates.delete())
         text = {"template_key": "greet", "channel": "email", "locale": "en", "updated_at": START}

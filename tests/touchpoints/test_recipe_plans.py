@@ -20,6 +20,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints import journeys, questions
 from crm_plugin.touchpoints.compose import scene_of
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recipes import install_one, recipe, recipe_texts
@@ -384,7 +385,7 @@ def _world(db: Database, case: Case) -> Shop:
         install_one(connection, shop, case.recipe, day(case.on - 1))
         # Who is held out is drawn by the member's id, which is another in each run.
         told = {**journeys.get(connection, 1, case.recipe).as_dict(), "holdout_pct": 0}
-        journeys.save(connection, shop, journeys.read_draft(told), day(case.on - 1))
+        journeys.save(connection, shop, read_draft(told), day(case.on - 1))
     write(db, shop, case.people, day(case.on - 1))
     for kind in (lambda one: not hasattr(one, "amount_minor"), lambda one: hasattr(one, "amount_minor")):
         if found := [one for one in case.records if kind(one)]:

@@ -19,6 +19,7 @@ from crm_plugin.store import touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recipes import LOCALES, Recipe, install, install_one, recipe, recipe_texts, recipes
@@ -209,7 +210,7 @@ def test_announcement_ends_when_the_day_begins(db: Database) -> None:
         shop = make_shop(connection)
         install(connection, shop, start)
         early = {**recipe("birthday").as_journey(), "trigger": {"type": "birthday", "days": -1}, "channels": ["inapp"]}
-        journey_store.save(connection, shop, journey_store.read_draft({**early, "enabled": True}), start)
+        journey_store.save(connection, shop, read_draft({**early, "enabled": True}), start)
     people = [
         member("1", birth_month=6, birth_day=3, timezone="Asia/Shanghai", consents=yes),
         member("2", birth_month=6, birth_day=3, timezone="America/New_York", consents=yes),
@@ -245,7 +246,7 @@ def test_install_adds_what_is_missing_once(db: Database) -> None:
 def test_install_leaves_what_the_merchant_made(sqlite_db: Database) -> None:
     with sqlite_db.write() as connection:
         shop = make_shop(connection)
-        own = journey_store.read_draft(
+        own = read_draft(
             {"key": "birthday", "trigger": {"type": "birthday", "days": -3}, "channels": ["sms"], "template": "own"}
         )
         journey_store.save(connection, shop, own, NOON)
@@ -266,7 +267,7 @@ def test_recipe_runs_on_a_fresh_shop(sqlite_db: Database, key: str) -> None:
         assert len(texts(connection, 1)) == len(recipe_texts(key))
         assert journey_store.switch(connection, shop, key, True, NOON).enabled
         saved = journey_store.get(connection, 1, key).as_dict()
-        again = journey_store.read_draft(saved)
+        again = read_draft(saved)
         assert again == replace(recipe(key).draft, enabled=True)
 
 

@@ -21,6 +21,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints import journeys, recipes, subjects, tokens
 from crm_plugin.touchpoints.compose import compose, scene_of
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import Text, check, render
 from crm_plugin.touchpoints.scene import GiftView, LineView, full_years
@@ -173,7 +174,7 @@ def test_what_was_raised_is_told_and_bounded(db: Database) -> None:
         raise_event(connection, shop, "complaint", ids[1], NOON, payload={"points": -5, "expires_on": "2026-07-01"})
         for key, trigger in (("points", {"type": "points_expiring"}), ("complaint", {"type": "complaint", "days": 1})):
             draft = {"key": key, "trigger": trigger, "channels": ["sms"]}
-            journeys.save(connection, shop, journeys.read_draft(draft), NOON)
+            journeys.save(connection, shop, read_draft(draft), NOON)
     source = (
         "{% if event %}{{ event.kind }} {{ event.points }} {{ event.amount }} {{ event.title | length }} "
         "{{ event.code }} {{ event.url }} {{ event.on }} {{ event.expires_on }}{% else %}nothing{% endif %}"

@@ -13,6 +13,7 @@ from crm_plugin.store import members
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.templates import get_text, preview, remove_text, save_text, sms_size, texts
 from tests.factories import NOON, make_shop, member, order, write
@@ -32,7 +33,7 @@ def _text(channel: str = "email", locale: str = "en", key: str = "greet", **part
 def _journey(db: Database, shop: Shop, **told: Any) -> None:
     usual = {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"]}
     with db.write() as connection:
-        journey_store.save(connection, shop, journey_store.read_draft({**usual, **told}), NOON)
+        journey_store.save(connection, shop, read_draft({**usual, **told}), NOON)
 
 
 def _save(db: Database, shop: Shop, text: Text) -> Text:

@@ -16,6 +16,7 @@ from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.relevance import STANDS
 from tests.factories import make_shop
@@ -83,7 +84,7 @@ def _journey(db: Database, shop: Shop, kind: str, params: dict[str, Any]) -> Non
     with db.write() as connection:
         connection.execute(touchpoints.delete())
         connection.execute(journeys.delete())
-        journey_store.save(connection, shop, journey_store.read_draft(told), BEGUN)
+        journey_store.save(connection, shop, read_draft(told), BEGUN)
         values = {"enabled": True, "enabled_at": BEGUN, "planned_through": NOW - timedelta(days=1)}
         connection.execute(journeys.update().values(**values))
 

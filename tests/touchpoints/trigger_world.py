@@ -13,6 +13,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch, gate
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of
 from tests.factories import make_shop, member
@@ -45,7 +46,7 @@ class World:
         draft = {"key": "it", "trigger": {"type": kind, **params}, "channels": ["email"], "validity_days": 3, **own}
         with self.db.write() as connection:
             connection.execute(update(journeys).values(enabled=False))
-            journey_store.save(connection, self.shop, journey_store.read_draft(draft), self.begun)
+            journey_store.save(connection, self.shop, read_draft(draft), self.begun)
             values = {"enabled": True, "enabled_at": self.begun, "planned_through": self.begun}
             connection.execute(update(journeys).where(journeys.c.journey_key == "it").values(**values))
 

@@ -26,6 +26,7 @@ from crm_plugin.store import attempts, members, runs, shops, touchpoints
 from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, recipes, senders
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import NOON, member, write
 from tests.web.conftest import Page, Post, sign_in, words
 
@@ -183,7 +184,7 @@ def _sent(runtime: Runtime, shop: Shop, change: Callable[[dict[str, Any]], None]
     write(runtime.db, shop, [member("1", email="ada@x.test")])
     draft = {"key": "greet", "trigger": {"type": "birthday"}, "channels": ["email"], "enabled": False}
     with runtime.db.write() as connection:
-        journeys.save(connection, shop, journeys.read_draft(draft), NOON)
+        journeys.save(connection, shop, read_draft(draft), NOON)
         ada = connection.execute(members.select()).one().member_id
         row: dict[str, Any] = {
             "shop_id": 1, "touchpoint_id": 10, "journey_key": "greet", "member_id": ada, "occasion": "2026",

@@ -14,7 +14,7 @@ from crm_plugin.store import audit_log, connections, enrolments
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import publishing, texts
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.steps.tally import Tally, tally

@@ -8,7 +8,7 @@ import pytest
 
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journeys import read_draft
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.web.journey_form import as_journey
 from tests.web.conftest import Page, Post, words
 from tests.web.test_journey_state import CALL, HELLO, REST, audited, draft, get, set_up

@@ -12,6 +12,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import connections
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import NOON
 from tests.touchpoints.test_triggers import EACH
 from tests.web.conftest import Page, Post
@@ -59,7 +60,7 @@ def test_page_saves_what_it_shows(runtime: Runtime, shop: Shop, page: Page, post
     with runtime.db.write() as connection:
         row = {"adapter": "smtp", "channel": "email", "settings": b"", "enabled": True, "status": "ok"}
         connection.execute(insert(connections).values(shop_id=shop.shop_id, updated_at=NOON, **row))
-        store.save(connection, shop, store.read_draft(told), NOON)
+        store.save(connection, shop, read_draft(told), NOON)
         before = store.get(connection, shop.shop_id, "it")
     seen = page("journeys/it")
     fields = _Fields()

@@ -13,6 +13,7 @@ from crm_plugin.rules.triggers import read_trigger
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.web.journey_words import when
 from tests.factories import NOON
 from tests.web.conftest import Page, words
@@ -58,7 +59,7 @@ def test_audience_has_the_names_of_the_shop(runtime: Runtime, shop: Shop, page: 
     told = {"key": "j", "title": {"en": "J"}, "trigger": {"type": "birthday"}, "channels": ["email"]}
     with runtime.db.write() as connection:
         save_levels(connection, shop, [Level("gold", "orders() >= 1", {"en": "Gold", "zh-CN": "金卡"})], NOON)
-        draft = journeys.read_draft({**told, "audience": 'tier == "gold" and spent() >= 100'})
+        draft = read_draft({**told, "audience": 'tier == "gold" and spent() >= 100'})
         journeys.save(connection, shop, draft, NOON)
     said = "to members whose tier is “Gold” and whose amount spent is at least 100 EUR, if they agreed"
     assert said in words(page("journeys"))

@@ -16,7 +16,8 @@ from crm_plugin.store import audit_log, connections, members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import recipes
-from crm_plugin.touchpoints.journeys import Journey, read_draft
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import NOON, member, write
 from tests.web.conftest import Page, Post, words
 

@@ -8,7 +8,7 @@ from flask_babel import force_locale
 
 from crm_plugin.events import DeliveryEventKind
 from crm_plugin.records import OrderStatus
-from crm_plugin.touchpoints.journeys import CHANNELS
+from crm_plugin.touchpoints.journey import CHANNELS
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.web import labels
 

@@ -19,6 +19,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, consent, consents, members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.web import member_list
 from crm_plugin.web.member_file import safe
 from crm_plugin.web.pages import members as page_module
@@ -339,7 +340,7 @@ def _consent(post: Post, member_id: int, **told: str) -> Any:
 
 def _waiting(runtime: Runtime, shop: Shop, member_id: int) -> None:
     """A birthday greeting that waits for the member."""
-    draft = journeys.read_draft({"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"]})
+    draft = read_draft({"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"]})
     at = NOON + timedelta(hours=2)
     with runtime.db.write() as connection:
         journeys.save(connection, shop, draft, NOON)

@@ -24,6 +24,7 @@ from crm_plugin.store import (
 )
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.web.pages import outbox as page_module
 from tests.factories import NOON, make_shop, member, write
 from tests.web.conftest import Page, Post, words
@@ -51,7 +52,7 @@ def ada(runtime: Runtime, shop: Shop) -> int:
             connection.execute(
                 templates.insert().values(shop_id=1, subject="A wish", body_text=body, body_html=html, **text)
             )
-        journeys.save(connection, shop, journeys.read_draft({**told, "enabled": True}), NOON)
+        journeys.save(connection, shop, read_draft({**told, "enabled": True}), NOON)
         return int(connection.execute(select(members.c.member_id)).scalar_one())
 
 

@@ -8,6 +8,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import recipes
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import NOON
 from tests.web.conftest import Page, Post, words
 
@@ -55,7 +56,7 @@ def test_marketing_is_warned_of_in_a_text_that_it_shares(runtime: Runtime, shop:
     for key, kind in (("aftercare", "transactional"), ("more", "marketing")):
         told = {"key": key, "trigger": trigger, "channels": ["sms"], "kind": kind, "template": "post_purchase"}
         with runtime.db.write() as connection:
-            journey_store.save(connection, shop, journey_store.read_draft(told), NOON)
+            journey_store.save(connection, shop, read_draft(told), NOON)
     bare = {"body_text": "{{ shop.title }}: Thank you for order {{ order.number }}!"}
     with_stop = {"body_text": bare["body_text"] + "{% if marketing %} Reply STOP{% endif %}"}
     path = SMS.format("aftercare")

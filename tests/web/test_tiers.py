@@ -19,6 +19,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, fields, seen_in, words
 
@@ -210,7 +211,7 @@ def test_level_a_saved_rule_asks_for_is_not_taken_out(runtime: Runtime, shop: Sh
         "audience": 'tier != "bronze" and spent() >= 9',
     }
     with runtime.db.write() as connection:
-        journeys.save(connection, shop, journeys.read_draft(told), NOON)
+        journeys.save(connection, shop, read_draft(told), NOON)
         segments.save(connection, shop, "low", 'tier == "bronze"', NOON, title="Beginners")
     before = _audited(runtime)
     for path, act in ((f"{MAIN}/preview", ""), (MAIN, "preview"), (MAIN, "save"), (MAIN, "apply")):

@@ -24,7 +24,7 @@ from crm_plugin.touchpoints.steps.kinds import minutes_of
 if TYPE_CHECKING:
     from datetime import datetime, time
 
-    from crm_plugin.touchpoints.journeys import Journey
+    from crm_plugin.touchpoints.journey import Journey
 
 # The longest way through a journey: whoever came in on an occasion of one year is out before that of the next.
 LONGEST_DAYS = 365

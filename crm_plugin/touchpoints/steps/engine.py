@@ -18,7 +18,7 @@ from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.due import LATE_OVERLAP
 from crm_plugin.touchpoints.holdout import WHOLE, share_sql
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import acts, ending, sends, waits
 from crm_plugin.touchpoints.steps.enrol import enrol
 from crm_plugin.touchpoints.steps.moves import Insert, Outcome, Stand, apply, decide, rule, word

@@ -27,7 +27,7 @@ from crm_plugin.store import enrolments, touchpoints
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant, rule_of
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.flow import EVERY_DAYS, ONCE
 

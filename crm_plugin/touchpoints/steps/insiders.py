@@ -13,7 +13,8 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant
-from crm_plugin.touchpoints.journeys import Journey, hold
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journeys import hold
 from crm_plugin.touchpoints.steps.ending import INSIDE
 from crm_plugin.touchpoints.steps.enrol import enrol
 

@@ -40,7 +40,7 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant, rule_of
 from crm_plugin.touchpoints.holdout import held_out_sql
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import ending, flow
 from crm_plugin.touchpoints.steps.document import Place
 from crm_plugin.touchpoints.versions import Version

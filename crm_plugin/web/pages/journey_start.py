@@ -14,7 +14,7 @@ from crm_plugin.rules.called import called
 from crm_plugin.rules.trigger_kinds import Kind
 from crm_plugin.rules.triggers import KINDS
 from crm_plugin.touchpoints import journeys as store
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.web import journey_words, start_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.journey_edit import edited, keep

@@ -18,7 +18,7 @@ from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import publishing
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.outlook import waiting
 from crm_plugin.touchpoints.steps import checks, insiders, moving
 from crm_plugin.touchpoints.versions import versions

@@ -18,7 +18,7 @@ from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import texts
-from crm_plugin.touchpoints.journeys import Journey
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import duties
 from crm_plugin.touchpoints.steps.document import Step, read_steps, walk
 from crm_plugin.web import formats, journey_form, labels, step_edit, step_form

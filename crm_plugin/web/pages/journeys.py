@@ -22,7 +22,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import radius, texts
 from crm_plugin.touchpoints.audience import problem_of
-from crm_plugin.touchpoints.journeys import Draft, Journey
+from crm_plugin.touchpoints.journey import Draft, Journey
 from crm_plugin.touchpoints.lifecycle import READY, STAGES, covering
 from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
 from crm_plugin.touchpoints.recipes import Recipe, install_one, recipe

@@ -24,7 +24,7 @@ from crm_plugin.store import audit, consent
 from crm_plugin.store.members import present_id
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import ahead, unsubscribe
-from crm_plugin.touchpoints.journeys import MARKETING
+from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.touchpoints.tokens import Unsubscribe
 from crm_plugin.web import fix_form, ids, labels, member_journeys, member_list, why
 from crm_plugin.web.forms import Form

@@ -14,6 +14,8 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders, texts
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.render import Text
 from tests.factories import make_shop, member
@@ -44,13 +46,9 @@ def person(number: int, **values: Any) -> MemberRecord:
     )
 
 
-def turn_on(
-    db: Database, shop: Shop, *steps: dict[str, Any], at: datetime = START, **told: Any
-) -> journey_store.Journey:
+def turn_on(db: Database, shop: Shop, *steps: dict[str, Any], at: datetime = START, **told: Any) -> Journey:
     """Save a journey of these steps and let it run, without texts."""
-    draft = journey_store.read_draft(
-        {"key": "j", "trigger": {"type": "birthday", "days": 0}, "steps": list(steps), **told}
-    )
+    draft = read_draft({"key": "j", "trigger": {"type": "birthday", "days": 0}, "steps": list(steps), **told})
     with db.write() as connection:
         saved = journey_store.save(connection, shop, draft, at)
         if not saved.enabled:

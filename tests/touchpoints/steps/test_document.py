@@ -13,6 +13,7 @@ from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.store import journey_versions
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import documents, journeys, program
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.steps.document import allot, path, read_steps, walk
 from crm_plugin.touchpoints.versions import versions
 from tests.factories import make_shop
@@ -29,12 +30,12 @@ def _journey(*steps: dict[str, Any], **told: Any) -> dict[str, Any]:
 @settings(max_examples=60, deadline=None)
 @given(JOURNEYS)
 def test_what_was_written_is_read_again(told: dict[str, Any]) -> None:
-    draft = journeys.read_draft(told)
+    draft = read_draft(told)
     flow = draft.flow.as_dict()
     assert flow == {name: told[name] for name in flow}
     assert set(told) - set(flow) <= {"key", "trigger", "audience"}
     written = documents.read(program.to_yaml({"journeys": [{**told}]}), "file")
-    assert journeys.read_draft(written["journeys"][0]) == draft
+    assert read_draft(written["journeys"][0]) == draft
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,7 +50,7 @@ def test_every_step_leads_to_a_later_one(told: list[dict[str, Any]]) -> None:
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(JOURNEYS)
 def test_saved_and_loaded_it_is_the_same(sqlite_db: Database, told: dict[str, Any]) -> None:
-    draft = journeys.read_draft(told)
+    draft = read_draft(told)
     with sqlite_db.engine.connect() as connection:
         shop = make_shop(connection)
         saved = journeys.save(connection, shop, draft, NOW)
@@ -96,14 +97,14 @@ def test_saved_and_loaded_it_is_the_same(sqlite_db: Database, told: dict[str, An
 )
 def test_what_does_not_fit_is_refused_with_its_place(told: dict[str, Any], field: str, message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        journeys.read_draft(told)
+        read_draft(told)
     assert (caught.value.field, caught.value.message) == (field, message)
 
 
 @pytest.mark.parametrize("told", [_journey({"key": "a", "branch": "orders( > 1"}), _journey(WAIT, goal="orders( > 1")])
 def test_a_broken_rule_is_refused_with_its_place(told: dict[str, Any]) -> None:
     with pytest.raises(CrmError) as caught:
-        journeys.read_draft(told)
+        read_draft(told)
     assert caught.value.path == ("goal" if "goal" in told else "steps.a")  # type: ignore[attr-defined]
 
 
@@ -112,8 +113,8 @@ def test_a_step_keeps_its_number_over_versions(db: Database) -> None:
     with db.write() as connection:
         shop = make_shop(connection)
         for steps in ([first, second], [second], [{"key": "c", "wait": {"days": 3}}, second, first]):
-            saved = journeys.save(connection, shop, journeys.read_draft(_journey(*steps)), NOW)
-        journeys.save(connection, shop, journeys.read_draft(_journey(*steps)), NOW)
+            saved = journeys.save(connection, shop, read_draft(_journey(*steps)), NOW)
+        journeys.save(connection, shop, read_draft(_journey(*steps)), NOW)
         columns = journey_versions.c
         kept = connection.execute(select(columns.version, columns.numbers).order_by(columns.version)).all()
     assert [tuple(row) for row in kept] == [(1, {"a": 1, "b": 2}), (2, {"a": 1, "b": 2}), (3, {"a": 1, "b": 2, "c": 3})]

@@ -12,6 +12,7 @@ from crm_plugin.store import enrolments, journeys, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import write
 from tests.touchpoints.steps.stage import SEND, START, person, plan, settle, stage
 
@@ -31,7 +32,7 @@ def shop(db: Database) -> Shop:
 
 
 def _save(db: Database, shop: Shop, at: datetime, **told: Any) -> None:
-    draft = journey_store.read_draft({"key": "j", "trigger": {"type": "birthday", "days": 0}, **told})
+    draft = read_draft({"key": "j", "trigger": {"type": "birthday", "days": 0}, **told})
     with db.write() as connection:
         saved = journey_store.save(connection, shop, draft, at)
         if not saved.enabled:

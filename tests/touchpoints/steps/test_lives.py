@@ -31,6 +31,7 @@ from crm_plugin.store import (
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import publishing
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.steps import insiders, moving
 from crm_plugin.touchpoints.versions import versions
@@ -156,7 +157,7 @@ class Lives(RuleBasedStateMachine):
 
     def is_edited(self, way: int) -> None:
         told = {"key": "j", "trigger": {"type": "order_placed"}, "audience": 'tag("in")', "reentry": self.reentry}
-        draft = journey_store.read_draft({**told, "steps": _FORMS[way % len(_FORMS)]})
+        draft = read_draft({**told, "steps": _FORMS[way % len(_FORMS)]})
         j = journeys.c
         with self.db.write() as connection:
             # A pool that is empty must not keep it from being edited here: it is saved while it is off.

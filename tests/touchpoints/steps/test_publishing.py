@@ -15,6 +15,8 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import publishing, texts
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.journeys import get
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.steps import insiders, moving
@@ -48,7 +50,7 @@ def _told(*steps: dict[str, Any], **told: Any) -> dict[str, Any]:
     return {"key": "j", "trigger": {"type": "birthday", "days": 0}, "steps": list(steps), **told}
 
 
-def _publish(db: Database, shop: Shop, *steps: dict[str, Any], **told: Any) -> journey_store.Journey:
+def _publish(db: Database, shop: Shop, *steps: dict[str, Any], **told: Any) -> Journey:
     with db.write() as connection:
         publishing.save_draft(connection, shop, _told(*steps, **told), START)
         return publishing.publish(connection, shop, "j", START)
@@ -308,9 +310,9 @@ def test_nobody_is_taken_in_where_everyone_is_meant(db: Database, shop: Shop) ->
 def test_saving_a_journey_that_is_on_publishes_it(db: Database, shop: Shop) -> None:
     _publish(db, shop, SEND)
     with db.write() as connection:
-        saved = journey_store.save(connection, shop, journey_store.read_draft(_told(SEND, REST)), TEN)
+        saved = journey_store.save(connection, shop, read_draft(_told(SEND, REST)), TEN)
         assert (saved.version, saved.enabled) == (2, True)
-        draft = journey_store.read_draft(_told(SEND, {"key": "c", "coupon": {"pool": "p"}}))
+        draft = read_draft(_told(SEND, {"key": "c", "coupon": {"pool": "p"}}))
         with pytest.raises(InvalidInput, match="no codes left"):
             journey_store.save(connection, shop, draft, TEN)
 
