@@ -1,14 +1,24 @@
-"""The one requests session factory: time-outs, a named user agent, connection pool, bounded bodies, redacted excerpts."""
+"""The one requests session factory: time-outs, a named user agent, connection pool, bounded bodies, redacted excerpts.
+
+A time-out of requests is one for each wait: whoever sends a byte now and then could hold a worker for days. So a call has a deadline too,
+from its first byte to the last of its answer.
+"""
 
 from __future__ import annotations
 
+import http.client
+import io
 import logging
+import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache, partial
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from crm_plugin import __version__
 from crm_plugin.redaction import redact
@@ -16,6 +26,8 @@ from crm_plugin.redaction import redact
 USER_AGENT = f"crm-plugin/{__version__}"
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
+# Of one call in all: the largest pages of slow stores come within it.
+CALL_TIMEOUT = 300.0
 MAX_BODY = 64 * 1024 * 1024
 _EXCERPT = 300
 
@@ -24,8 +36,74 @@ class BodyTooLarge(requests.RequestException):
     """The answer went on past `MAX_BODY`."""
 
 
-class _TimeoutAdapter(HTTPAdapter):
-    """A time-out on every request, also where the caller forgot one."""
+class _Bounded(io.RawIOBase):
+    """What comes out of a socket, until an instant of the monotonic clock. Raises: TimeoutError after it."""
+
+    def __init__(self, raw: io.RawIOBase, sock: Any, until: float) -> None:
+        super().__init__()
+        self._raw, self._sock, self._until = raw, sock, until
+        self._pause = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._sock.settimeout(left if self._pause is None else min(left, self._pause))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose status, headers and body come before `until`."""
+
+    def __init__(self, sock: Any, *args: Any, until: float, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = io.BufferedReader(_Bounded(self.fp.detach(), sock, until))
+
+
+class _Within:
+    """A connection whose calls end within `whole` seconds."""
+
+    whole = CALL_TIMEOUT
+
+    def putrequest(self, *args: Any, **options: Any) -> None:
+        """A call begins here."""
+        self.response_class = partial(_Response, until=time.monotonic() + self.whole)
+        super().putrequest(*args, **options)  # type: ignore[misc]
+
+
+@lru_cache(maxsize=8)
+def _pools(whole: float) -> dict[str, Any]:
+    """The kinds of connection pools whose calls end within so many seconds, by scheme."""
+    plain = type("Plain", (_Within, HTTPConnection), {"whole": whole})
+    tls = type("Tls", (_Within, HTTPSConnection), {"whole": whole})
+    return {
+        "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+    }
+
+
+class BoundedAdapter(HTTPAdapter):
+    """A time-out on every wait, also where the caller forgot one, and a deadline of `whole` seconds for every call."""
+
+    def __init__(self, *, whole: float = CALL_TIMEOUT, **options: Any) -> None:
+        self._whole = whole
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._whole)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _pools(self._whole)
+        return manager
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         if options.get("timeout") is None:
@@ -33,13 +111,13 @@ class _TimeoutAdapter(HTTPAdapter):
         return super().send(request, **options)
 
 
-def make_session(pool: int = 4) -> requests.Session:
-    """A session without redirects of its own retries, environment proxies kept, with our user agent."""
+def make_session(pool: int = 4, whole: float = CALL_TIMEOUT) -> requests.Session:
+    """A session without redirects of its own retries, environment proxies kept, our user agent; a call takes `whole` seconds at most."""
     # It tells each address it asks for, and a store that reads no headers is told its keys there.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     session = requests.Session()
     session.headers["User-Agent"] = USER_AGENT
-    adapter = _TimeoutAdapter(pool_connections=pool, pool_maxsize=pool)
+    adapter = BoundedAdapter(pool_connections=pool, pool_maxsize=pool, whole=whole)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Row, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import Phrase, phrase
-from crm_plugin.store import audit, touchpoints
+from crm_plugin.store import attempts, audit, touchpoints
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.caps import may_have_left
 from crm_plugin.touchpoints.states import WAITING, Reason, State, may_go
 
 # What is sent again by the merchant's word has at least this long to leave.
@@ -39,6 +40,10 @@ def send_again(connection: Connection, shop: Shop, touchpoint_id: int, now: date
         "settled_at": None,
     }
     _act(connection, present, "send_again", State.PLANNED, "", values, now, actor)
+    if present.state == State.FAILED.value:
+        # By now it is known that none of its attempts left, so it takes no room while it waits.
+        tried = (attempts.c.shop_id == shop.shop_id) & (attempts.c.touchpoint_id == touchpoint_id)
+        connection.execute(update(attempts).where(tried, may_have_left()).values(outcome=State.FAILED.value))
 
 
 def settle(connection: Connection, shop: Shop, touchpoint_id: int, sent: bool, now: datetime, actor: str) -> None:

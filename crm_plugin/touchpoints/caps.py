@@ -2,7 +2,8 @@
 
 A day is any 24 hours and a week any seven days: that holds wherever the member is, also when they move or the clocks change, and is
 stricter than days of the calendar. What has left counts, and so does what may have: in flight, of unknown outcome, or interrupted where
-the sender knows it again. `capped_at` says from when; an instant ahead of the clock counts too, for the clock may have been put back.
+the sender knows it again; also while it waits to be sent again. `capped_at` says from when; an instant ahead of the clock counts too,
+for the clock may have been put back.
 Messages about a member's own order (transactional) neither count nor wait.
 
 Who may go is decided while the touchpoint is taken, for one shop by one worker at a time (`claims.py`), and asked again before it leaves.
@@ -16,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, false, or_, select, text, union_all, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, false, or_, select, text, union_all, update
 
-from crm_plugin.store import touchpoints
+from crm_plugin.store import attempts, touchpoints
 from crm_plugin.touchpoints import dial
 from crm_plugin.touchpoints.dial import MONTH, Dial
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -93,7 +94,8 @@ def load(connection: Connection, shop_id: int, member_ids: Collection[int], now:
     t = touchpoints.c
     columns = (t.touchpoint_id, t.member_id, t.channel, t.capped_at, t.state)
     mine = and_(t.shop_id == shop_id, t.member_id.in_(sorted(member_ids)), t.capped_at.is_not(None))
-    interrupted = and_(t.state == State.RETRY_WAIT.value, t.reason == Reason.CRASHED.value)
+    tried = exists().where(attempts.c.shop_id == shop_id, attempts.c.touchpoint_id == t.touchpoint_id, may_have_left())
+    interrupted = and_(t.state.in_([state.value for state in WAITING]), tried)
     gone = or_(t.state.in_([state.value for state in _LEFT]), interrupted)
     left = select(*columns).where(mine, t.capped_at > now - MONTH, gone)
     # However long ago it was taken: its worker may only sleep.
@@ -102,6 +104,13 @@ def load(connection: Connection, shop_id: int, member_ids: Collection[int], now:
         in_flight = row.state == State.IN_FLIGHT.value
         ledger.counted[row.member_id].append(Counted(row.touchpoint_id, row.channel, row.capped_at, in_flight))
     return ledger
+
+
+def may_have_left() -> ColumnElement[bool]:
+    """Attempts after which nobody knows whether the message left: no answer came, or the process died."""
+    a = attempts.c
+    interrupted = and_(a.outcome == State.RETRY_WAIT.value, a.error_code == Reason.CRASHED.value)
+    return or_(a.outcome == State.UNCONFIRMED.value, interrupted)
 
 
 def lock(connection: Connection, shop_id: int) -> None:

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import event, update
 
-from crm_plugin.errors import InvalidInput
+from crm_plugin.errors import InvalidInput, OutcomeUnknown
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import shop_by_id
-from crm_plugin.touchpoints import claims, dial
+from crm_plugin.touchpoints import acts, claims, dial
+from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.guard_settings import Limit, limits_of, read_caps
 from crm_plugin.touchpoints.policy import policy_of, save_settings
 from crm_plugin.touchpoints.recover import miss_shop
-from tests.touchpoints.guarding import NOON, START, Sent, bought, journey, plant, rows, send, shop_with, states
+from tests.touchpoints.guarding import (
+    BOX,
+    NOON,
+    PUBLIC,
+    START,
+    Sent,
+    bought,
+    journey,
+    plant,
+    rows,
+    send,
+    shop_with,
+    states,
+)
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
@@ -134,6 +150,37 @@ def test_what_may_have_left_counts(db: Database, state: str, counts: bool) -> No
     plant(db, "a", state=state, capped_at=NOON - timedelta(hours=1), next_try_at=NOON + WEEK)
     plant(db, "b")
     assert dict(send(db, shop, NOON).states) == {"planned" if counts else "accepted": 1}
+
+
+@pytest.mark.parametrize(
+    ("known", "then"), [(None, "planned"), (False, "accepted")], ids=["nobody knows", "it did not leave"]
+)
+def test_what_may_have_left_counts_while_it_waits_to_be_sent_again(db: Database, known: bool | None, then: str) -> None:
+    shop = shop_with(db)
+    journey(db, shop, "a")
+    journey(db, shop, "b")
+    plant(db, "a")
+    [row] = rows(db)
+
+    def silent(*_: Any, **__: Any) -> Any:
+        raise OutcomeUnknown("No answer.")
+
+    ways = Sent().ways()
+    channel: Any = SimpleNamespace(send=silent, close=lambda: None)
+    dispatch_shop(db, BOX, shop, NOON, public_url=PUBLIC, ways=replace(ways, open_channel=lambda *_, **__: channel))
+    assert states(db)["a"][0] == "unconfirmed"
+    with db.write() as connection:
+        if known is not None:
+            acts.settle(connection, shop, row.touchpoint_id, known, NOON, "me")
+        acts.send_again(connection, shop, row.touchpoint_id, NOON, "me")
+        # It waits for the morning.
+        connection.execute(update(touchpoints).values(next_try_at=NOON + timedelta(hours=20), reason="quiet_hours"))
+    plant(db, "b")
+    send(db, shop, NOON)
+    assert states(db)["b"] == (then, "frequency_cap" if then == "planned" else "")
+    # Its own outcome keeps nobody from sending it again.
+    send(db, shop, NOON + timedelta(hours=20 if known is None else 25))
+    assert states(db)["a"] == ("accepted", "")
 
 
 def test_one_in_flight_keeps_the_other_for_a_minute(db: Database) -> None:

@@ -39,6 +39,8 @@ from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult
 
 _READ_TIMEOUT = 30.0
+# Of one call in all.
+_CALL_TIMEOUT = 60.0
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 # The request never left: no connection was there to write it to.
 _NOT_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
@@ -112,7 +114,7 @@ class TwilioChannel(ChannelAdapter):
             )
         self._clock = clock or SystemClock()
         self._account = f"{self.values['base_url']}/2010-04-01/Accounts/{self.values['account_sid']}"
-        self._session = make_session(pool=8)
+        self._session = make_session(pool=8, whole=_CALL_TIMEOUT)
         self._session.auth = (self.values["account_sid"], self.values["auth_token"])
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from crm_plugin.errors import PermanentError, TransientError
+from crm_plugin.http_client import BoundedAdapter
 from crm_plugin.phrases import phrase
 
 Resolve = Callable[[str, int], list[str]]
@@ -73,13 +73,17 @@ def _is_public(address: str) -> bool:
     return told.is_global and not told.is_multicast
 
 
-class Pinned(HTTPAdapter):
+# Seconds that a call takes at most, however its answer comes.
+_WHOLE = 30.0
+
+
+class Pinned(BoundedAdapter):
     """Connects to the address that was looked at, and to no other that the name may mean a moment later; TLS still asks for the name."""
 
-    def __init__(self, host: str, address: str) -> None:
+    def __init__(self, host: str, address: str, whole: float = _WHOLE) -> None:
         self._host = host
         self._address = f"[{address}]" if ":" in address else address
-        super().__init__(pool_connections=1, pool_maxsize=1)
+        super().__init__(pool_connections=1, pool_maxsize=1, whole=whole)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, server_hostname=self._host, assert_hostname=self._host, **options)
