@@ -21,7 +21,7 @@ def _program(trigger: Trigger) -> str:
     return str(trigger.get("program") or "main")
 
 
-def _segment(entered: bool) -> Callable[[Trigger], Source]:
+def _crossed(entered: bool) -> Callable[[Trigger], Source]:
     """Who came or went by what happened to them or by a list, not by a changed rule: their last such event, and it is still so."""
     listed = (
         "(SELECT 1 FROM segment_members AS s WHERE s.shop_id = e.shop_id AND s.segment_key = e.segment_key "
@@ -173,6 +173,23 @@ def _expires(name: str, label: Text, event: Text, told: Text, usual: int) -> Kin
     )
 
 
+def _segment(name: str, label: Text, event: Text, told: Text, entered: bool) -> Kind:
+    """The rule of whoever left holds for all, since the source says who is outside: it only names the segment, which has to be there."""
+    besides = "" if entered else " or everyone"
+    return Kind(
+        name,
+        label,
+        event,
+        told,
+        _OF_SEGMENT,
+        (*_AT_ONCE, _SEGMENT),
+        _crossed(entered),
+        counted,
+        rechecked=True,
+        rule=lambda trigger: f'segment("{trigger.get("segment")}"){besides}',
+    )
+
+
 def _tier(name: str, label: Text, event: Text, told: Text, up: bool) -> Kind:
     return Kind(
         name,
@@ -191,7 +208,7 @@ def _tier(name: str, label: Text, event: Text, told: Text, up: bool) -> Kind:
 _WITHIN: Param = whole("within", 1, 1_000_000_000, 50, Text("amount still missing at most", "最多还差的金额"))
 
 KINDS = (
-    Kind(
+    _segment(
         "segment_entered",
         Text("Entered a segment", "进入分群"),
         Text("entering a segment", "进入分群"),
@@ -199,14 +216,9 @@ KINDS = (
             "At once, minutes or days after a member came into a segment, while they are in it. Not when it is new or its rule changed.",
             "会员进入分群后立即，或若干分钟、若干天后，且仍在其中。新建分群或更改规则时不触发。",
         ),
-        _OF_SEGMENT,
-        (*_AT_ONCE, _SEGMENT),
-        _segment(True),
-        counted,
-        rechecked=True,
-        rule=lambda trigger: f'segment("{trigger.get("segment")}")',
+        True,
     ),
-    Kind(
+    _segment(
         "segment_left",
         Text("Left a segment", "离开分群"),
         Text("leaving a segment", "离开分群"),
@@ -214,12 +226,7 @@ KINDS = (
             "At once, minutes or days after a member left a segment, while they are outside. Not when its rule changed.",
             "会员离开分群后立即，或若干分钟、若干天后，且仍在其外。更改规则时不触发。",
         ),
-        _OF_SEGMENT,
-        (*_AT_ONCE, _SEGMENT),
-        _segment(False),
-        counted,
-        rechecked=True,
-        rule=lambda trigger: f'segment("{trigger.get("segment")}") or everyone',
+        False,
     ),
     _tier(
         "tier_up",
