@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from crm_plugin.money import portion
 
 _WRITE = "crm_write"
 # A writer waits this long for another writer before SQLite says "database is locked".
 _BUSY_MS = 30_000
+# PostgreSQL undid one of two transactions that stood against one another (deadlock, serialization): it may be run again.
+_CONFLICTS = frozenset({"40001", "40P01"})
+# Classes of its codes that say that the server is not there or has no room: connection, resources, an operator's intervention, system.
+_AWAY = ("08", "53", "57P", "58")
+_Answer = TypeVar("_Answer")
 
 
 def make_engine(url: str | URL, **options: Any) -> Engine:
@@ -106,3 +112,33 @@ class Database:
     def dispose(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's code of what went wrong; empty where the database is SQLite or said nothing. pg8000 has one class for nearly all."""
+    told = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return str(told.get("C", "")) if isinstance(told, dict) else ""
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Whether the transaction was undone only because of another that ran at the same time."""
+    return sqlstate(error) in _CONFLICTS
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Whether no other transaction can be expected to do better: the database is out of reach, busy beyond patience, or full."""
+    if is_conflict(error):
+        return False
+    known = isinstance(error, OperationalError | InterfaceError)
+    return known or error.connection_invalidated or sqlstate(error).startswith(_AWAY)
+
+
+def again(work: Callable[[], _Answer], times: int = 3) -> _Answer:
+    """Run a whole transaction, and once more, at most `times` in all, when another stood against it. Raises: what the last one raised."""
+    for _ in range(times - 1):
+        try:
+            return work()
+        except DBAPIError as error:
+            if not is_conflict(error):
+                raise
+    return work()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from crm_plugin.clock import zone
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import zones_of
-from crm_plugin.store.session import Database
+from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.due import Asked, passes
 from crm_plugin.touchpoints.journey import Journey
+
+_log = logging.getLogger(__name__)
 
 
 def pass_idle(
@@ -24,8 +29,21 @@ def pass_idle(
 ) -> set[str]:
     """Move the marks of journeys for which no slot fell due and no row came, in one transaction; answers which these are.
 
-    An audience that is gone is told of all the same, and keeps its journey's mark where it is.
+    An audience that is gone is told of all the same, and keeps its journey's mark where it is. A journey that goes wrong here, and each of
+    them where the database refuses, is left to be planned by itself. Raises: DBAPIError when the database is away.
     """
+    try:
+        return again(partial(_pass_idle, db, shop, running, now, problems))
+    except DBAPIError as error:
+        if is_away(error):
+            raise
+        _log.exception("what is due of the journeys of %s", shop.name)
+        return set()
+
+
+def _pass_idle(
+    db: Database, shop: Shop, running: Sequence[Journey], now: datetime, problems: dict[str, str]
+) -> set[str]:
     waiting = [
         one for one in running if one.planned_through != now and one.enabled_at is not None and one.enabled_at < now
     ]
@@ -37,11 +55,19 @@ def pass_idle(
         zones, arrived = known_zones(connection, shop), Arrived(connection, shop.shop_id)
         for journey in waiting:
             asked = Asked(shop, journey, zones, db.is_sqlite)
-            begun = journey.enabled_at or now
-            if next(passes(asked, begun, journey.planned_through, now, arrived), None) is not None:
+            try:
+                due = next(passes(asked, journey.enabled_at or now, journey.planned_through, now, arrived), None)
+                problem = problem_of(connection, shop, journey) if due is None else None
+            except SQLAlchemyError:
+                raise
+            except Exception:
+                # It is planned by itself, and there it is told what is wrong with it.
+                _log.exception("what is due of journey %s of %s", journey.key, shop.name)
+                continue
+            if due is not None:
                 continue
             idle.add(journey.key)
-            if (problem := problem_of(connection, shop, journey)) is None:
+            if problem is None:
                 moved.append(journey)
             else:
                 problems[journey.key] = problem.message

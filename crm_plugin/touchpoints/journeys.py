@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
-from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.errors import CrmError, InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules import compile_rule
 from crm_plugin.rules.book import resolved
@@ -24,11 +25,35 @@ from crm_plugin.touchpoints.steps.ending import OFF as OFF_REASON
 from crm_plugin.touchpoints.steps.ending import end_all
 from crm_plugin.touchpoints.steps.flow import flow_of
 
+_log = logging.getLogger(__name__)
+
 
 def all_journeys(connection: Connection, shop_id: int) -> list[Journey]:
-    """The shop's journeys by key."""
-    query = select(journeys).where(journeys.c.shop_id == shop_id).order_by(journeys.c.journey_key)
-    return [_journey(row) for row in connection.execute(query)]
+    """The shop's journeys by key, without those that cannot be read."""
+    return readable(connection, shop_id)[0]
+
+
+# What a row raises that this program did not write, or no longer knows.
+_UNREADABLE = (CrmError, LookupError, TypeError, ValueError)
+
+
+def readable(connection: Connection, shop_id: int) -> tuple[list[Journey], dict[str, str]]:
+    """The shop's journeys by key; and of those that are on and cannot be read, which the log tells of, why not."""
+    j = journeys.c
+    mine = select(journeys).where(j.shop_id == shop_id).order_by(j.journey_key)
+    try:
+        return [_journey(row) for row in connection.execute(mine).all()], {}
+    except _UNREADABLE:
+        found: list[Journey] = []
+        problems: dict[str, str] = {}
+    for key, enabled in connection.execute(mine.with_only_columns(j.journey_key, j.enabled)).all():
+        try:
+            found.append(get(connection, shop_id, key))
+        except _UNREADABLE as error:
+            _log.warning("journey %s in shop %s: %s", key, shop_id, error)
+            if enabled:
+                problems[key] = error.message if isinstance(error, CrmError) else f"{type(error).__name__}: {error}"
+    return found, problems
 
 
 def get(connection: Connection, shop_id: int, key: str) -> Journey:

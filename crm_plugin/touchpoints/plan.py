@@ -10,8 +10,10 @@ again, twice at once, or after an outage doubles nothing. What one person was to
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +30,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, RuleError
@@ -36,14 +38,14 @@ from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.store import touchpoints
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.members import lock
-from crm_plugin.store.session import Database
+from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.audience import meant, problem_of, rule_of
 from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.journeys import all_journeys, hold
+from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.reach import TRUE, first, flags, is_open, refusals
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import engine
@@ -91,33 +93,28 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     """Plan all that has fallen due. Each journey is one transaction, watermark and rows together: one planner at a time, and by what the
     journey is by then.
 
-    A journey that goes wrong, or has a version with somebody inside that cannot be read, is told in the report and stops no other.
-    Raises: OperationalError, InterfaceError when the database is away.
+    A journey that goes wrong, cannot be read, or has a version with somebody inside that cannot, is told in the report and stops no other.
+    Raises: DBAPIError when the database is away.
     """
     report = PlanReport()
     with db.read() as connection:
-        running = [journey for journey in all_journeys(connection, shop.shop_id) if journey.runs]
+        known, report.problems = readable(connection, shop.shop_id)
         stepped = with_steps(connection, shop.shop_id)
+    running = [journey for journey in known if journey.runs]
     idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems)
     for journey in running:
         if journey.key in idle:
             continue
         try:
-            with db.write() as connection:
-                if stepped.get(journey.key):
-                    # Before the journey: so does whoever writes members and journeys, or the two would stand against one another.
-                    lock(connection, shop.shop_id)
-                held = hold(connection, shop.shop_id, journey.key)
-                plan = _plan_steps if held.key in stepped or held.flow.steps else _plan_journey
-                counts = plan(connection, shop, held, now) if held.runs else {}
+            counts = again(partial(_plan_alone, db, shop, journey.key, stepped, now))
         except RuleError as error:
             # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
             report.problems[journey.key] = error.message
             continue
-        except (OperationalError, InterfaceError):
-            # The database is away: no other journey can be planned either.
-            raise
         except Exception as error:
+            if isinstance(error, DBAPIError) and is_away(error):
+                # No other journey can be planned either.
+                raise
             # One journey must not stop the others.
             _log.exception("planning journey %s of %s", journey.key, shop.name)
             report.problems[journey.key] = (
@@ -127,6 +124,17 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
         if counts:
             report.journeys[journey.key] = counts
     return report
+
+
+def _plan_alone(db: Database, shop: Shop, key: str, stepped: Mapping[str, bool], now: datetime) -> dict[str, int]:
+    """Plan one journey in a transaction of its own, as it is by then; answers what came of it."""
+    with db.write() as connection:
+        if stepped.get(key):
+            # Before the journey: so does whoever writes members and journeys, or the two would stand against one another.
+            lock(connection, shop.shop_id)
+        held = hold(connection, shop.shop_id, key)
+        plan = _plan_steps if held.key in stepped or held.flow.steps else _plan_journey
+        return plan(connection, shop, held, now) if held.runs else {}
 
 
 def _plan_journey(

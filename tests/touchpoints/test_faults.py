@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from crm_plugin.store import journey_versions, touchpoints
 from crm_plugin.store.session import Database
+from crm_plugin.touchpoints import idle
+from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import plan as planning
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import write
 from tests.touchpoints.guarding import NOON, journey, plant, rows, send, shop_with, states
+from tests.touchpoints.guarding import START as GUARD_START
 from tests.touchpoints.steps.stage import SEND, START, person, stage, turn_on
 
 HOUR = timedelta(hours=1)
@@ -77,9 +80,80 @@ def test_fault_of_one_journey_is_told_and_that_of_the_database_is_raised(
     report = plan_shop(db, shop, NOON)
     assert (report.problems, report.journeys) == ({"a": "ValueError: odd"}, {"b": {"planned": 1}})
 
+    def refused(*_: object) -> None:
+        raise ProgrammingError("SELECT 1", {}, Exception({"C": "42883"}))
+
+    monkeypatch.setattr(planning, "_plan_journey", refused)
+    assert set(plan_shop(db, shop, NOON + timedelta(days=365)).problems) == {"a", "b"}
+
     def away(*_: object) -> None:
         raise OperationalError("SELECT 1", {}, Exception("away"))
 
     monkeypatch.setattr(planning, "_plan_journey", away)
     with pytest.raises(OperationalError):
         plan_shop(db, shop, NOON + timedelta(days=365))
+
+
+@pytest.mark.parametrize("spoiled", ["trigger = 'dance'", "channels = '[oops'"])
+def test_journey_that_cannot_be_read_stops_no_other(db: Database, spoiled: str) -> None:
+    shop = shop_with(db, 1, settings={"caps": {"day": 0, "week": 0}})
+    for key in ("a", "b", "off"):
+        journey(db, shop, key)
+    with db.write() as connection:
+        connection.execute(text(f"UPDATE journeys SET {spoiled} WHERE journey_key <> 'b'"))
+        connection.execute(text("UPDATE journeys SET enabled = FALSE WHERE journey_key = 'off'"))
+    report = plan_shop(db, shop, NOON)
+    assert (set(report.problems), report.journeys) == ({"a"}, {"b": {"planned": 1}})
+    send(db, shop, NOON)
+    assert states(db) == {"b": ("accepted", "")}
+
+
+def test_what_goes_wrong_while_nothing_is_due_is_told_of_its_journey_alone(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, shop = sqlite_db, shop_with(sqlite_db, 1)
+    for key in ("a", "b"):
+        journey(db, shop, key)
+    one = idle.passes
+
+    def broken(asked, *rest):  # type: ignore[no-untyped-def]
+        if asked.journey.key == "a":
+            raise ValueError("odd")
+        return one(asked, *rest)
+
+    monkeypatch.setattr(idle, "passes", broken)
+    early = NOON - 30 * HOUR
+    assert plan_shop(db, shop, early).problems == {"a": "ValueError: odd"}
+    with db.read() as connection:
+        marks = {one.key: one.planned_through for one in journey_store.all_journeys(connection, 1)}
+    assert marks == {"a": GUARD_START, "b": early}
+
+    def refused(*_: object) -> None:
+        raise ProgrammingError("SELECT 1", {}, Exception({"C": "42883"}))
+
+    # Where the statement for all of them fails, each is planned by itself.
+    monkeypatch.undo()
+    monkeypatch.setattr(idle, "known_zones", refused)
+    report = plan_shop(db, shop, NOON)
+    assert set(report.problems) == {"a", "b"}
+
+
+def test_transaction_undone_for_another_is_run_again(sqlite_db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pg8000 tells of a deadlock: an error of the class for wrong statements, with the server's code."""
+    db, shop = sqlite_db, shop_with(sqlite_db, 1)
+    for key in ("a", "b"):
+        journey(db, shop, key)
+    one, left = planning._plan_journey, {"a": 2, "b": 9}
+
+    def stands_against(connection, shop, journey, now):  # type: ignore[no-untyped-def]
+        left[journey.key] -= 1
+        counts = one(connection, shop, journey, now)
+        if left[journey.key] >= 0:
+            raise ProgrammingError("UPDATE", {}, Exception({"C": "40P01", "M": "deadlock detected"}))
+        return counts
+
+    monkeypatch.setattr(planning, "_plan_journey", stands_against)
+    report = plan_shop(db, shop, NOON)
+    assert report.journeys == {"a": {"planned": 1}}
+    assert "deadlock" in report.problems["b"]
+    assert left == {"a": -1, "b": 6}
