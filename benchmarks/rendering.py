@@ -16,7 +16,8 @@ from crm_plugin.records import Message
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.touchpoints.policy import Brand, Policy
 from crm_plugin.touchpoints.recipes import recipe_texts
-from crm_plugin.touchpoints.render import RIGHT_TO_LEFT, Rendered, Text, inlined, preheader, render
+from crm_plugin.touchpoints.render import RIGHT_TO_LEFT, Rendered, Text, preheader, render
+from crm_plugin.touchpoints.sandbox import inlined
 from crm_plugin.touchpoints.scene import Scene, ShopView, sample_scenes
 
 _SHOP = ShopView("Lantern and Leaf", "https://shop.example", "1 Lane, London", "GBP")
@@ -81,7 +82,7 @@ class _Bare:
 
 
 def _filters() -> dict[str, object]:
-    from crm_plugin.touchpoints.render import Sandbox
+    from crm_plugin.touchpoints.sandbox import Sandbox
 
     ours = Sandbox(autoescape=False).filters
     return {name: ours[name] for name in ("money", "date")}

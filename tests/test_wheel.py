@@ -106,7 +106,7 @@ def test_unpacked_wheel_finds_its_own_files(unpacked: Path, tmp_path: Path) -> N
     code = (
         "import json, crm_plugin; from crm_plugin.manifest import load_manifest; "
         "from crm_plugin.touchpoints.recipes import recipe_texts, recipes; "
-        "from crm_plugin.touchpoints.render import layout; layout(); "
+        "from crm_plugin.touchpoints.sandbox import layout; layout(); "
         "print(json.dumps([crm_plugin.__file__, load_manifest().version, "
         "[[one.key, len(recipe_texts(one.key))] for one in recipes()]]))"
     )

@@ -27,10 +27,11 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.triggers import params_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import journeys, program, publishing
+from crm_plugin.touchpoints import journeys, publishing
 from crm_plugin.touchpoints import why as whys
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.program_yaml import to_yaml
 from crm_plugin.touchpoints.steps import checks, duties, insiders, moving
 from crm_plugin.touchpoints.why import Why
 
@@ -88,7 +89,7 @@ def journey_show(name: str, key: str, as_json: bool) -> None:
     if as_json:
         answer({**told, "journey": journey.as_dict(), "inside": [asdict(one) for one in inside]}, True)
         return
-    click.echo(program.to_yaml({"journeys": [journey.as_dict()]}), nl=False)
+    click.echo(to_yaml({"journeys": [journey.as_dict()]}), nl=False)
     answer(told, False)
     for one in inside:
         click.echo(f"inside: {one.count} at {one.step_key} of version {one.version}")

@@ -18,6 +18,8 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
 from crm_plugin.touchpoints import program, senders, testing, tokens
+from crm_plugin.touchpoints.program_file import read_file
+from crm_plugin.touchpoints.program_yaml import to_yaml
 
 
 @main.group("program")
@@ -35,7 +37,7 @@ def program_load(name: str, file: Path, as_json: bool) -> None:
     What the file does not name stays; tiers and segments are replaced as a whole. `program dump` shows how such a file is written.
     """
     with opened_shop(name) as (runtime, found):
-        report = tasks.load_program(runtime, found, program.read_file(file), actor=ACTOR)
+        report = tasks.load_program(runtime, found, read_file(file), actor=ACTOR)
     answer(report, as_json)
 
 
@@ -49,14 +51,14 @@ def program_dump(name: str, output: Path | None, as_json: bool) -> None:
         document = program.dump(connection, found)
     if output is not None:
         try:
-            output.write_text(program.to_yaml(document), encoding="utf-8")
+            output.write_text(to_yaml(document), encoding="utf-8")
         except OSError as error:
             hint = "Name another place with -o."
             raise InvalidInput(f"{output} cannot be written: {error.strerror}.", field="output", hint=hint) from error
     elif as_json:
         answer(document, True)
     else:
-        click.echo(program.to_yaml(document), nl=False)
+        click.echo(to_yaml(document), nl=False)
 
 
 @main.group("sender")

@@ -7,8 +7,8 @@ runs, and the words it speaks with, end only when the file says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,70 +20,19 @@ from crm_plugin.rules import compile_rule, segments, tiers
 from crm_plugin.rules.asked import Rewritten, book_then, refuse_asked
 from crm_plugin.rules.book import RULE, check_key, resolve
 from crm_plugin.rules.nodes import Everyone, Node
-from crm_plugin.rules.policies import newest_policies
-from crm_plugin.rules.policy import Policy
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import journeys, texts
 from crm_plugin.touchpoints.journey import Draft, Journey
-from crm_plugin.touchpoints.program_file import (
-    PART_NAMES,
-    SECTIONS,
-    Program,
-    read_file,
-    read_program,
-    to_yaml,
-    within,
-)
+from crm_plugin.touchpoints.program_file import PART_NAMES, Place, Program, place_of, read_program, within
+from crm_plugin.touchpoints.program_state import ProgramReport, ProgramState, report_of
 from crm_plugin.touchpoints.render import Text
-from crm_plugin.touchpoints.settings import save_settings, told_settings
-
-__all__ = ["SECTIONS", "ProgramReport", "SectionReport", "dump", "load", "read_file", "to_yaml"]
+from crm_plugin.touchpoints.settings import save_settings
 
 # What the audit log calls it.
 LOADED = "program.loaded"
-_Place = tuple[str, str, str]
-
-
-@dataclass(slots=True)
-class SectionReport:
-    """How many entries of a section were added, changed, removed, and found to be the same."""
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    same: int = 0
-
-    @classmethod
-    def of(cls, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> SectionReport:
-        """What became of the entries: by key, as they were and as they are."""
-        changed = sum(1 for key, value in after.items() if key in before and before[key] != value)
-        added = len(after.keys() - before.keys())
-        return cls(added, changed, len(before.keys() - after.keys()), len(after) - added - changed)
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramReport:
-    """What loading a programme did: the sections that were in it, and which journeys it switched.
-
-    After `rates_changed` the caller has the sums counted anew (`sync.facts.rebuild`).
-    """
-
-    sections: dict[str, SectionReport] = field(default_factory=dict)
-    switched_on: tuple[str, ...] = ()
-    switched_off: tuple[str, ...] = ()
-    rates_changed: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        counts: dict[str, Any] = {name: asdict(section) for name, section in self.sections.items()}
-        return {
-            **counts,
-            "switched_on": list(self.switched_on),
-            "switched_off": list(self.switched_off),
-            "rates_changed": self.rates_changed,
-        }
 
 
 def load(
@@ -97,13 +46,13 @@ def load(
     # One at a time for a shop: what is checked here must still be so when it is written.
     connection.execute(select(shops.c.shop_id).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True))
     shop = shop_by_id(connection, shop.shop_id)
-    before = _State.of(connection, shop)
+    before = ProgramState.of(connection, shop)
     _check_rules(connection, shop, program, before, now)
     wanted = _wanted_texts(program, before)
     _check_texts(shop, program, before, wanted)
     _write(connection, shop, program, wanted, now)
-    after = _State.of(connection, shop_by_id(connection, shop.shop_id))
-    report = _report(program, before, after)
+    after = ProgramState.of(connection, shop_by_id(connection, shop.shop_id))
+    report = report_of(program, before, after)
     if actor:
         audit.note(connection, shop.shop_id, actor, LOADED, report.as_dict(), now)
     return report
@@ -111,7 +60,7 @@ def load(
 
 def dump(connection: Connection, shop: Shop) -> dict[str, Any]:
     """The shop's programme as a document with all sections; loading it changes nothing."""
-    state = _State.of(connection, shop_by_id(connection, shop.shop_id))
+    state = ProgramState.of(connection, shop_by_id(connection, shop.shop_id))
     written: dict[str, Any] = {}
     for (key, channel, locale), text in state.texts.items():
         parts = {PART_NAMES[part]: source for part, source in text.parts().items() if source}
@@ -135,36 +84,7 @@ def _journey_dict(journey: Journey) -> dict[str, Any]:
     return told if told["audience"] else {key: value for key, value in told.items() if key != "audience"}
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The programme as it is kept."""
-
-    settings: dict[str, Any]
-    levels: list[tiers.Level]
-    # By programme, the main one only where it promises more than its levels.
-    policies: dict[str, Policy]
-    segments: list[segments.Segment]
-    journeys: dict[str, Journey]
-    texts: dict[_Place, Text]
-
-    @classmethod
-    def of(cls, connection: Connection, shop: Shop) -> _State:
-        return cls(
-            told_settings(shop),
-            tiers.levels(connection, shop.shop_id),
-            newest_policies(connection, shop),
-            # Sorted here: the databases do not agree on the order of letters.
-            sorted(segments.list(connection, shop.shop_id), key=lambda one: one.key),
-            {one.key: one for one in sorted(journeys.all_journeys(connection, shop.shop_id), key=lambda one: one.key)},
-            {_place(text): text for text in texts.texts(connection, shop.shop_id)},
-        )
-
-
-def _place(text: Text) -> _Place:
-    return text.template_key, text.channel, text.locale
-
-
-def _check_rules(connection: Connection, shop: Shop, program: Program, before: _State, now: datetime) -> None:
+def _check_rules(connection: Connection, shop: Shop, program: Program, before: ProgramState, now: datetime) -> None:
     """Hold every rule against the tiers there will be: those of the file, and those the file leaves."""
     levels = [level.key for level in (before.levels if program.tiers is None else program.tiers)]
     rules: dict[str, Node | None] = {}
@@ -195,7 +115,7 @@ def _check_rules(connection: Connection, shop: Shop, program: Program, before: _
             refuse_asked(connection, shop, book, local_day(now, shop.timezone), besides)
 
 
-def _rewritten(program: Program, rules: Mapping[str, Node | None], before: _State) -> Rewritten:
+def _rewritten(program: Program, rules: Mapping[str, Node | None], before: ProgramState) -> Rewritten:
     """What the file gives another rule, or takes away; lists of members are no file's business and stay."""
     lists = {one.key: None for one in before.segments if one.node is None and one.key not in rules}
     segments_then = None if program.segments is None else {**lists, **rules}
@@ -203,10 +123,10 @@ def _rewritten(program: Program, rules: Mapping[str, Node | None], before: _Stat
     return Rewritten(segments_then, {draft.key for draft in program.journeys or ()}, ladders)
 
 
-def _wanted_texts(program: Program, before: _State) -> dict[_Place, Text]:
+def _wanted_texts(program: Program, before: ProgramState) -> dict[Place, Text]:
     """The texts to be written: those of the file, and of named recipes what is neither there nor in the file."""
-    told = {_place(text): text for text in program.templates or ()}
-    offered = {_place(text): text for text in program.offered}
+    told = {place_of(text): text for text in program.templates or ()}
+    offered = {place_of(text): text for text in program.offered}
     return {**{place: text for place, text in offered.items() if place not in before.texts}, **told}
 
 
@@ -222,7 +142,7 @@ class _Coming:
     enabled: bool
 
 
-def _coming(program: Program, before: _State) -> list[_Coming]:
+def _coming(program: Program, before: ProgramState) -> list[_Coming]:
     drafts = {draft.key: draft for draft in program.journeys or ()}
     found: list[_Coming] = []
     for key in before.journeys.keys() | drafts.keys():
@@ -237,7 +157,7 @@ def _coming(program: Program, before: _State) -> list[_Coming]:
     return sorted(found, key=lambda coming: coming.key)
 
 
-def _check_texts(shop: Shop, program: Program, before: _State, wanted: Mapping[_Place, Text]) -> None:
+def _check_texts(shop: Shop, program: Program, before: ProgramState, wanted: Mapping[Place, Text]) -> None:
     coming = _coming(program, before)
     for place, text in wanted.items():
         # What is there already is not refused for standing in the file too.
@@ -257,7 +177,7 @@ def _check_texts(shop: Shop, program: Program, before: _State, wanted: Mapping[_
                 texts.require(shop, journey.channels, own, with_order=journey.with_order, marketing=journey.marketing)
 
 
-def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping[_Place, Text], now: datetime) -> None:
+def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping[Place, Text], now: datetime) -> None:
     if program.settings is not None:
         with within("settings"):
             shop = save_settings(connection, shop, program.settings, now)
@@ -283,51 +203,3 @@ def _write_segments(connection: Connection, shop: Shop, program: Program, now: d
     for key, one in present.items():
         if one.kind == RULE:
             segments.forget(connection, shop, key)
-
-
-def _report(program: Program, before: _State, after: _State) -> ProgramReport:
-    sections: dict[str, SectionReport] = {}
-    if program.settings is not None:
-        told = set(program.settings)
-        sections["settings"] = SectionReport.of(_only(before.settings, told), _only(after.settings, told))
-    if program.tiers is not None:
-        sections["tiers"] = SectionReport.of(*_ladders(before.levels, after.levels))
-    if program.policies is not None:
-        named = {policy.program for policy in program.policies}
-        was_, is_ = ({key: one.as_dict() for key, one in state.policies.items()} for state in (before, after))
-        sections["tier_programs"] = SectionReport.of(_only(was_, named), _only(is_, named))
-    if program.segments is not None:
-        one, other = ({segment.key: segment.as_dict() for segment in state.segments} for state in (before, after))
-        sections["segments"] = SectionReport.of(one, other)
-    was = {key: journey.as_dict() for key, journey in before.journeys.items()}
-    now = {key: journey.as_dict() for key, journey in after.journeys.items()}
-    if program.journeys is not None:
-        named = {draft.key for draft in program.journeys}
-        sections["journeys"] = SectionReport.of(_only(was, named), _only(now, named))
-    if program.templates is not None or program.offered:
-        places = {_place(text) for text in (*(program.templates or ()), *program.offered)}
-        one_, other_ = ({place: text.parts() for place, text in state.texts.items()} for state in (before, after))
-        sections["templates"] = SectionReport.of(_only(one_, places), _only(other_, places))
-    ran = {key for key, journey in before.journeys.items() if journey.enabled}
-    runs = {key for key, journey in after.journeys.items() if journey.enabled}
-    return ProgramReport(
-        sections,
-        tuple(sorted(runs - ran)),
-        tuple(sorted(ran - runs)),
-        before.settings.get("rates") != after.settings.get("rates"),
-    )
-
-
-def _ladders(before: list[tiers.Level], after: list[tiers.Level]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Levels by key with their place among those that are in both: a level that moved has changed."""
-    common = {level.key for level in before} & {level.key for level in after}
-
-    def placed(levels: Iterable[tiers.Level]) -> dict[str, Any]:
-        kept = [level.key for level in levels if level.key in common]
-        return {one.key: (one.as_dict(), kept.index(one.key) if one.key in kept else None) for one in levels}
-
-    return placed(before), placed(after)
-
-
-def _only(entries: Mapping[Any, Any], keys: set[Any]) -> dict[Any, Any]:
-    return {key: value for key, value in entries.items() if key in keys}

@@ -1,4 +1,4 @@
-"""A programme file: read into typed values, each section checked by itself, each error naming section and key; and written."""
+"""A programme file: read into typed values, each section checked by itself, each error naming section and key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.tiers import Level, check_level, read_level
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.touchpoints import documents
-from crm_plugin.touchpoints.documents import Inline, InlineList
 from crm_plugin.touchpoints.journey import Draft
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.recipes import recipe, recipe_texts
@@ -28,6 +27,7 @@ from crm_plugin.touchpoints.texts import tidied
 SECTIONS = ("settings", "tiers", "tier_programs", "segments", "journeys", "templates")
 # What the parts of a text are called in a file.
 PART_NAMES = {"subject": "subject", "body_text": "text", "body_html": "html", "url": "url"}
+Place = tuple[str, str, str]
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
@@ -87,51 +87,6 @@ def as_program(document: Any) -> dict[str, Any]:
             hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(SECTIONS)}."
             raise InvalidInput(f"There is no section {key!r}.", field=str(key), hint=hint)
     return dict(document)
-
-
-def to_yaml(document: Mapping[str, Any]) -> str:
-    """The document as text: keys in order, short things on one line, texts as blocks."""
-    laid_out = {name: document[name] for name in SECTIONS if name in document}
-    for name in ("tiers", "segments"):
-        if laid_out.get(name):
-            laid_out[name] = [_inline(item, "title") for item in laid_out[name]]
-    if laid_out.get("tier_programs"):
-        laid_out["tier_programs"] = [
-            {
-                **_inline(one, "title", "window", "exclude", "term"),
-                "levels": [Inline(level) for level in one["levels"]],
-            }
-            for one in laid_out["tier_programs"]
-        ]
-    if laid_out.get("journeys"):
-        laid_out["journeys"] = [_journey(item) for item in laid_out["journeys"]]
-    if laid_out.get("settings"):
-        laid_out["settings"] = _inline(laid_out["settings"], "quiet_hours", "brand", "rates")
-    parts = [documents.write({name: value}) for name, value in laid_out.items()]
-    return "\n".join(parts)
-
-
-def _journey(item: Mapping[str, Any]) -> dict[str, Any]:
-    told = _inline(item, "title", "trigger", "channels", "reentry")
-    return {**told, "steps": [_step(step) for step in told["steps"]]} if "steps" in told else told
-
-
-def _step(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A step with its parameters on one line, and the lists it goes on in set in below."""
-
-    def laid(name: str, value: Any) -> Any:
-        if isinstance(value, list):
-            return [_step(step) for step in value]
-        return {arm: laid(arm, steps) for arm, steps in value.items()} if name == "arms" else Inline(value)
-
-    return {name: value if isinstance(value, str) else laid(name, value) for name, value in item.items()}
-
-
-def _inline(item: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    def short(value: Any) -> Any:
-        return Inline(value) if isinstance(value, Mapping) else InlineList(value) if isinstance(value, list) else value
-
-    return {key: short(value) if key in keys else value for key, value in item.items()}
 
 
 @contextmanager
@@ -254,7 +209,7 @@ def _templates(told: Any) -> list[Text]:
             for locale, parts in _named(locales, "templates", key, channel).items():
                 with within("templates", key, channel, locale):
                     text = _text(key, channel, locale, parts)
-                    if any(_place(text) == _place(other) for other in found):
+                    if any(place_of(text) == place_of(other) for other in found):
                         raise InvalidInput("This language is written twice.", field="locale")
                     found.append(text)
     return found
@@ -274,7 +229,8 @@ def _text(key: str, channel: str, locale: str, told: Any) -> Text:
     return tidied(Text(key, channel, read_locale(locale), **parts))  # type: ignore[arg-type]
 
 
-def _place(text: Text) -> tuple[str, str, str]:
+def place_of(text: Text) -> Place:
+    """Where a text stands: template, channel, locale."""
     return text.template_key, text.channel, text.locale
 
 

@@ -1,37 +1,26 @@
-"""Rendering: Jinja in a sandbox with strict undefined, compiled once for each version of a text, CSS inlined once with it.
+"""One message from one text: filled in for a member, or refused by its place and line; and the check of a text before it is saved.
 
 A text sees plain values and a few views, never our rows. An unknown name is an error that names itself, here and when a text is saved.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from typing import Any
 
-import css_inline
-from babel import Locale
-from babel.dates import format_date, format_skeleton
-from babel.numbers import format_currency
-from jinja2 import Template, TemplateError, TemplateSyntaxError, meta, pass_context
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context, Undefined
+from jinja2 import TemplateError, TemplateSyntaxError, meta
 
 from crm_plugin.errors import InvalidInput, RenderError
 from crm_plugin.phrases import phrase
 from crm_plugin.touchpoints import mistakes
-from crm_plugin.touchpoints.bounds import LARGEST_NUMBER, LONGEST_OUTPUT, BoundedEnvironment
+from crm_plugin.touchpoints.bounds import LONGEST_OUTPUT
 from crm_plugin.touchpoints.mistakes import Mistake
 from crm_plugin.touchpoints.policy import Brand
-from crm_plugin.touchpoints.scene import VIEWS, Scene, babel_locale
+from crm_plugin.touchpoints.sandbox import compiled, compiled_mail, environment
+from crm_plugin.touchpoints.scene import Scene
 
-# A text longer than this is no message; an HTML mail past 102 KB is cut by the largest mail host.
-LONGEST_SOURCE = 100_000
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
 PARTS = {
     "email": ("subject", "body_text", "body_html"),
@@ -41,7 +30,6 @@ PARTS = {
 }
 # What errors call the channels.
 CALLED = {"email": phrase("email"), "sms": phrase("sms"), "inapp": phrase("inapp"), "note": phrase("note")}
-_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,75 +61,6 @@ class Rendered:
     url: str = ""
 
 
-class Sandbox(BoundedEnvironment):
-    """No attribute that begins with an underscore, nothing that changes what it is given, nothing that takes long or grows large."""
-
-    def __init__(self, *, autoescape: bool) -> None:
-        super().__init__(
-            undefined=mistakes.Missing, autoescape=autoescape, trim_blocks=False, keep_trailing_newline=False
-        )
-        self.filters["money"] = _money_filter
-        self.filters["date"] = _date_filter
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Our own views are plain values without methods, so of the sandbox's questions only the underscore is asked of them."""
-        if obj.__class__ in _VIEWS and not attribute.startswith("_"):
-            try:
-                return getattr(obj, attribute)
-            except AttributeError:
-                return self.undefined(obj=obj, name=attribute)
-        return super().getattr(obj, attribute)
-
-    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
-        """What stands for a name that begins with an underscore."""
-        return self.undefined(
-            phrase("a name that begins with _ cannot be used"), obj=obj, name=attribute, exc=SecurityError
-        )
-
-
-_VIEWS = frozenset((*VIEWS, Brand))
-
-
-@cache
-def _environment(autoescape: bool) -> Sandbox:
-    return Sandbox(autoescape=autoescape)
-
-
-@lru_cache(maxsize=4096)
-def _compiled(source: str, autoescape: bool) -> Template:
-    if len(source) > LONGEST_SOURCE:
-        raise InvalidInput(phrase("The text is longer than %(most)s characters.", most=LONGEST_SOURCE), field="text")
-    return _environment(autoescape).from_string(source)
-
-
-@lru_cache(maxsize=1024)
-def _compiled_mail(inner: str, brand: Brand) -> Template:
-    """The whole mail around an inner text, with the CSS inlined; compiled once for each text and brand."""
-    return _environment(True).from_string(inlined(inner, brand))
-
-
-def inlined(inner: str, brand: Brand) -> str:
-    """The source of the whole mail around an inner text, its CSS in the tags' own styles."""
-    whole = layout().replace("{{ body }}", inner)
-    whole = whole.replace("{{ brand.color }}", brand.color).replace("{{ brand.on_color }}", brand.on_color)
-    # Tags are kept apart while the HTML is parsed: its parser would escape what they hold.
-    tags: list[str] = []
-
-    def put_aside(found: re.Match[str]) -> str:
-        tags.append(found[0])
-        return f"jinja-tag-{len(tags) - 1}-"
-
-    inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
-    html = str(inliner.inline(_TAG.sub(put_aside, whole)))
-    return re.sub(r"jinja-tag-(\d+)-", lambda found: tags[int(found[1])], html)
-
-
-@cache
-def layout() -> str:
-    """The skeleton of every HTML mail."""
-    return (files("crm_plugin") / "templates" / "messages" / "layout.html").read_text(encoding="utf-8")
-
-
 def render(text: Text, scene: Scene, brand: Brand) -> Rendered:
     """One message. Raises: RenderError naming the part and the variable."""
     names = scene.names()
@@ -159,7 +78,7 @@ def render(text: Text, scene: Scene, brand: Brand) -> Rendered:
             "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
             "brand": brand,
         }
-        html = _run(lambda: _compiled_mail(text.body_html, brand).render(around), text, "body_html", names)
+        html = _run(lambda: compiled_mail(text.body_html, brand).render(around), text, "body_html", names)
     return Rendered(
         locale=scene.locale,
         # A subject is one line, whatever a name holds.
@@ -171,7 +90,7 @@ def render(text: Text, scene: Scene, brand: Brand) -> Rendered:
 
 
 def _render_part(text: Text, part: str, source: str, names: Mapping[str, Any]) -> str:
-    return _run(lambda: _compiled(source, False).render(names), text, part)
+    return _run(lambda: compiled(source, False).render(names), text, part)
 
 
 _TOO_DEEP = (SyntaxError, RecursionError, MemoryError)
@@ -193,7 +112,7 @@ def _run(work: Callable[[], str], text: Text, part: str, names: Mapping[str, Any
         made = work()
     except _MISTAKES as error:
         if names is not None:
-            _run(lambda: _compiled(text.parts()[part], True).render(names), text, part)
+            _run(lambda: compiled(text.parts()[part], True).render(names), text, part)
         raise _told(error, text, part) from error
     if len(made) > LONGEST_OUTPUT:
         raise _error(text, part, Mistake(phrase("it comes out longer than %(most)s characters.", most=LONGEST_OUTPUT)))
@@ -267,10 +186,9 @@ def _named(text: Text) -> dict[str, str]:
 
 
 def _check_part(text: Text, part: str, source: str) -> None:
-    environment = _environment(part == "body_html")
     try:
-        tree = environment.parse(source)
-        _compiled(source, part == "body_html")
+        tree = environment(part == "body_html").parse(source)
+        compiled(source, part == "body_html")
     except TemplateSyntaxError as error:
         raise _refused(text, part, mistakes.of_syntax(error, source)) from error
     except (*_TOO_DEEP, ValueError) as error:
@@ -292,34 +210,6 @@ def preheader(text: str) -> str:
     return body if len(body) <= 120 else body[:119].rsplit(" ", 1)[0] + "…"
 
 
-@pass_context
-def _money_filter(context: Context, value: Any, currency: str = "") -> str:
-    """An amount in major units, by default in the shop's currency."""
-    try:
-        code, amount = currency or context["shop"].currency, Decimal(str(value))
-    except InvalidOperation as error:
-        raise SecurityError(phrase("`money` needs a number")) from error
-    if not -LARGEST_NUMBER <= amount <= LARGEST_NUMBER or amount.adjusted() < -20:
-        raise SecurityError(phrase("the amount is out of range"))
-    return str(format_currency(amount, code, locale=babel_locale(context["locale"])))
-
-
-_STYLES = ("full", "long", "medium", "short", "day")
-
-
-@pass_context
-def _date_filter(context: Context, value: Any, style: str = "long") -> str:
-    """A day as the member's language writes it; the style "day" leaves out the year."""
-    if not isinstance(value, date) or style not in _STYLES:
-        raise SecurityError(
-            phrase("`date` needs a day such as `occasion`, and knows %(names)s", names=[f'"{one}"' for one in _STYLES])
-        )
-    locale: Locale = babel_locale(context["locale"])
-    if style == "day":
-        return str(format_skeleton("MMMMd", value, locale=locale))
-    return str(format_date(value, style, locale=locale))
-
-
 def names_in(text: Text) -> frozenset[str]:
     """The variables that a text speaks of; none for a part that cannot be read."""
     return frozenset().union(*(_names_in(source) for source in text.parts().values()))
@@ -328,38 +218,6 @@ def names_in(text: Text) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def _names_in(source: str) -> frozenset[str]:
     try:
-        return frozenset(meta.find_undeclared_variables(_environment(False).parse(source)))
+        return frozenset(meta.find_undeclared_variables(environment(False).parse(source)))
     except (TemplateSyntaxError, *_TOO_DEEP, ValueError):
         return frozenset()
-
-
-def choose_locale(wanted: str, there: Collection[str], fallback: str) -> str:
-    """Of the locales a text is written in, the one nearest to the member's; then the shop's, English, any.
-
-    zh-TW is not served zh-CN's text when there is English and the shop is no Chinese one: scripts differ.
-    """
-    names = sorted(there)
-    for told in (wanted, fallback, "en"):
-        tag = told.replace("_", "-")
-        if not tag:
-            continue
-        exact = next((name for name in names if name.lower() == tag.lower()), None)
-        if exact is not None:
-            return exact
-        language = tag.split("-")[0].lower()
-        near = next(
-            (name for name in names if name.split("-")[0].lower() == language and not _other_script(tag, name)), None
-        )
-        if near is not None:
-            return near
-    return names[0] if names else ""
-
-
-_TRADITIONAL = frozenset({"tw", "hk", "mo", "hant"})
-
-
-def _other_script(one: str, other: str) -> bool:
-    def traditional(tag: str) -> bool:
-        return any(part.lower() in _TRADITIONAL for part in tag.split("-")[1:])
-
-    return one.lower().startswith("zh") and traditional(one) != traditional(other)

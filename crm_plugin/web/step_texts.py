@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from crm_plugin.store import templates
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import CHANNELS
-from crm_plugin.touchpoints.render import choose_locale
+from crm_plugin.touchpoints.locales import choose_locale
 from crm_plugin.touchpoints.steps.document import Step
 from crm_plugin.web import languages
 from crm_plugin.web.titles import CHINESE, ENGLISH, chinese

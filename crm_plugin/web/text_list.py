@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from crm_plugin.errors import CrmError
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import CHANNELS, Journey
+from crm_plugin.touchpoints.locales import choose_locale
 from crm_plugin.touchpoints.recipes import shipped_texts
-from crm_plugin.touchpoints.render import Text, choose_locale
+from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.templates import preview
 from crm_plugin.touchpoints.texts import same, texts
 from crm_plugin.web import languages

@@ -15,7 +15,7 @@ from jinja2.sandbox import SandboxedEnvironment
 import crm_plugin
 from crm_plugin.adapters.channels.sms_parts import sms_size
 from crm_plugin.touchpoints.policy import Brand
-from crm_plugin.touchpoints.render import inlined
+from crm_plugin.touchpoints.sandbox import inlined
 
 MESSAGES = Path(crm_plugin.__file__).parent / "templates" / "messages"
 # Every folder with texts, also one within a recipe's.

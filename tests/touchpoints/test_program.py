@@ -20,7 +20,9 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import documents
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.program import dump, load, read_file, to_yaml
+from crm_plugin.touchpoints.program import dump, load
+from crm_plugin.touchpoints.program_file import read_file
+from crm_plugin.touchpoints.program_yaml import to_yaml
 from crm_plugin.touchpoints.recipes import install, install_one, recipe_texts, recipes
 from crm_plugin.touchpoints.templates import get_text, texts
 from tests.factories import NOON, make_shop

@@ -12,7 +12,9 @@ from crm_plugin.rules import tiers
 from crm_plugin.rules.policies import versions
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.program import dump, load, read_file, to_yaml
+from crm_plugin.touchpoints.program import dump, load
+from crm_plugin.touchpoints.program_file import read_file
+from crm_plugin.touchpoints.program_yaml import to_yaml
 from tests.factories import NOON, make_shop
 
 CLUB: dict[str, Any] = {

@@ -10,8 +10,9 @@ import pytest
 
 from crm_plugin.errors import InvalidInput, RenderError
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.locales import choose_locale
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.render import Text, check, choose_locale, render
+from crm_plugin.touchpoints.render import Text, check, render
 from crm_plugin.touchpoints.scene import ShopView, sample_scenes
 
 SHOP = Shop(1, "s", "Lantern & Leaf", "csv", "https://shop.example", "EUR", "Europe/Berlin", "en")

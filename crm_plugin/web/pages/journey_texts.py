@@ -18,7 +18,8 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import senders, templates, testing
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.render import PARTS, Text, choose_locale
+from crm_plugin.touchpoints.locales import choose_locale
+from crm_plugin.touchpoints.render import PARTS, Text
 from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.steps.flow import voice_of
 from crm_plugin.touchpoints.texts import get_text, same, texts, tidied

@@ -12,8 +12,9 @@ from sqlalchemy import select
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.store import journey_versions
 from crm_plugin.store.session import Database
-from crm_plugin.touchpoints import documents, journeys, program
+from crm_plugin.touchpoints import documents, journeys
 from crm_plugin.touchpoints.journey_document import read_draft
+from crm_plugin.touchpoints.program_yaml import to_yaml
 from crm_plugin.touchpoints.steps.document import allot, path, read_steps, walk
 from crm_plugin.touchpoints.versions import versions
 from tests.factories import make_shop
@@ -34,7 +35,7 @@ def test_what_was_written_is_read_again(told: dict[str, Any]) -> None:
     flow = draft.flow.as_dict()
     assert flow == {name: told[name] for name in flow}
     assert set(told) - set(flow) <= {"key", "trigger", "audience"}
-    written = documents.read(program.to_yaml({"journeys": [{**told}]}), "file")
+    written = documents.read(to_yaml({"journeys": [{**told}]}), "file")
     assert read_draft(written["journeys"][0]) == draft
 
 
