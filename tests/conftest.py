@@ -25,6 +25,25 @@ settings.register_profile("steady", derandomize=True, phases=[Phase.explicit, Ph
 settings.register_profile("explore", derandomize=False)
 settings.load_profile("steady")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--fast`."""
+    parser.addoption("--fast", action="store_true", help="first cases alone, on SQLite, without what is slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--fast` keep of each test its first case that is neither slow nor needs a server or a browser."""
+    if not config.getoption("--fast"):
+        return
+    kept: dict[str, pytest.Item] = {}
+    for item in items:
+        if not any(item.get_closest_marker(mark) for mark in ("slow", "postgres", "browser")):
+            kept.setdefault(item.nodeid.partition("[")[0], item)
+    chosen = set(kept.values())
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = kept.values()
+
+
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

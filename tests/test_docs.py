@@ -129,6 +129,7 @@ def _blocks_of_the_readme() -> dict[str, str]:
     return {"orders.csv": orders, "mapping.yaml": mapping, "program.yaml": program, "": commands}
 
 
+@pytest.mark.slow
 def test_readme_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a file of orders to a round, by the very commands."""
     monkeypatch.chdir(tmp_path)

@@ -144,10 +144,8 @@ def _asked_on_this_machine() -> bool:
 
 def install(app: Flask, runtime: Runtime) -> None:
     """Sign sessions with a key of this installation; the cookie is out of reach of scripts and of other sites."""
-    *older, newest = runtime.box.signing_keys
+    use_keys(app, runtime)
     app.config.update(
-        SECRET_KEY=newest,
-        SECRET_KEY_FALLBACKS=older,
         SESSION_COOKIE_NAME="crm_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
@@ -155,3 +153,9 @@ def install(app: Flask, runtime: Runtime) -> None:
     )
     app.session_interface = _Sessions()
     app.register_blueprint(bp)
+
+
+def use_keys(app: Flask, runtime: Runtime) -> None:
+    """Sign with the newest key of this installation; what an older one signed still counts."""
+    *older, newest = runtime.box.signing_keys
+    app.config.update(SECRET_KEY=newest, SECRET_KEY_FALLBACKS=older)

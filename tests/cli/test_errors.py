@@ -317,6 +317,7 @@ def test_real_interrupt_leaves_no_trace(shop: Run, data_dir: Path) -> None:
     assert "Traceback" not in err + out
 
 
+@pytest.mark.slow
 def test_reader_that_has_read_enough_is_no_error(shop: Run, tmp_path: Path) -> None:
     words = f"{sys.executable} -m crm_plugin program dump uci | head -c 10"
     done = subprocess.run(words, shell=True, env=os.environ, capture_output=True, text=True, timeout=60)

@@ -24,6 +24,7 @@ def shop(run: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
+@pytest.mark.slow
 def test_past_days_of_one_journey(shop: Run, sink: mail_sink.MailSink) -> None:
     words = ("rehearse", "shop", "birthday", "--from", "2026-06-01", "--to", "2026-06-03", "--member", "m1@x.test")
     code, told = shop(*words, "--rate", "email=60")
@@ -40,6 +41,7 @@ def test_past_days_of_one_journey(shop: Run, sink: mail_sink.MailSink) -> None:
     assert shop("outbox", "shop") == (0, [])
 
 
+@pytest.mark.slow
 def test_words_for_a_person(shop: Run, say: Callable[..., Spoken]) -> None:
     told = say("rehearse", "shop", "--from", "2026-06-02", "--to", "2026-06-02")
     assert told.code == 0

@@ -104,6 +104,7 @@ def test_birthdays_ahead_by_day_and_reason(story: Story) -> None:
     assert seen.problems == {}
 
 
+@pytest.mark.slow
 def test_nothing_in_the_shop_changes(story: Story) -> None:
     story.buys(BEGIN)
     story.live(BEGIN, BEGIN + timedelta(days=5))
@@ -114,6 +115,7 @@ def test_nothing_in_the_shop_changes(story: Story) -> None:
     assert before["touchpoints"][0] > 0
 
 
+@pytest.mark.slow
 def test_journey_that_is_off_is_rehearsed_as_if_on(story: Story) -> None:
     _yes(story)
     story.buys(BEGIN)
@@ -121,6 +123,7 @@ def test_journey_that_is_off_is_rehearsed_as_if_on(story: Story) -> None:
     assert [(one.on, one.journey) for one in seen.sends] == [(FIRST + timedelta(days=1), "idle")]
 
 
+@pytest.mark.slow
 def test_draft_stands_for_what_is_saved(story: Story) -> None:
     _yes(story)
     told = {"key": "birthday", "trigger": {"type": "birthday", "days": -1}, "channels": ["email"], "send_at": "12:00"}
@@ -128,6 +131,7 @@ def test_draft_stands_for_what_is_saved(story: Story) -> None:
     assert [(one.on.day, one.messages) for one in seen.sends] == [(21, 1), (23, 2)]
 
 
+@pytest.mark.slow
 def test_quiet_hours_that_are_not_saved(story: Story) -> None:
     _yes(story)
     quiet = {"quiet_hours": {"from": "09:00", "to": "13:00"}}
@@ -142,6 +146,7 @@ def test_quiet_hours_that_are_not_saved(story: Story) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_members_messages_can_be_read(story: Story) -> None:
     _yes(story)
     first = _ids(story)[0]
@@ -150,6 +155,7 @@ def test_members_messages_can_be_read(story: Story) -> None:
     assert one.text.startswith("Hello First1, it is Shop 1. https://crm.example/u/")
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_whether_texts_are_kept(story: Story) -> None:
     _yes(story, refuses=2)
     with story.db.write() as connection:
@@ -169,6 +175,7 @@ def test_figures_are_the_same_whether_texts_are_kept(story: Story) -> None:
     assert kept == counted
 
 
+@pytest.mark.slow
 def test_text_messages_cost_their_parts(story: Story) -> None:
     yes = (ConsentRecord(channel="sms", state=ConsentState.GRANTED, at=BEGIN),)
     long, phone = "名字" * 40, "+4915112345999"
@@ -185,6 +192,7 @@ def test_text_messages_cost_their_parts(story: Story) -> None:
     assert known.cost == Decimal("0.150")
 
 
+@pytest.mark.slow
 def test_line_before_a_slow_sender(story: Story) -> None:
     _yes(story)
     seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=5), per_hour={"email": 1, "sms": 9}))
@@ -194,6 +202,7 @@ def test_line_before_a_slow_sender(story: Story) -> None:
     assert f"{load.done_at:%m-%d %H:%M}" == "03-24 16:00"
 
 
+@pytest.mark.slow
 def test_channel_without_sender_as_if_it_had_one(story: Story) -> None:
     _yes(story)
     with story.db.write() as connection:
@@ -203,6 +212,7 @@ def test_channel_without_sender_as_if_it_had_one(story: Story) -> None:
     assert rehearse(story.runtime, story.shop, replace(ask, all_channels=True)).messages == 3
 
 
+@pytest.mark.slow
 def test_sender_that_waits_for_the_merchant_counts_as_mended(story: Story) -> None:
     _yes(story)
     with story.db.write() as connection:
@@ -210,6 +220,7 @@ def test_sender_that_waits_for_the_merchant_counts_as_mended(story: Story) -> No
     assert rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=5), "birthday")).messages == 3
 
 
+@pytest.mark.slow
 def test_outage_ahead_misses_what_is_stale(story: Story) -> None:
     _yes(story)
     down = (datetime(2026, 3, 21, tzinfo=UTC), datetime(2026, 3, 26, tzinfo=UTC))
@@ -218,6 +229,7 @@ def test_outage_ahead_misses_what_is_stale(story: Story) -> None:
     assert [(one.on.day, one.messages) for one in seen.sends] == [(26, 2)]
 
 
+@pytest.mark.slow
 def test_progress_counts_the_days(story: Story) -> None:
     heard: list[Progress] = []
     rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=2)), progress=heard.append)
@@ -257,6 +269,7 @@ def test_copy_of_a_killed_process_is_removed_and_no_other(
         shutil.rmtree(one)
 
 
+@pytest.mark.slow
 def test_address_is_taken_for_granted_while_none_is_set(story: Story) -> None:
     _yes(story)
     told = "The public address (CRM_PUBLIC_URL) is set by then: without it no marketing by mail leaves."
@@ -269,6 +282,7 @@ def test_address_is_taken_for_granted_while_none_is_set(story: Story) -> None:
     assert (told in without.assumes, told in with_one.assumes) == (True, False)
 
 
+@pytest.mark.slow
 def test_changes_of_level_that_are_due_already_are_told_apart(story: Story) -> None:
     for number in range(2):
         story.buys(BEGIN + number * timedelta(hours=1))
@@ -320,6 +334,7 @@ def test_book_without_a_journey_is_refused(story: Story) -> None:
         rehearse(story.runtime, story.shop, Ask(FIRST, FIRST))
 
 
+@pytest.mark.slow
 def test_steps_are_taken_and_coupons_handed_out(story: Story) -> None:
     _yes(story)
     steps = [
@@ -343,6 +358,7 @@ def test_steps_are_taken_and_coupons_handed_out(story: Story) -> None:
     assert "        3  gift" in in_words(seen)[in_words(seen).index("Coupons handed out:") + 1]
 
 
+@pytest.mark.slow
 def test_words_of_a_rehearsal(story: Story) -> None:
     _yes(story, refuses=2)
     seen: Result = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=6), "birthday"))

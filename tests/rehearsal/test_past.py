@@ -77,6 +77,7 @@ def test_rehearsed_past_is_what_was(
     assert kinds["accepted", ""] > 5
 
 
+@pytest.mark.slow
 def test_history_read_on_connecting_came_when_it_happened(sqlite_db: Database, tmp_path: Path) -> None:
     story = begin(sqlite_db, tmp_path, 4, people=0, on=["thanks"])
     story.person(BEGIN, timezone="Europe/Berlin", joined_at=BEGIN - 90 * DAY)
@@ -88,6 +89,7 @@ def test_history_read_on_connecting_came_when_it_happened(sqlite_db: Database, t
     assert rehearse(story.runtime, story.shop, Ask(first, (BEGIN - 21 * DAY).date(), "thanks")).messages == 0
 
 
+@pytest.mark.slow
 def test_journey_switched_on_later_is_on_all_the_time(sqlite_db: Database, tmp_path: Path) -> None:
     story = begin(sqlite_db, tmp_path, 4, people=0, on=["thanks"])
     story.person(BEGIN, timezone="Europe/Berlin")

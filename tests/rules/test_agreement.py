@@ -30,6 +30,7 @@ from tests.rules.shops import AS_OF, BOOK, MadeMember, MadeOrder, MadeRefund, ke
 _SHOPS = itertools.count(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("currency", ["EUR", "JPY"])
 @settings(
     max_examples=20,

@@ -113,6 +113,7 @@ def test_parts_that_rules_share_are_asked_once(db: Database) -> None:
     assert len(keys) == len(set(keys)) == len(parts(shop, rules[1:2], _SPAN))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     made=st.lists(st.tuples(st.integers(2, 6), st.integers(1, 40), st.integers(0, 120)), min_size=1, max_size=6),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def _rule(node: Node) -> Rule:
     return Rule(to_text(node), node, to_json(node), resolve(check(node), BOOK))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15,
     deadline=None,

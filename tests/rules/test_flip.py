@@ -198,6 +198,7 @@ def test_no_more_is_given_back_than_was_paid() -> None:
     assert _told("refunded() > 161.80") == []
 
 
+@pytest.mark.slow
 def test_search_says_when_it_gave_up() -> None:
     parts = [Or(tuple(parse(f'bought(sku="{a}{b}")') for b in range(10))) for a in range(19)]
     found: Flip = flip(check(And((*parts, Not(Everyone())))), _MEMBER, AS_OF)

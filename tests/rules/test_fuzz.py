@@ -97,6 +97,7 @@ _soup = st.lists(_WORDS | st.text(max_size=5), max_size=40).flatmap(
 )
 
 
+@pytest.mark.slow
 @_MANY
 @given(text=st.text(st.characters(), max_size=200) | _soup)
 def test_soup_is_refused_with_its_place_or_bound(text: str) -> None:
@@ -105,6 +106,7 @@ def test_soup_is_refused_with_its_place_or_bound(text: str) -> None:
         _compiled(node)
 
 
+@pytest.mark.slow
 @_MANY
 @given(node=rules, cut=st.integers(0, 200), end=st.integers(0, 20), put=st.text(max_size=3) | _WORDS)
 def test_damaged_rule_is_refused_with_its_place_or_bound(node: Node, cut: int, end: int, put: str) -> None:
@@ -126,6 +128,7 @@ _documents = st.recursive(
 )
 
 
+@pytest.mark.slow
 @_MANY
 @given(document=_documents)
 def test_any_document_is_refused_with_its_path_or_bound(document: Any) -> None:
@@ -151,6 +154,7 @@ def _damaged(draw: st.DrawFn) -> Any:
     return document
 
 
+@pytest.mark.slow
 @_MANY
 @given(document=_damaged())
 def test_damaged_document_is_refused_with_its_path_or_bound(document: Any) -> None:

@@ -25,6 +25,7 @@ from crm_plugin.rules.text import to_text
 from tests.rules.shops import rules
 
 
+@pytest.mark.slow
 @given(rules)
 def test_text_and_json_give_the_tree_back(node: Node) -> None:
     assert parse(to_text(node)) == node

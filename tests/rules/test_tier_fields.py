@@ -154,6 +154,7 @@ def test_level_cannot_depend_on_them(db: Database) -> None:
                 )
 
 
+@pytest.mark.slow
 def test_segment_of_them_is_kept_in_step(db: Database) -> None:
     shop = _shop(db)
     rules = {

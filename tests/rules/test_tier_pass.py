@@ -101,6 +101,7 @@ _LEFT_IN_GRACE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("descent", ["straight", "one_step"])
 @pytest.mark.parametrize("grace_days", [1, 20])
 def test_what_was_missed_in_grace_begins_again_a_level_below(db: Database, descent: str, grace_days: int) -> None:

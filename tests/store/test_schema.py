@@ -33,6 +33,7 @@ def test_shop_id_comes_first_in_every_key(table: Table) -> None:
         assert index.columns[0].name == "shop_id"
 
 
+@pytest.mark.slow
 # SQLAlchemy cannot read an index on an expression back from SQLite; Alembic leaves those out of the comparison there.
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 @pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")

@@ -91,6 +91,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 _numbers = itertools.count(1)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(pages=_PAGES, repeat=st.booleans())
 def test_delta_equals_recount(shared: Database, pages: list[list[Record]], repeat: bool) -> None:

@@ -305,6 +305,7 @@ def test_answer_that_was_lost_leaves_nothing_assumed(on: Case, made: DemoShop) -
     assert on.marks() == {one: "silver"}
 
 
+@pytest.mark.slow
 def test_store_that_is_away_for_days_loses_nothing(on: Case, made: DemoShop) -> None:
     wanted = dict.fromkeys(_ids(made, 12), "gold")
     on.queue(wanted)

@@ -15,6 +15,7 @@ from crm_plugin.touchpoints.states import State
 from tests.touchpoints.guarding import NOON, journey, rows, send, shop_with
 
 
+@pytest.mark.slow
 def test_planning_and_sending_hold_out_the_same_members(db: Database) -> None:
     shop = shop_with(db, 200)
     for key in ("a", "b"):

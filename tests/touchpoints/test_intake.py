@@ -128,6 +128,7 @@ def _count(db: Database, table: Any) -> int:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
+@pytest.mark.slow
 def test_every_kind_from_every_state_keeps_to_the_table(
     db: Database, put: Callable[..., int], tell: Callable[..., intake.IntakeReport]
 ) -> None:

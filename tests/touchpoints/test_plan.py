@@ -96,6 +96,7 @@ def test_birthdays_fall_due_in_each_zone(db: Database, shop: Shop) -> None:
     assert len(_planned(db)) == 4
 
 
+@pytest.mark.slow
 def test_lunar_birthdays_fall_due_once_in_each_lunar_year(db: Database, shop: Shop) -> None:
     """Born on the first of the twelfth month: none of it in 2025, and two in 2027."""
     begin = datetime(2024, 6, 1, tzinfo=UTC)

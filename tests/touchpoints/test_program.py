@@ -510,6 +510,7 @@ def _programs(draw: st.DrawFn) -> dict[str, Any]:
 _shop_ids = itertools.count(100)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=_programs(), second=_programs())
 def test_any_programme_goes_round(sqlite_db: Database, first: dict[str, Any], second: dict[str, Any]) -> None:

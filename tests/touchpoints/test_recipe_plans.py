@@ -552,6 +552,7 @@ WIN_BACK = Life(
 )
 
 
+@pytest.mark.slow
 def test_winning_back_goes_by_the_reason_and_ends_with_a_call(db: Database) -> None:
     assert _live(db, WIN_BACK) == {
         "01": ["0 sorry_known", "14 again_after_sorry", "28 last", f"35 {CALL}"],
@@ -579,6 +580,7 @@ def test_birthday_club_speaks_a_week_before_and_on_the_day(db: Database) -> None
     assert told == {"1": ["0 before", "7 day"], "2": ["1 before", "8 day"]}
 
 
+@pytest.mark.slow
 def test_the_best_are_invited_once_and_welcomed_when_they_accept(db: Database) -> None:
     people = [who(str(number)) for number in range(1, 5)]
     six = [bought(f"{key}-{number}", key, -4 - 30 * number) for key in ("1", "2") for number in range(6)]

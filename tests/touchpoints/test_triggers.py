@@ -112,6 +112,7 @@ _ALL = [
 ]
 
 
+@pytest.mark.slow
 def test_day_is_planned_by_index_in_few_statements(db: Database, shop: Shop) -> None:
     """SQLite knows nothing of the tables here, PostgreSQL all."""
     for kind, params in _ALL:

@@ -12,7 +12,6 @@ import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2 import FileSystemBytecodeCache
 from werkzeug.test import TestResponse
 
 from crm_plugin.app import create_app
@@ -23,6 +22,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.web import auth, site
 from tests.factories import make_shop
 
 PUBLIC_URL = "https://crm.example"
@@ -48,16 +48,19 @@ def queue(runtime: Runtime) -> Iterator[Queue]:
 
 
 @pytest.fixture(scope="session")
-def compiled_pages(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
-    """What a page's template came to in one test serves the next; by its text, so that a changed one is compiled anew."""
-    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("pages")))
+def kept_app() -> list[Flask]:
+    """The application once it was made: its addresses and templates are compiled once for all tests."""
+    return []
 
 
 @pytest.fixture
-def app(runtime: Runtime, queue: Queue, compiled_pages: FileSystemBytecodeCache) -> Flask:
-    """The application; it has no shop unless a test asks for `shop`."""
-    made = create_app(runtime, queue)
-    made.jinja_env.bytecode_cache = compiled_pages
+def app(runtime: Runtime, queue: Queue, kept_app: list[Flask]) -> Flask:
+    """The application, with a site and keys of the test's own; it has no shop unless a test asks for `shop`."""
+    if not kept_app:
+        kept_app.append(create_app(runtime, queue))
+    (made,) = kept_app
+    site.install(made, site.Site(runtime, queue))
+    auth.use_keys(made, runtime)
     return made
 
 

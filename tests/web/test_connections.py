@@ -353,6 +353,7 @@ def _spent(runtime: Runtime) -> list[tuple[int, int]]:
         return [(row.spent_minor, row.unconverted_orders) for row in rows]
 
 
+@pytest.mark.slow
 def test_rates_are_asked_for_where_orders_lack_them(page: Page, runtime: Runtime, shop: Shop) -> None:
     assert 'id="rates"' not in page("connections")
     _foreign(runtime, shop)

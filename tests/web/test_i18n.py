@@ -37,6 +37,7 @@ def _entries() -> Iterator[tuple[Message, tuple[str, ...]]]:
             yield key, tuple(text for text in strings if text)  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_each_string_is_in_chinese(needed: set[Message], translated: dict[Message, tuple[str, ...]]) -> None:
     missing = sorted(str(message) for message in needed if not translated.get(message))
     assert missing == [], "run `./dev i18n` and translate these"
@@ -60,6 +61,7 @@ def test_each_translation_has_one_form(translated: dict[Message, tuple[str, ...]
     assert [message for message, strings in translated.items() if len(strings) > 1] == []
 
 
+@pytest.mark.slow
 def test_errors_that_pages_can_show_are_phrases() -> None:
     assert [f"{place}: {text}" for place, text in plain_errors()] == [], "put it into phrase() and translate it"
 

@@ -130,6 +130,7 @@ def test_filters_narrow(page: Page, runtime: Runtime, ada: int, query: str, foun
     assert ("None of this kind" in html) == (not found)
 
 
+@pytest.mark.slow
 def test_one_members_messages(page: Page, runtime: Runtime, shop: Shop, ada: int) -> None:
     write(runtime.db, shop, [member("2", first_name="Bo")])
     with runtime.db.read() as connection:

@@ -106,6 +106,7 @@ def test_form_gives_back_what_it_was_filled_with(
     assert after == {**before, "title": {**before.get("title", {}), "en": "Other"}}
 
 
+@pytest.mark.slow
 def test_nothing_is_saved_that_was_not_looked_at(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     path = "tiers/programme/club"
@@ -137,6 +138,7 @@ def test_preview_tells_who_moves_and_what_is_promised(runtime: Runtime, shop: Sh
     assert _holders(runtime, shop, "club") == {"Bo": "silver", "Cy": "silver"}
 
 
+@pytest.mark.slow
 def test_saving_moves_the_members_that_were_shown(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     form = {**_fields(page("tiers/programme/club")), "entry-2": "40", "keep-2": "", "reentry-2": "", "grace_days": ""}
@@ -198,6 +200,7 @@ def test_mistake_stands_at_its_field(
         assert len(versions(connection, shop.shop_id, "club")) == 1
 
 
+@pytest.mark.slow
 def test_more_than_a_rule_can_hold_is_told(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     products = "\n".join(f"GIFT-{number}" for number in range(9_000))
@@ -247,6 +250,7 @@ def test_levels_are_arranged_without_saving(runtime: Runtime, shop: Shop, page: 
         assert len(versions(connection, shop.shop_id, "club")) == 1
 
 
+@pytest.mark.slow
 def test_policy_saved_meanwhile_is_not_overwritten_unseen(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     form = {**_fields(page("tiers/programme/club")), "entry-2": "200", "keep-2": "", "reentry-2": ""}
@@ -264,6 +268,7 @@ def test_policy_saved_meanwhile_is_not_overwritten_unseen(runtime: Runtime, shop
     assert (kept.levels[0].entry, kept.grace_days) == (200, 10)
 
 
+@pytest.mark.slow
 def test_who_is_quicker_between_looking_and_saving_is_not_overwritten(
     runtime: Runtime, shop: Shop, page: Page, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +325,7 @@ def test_new_programme_needs_a_name_of_its_own(
     assert re.search(rf'id="e-{place}">{re.escape(said)}', answer.text)
 
 
+@pytest.mark.slow
 def test_programme_is_retired_and_taken_up_again(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     path = "tiers/programme/club"
@@ -338,6 +344,7 @@ def test_programme_is_retired_and_taken_up_again(runtime: Runtime, shop: Shop, p
     assert _holders(runtime, shop, "club") == {"Bo": "silver", "Cy": "silver"}
 
 
+@pytest.mark.slow
 def test_day_to_come_is_planned_changed_and_taken_back(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     path = "tiers/programme/club"

@@ -39,6 +39,7 @@ def _form(**values: str) -> dict[str, str]:
     return {"journey": "birthday", "span": "next-30", "price": "", **values}
 
 
+@pytest.mark.slow
 def test_journey_is_rehearsed_and_shown(post: Post, page: Page, queue: Queue, runtime: Runtime) -> None:
     assert post("rehearsal", _form()).status_code == 303
     assert queue.wait()
@@ -80,6 +81,7 @@ def test_what_is_wrong_stands_at_its_field(post: Post, queue: Queue, values: dic
     assert queue.running(1) == []
 
 
+@pytest.mark.slow
 def test_chinese_page(post: Post, page: Page, queue: Queue) -> None:
     post("rehearsal", _form())
     assert queue.wait()

@@ -240,6 +240,7 @@ def test_reply_becomes_the_right_error(
     assert len(script.mails) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "error"), [("GREETING", TransientError), ("MAIL", TransientError), ("BODY", OutcomeUnknown)]
 )

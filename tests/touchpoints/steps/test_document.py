@@ -28,6 +28,7 @@ def _journey(*steps: dict[str, Any], **told: Any) -> dict[str, Any]:
     return {"key": "win", "trigger": {"type": "lapse", "days": 60}, "steps": list(steps), **told}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(JOURNEYS)
 def test_what_was_written_is_read_again(told: dict[str, Any]) -> None:

@@ -64,6 +64,7 @@ def shop(db: Database) -> Shop:
     return made
 
 
+@pytest.mark.slow
 def test_no_round_goes_through_a_table(sqlite_db: Database) -> None:
     """Of every statement of two weeks of rounds SQLite says how it would look for rows: by an index, whichever table is large."""
     db = sqlite_db
