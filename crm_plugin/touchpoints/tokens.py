@@ -6,9 +6,9 @@ kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
-from itsdangerous import BadData, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import BadData, Serializer, URLSafeSerializer, URLSafeTimedSerializer
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
@@ -34,24 +34,12 @@ class Unsubscribe:
 
 def unsubscribe(box: SecretBox, about: Unsubscribe) -> str:
     """The token of an unsubscribe link; it never runs out."""
-    payload = [about.shop_id, about.member_id, about.channel, about.topic, about.touchpoint_id]
-    token = URLSafeSerializer(box.signing_keys, salt=_UNSUBSCRIBE).dumps(payload)
-    return token if isinstance(token, str) else token.decode()
+    return _signed(URLSafeSerializer(box.signing_keys, salt=_UNSUBSCRIBE), astuple(about))
 
 
 def read_unsubscribe(box: SecretBox, token: str) -> Unsubscribe:
     """What the link speaks of. Raises: InvalidInput for a token that is not ours."""
-    try:
-        shop_id, member_id, channel, topic, touchpoint_id = URLSafeSerializer(
-            box.signing_keys, salt=_UNSUBSCRIBE
-        ).loads(token)
-        return Unsubscribe(int(shop_id), int(member_id), str(channel), str(topic), int(touchpoint_id))
-    except (BadData, ValueError, TypeError) as error:
-        raise InvalidInput(
-            phrase("This link is not complete."),
-            field="token",
-            hint=phrase("Open it from the message again, or write to the shop."),
-        ) from error
+    return Unsubscribe(*_linked(box, _UNSUBSCRIBE, token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +55,19 @@ class Answered:
 
 def answer(box: SecretBox, told: Answered) -> str:
     """The token of a link that answers a question; it never runs out."""
-    payload = [told.shop_id, told.member_id, told.question, told.answer, told.touchpoint_id]
-    token = URLSafeSerializer(box.signing_keys, salt=_ANSWER).dumps(payload)
-    return token if isinstance(token, str) else token.decode()
+    return _signed(URLSafeSerializer(box.signing_keys, salt=_ANSWER), astuple(told))
 
 
 def read_answer(box: SecretBox, token: str) -> Answered:
     """What the link says. Raises: InvalidInput for a token that is not ours."""
+    return Answered(*_linked(box, _ANSWER, token))
+
+
+def _linked(box: SecretBox, salt: str, token: str) -> tuple[int, int, str, str, int]:
+    """What a link holds, in the order of its fields. Raises: InvalidInput for a token that is not ours."""
     try:
-        shop_id, member_id, question, told, touchpoint_id = URLSafeSerializer(box.signing_keys, salt=_ANSWER).loads(
-            token
-        )
-        return Answered(int(shop_id), int(member_id), str(question), str(told), int(touchpoint_id))
+        shop_id, member_id, about, said, touchpoint_id = URLSafeSerializer(box.signing_keys, salt=salt).loads(token)
+        return int(shop_id), int(member_id), str(about), str(said), int(touchpoint_id)
     except (BadData, ValueError, TypeError) as error:
         raise InvalidInput(
             phrase("This link is not complete."),
@@ -89,8 +78,11 @@ def read_answer(box: SecretBox, token: str) -> Answered:
 
 def member(box: SecretBox, shop_id: int, member_id: int) -> str:
     """The token by which a storefront reads and marks one member's in-app messages; it runs out after 30 days."""
-    token = URLSafeTimedSerializer(box.signing_keys, salt=_MEMBER).dumps([shop_id, member_id])
-    return token if isinstance(token, str) else token.decode()
+    return _signed(URLSafeTimedSerializer(box.signing_keys, salt=_MEMBER), (shop_id, member_id))
+
+
+def _signed(serializer: Serializer[str], payload: tuple[int | str, ...]) -> str:
+    return serializer.dumps(payload)
 
 
 def read_member(box: SecretBox, token: str) -> tuple[int, int]:
