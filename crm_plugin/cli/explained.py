@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from crm_plugin.rules.called import Called
 from crm_plugin.rules.explain import ExplainedLeaf, Explanation
+from crm_plugin.rules.field_words import value_words
 from crm_plugin.rules.fields import Text
 from crm_plugin.rules.flip_words import manner, way_words
 from crm_plugin.rules.nodes import Everyone, Node, Relation, Within
-from crm_plugin.rules.words import leaf_words, value_words, words
+from crm_plugin.rules.words import leaf_words, words
 
 _MATCHES = {
     True: Text("Yes, one of the", "是："),

@@ -11,13 +11,14 @@ from crm_plugin.money import to_major
 from crm_plugin.rules import alter
 from crm_plugin.rules.alter import Change, Key
 from crm_plugin.rules.called import UNNAMED, Called
+from crm_plugin.rules.field_words import channel_words, day_words, message_words, product_words, topic_words
 from crm_plugin.rules.fields import FIELDS, Text
 from crm_plugin.rules.flip import Way
 from crm_plugin.rules.nodes import Field, Not
 from crm_plugin.rules.text import to_text
 from crm_plugin.rules.turning import Turn
 from crm_plugin.rules.windows import PROGRAM
-from crm_plugin.rules.words import channel_words, day_words, leaf_words, message_words, product_words, topic_words
+from crm_plugin.rules.words import leaf_words
 
 
 @dataclass(frozen=True, slots=True)

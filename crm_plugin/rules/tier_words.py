@@ -8,12 +8,13 @@ from typing import Any
 
 from crm_plugin.errors import RuleError
 from crm_plugin.rules.called import UNNAMED, Called
+from crm_plugin.rules.field_words import field_words, value_words
 from crm_plugin.rules.fields import FIELDS, Kind, Unit
 from crm_plugin.rules.nodes import Field, Holds, Known, Not
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.policy import DAYS, END_OF_NEXT_YEAR, END_OF_YEAR, NEVER, ONE_STEP, STRAIGHT, Policy
 from crm_plugin.rules.spec import Text
-from crm_plugin.rules.words import field_words, leaf_words, value_words, words
+from crm_plugin.rules.words import leaf_words, words
 
 # What happened, without figures. `{lost}` is who keeps the level that was lost, `{rule}` who earns the new one.
 _CAUSES = {

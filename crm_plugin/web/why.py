@@ -16,12 +16,13 @@ from flask_babel import gettext as _
 from crm_plugin.analytics.profile import LevelView, TierView
 from crm_plugin.money import to_major
 from crm_plugin.rules.called import Called
+from crm_plugin.rules.field_words import field_words, text_words
 from crm_plugin.rules.fields import FIELDS, Kind, Unit
 from crm_plugin.rules.flip_words import Manner, way_words
 from crm_plugin.rules.nodes import And, Compare, Everyone, Field, Holds, Leaf, Node, Not, Or, Relation, Within
 from crm_plugin.rules.operators import OPERATORS
 from crm_plugin.rules.tier_words import field_of, reason_words, sentence_of
-from crm_plugin.rules.words import field_words, leaf_words, text_words, words
+from crm_plugin.rules.words import leaf_words, words
 from crm_plugin.web.formats import day, number
 from crm_plugin.web.titles import chinese
 
