@@ -34,10 +34,18 @@ def meant(
     connection: Connection, shop: Shop, journey: Journey, as_of: date, member_id: ColumnElement[int]
 ) -> ColumnElement[bool]:
     """Whether the journey means the member of that id. Raises: RuleError when its audience cannot be asked."""
+    return holds(shop, resolved_of(connection, shop, journey), as_of, member_id)
+
+
+def resolved_of(connection: Connection, shop: Shop, journey: Journey) -> Node | None:
+    """`rule_of` with all it names in its place. Raises: RuleError when its audience cannot be asked."""
     rule = rule_of(journey)
-    if rule is None:
-        return true()
-    return rules_sql.condition(shop, resolved(connection, shop.shop_id, rule), as_of, member_id)
+    return None if rule is None else resolved(connection, shop.shop_id, rule)
+
+
+def holds(shop: Shop, rule: Node | None, as_of: date, member_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether such a rule holds of the member of that id; None holds of all."""
+    return true() if rule is None else rules_sql.condition(shop, rule, as_of, member_id)
 
 
 def arrived(
@@ -50,10 +58,8 @@ def arrived(
 
 def problem_of(connection: Connection, shop: Shop, journey: Journey) -> RuleError | None:
     """Why the journey's audience, or what its trigger asks, cannot be asked; None when it can."""
-    rule = rule_of(journey)
     try:
-        if rule is not None:
-            resolved(connection, shop.shop_id, rule)
+        resolved_of(connection, shop, journey)
     except RuleError as error:
         return error
     return None

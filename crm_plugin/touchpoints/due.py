@@ -7,7 +7,7 @@ or, for what speaks at once, taken by when they were written.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -74,13 +74,48 @@ class Asked:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way by which occasions come due. Its select is the same in each round but for `values`: the calendar, or the instants.
+
+    By the slots of a calendar, of those that came late as well as `late` says; or at once, out of what happened within `span` and was
+    written as `late` says.
+    """
+
+    asked: Asked
+    slots: Sequence[Slot] = ()
+    late: Late | None = None
+    span: tuple[datetime, datetime] | None = None
+
+    @property
+    def shape(self) -> tuple[bool, Arrival | None]:
+        """What tells the select from that of the other ways of the journey."""
+        return self.span is not None, None if self.late is None else self.late.arrival
+
+    @property
+    def values(self) -> dict[str, int | str]:
+        """What changes from round to round, by the names it is bound by."""
+        told: dict[str, int | str] = {}
+        if self.late is not None:
+            told |= {"late_after": to_micros(self.late.after), "late_until": to_micros(self.late.until)}
+        if self.span is None:
+            told["calendar"] = json.dumps([slot.row() for slot in self.slots], separators=(",", ":"))
+        else:
+            told |= {"low": to_micros(self.span[0]), "high": to_micros(self.span[1])}
+        return told
+
+    def select(self) -> Select[Any]:
+        """Members and occasions that are due by this way."""
+        return _matched(self) if self.span is None else _at_once(self)
+
+
 def passes(
     asked: Asked,
     begun: datetime,
     mark: datetime | None,
     now: datetime,
     came: Callable[[Late], bool] = lambda _late: True,
-) -> Iterator[Select[Any]]:
+) -> Iterator[Way]:
     """All that a round has to plan: what fell due since the mark, and what came late and is still worth reading.
 
     Nothing from before the journey was switched on (`begun`), and nothing late whose window is over. What `came` knows that nothing came
@@ -91,30 +126,32 @@ def passes(
     since = oldest if mark is not None and mark > now else mark or begun
     if asked.is_at_once:
         # One way for both: what was written since, of what is due since or is still worth reading.
-        if came(_seen(asked, since, now)):
-            yield _at_once(asked, min(since, oldest), now, since)
+        way = _happened(asked, min(since, oldest), now, since)
+        if came(_late_of(way)):
+            yield way
         return
     if due := asked.slots(since, now):
-        yield matched(asked, due)
+        yield Way(asked, due)
     if oldest >= since:
         return
     changed_after = max(since - LATE_OVERLAP, begun)
     written = [Late(arrival, changed_after, now) for arrival in asked.source.late]
     if (late := [one for one in written if came(one)]) and (past := asked.slots(oldest, since)):
         for one in late:
-            yield matched(asked, past, one)
+            yield Way(asked, past, one)
 
 
 def between(asked: Asked, since: datetime, until: datetime) -> Select[Any] | None:
     """What falls due between two instants; None when no day can. Of what speaks at once, what has happened already."""
     if asked.is_at_once:
-        return _at_once(asked, since, until, since)
+        return _happened(asked, since, until, since).select()
     due = asked.slots(since, until)
-    return matched(asked, due) if due else None
+    return Way(asked, due).select() if due else None
 
 
-def matched(asked: Asked, due: Iterable[Slot], late: Late | None = None) -> Select[Any]:
+def _matched(way: Way) -> Select[Any]:
     """Members and occasions that match the slots: an index range, driven by the slots or, for what is late, by what changed."""
+    asked, late = way.asked, way.late
     source = asked.source
     of_member = asked.member_id is not None or (late is not None and late.arrival.of_member)
     where = ["m.zone = cal.zone"]
@@ -126,9 +163,9 @@ def matched(asked: Asked, due: Iterable[Slot], late: Late | None = None) -> Sele
         where.append(f"{source.day} = days.match")
     query = _selected(asked, ("cal.due_at", "cal.next_try_at", "cal.valid_until"), where)
     query = query.select_from(text(_tables(asked, late.arrival if late else None, of_member, by_days)))
-    query = query.add_cte(_calendar(asked.is_sqlite, due))
+    query = query.add_cte(_calendar(asked.is_sqlite, way))
     if late is not None:
-        return query.where(_written(late.arrival, late.after, late.until))
+        return query.where(_written(way))
     if not by_days:
         return query
     query = query.add_cte(text("SELECT DISTINCT match FROM cal").columns(column("match")).cte("days"))
@@ -158,43 +195,40 @@ def holding(shop: Shop, journey: Journey, member_ids: Iterable[int], occasions: 
     return chosen.select_from(text(tables)).where(asks)
 
 
-def _at_once(asked: Asked, low: datetime, high: datetime, since: datetime) -> Select[Any]:
+def _happened(asked: Asked, low: datetime, high: datetime, since: datetime) -> Way:
     """What has happened and is due between two instants, out of what was written since the mark."""
-    source, delay, seen = asked.source, _delay(asked), _seen(asked, since, high)
+    delay, seen = timedelta(minutes=minutes_of(asked.kind, asked.journey.trigger)), asked.source.seen
+    assert seen is not None
+    return Way(asked, (), Late(seen, since - delay - LATE_OVERLAP, high), (low - delay, high - delay))
+
+
+def _at_once(way: Way) -> Select[Any]:
+    asked = way.asked
+    source, delay = asked.source, minutes_of(asked.kind, asked.journey.trigger) * _MINUTE
     # Written out, for they belong to the journey: the statement is the same in each round.
-    due = f"({source.at} + {delay // _MICRO})"
-    instants = (due, due, f"({due} + {timedelta(days=asked.journey.validity_days) // _MICRO})")
-    of_member = asked.member_id is not None
-    query = _selected(
-        asked,
-        instants,
-        [f"{source.at} > CAST(:low AS BIGINT)", f"{source.at} <= CAST(:high AS BIGINT)"],
-        low=to_micros(low - delay),
-        high=to_micros(high - delay),
-    )
-    query = query.select_from(text(_tables(asked, seen.arrival, of_member, False, slots=False)))
-    return query.where(_written(seen.arrival, seen.after, seen.until))
+    due = f"({source.at} + {delay})"
+    instants = (due, due, f"({due} + {asked.journey.validity_days * _DAY})")
+    span = [f"{source.at} > CAST(:low AS BIGINT)", f"{source.at} <= CAST(:high AS BIGINT)"]
+    query = _selected(asked, instants, span, low=way.values["low"], high=way.values["high"])
+    tables = _tables(asked, _late_of(way).arrival, asked.member_id is not None, False, slots=False)
+    return query.select_from(text(tables)).where(_written(way))
 
 
-def _seen(asked: Asked, since: datetime, high: datetime) -> Late:
-    """The rows out of which that is found."""
-    assert asked.source.seen is not None
-    return Late(asked.source.seen, since - _delay(asked) - LATE_OVERLAP, high)
+def _late_of(way: Way) -> Late:
+    assert way.late is not None
+    return way.late
 
 
-def _delay(asked: Asked) -> timedelta:
-    return timedelta(minutes=minutes_of(asked.kind, asked.journey.trigger))
+_MINUTE, _DAY = 60_000_000, 86_400_000_000
 
 
-_MICRO = timedelta(microseconds=1)
-
-
-def _written(arrival: Arrival, after: datetime, until: datetime) -> Any:
+def _written(way: Way) -> Any:
     """That a row was written between two instants."""
+    arrival, values = _late_of(way).arrival, way.values
     span = f"{arrival.changed} > :late_after AND {arrival.changed} <= :late_until"
     if arrival.where:
         span += f" AND {arrival.where}"
-    return text(span).bindparams(late_after=to_micros(after), late_until=to_micros(until))
+    return text(span).bindparams(late_after=values["late_after"], late_until=values["late_until"])
 
 
 def _held(source: Source) -> list[str]:
@@ -206,7 +240,7 @@ def _values(asked: Asked) -> dict[str, Any]:
     return {"shop_id": asked.shop.shop_id, **asked.source.binds}
 
 
-def _selected(asked: Asked, instants: tuple[str, str, str], where: list[str], **values: int) -> Select[Any]:
+def _selected(asked: Asked, instants: tuple[str, str, str], where: list[str], **values: int | str) -> Select[Any]:
     """The columns, out of rows that hold and of which the journey has not spoken in a way that the key does not tell."""
     source = asked.source
     held, values_of = [*_held(source), *where], {**_values(asked), **values}
@@ -263,8 +297,7 @@ def _tables(asked: Asked, arrival: Arrival | None, of_member: bool, by_days: boo
     return " CROSS JOIN ".join(part for part in parts if part)
 
 
-def _calendar(is_sqlite: bool, due: Iterable[Slot]) -> Any:
-    document = json.dumps([slot.row() for slot in due], separators=(",", ":"))
+def _calendar(is_sqlite: bool, way: Way) -> Any:
     names: list[Any] = [column(name) for name, _ in SLOT_COLUMNS]
     if is_sqlite:
         # Without a type the columns fit no automatic index, and every member would be held against every slot.
@@ -278,4 +311,4 @@ def _calendar(is_sqlite: bool, due: Iterable[Slot]) -> Any:
             f"CAST(value ->> {place} AS {kind}) AS {name}" for place, (name, kind) in enumerate(SLOT_COLUMNS)
         )
         source = f"SELECT {picked} FROM jsonb_array_elements(CAST(:calendar AS jsonb)) AS rows(value)"  # noqa: S608
-    return text(source).bindparams(bindparam("calendar", document, type_=Text)).columns(*names).cte("cal")
+    return text(source).bindparams(bindparam("calendar", way.values["calendar"], type_=Text)).columns(*names).cte("cal")

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 
-from sqlalchemy import Connection, Select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from crm_plugin.clock import zone
@@ -18,7 +17,7 @@ from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.audience import problem_of
-from crm_plugin.touchpoints.due import Asked, passes
+from crm_plugin.touchpoints.due import Asked, Way, passes
 from crm_plugin.touchpoints.journey import Journey
 
 _log = logging.getLogger(__name__)
@@ -77,8 +76,8 @@ def _pass_idle(
 
 def due_of(
     connection: Connection, shop: Shop, journey: Journey, begun: datetime, mark: datetime | None, now: datetime
-) -> Iterator[Select[Any]]:
-    """The rows that a journey has to plan now; ways by which nothing came are left out."""
+) -> Iterator[Way]:
+    """By which ways a journey has something to plan now; those by which nothing came are left out."""
     return passes(asked_of(connection, shop, journey), begun, mark, now, Arrived(connection, shop.shop_id))
 
 

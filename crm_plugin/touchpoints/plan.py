@@ -16,48 +16,27 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    Subquery,
-    Text,
-    func,
-    literal,
-    literal_column,
-    select,
-    text,
-    type_coerce,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, RuleError
-from crm_plugin.ids import id_sql, reserve_ids
-from crm_plugin.store import touchpoints
-from crm_plugin.store.base import from_micros, to_micros
+from crm_plugin.store.base import from_micros
 from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import senders
-from crm_plugin.touchpoints.audience import meant, problem_of, rule_of
+from crm_plugin.touchpoints import senders, statement
+from crm_plugin.touchpoints.audience import meant, problem_of, resolved_of, rule_of
 from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
-from crm_plugin.touchpoints.reach import TRUE, first, flags, is_open, refusals
-from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.statement import Terms
+from crm_plugin.touchpoints.states import State
 from crm_plugin.touchpoints.steps import engine
-from crm_plugin.touchpoints.steps.enrol import came_in
 from crm_plugin.touchpoints.versions import with_steps
 
-# Room for ids in one statement; a round that plans more goes on with another.
-_BATCH = 200_000
 _log = logging.getLogger(__name__)
-_ALL = 2**62
-# Whether the step still means the member: a column of the rows of enrolments alone.
-_MEANT = "meant"
 
 
 @dataclass(slots=True)
@@ -144,11 +123,11 @@ def _plan_journey(
     if now <= begun or mark == now:
         return {}
     # Asked once for all ways, and also while nothing is due: an audience that is gone is told of.
-    means = _means(connection, shop, journey, now)
+    rule, today = resolved_of(connection, shop, journey), local_day(now, shop.timezone)
+    terms = Terms(shop, journey, _channels(connection, shop, journey), rule, today if rule else None, had_steps)
     counts: dict[str, int] = {}
-    channels = _channels(connection, shop, journey)
-    for due in due_of(connection, shop, journey, begun, mark, now):
-        _insert(connection, shop, journey, due.where(means), channels, now, counts, had_steps=had_steps)
+    for way in due_of(connection, shop, journey, begun, mark, now):
+        statement.write_way(connection, terms, way, now, counts)
     move_marks(connection, shop, [journey], now)
     return counts
 
@@ -160,13 +139,14 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
         raise problem
     begun, mark = journey.enabled_at or now, journey.planned_through
     comes = journey.flow.steps and now > begun and mark != now
-    due = list(due_of(connection, shop, journey, begun, mark, now)) if comes else []
+    ways = due_of(connection, shop, journey, begun, mark, now) if comes else iter(())
+    due = [way.select() for way in ways]
 
     def insert(voice: Journey, base: Select[Any]) -> None:
         if rule_of(voice) is not None:
             # Kept with its reason: without a row nobody could say why the step said nothing.
-            base = base.add_columns(_means(connection, shop, voice, now).label(_MEANT))
-        _insert(connection, shop, voice, base, _channels(connection, shop, voice), now, counts)
+            base = base.add_columns(_means(connection, shop, voice, now).label(statement.MEANT))
+        statement.write(connection, Terms(shop, voice, _channels(connection, shop, voice)), base, now, counts)
 
     if taken := engine.run(connection, shop, journey, due, now, insert):
         counts["enrolled"] = taken
@@ -206,9 +186,8 @@ def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime
     due = between(asked_of(connection, shop, journey), since, until)
     if due is None:
         return None
-    channels = _channels(connection, shop, journey)
     due = due.where(_means(connection, shop, journey, since))
-    return _judged(shop, journey, channels, due, since).subquery("judged")
+    return statement.judged(Terms(shop, journey, _channels(connection, shop, journey)), due, since).subquery("judged")
 
 
 def day_of(shop: Shop, stored: int) -> date:
@@ -216,134 +195,12 @@ def day_of(shop: Shop, stored: int) -> date:
     return local_day(from_micros(stored), shop.timezone)
 
 
-def _channels(connection: Connection, shop: Shop, journey: Journey) -> list[tuple[str, str]]:
+def _channels(connection: Connection, shop: Shop, journey: Journey) -> tuple[tuple[str, str], ...]:
     """(channel, adapter) in the journey's order, those that have a sender."""
     there = senders.available(connection, shop)
-    return [(channel, there[channel]) for channel in journey.channels if channel in there]
-
-
-def _insert(
-    connection: Connection,
-    shop: Shop,
-    journey: Journey,
-    due: Select[Any],
-    channels: list[tuple[str, str]],
-    now: datetime,
-    counts: dict[str, int],
-    *,
-    had_steps: bool = False,
-) -> None:
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    judged = _judged(shop, journey, channels, due, now).subquery("judged")
-    while True:
-        columns, chosen = _rows(shop, journey, judged, now)
-        if had_steps:
-            chosen = chosen.where(came_in(shop, journey, judged).is_(None))
-        statement = (
-            add(touchpoints)
-            .from_select(columns, chosen, include_defaults=False)
-            .on_conflict_do_nothing()
-            .returning(touchpoints.c.state)
-        )
-        states = connection.execute(statement).scalars().all()
-        for state in states:
-            counts[state] = counts.get(state, 0) + 1
-        if len(states) < _BATCH:
-            return
-
-
-def _rows(shop: Shop, journey: Journey, judged: Any, now: datetime) -> tuple[list[str], Select[Any]]:
-    """Columns and rows of new touchpoints, at most `_BATCH` of those that are not there yet, with ids made by the statement."""
-    first, node = reserve_ids(_BATCH)
-    at = to_micros(now)
-    there = touchpoints.c
-    mine = (
-        there.shop_id == shop.shop_id,
-        there.journey_key == journey.key,
-        there.member_id == judged.c.member_id,
-        there.step == journey.step,
-        there.occasion == judged.c.occasion,
-    )
-    # With a limit it is asked for each by the key; else PostgreSQL may hold all rows against all touchpoints of the journey.
-    known = select(literal(1)).where(*mine).limit(1).scalar_subquery()
-    values: dict[str, Any] = {
-        "shop_id": literal(shop.shop_id),
-        # Without an order of its own the numbering costs no sort.
-        "touchpoint_id": text(id_sql("CAST(:first AS BIGINT) + row_number() OVER ()", node)).bindparams(first=first),
-        "journey_key": literal(journey.key),
-        "step": literal(journey.step),
-        "journey_version": literal(journey.version),
-        "reason_detail": literal(""),
-        "planned_at": literal(at),
-        "fence": literal(0),
-        "attempts": literal(0),
-        "settled_at": text(f"CASE WHEN judged.state <> '{State.PLANNED}' THEN CAST(:at AS BIGINT) END").bindparams(
-            at=at
-        ),
-        "updated_at": literal(at),
-        **{column.name: column for column in judged.c},
-    }
-    return list(values), select(*values.values()).where(known.is_(None)).limit(_BATCH)
+    return tuple((channel, there[channel]) for channel in journey.channels if channel in there)
 
 
 def _means(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> ColumnElement[bool]:
     """That the journey means the member `m`. Raises: RuleError when its audience cannot be asked."""
     return meant(connection, shop, journey, local_day(now, shop.timezone), literal_column("m.member_id"))
-
-
-def _judged(
-    shop: Shop,
-    journey: Journey,
-    channels: list[tuple[str, str]],
-    base: Select[Any],
-    now: datetime,
-) -> Select[Any]:
-    """One row: a member and an occasion that is due, with the channel that may be used, or the reason why none may."""
-    reached = base.add_columns(*flags(journey, channels)).limit(_ALL).subquery("reached")
-    channel = first(reached, channels, lambda name, _adapter: f"'{name}'")
-    adapter = first(reached, channels, lambda _name, adapter: f"'{adapter}'")
-    address = first(reached, channels, lambda name, _adapter: f"reached.address_{name}")
-    none = " AND ".join([f"NOT {is_open(name)}" for name, _ in channels]) or TRUE
-    over = "reached.valid_until <= CAST(:now AS BIGINT)"
-    if not channels:
-        why = f"'{Reason.NO_SENDER}'"
-    else:
-        addressed = " OR ".join(f"reached.address_{name} <> ''" for name, _ in channels)
-        agreed = " OR ".join(f"(reached.address_{name} <> '' AND reached.agreed_{name})" for name, _ in channels)
-        why = (
-            f"CASE WHEN NOT ({addressed}) THEN '{Reason.NO_ADDRESS}' WHEN {agreed} THEN '{Reason.SUPPRESSED}' "
-            f"ELSE '{Reason.NO_CONSENT}' END"
-        )
-    refused = [(f"reached.{_MEANT} IS NOT TRUE", Reason.NO_LONGER_MATCHES)] if _MEANT in reached.c else []
-    refused += refusals(shop, journey)
-    kept_back = "".join(f" WHEN ({condition}) THEN '{reason}'" for condition, reason in refused)
-    reason = f"CASE WHEN {over} THEN '{Reason.WINDOW_OVER}' WHEN {none} THEN {why}{kept_back} ELSE '' END"
-    columns = reached.c
-    judged = (
-        select(
-            columns.member_id,
-            columns.occasion,
-            columns.occasion_on,
-            columns.subject_order_id,
-            columns.due_at,
-            columns.next_try_at,
-            columns.valid_until,
-            literal_column(channel).label("channel"),
-            literal_column(adapter).label("adapter"),
-            literal_column(address).label("address"),
-            # Bound, not written out: the same statement is not made anew for each round, which would cost more than running it.
-            _with_now(reason, now).label("reason"),
-        )
-        # What is asked of each row is asked once: without a limit the databases put the reason wherever it is read.
-        .limit(_ALL)
-        .subquery("told")
-    )
-    state = (
-        f"CASE told.reason WHEN '' THEN '{State.PLANNED}' WHEN '{Reason.WINDOW_OVER}' THEN '{State.MISSED}' "
-        f"ELSE '{State.SKIPPED}' END"
-    )
-    return select(*judged.c, literal_column(state, Text).label("state"))
-
-
-def _with_now(told: str, now: datetime) -> Any:
-    return type_coerce(text(told).bindparams(now=to_micros(now)), Text)

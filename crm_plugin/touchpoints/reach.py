@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import literal_column
@@ -31,7 +32,7 @@ _ADDRESS = {
 CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "email", WEBHOOK: WEBHOOK}
 
 
-def first(reached: Any, channels: list[tuple[str, str]], value: Any) -> str:
+def first(reached: Any, channels: Sequence[tuple[str, str]], value: Any) -> str:
     """The value of the first channel that is open, else empty."""
     if not channels:
         return "''"
@@ -44,7 +45,7 @@ def is_open(name: str) -> str:
     return f"(reached.address_{name} <> '' AND reached.agreed_{name} AND NOT reached.blocked_{name})"
 
 
-def flags(journey: Journey, channels: list[tuple[str, str]]) -> list[Any]:
+def flags(journey: Journey, channels: Sequence[tuple[str, str]]) -> list[Any]:
     """For each channel: the address, whether the member agreed, and whether the address is suppressed; `is_open` puts them together."""
     found: list[Any] = []
     for name, _ in channels:

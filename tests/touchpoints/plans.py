@@ -49,7 +49,7 @@ def plans(connection: Connection, shop: Shop, key: str, begun: datetime, mark: d
     """The query plan of each pass of a round, as the database tells it."""
     journey = journeys.get(connection, shop.shop_id, key)
     found = passes(asked_of(connection, shop, journey), begun, mark, now)
-    return [explained(connection, query) for query in found]
+    return [explained(connection, way.select()) for way in found]
 
 
 def explained(connection: Connection, query: Select[Any]) -> str:
