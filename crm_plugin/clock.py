@@ -65,6 +65,15 @@ def zone(name: str) -> ZoneInfo:
         raise ValueError(f"unknown time zone {name!r}; use an IANA name such as Europe/London") from error
 
 
+def is_known_zone(name: str) -> bool:
+    """Whether this machine can count the days of a stored zone, whoever stored it."""
+    try:
+        zone(name)
+    except ValueError:
+        return False
+    return True
+
+
 def is_zone(name: str | None) -> bool:
     """Whether the name is one of IANA's, as it is spelled there: the days of any other would be in no calendar of ours."""
     return name in _zone_names()

@@ -21,7 +21,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import pull
+from crm_plugin.sync import pull, zones
 from crm_plugin.touchpoints import radius, wave_figures
 from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
 from crm_plugin.touchpoints.intake import match_early
@@ -55,14 +55,16 @@ class TickReport:
     """What one round did.
 
     `recovered` are messages whose end was learned late; `tiers` is None when the levels were looked at that day already. `segments` are
-    those that somebody came into or left. `held` are journeys with many messages at once, by what became of them. `errors` holds what went
-    wrong by step; the steps after it were taken all the same.
+    those that somebody came into or left; `zones` counts members whose zone is unknown here and who were given the next one. `held` are
+    journeys with many messages at once, by what became of them. `errors` holds what went wrong by step; the steps after it were taken all
+    the same.
     """
 
     at: datetime
     recovered: dict[str, int] = field(default_factory=dict)
     tiers: dict[str, Any] | None = None
     segments: dict[str, Any] = field(default_factory=dict)
+    zones: int = 0
     plan: dict[str, Any] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     dispatch: dict[str, Any] = field(default_factory=dict)
@@ -102,6 +104,8 @@ def tick(
         report.segments.update(keep_segments(runtime, shop, at, errors))
     with _step(shop, "cadences", errors):
         daily_cadences(runtime, shop, at)
+    with _step(shop, "zones", errors):
+        report = replace(report, zones=zones.replace_unknown(db, shop, at))
     with _step(shop, "plan", errors):
         report.plan.update(plan_shop(db, shop, at).as_dict())
     with _step(shop, "radius", errors):
@@ -163,6 +167,7 @@ _STEPS = {
     "tiers": phrase("tiers"),
     "segments": phrase("segments"),
     "cadences": phrase("cadences"),
+    "zones": phrase("zones"),
     "plan": phrase("plan"),
     "radius": phrase("many at once"),
     "dispatch": phrase("dispatch"),

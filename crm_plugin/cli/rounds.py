@@ -102,6 +102,8 @@ def _in_words(report: dict[str, Any]) -> str:
         parts.append(f"{report['sync']['rows']} rows synced")
     if report["recovered"]:
         parts.append(f"recovered {_counted(report['recovered'])}")
+    if report["zones"]:
+        parts.append(f"{report['zones']:,} members in an unknown zone given another")
     if report["tiers"] and report["tiers"]["changed"]:
         parts.append(f"{report['tiers']['changed']} changed tier")
     for key, moved in report["segments"].items():

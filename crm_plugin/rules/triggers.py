@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
+from crm_plugin.birthdays import LUNAR
 from crm_plugin.clock import at_local, day_number, from_day_number, local_day, zone
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
@@ -203,8 +204,9 @@ def slots(
     quiet: QuietHours,
     zones: Iterable[str],
     begun: datetime | None = None,
+    lunar: bool = True,
 ) -> list[Slot]:
-    """Everything due after `after`, up to and with `until`, in each of the zones.
+    """Everything due after `after`, up to and with `until`, in each of the zones; without those of lunar birthdays where nobody has one.
 
     `begun` is when the journey was switched on, None while it is off: what begins then is due an instant later.
     """
@@ -222,7 +224,8 @@ def slots(
     if kind.begins(trigger):
         return _begun(low if begun is None else to_micros(begun), low, high, validity, quiet, zones)
     send_at = kind.time_of(trigger) or send_at
-    matches = {day: list(kind.matches(trigger, day)) for day in days}
+    left_out = LUNAR if trigger.type == BIRTHDAY and not lunar else _NEVER
+    matches = {day: [one for one in kind.matches(trigger, day) if one[0] < left_out] for day in days}
     for name in sorted(zones):
         for day in days:
             due = _due(day, send_at, name)

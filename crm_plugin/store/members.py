@@ -21,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 
+from crm_plugin.birthdays import LUNAR
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, from_micros, id_key, metadata, shop_key
 
@@ -221,13 +222,20 @@ def lock(connection: Connection, shop_id: int) -> None:
 _ZONES = text(
     "WITH RECURSIVE z(zone) AS (SELECT min(m.zone) FROM members AS m WHERE m.shop_id = :shop_id UNION ALL "
     "SELECT (SELECT min(m.zone) FROM members AS m WHERE m.shop_id = :shop_id AND m.zone > z.zone) FROM z WHERE z.zone IS NOT NULL) "
-    "SELECT zone FROM z WHERE zone IS NOT NULL"
+    "SELECT zone, EXISTS (SELECT 1 FROM members AS l WHERE l.shop_id = :shop_id AND l.birth_md >= :lunar) AS lunar "
+    "FROM z WHERE zone IS NOT NULL"
 )
 
 
 def zones_of(connection: Connection, shop_id: int) -> frozenset[str]:
     """The zones that the shop's members live in."""
-    return frozenset(connection.execute(_ZONES, {"shop_id": shop_id}).scalars())
+    return calendar_of(connection, shop_id)[0]
+
+
+def calendar_of(connection: Connection, shop_id: int) -> tuple[frozenset[str], bool]:
+    """The zones that the shop's members live in, and whether any of their birthdays is one of the lunar calendar."""
+    rows = connection.execute(_ZONES, {"shop_id": shop_id, "lunar": LUNAR}).all()
+    return frozenset(row.zone for row in rows), any(row.lunar for row in rows)
 
 
 # Han characters: names written in them stand without a space, the family name first.

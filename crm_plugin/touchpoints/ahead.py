@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.clock import from_day_number
+from crm_plugin.clock import from_day_number, is_known_zone
 from crm_plugin.errors import NotFound, RenderError
 from crm_plugin.phrases import phrase
 from crm_plugin.store import enrolments, touchpoints
@@ -124,7 +124,8 @@ def _occasions(
     connection: Connection, shop: Shop, journey: Journey, zone: str, member_id: int, now: datetime, until: datetime
 ) -> Iterator[_Occasion]:
     """What falls due between two instants and has no touchpoint yet: what the planner finds, for one member."""
-    found = between(Asked(shop, journey, frozenset({zone}), connection.dialect.name == "sqlite", member_id), now, until)
+    zones = frozenset({zone}) if is_known_zone(zone) else frozenset()
+    found = between(Asked(shop, journey, zones, connection.dialect.name == "sqlite", member_id), now, until)
     if found is None:
         return
     planned = _planned(connection, shop, journey, member_id)
@@ -170,7 +171,9 @@ def _judged(one: _Occasion, known: Batch, policy: Policy, there: Mapping[str, st
         address = address_of(channel, known.members[one.member_id])
         verdict: Any = judge(replace(one, channel=channel, address=address), known, policy, one.next_try_at)  # type: ignore[arg-type]
         if verdict.open or verdict.state is State.PLANNED:
-            return _expected(one, journey, channel, "")
+            # What the planner sets for all of a zone the guards put off for this member: the law of their place, a day of rest, a snooze.
+            later = verdict.again_at if verdict.reason in (Reason.QUIET_HOURS, Reason.MEMBER_DIAL) else None
+            return _expected(replace(one, next_try_at=later or one.next_try_at), journey, channel, "")
         refused.add(str(verdict.reason))
     order = (Reason.SUPPRESSED, Reason.NO_CONSENT, Reason.NO_ADDRESS)
     first = next((reason for reason in order if reason in refused), min(refused, default=Reason.NO_SENDER))

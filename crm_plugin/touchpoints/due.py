@@ -37,13 +37,17 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whose occasions are asked for: of one journey of a shop, in the zones its members live in; of one member where one is named."""
+    """Whose occasions are asked for: of one journey of a shop, in the zones its members live in; of one member where one is named.
+
+    `lunar` says whether anybody has a birthday of the lunar calendar: its days are four times as many.
+    """
 
     shop: Shop
     journey: Journey
     zones: frozenset[str]
     is_sqlite: bool
     member_id: int | None = None
+    lunar: bool = True
 
     @property
     def kind(self) -> Kind:
@@ -71,6 +75,7 @@ class Asked:
             quiet=policy_of(self.shop).quiet,
             zones=self.zones,
             begun=self.journey.enabled_at if self.journey.enabled else None,
+            lunar=self.lunar,
         )
 
 

@@ -10,9 +10,9 @@ from functools import partial
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from crm_plugin.clock import zone
+from crm_plugin.clock import is_known_zone
 from crm_plugin.store.base import to_micros
-from crm_plugin.store.members import zones_of
+from crm_plugin.store.members import calendar_of
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.arrived import Arrived
@@ -51,9 +51,10 @@ def _pass_idle(
         return idle
     moved: list[Journey] = []
     with db.write() as connection:
-        zones, arrived = known_zones(connection, shop), Arrived(connection, shop.shop_id)
+        zones, lunar = _calendar(connection, shop)
+        arrived = Arrived(connection, shop.shop_id)
         for journey in waiting:
-            asked = Asked(shop, journey, zones, db.is_sqlite)
+            asked = Asked(shop, journey, zones, db.is_sqlite, lunar=lunar)
             try:
                 due = next(passes(asked, journey.enabled_at or now, journey.planned_through, now, arrived), None)
                 problem = problem_of(connection, shop, journey) if due is None else None
@@ -107,17 +108,15 @@ _MOVE = text(
 
 def asked_of(connection: Connection, shop: Shop, journey: Journey) -> Asked:
     """The journey's occasions, in the zones that members live in."""
-    return Asked(shop, journey, known_zones(connection, shop), connection.dialect.name == "sqlite")
+    zones, lunar = _calendar(connection, shop)
+    return Asked(shop, journey, zones, connection.dialect.name == "sqlite", lunar=lunar)
 
 
 def known_zones(connection: Connection, shop: Shop) -> frozenset[str]:
-    """The zones that members live in; one that this machine no longer knows has no day."""
-    return frozenset(name for name in zones_of(connection, shop.shop_id) if _is_known(name))
+    """The zones that members live in; one that this machine does not know has no day, until `sync/zones.py` has replaced it."""
+    return _calendar(connection, shop)[0]
 
 
-def _is_known(name: str) -> bool:
-    try:
-        zone(name)
-    except ValueError:
-        return False
-    return True
+def _calendar(connection: Connection, shop: Shop) -> tuple[frozenset[str], bool]:
+    zones, lunar = calendar_of(connection, shop.shop_id)
+    return frozenset(name for name in zones if is_known_zone(name)), lunar

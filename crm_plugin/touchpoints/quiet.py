@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from crm_plugin import calendars
-from crm_plugin.clock import at_local, zone
+from crm_plugin.clock import at_local, is_known_zone, zone
 from crm_plugin.places import zone_at, zones_in
 from crm_plugin.rules.triggers import QuietHours
 from crm_plugin.touchpoints.quiet_law import AREA_CODES, PLACELESS, SMS
@@ -87,7 +87,7 @@ def zone_of(member: Any, shop_zone: str) -> str:
         lambda: _zone_of_phone(member.phone),
         lambda: shop_zone,
     )
-    return next((name for name in (tell() for tell in chain) if name and _is_known(name)), "UTC")
+    return next((name for name in (tell() for tell in chain) if name and is_known_zone(name)), "UTC")
 
 
 def _rules(
@@ -183,15 +183,6 @@ def _end(day: date, closes: time | None, zone_name: str) -> datetime:
     return (
         at_local(day + timedelta(days=1), _MIDNIGHT, zone_name) if closes is None else at_local(day, closes, zone_name)
     )
-
-
-@lru_cache(maxsize=1024)
-def _is_known(name: str) -> bool:
-    try:
-        zone(name)
-    except ValueError:
-        return False
-    return bool(zones_in(name))
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from crm_plugin.errors import NotFound
 from crm_plugin.records import ConsentRecord, ConsentState
-from crm_plugin.store import consent, members, templates, touchpoints
+from crm_plugin.store import consent, journeys, members, templates, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -19,6 +19,7 @@ from crm_plugin.touchpoints.ahead import Expected, expected, preview
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import make_shop, member, order, write
+from tests.touchpoints.guarding import shop_with
 
 BOX = SecretBox("A" * 43 + "=")
 START = datetime(2026, 6, 1, 6, 0, tzinfo=UTC)
@@ -155,3 +156,21 @@ def test_preview_renders_and_writes_nothing(db: Database, shop: Shop) -> None:
         unwritten = preview(connection, shop, BOX, "https://crm.example", touchpoint_id, now)
     assert unwritten.message is None
     assert "no email text" in unwritten.problem
+
+
+def test_instant_is_the_first_that_the_law_allows(sqlite_db: Database) -> None:
+    shop = shop_with(
+        sqlite_db,
+        phone="+12035550100",
+        country="US",
+        region="CT",
+        timezone="America/New_York",
+        settings={"quiet_hours": {"from": "22:00", "to": "07:00"}},
+    )
+    with sqlite_db.write() as connection:
+        told = {"key": "text", "trigger": {"type": "birthday"}, "channels": ["sms"], "send_at": "07:30"}
+        journey_store.save(connection, shop, read_draft(told), START)
+        connection.execute(journeys.update().values(enabled=True))
+    [one] = _ahead(sqlite_db, shop, _member(sqlite_db, "0"))
+    # Connecticut's day begins at nine; in UTC.
+    assert (one.at, one.channel, one.reason) == (datetime(2026, 6, 2, 13, tzinfo=UTC), "sms", "")

@@ -16,6 +16,7 @@ from crm_plugin.touchpoints import glance
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.due import Late
+from crm_plugin.touchpoints.idle import asked_of
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import make_shop, member, order, write
@@ -123,3 +124,19 @@ def test_glances_go_by_an_index(sqlite_db: Database, asks: Any, index: str) -> N
     with sqlite_db.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asks}", {"shop_id": 1, "now": 0}).all()
     assert [index in row[3] for row in plan] == [True]
+
+
+def test_days_of_the_lunar_calendar_are_laid_out_for_whoever_keeps_one(db: Database, shop: Shop) -> None:
+    _on(db, shop, "born")
+
+    def slots() -> int:
+        with db.read() as connection:
+            asked = asked_of(connection, shop, journey_store.get(connection, 1, "born"))
+            return len(asked.slots(START, START + timedelta(days=4)))
+
+    write(db, shop, [member("1", birth_month=3, birth_day=3)], START - HOUR)
+    # 27 and 28 February, that is 29 too, 1 March, that is the whole month too, and 2 March.
+    assert slots() == 6
+    write(db, shop, [member("2", birth_month=1, birth_day=12, birth_lunar=True)], START)
+    assert slots() == 14
+    assert plan_shop(db, shop, START + timedelta(days=2)).journeys == {"born": {"skipped": 1}}
