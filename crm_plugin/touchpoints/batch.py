@@ -128,18 +128,8 @@ def load(
     batch = Batch(today)
     shop_id = shop.shop_id
     ids = sorted({row.member_id for row in rows})
-    for table, into in ((members, batch.members), (member_facts, batch.facts)):
-        for row in connection.execute(select(table).where(table.c.shop_id == shop_id, table.c.member_id.in_(ids))):
-            into[row.member_id] = row
-    said = member_consents.c
-    for row in connection.execute(select(member_consents).where(said.shop_id == shop_id, said.member_id.in_(ids))):
-        batch.consents[row.member_id][row.channel, row.topic] = row.state
-    addresses = sorted({row.address for row in rows if row.address})
-    blocked = suppressions.c
-    for row in connection.execute(
-        select(suppressions).where(blocked.shop_id == shop_id, blocked.address.in_(addresses))
-    ):
-        batch.suppressed[row.channel, row.address] = row.reason
+    _load_members(connection, shop_id, ids, batch)
+    _load_suppressed(connection, shop_id, rows, batch)
     _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
     batch.in_step = in_step.orders_of(connection, shop)
     w = journey_waves.c
@@ -149,12 +139,7 @@ def load(
     batch.ledger = caps.load(connection, shop_id, ids, now)
     batch.lapses = once.lapses(connection, shop_id, ids)
     batch.voices = voices(connection, shop_id, rows)
-    spoken = {one.name: one for row in rows if (one := batch.journey_of(row)) is not None}
-    wanted = {one.template_key for one in spoken.values()}
-    for row in connection.execute(
-        select(templates).where(templates.c.shop_id == shop_id, templates.c.template_key.in_(sorted(wanted)))
-    ):
-        batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
+    _load_texts(connection, shop_id, rows, batch)
     _load_audiences(connection, shop, rows, today, batch)
     _load_inside(connection, shop_id, rows, batch)
     _load_holding(connection, shop, rows, batch)
@@ -167,6 +152,31 @@ def load(
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
     return batch
+
+
+def _load_members(connection: Connection, shop_id: int, ids: Sequence[int], batch: Batch) -> None:
+    for table, into in ((members, batch.members), (member_facts, batch.facts)):
+        for row in connection.execute(select(table).where(table.c.shop_id == shop_id, table.c.member_id.in_(ids))):
+            into[row.member_id] = row
+    said = member_consents.c
+    for row in connection.execute(select(member_consents).where(said.shop_id == shop_id, said.member_id.in_(ids))):
+        batch.consents[row.member_id][row.channel, row.topic] = row.state
+
+
+def _load_suppressed(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:
+    addresses = sorted({row.address for row in rows if row.address})
+    blocked = suppressions.c
+    query = select(suppressions).where(blocked.shop_id == shop_id, blocked.address.in_(addresses))
+    for row in connection.execute(query):
+        batch.suppressed[row.channel, row.address] = row.reason
+
+
+def _load_texts(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:
+    wanted = {one.template_key for row in rows if (one := batch.journey_of(row)) is not None}
+    t = templates.c
+    query = select(templates).where(t.shop_id == shop_id, t.template_key.in_(sorted(wanted)))
+    for row in connection.execute(query):
+        batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
 
 
 def _load_holding(connection: Connection, shop: Shop, rows: Sequence[Subject], batch: Batch) -> None:

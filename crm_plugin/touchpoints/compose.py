@@ -32,6 +32,7 @@ from crm_plugin.touchpoints.scene import (
     OrderView,
     Scene,
     ShopView,
+    TierView,
     full_years,
 )
 from crm_plugin.touchpoints.steps.document import walk
@@ -71,7 +72,7 @@ def compose(
     made = render(texts[locale], scene, policy.brand)
     order = batch.orders.get(row.subject_order_id)
     message = Message(
-        channel=CALLED.get(row.channel, row.channel),
+        channel=row.channel,
         to=row.address,
         touchpoint_key=key_of(row),
         text=made.text,
@@ -139,25 +140,10 @@ def scene_of(
     link: str = "",
 ) -> Scene:
     """What a text may know when it speaks of this touchpoint; `days` is the trigger's, `link` the way to unsubscribe."""
-    member, facts = batch.members[row.member_id], batch.facts.get(row.member_id)
     tier = batch.levels.view(row.member_id, shop.currency, locale)
-    last_on = facts.last_order_on if facts else None
-    view = MemberView(
-        member.first_name,
-        member.last_name,
-        member.email,
-        tier.title,
-        facts.orders_count if facts else 0,
-        facts.spent_minor if facts else 0,
-        shop.currency,
-        locale,
-        days_since_order=(batch.today - last_on).days if last_on else None,
-        joined_on=member.joined_on,
-        years=full_years(member.joined_on, row.occasion_on),
-    )
     order, occasion = _order(row, batch, locale), batch.occasion_of(row)
     return Scene(
-        member=view,
+        member=_member(row, batch, shop, tier, locale),
         shop=ShopView(shop.title, shop.url, policy.address, shop.currency),
         journey=JourneyView(row.journey_key),
         locale=locale,
@@ -173,6 +159,24 @@ def scene_of(
         marketing=marketing,
         unsubscribe_url=link,
         cta_url=policy.cta_url,
+    )
+
+
+def _member(row: Subject, batch: Batch, shop: Shop, tier: TierView, locale: str) -> MemberView:
+    member, facts = batch.members[row.member_id], batch.facts.get(row.member_id)
+    last_on = facts.last_order_on if facts else None
+    return MemberView(
+        member.first_name,
+        member.last_name,
+        member.email,
+        tier.title,
+        facts.orders_count if facts else 0,
+        facts.spent_minor if facts else 0,
+        shop.currency,
+        locale,
+        days_since_order=(batch.today - last_on).days if last_on else None,
+        joined_on=member.joined_on,
+        years=full_years(member.joined_on, row.occasion_on),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from crm_plugin.errors import InvalidInput, NotFound, RecipientRefused
@@ -37,42 +37,43 @@ def sink(db: Database, shop_id: int, clock: Callable[[], datetime]) -> Callable[
         columns = inapp_messages.c
         present = select(columns.message_id).where(columns.shop_id == shop_id, columns.touchpoint_key == key)
         try:
-            return _keep(message, key, present)
+            with db.write() as connection:
+                found = connection.execute(present).scalar()
+                return str(found if found is not None else _insert(connection, shop_id, message, key, clock()))
         except IntegrityError:
             # Another worker kept the same message between our look and our write.
             with db.read() as connection:
                 return str(connection.execute(present).scalar_one())
 
-    def _keep(message: Message, key: str, present: Select[tuple[int]]) -> str:
-        with db.write() as connection:
-            if (found := connection.execute(present).scalar()) is not None:
-                return str(found)
-            owner = select(members.c.member_id).where(
-                members.c.shop_id == shop_id, members.c.external_id == message.member_external_id
-            )
-            member_id = connection.execute(owner).scalar()
-            if member_id is None:
-                raise RecipientRefused(
-                    phrase("The member has no account in the store any more."), adapter=ADAPTER, operation="send"
-                )
-            message_id = new_id()
-            connection.execute(
-                inapp_messages.insert().values(
-                    shop_id=shop_id,
-                    message_id=message_id,
-                    touchpoint_key=key,
-                    member_id=member_id,
-                    title=message.subject,
-                    body=message.text,
-                    url=message.url,
-                    image_url=message.image_url,
-                    created_at=clock(),
-                    expires_at=message.expires_at,
-                )
-            )
-            return str(message_id)
-
     return keep
+
+
+def _insert(connection: Connection, shop_id: int, message: Message, key: str, now: datetime) -> int:
+    """The id of the new row. Raises: RecipientRefused when the member has no account to read it by."""
+    owner = select(members.c.member_id).where(
+        members.c.shop_id == shop_id, members.c.external_id == message.member_external_id
+    )
+    member_id = connection.execute(owner).scalar()
+    if member_id is None:
+        raise RecipientRefused(
+            phrase("The member has no account in the store any more."), adapter=ADAPTER, operation="send"
+        )
+    message_id = new_id()
+    connection.execute(
+        inapp_messages.insert().values(
+            shop_id=shop_id,
+            message_id=message_id,
+            touchpoint_key=key,
+            member_id=member_id,
+            title=message.subject,
+            body=message.text,
+            url=message.url,
+            image_url=message.image_url,
+            created_at=now,
+            expires_at=message.expires_at,
+        )
+    )
+    return message_id
 
 
 def messages(

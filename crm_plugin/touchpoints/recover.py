@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import case, literal, select, update
+from sqlalchemy import Connection, Row, case, literal, select, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import channel_class
@@ -20,7 +21,10 @@ _KEEPS = [Reason.FREQUENCY_CAP.value, Reason.MEMBER_DIAL.value, Reason.BLAST_RAD
 
 
 def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
-    """Settle what a worker left behind: back to waiting where nothing had left, else unconfirmed (or again, where a key protects)."""
+    """Settle what a worker left behind: back to waiting where nothing had left, else unconfirmed (or again, where a key protects).
+
+    Returns: state → how many came to it.
+    """
     if glance.nothing(db, glance.LOST, shop.shop_id, now):
         return {}
     t, a = touchpoints.c, attempts.c
@@ -42,32 +46,39 @@ def recover_shop(db: Database, shop: Shop, now: datetime) -> dict[str, int]:
                 state = State.PLANNED
             else:
                 state = State.RETRY_WAIT if _knows_its_keys(row.adapter) else State.UNCONFIRMED
-            done = connection.execute(
-                update(touchpoints)
-                .where(
-                    t.shop_id == shop.shop_id,
-                    t.touchpoint_id == row.touchpoint_id,
-                    t.fence == row.fence,
-                    t.state == State.IN_FLIGHT.value,
-                )
-                .values(
-                    state=state.value,
-                    reason=Reason.CRASHED.value,
-                    claimed_until=None,
-                    fence=t.fence + 1,
-                    settled_at=now if state is State.UNCONFIRMED else None,
-                    updated_at=now,
-                )
-            )
-            if not done.rowcount:
-                continue
-            connection.execute(
-                update(attempts)
-                .where(a.shop_id == shop.shop_id, a.touchpoint_id == row.touchpoint_id, a.outcome == "")
-                .values(outcome=state.value, error_code=Reason.CRASHED.value, finished_at=now)
-            )
-            left[state.value] += 1
+            if _settle(connection, shop.shop_id, row, state, now):
+                left[state.value] += 1
     return dict(left)
+
+
+def _settle(connection: Connection, shop_id: int, row: Row[Any], state: State, now: datetime) -> bool:
+    """Take a touchpoint and its attempt out of the dead worker's hands; False where somebody else did meanwhile."""
+    t, a = touchpoints.c, attempts.c
+    done = connection.execute(
+        update(touchpoints)
+        .where(
+            t.shop_id == shop_id,
+            t.touchpoint_id == row.touchpoint_id,
+            t.fence == row.fence,
+            t.state == State.IN_FLIGHT.value,
+        )
+        .values(
+            state=state.value,
+            reason=Reason.CRASHED.value,
+            claimed_until=None,
+            fence=t.fence + 1,
+            settled_at=now if state is State.UNCONFIRMED else None,
+            updated_at=now,
+        )
+    )
+    if not done.rowcount:
+        return False
+    connection.execute(
+        update(attempts)
+        .where(a.shop_id == shop_id, a.touchpoint_id == row.touchpoint_id, a.outcome == "")
+        .values(outcome=state.value, error_code=Reason.CRASHED.value, finished_at=now)
+    )
+    return True
 
 
 def _knows_its_keys(adapter: str) -> bool:
@@ -79,7 +90,10 @@ def _knows_its_keys(adapter: str) -> bool:
 
 
 def miss_shop(db: Database, shop: Shop, now: datetime) -> int:
-    """Let go of what waited past its window, also for a sender that is paused or off: an old message is never sent late."""
+    """Let go of what waited past its window, also for a sender that is paused or off: an old message is never sent late.
+
+    Returns: how many were missed.
+    """
     if glance.nothing(db, glance.OVER, shop.shop_id, now):
         return 0
     t = touchpoints.c

@@ -132,11 +132,15 @@ def settings_of(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> 
     if not sealed:
         if adapter_name in _BUILT_IN:
             return {}
-        raise NotFound(
-            phrase("%(label)s is not set up for %(name)s.", label=cls.label, name=shop.name),
-            hint=phrase("Set it up on the Connections page."),
-        )
+        raise _not_set_up(cls, shop)
     return box.open(sealed)
+
+
+def _not_set_up(cls: type[ChannelAdapter], shop: Shop) -> NotFound:
+    return NotFound(
+        phrase("%(label)s is not set up for %(name)s.", label=cls.label, name=shop.name),
+        hint=phrase("Set it up on the Connections page."),
+    )
 
 
 def shown_settings(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> dict[str, Any]:
@@ -145,8 +149,12 @@ def shown_settings(db: Database, box: SecretBox, shop: Shop, adapter_name: str) 
         values = settings_of(db, box, shop, adapter_name)
     except NotFound:
         return {}
-    secret = {setting.key for setting in channel_class(adapter_name).settings if setting.type is SettingType.SECRET}
+    secret = _secrets(channel_class(adapter_name))
     return {key: value for key, value in values.items() if key not in secret}
+
+
+def _secrets(cls: type[ChannelAdapter]) -> set[str]:
+    return {setting.key for setting in cls.settings if setting.type is SettingType.SECRET}
 
 
 def save_connection(
@@ -170,16 +178,15 @@ def save_connection(
         present = settings_of(db, box, shop, adapter_name)
     except NotFound:
         present = {}
-    secret = {setting.key for setting in cls.settings if setting.type is SettingType.SECRET}
+    secret = _secrets(cls)
     given = {key: value for key, value in values.items() if not (key in secret and value in (None, ""))}
     kept = {key: value for key, value in present.items() if key in secret}
     channel = cls({**kept, **given})
-    warnings: list[Problem] = []
     try:
-        for problem in channel.check() if probe else ():
+        warnings = channel.check() if probe else []
+        for problem in warnings:
             if problem.severity is Severity.ERROR:
                 raise ActionRequired(problem.message, hint=problem.hint, code=problem.code, adapter=adapter_name)
-            warnings.append(problem)
     finally:
         channel.close()
     row = {
@@ -191,25 +198,25 @@ def save_connection(
         "updated_at": now,
     }
     with db.write() as connection:
-        mine = (connections.c.shop_id == shop.shop_id) & (connections.c.adapter == adapter_name)
-        if connection.execute(update(connections).where(mine).values(**row)).rowcount == 0:
+        if not _update(connection, shop.shop_id, adapter_name, row):
             connection.execute(connections.insert().values(shop_id=shop.shop_id, adapter=adapter_name, **row))
     return warnings
+
+
+def _update(connection: Connection, shop_id: int, adapter_name: str, values: Mapping[str, Any]) -> bool:
+    """Write into the sender's row; False when it has none yet."""
+    mine = (connections.c.shop_id == shop_id) & (connections.c.adapter == adapter_name)
+    return connection.execute(update(connections).where(mine).values(**values)).rowcount > 0
 
 
 def switch(db: Database, shop: Shop, adapter_name: str, enabled: bool, now: datetime) -> None:
     """Use a sender or stop using it. Raises: NotFound when it is not set up and not built in."""
     cls = channel_class(adapter_name)
-    mine = (connections.c.shop_id == shop.shop_id) & (connections.c.adapter == adapter_name)
     with db.write() as connection:
-        changed = connection.execute(update(connections).where(mine).values(enabled=enabled, updated_at=now)).rowcount
-        if changed:
+        if _update(connection, shop.shop_id, adapter_name, {"enabled": enabled, "updated_at": now}):
             return
         if adapter_name not in _BUILT_IN and cls.uses_storefront != shop.platform:
-            raise NotFound(
-                phrase("%(label)s is not set up for %(name)s.", label=cls.label, name=shop.name),
-                hint=phrase("Set it up on the Connections page."),
-            )
+            raise _not_set_up(cls, shop)
         connection.execute(
             connections.insert().values(
                 shop_id=shop.shop_id,
@@ -239,7 +246,7 @@ def resume(connection: Connection, shop_id: int, adapter_name: str, now: datetim
 
 
 def check(db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: datetime) -> list[Problem]:
-    """Probe a sender and keep what came of it; a sender that answers again is no longer paused."""
+    """Probe a sender and keep what came of it; a sender that answers again is no longer paused. Raises: as `open_channel`."""
     channel = open_channel(db, box, shop, adapter_name, now)
     try:
         problems = channel.check()
@@ -253,9 +260,8 @@ def check(db: Database, box: SecretBox, shop: Shop, adapter_name: str, now: date
 
 
 def _status(connection: Connection, shop_id: int, adapter_name: str, status: str, detail: str, now: datetime) -> None:
-    mine = (connections.c.shop_id == shop_id) & (connections.c.adapter == adapter_name)
     values = {"status": status, "status_detail": detail, "updated_at": now}
-    if connection.execute(update(connections).where(mine).values(**values)).rowcount == 0:
+    if not _update(connection, shop_id, adapter_name, values):
         cls = channel_class(adapter_name)
         connection.execute(
             connections.insert().values(
