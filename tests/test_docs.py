@@ -26,12 +26,12 @@ from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import documents
 from crm_plugin.touchpoints.journey import CHANNELS, KINDS
 from crm_plugin.touchpoints.journey_document import read_draft
-from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.program import load
 from crm_plugin.touchpoints.program_file import SECTIONS
 from crm_plugin.touchpoints.recipes import recipes
 from crm_plugin.touchpoints.sandbox import Sandbox
 from crm_plugin.touchpoints.scene import VARIABLES, VIEWS
+from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.states import TRANSITIONS, Reason, State
 from crm_plugin.touchpoints.steps.document import walk
 from crm_plugin.touchpoints.steps.kinds import KINDS as STEP_KINDS

@@ -25,7 +25,7 @@ from crm_plugin.resources import manifest_path
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
-from crm_plugin.touchpoints.policy import ROW_SETTINGS, SETTINGS
+from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 from crm_plugin.web.pages import navigation
 from tests.factories import NOON
 

@@ -1,12 +1,13 @@
-"""What a merchant sets for the guards, as a file or a form tells it: how often one member may be written to."""
+"""What a merchant sets for the guards, as a file or a form tells it: limits for each member, the blast radius, open cases."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeGuard
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
@@ -55,13 +56,13 @@ def read_blast(told: Any) -> dict[str, Any]:
         raise InvalidInput(
             phrase("What stops many messages at once is written by name."), field="blast", hint=_BLAST_HINT
         )
-    _names(told, (*_BLAST, *_SHARES), "blast")
+    refuse_unknown(told, (*_BLAST, *_SHARES), "blast")
     found: dict[str, Any] = {}
     for name, (low, high) in _BLAST.items():
         value = told.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if not _is_whole(value, low, high):
             raise _out_of(f"blast.{name}", low, high, value)
         found[name] = value
     for name in _SHARES:
@@ -117,9 +118,9 @@ def read_cases(told: Any) -> dict[str, int]:
     hint = phrase("Write {complaint_days: 30, return_days: 30, late_parcel_days: 14}; 0 switches one off.")
     if not isinstance(told, Mapping):
         raise InvalidInput(phrase("Open cases are written by name."), field="open_cases", hint=hint)
-    _names(told, _CASES, "open_cases")
+    refuse_unknown(told, _CASES, "open_cases")
     for name, value in told.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LONGEST_CASE:
+        if not _is_whole(value, 0, _LONGEST_CASE):
             raise _out_of(f"open_cases.{name}", 0, _LONGEST_CASE, value, hint)
     return dict(told)
 
@@ -134,18 +135,18 @@ def read_caps(told: Any) -> dict[str, Any]:
     """
     if not isinstance(told, Mapping):
         raise InvalidInput(phrase("Limits are written by day, week and channel."), field="caps", hint=_HINT)
-    _names(told, (*SPANS, "channels"), "caps")
+    refuse_unknown(told, (*SPANS, "channels"), "caps")
     found: dict[str, Any] = {span: _count(told[span], f"caps.{span}") for span in SPANS if told.get(span) is not None}
     channels = told.get("channels") or {}
     if not isinstance(channels, Mapping):
         raise InvalidInput(phrase("Limits are written by day, week and channel."), field="caps.channels", hint=_HINT)
-    _names(channels, _CHANNELS, "caps.channels")
+    refuse_unknown(channels, _CHANNELS, "caps.channels")
     own: dict[str, dict[str, int]] = {}
     for channel, limits in channels.items():
         place = f"caps.channels.{channel}"
         if not isinstance(limits, Mapping):
             raise InvalidInput(phrase("Limits are written by day, week and channel."), field=place, hint=_HINT)
-        _names(limits, tuple(SPANS), place)
+        refuse_unknown(limits, tuple(SPANS), place)
         told_here = {span: _count(limits[span], f"{place}.{span}") for span in SPANS if limits.get(span) is not None}
         if told_here:
             own[channel] = told_here
@@ -161,7 +162,7 @@ def limits_of(told: Mapping[str, Any]) -> tuple[Limit, ...]:
 
 
 def _count(told: Any, field: str) -> int:
-    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= _MOST:
+    if not _is_whole(told, 0, _MOST):
         raise InvalidInput(
             phrase(
                 "`%(field)s` must be a whole number from 0 to %(most)s, not %(told)r.",
@@ -175,12 +176,17 @@ def _count(told: Any, field: str) -> int:
     return told
 
 
-def _names(told: Mapping[str, Any], known: tuple[str, ...], inside: str) -> None:
+def _is_whole(told: Any, low: int, high: int) -> TypeGuard[int]:
+    return not isinstance(told, bool) and isinstance(told, int) and low <= told <= high
+
+
+def refuse_unknown(told: Mapping[str, Any], known: tuple[str, ...], inside: str) -> None:
+    """Names that are none of the known ones, of a setting's inside or (where `inside` is empty) of settings. Raises: InvalidInput."""
     for key in told:
         if key not in known:
-            field = f"{inside}.{key}"
-            raise InvalidInput(
-                phrase("There is no setting %(field)r.", field=field),
-                field=field,
-                hint=phrase("There are: %(names)s.", names=known),
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = (
+                phrase("Did you mean %(name)s?", name=near[0]) if near else phrase("There are: %(names)s.", names=known)
             )
+            field = f"{inside}.{key}" if inside else str(key)
+            raise InvalidInput(phrase("There is no setting %(field)r.", field=field), field=field, hint=hint)

@@ -22,29 +22,7 @@ from crm_plugin.touchpoints.guard_settings import (
     read_cases,
 )
 from crm_plugin.touchpoints.quiet import Rest
-from crm_plugin.touchpoints.settings import (
-    COLOR,
-    ROW_SETTINGS,
-    SETTINGS,
-    read_quiet,
-    read_settings,
-    save_settings,
-    told_settings,
-)
-
-__all__ = [
-    "DEFAULT_COLOR",
-    "DEFAULT_QUIET",
-    "ROW_SETTINGS",
-    "SETTINGS",
-    "Brand",
-    "Policy",
-    "policy_of",
-    "read_quiet",
-    "read_settings",
-    "save_settings",
-    "told_settings",
-]
+from crm_plugin.touchpoints.settings import COLOR, read_quiet
 
 DEFAULT_QUIET = ("21:00", "08:00")
 DEFAULT_COLOR = "#1f4d3d"

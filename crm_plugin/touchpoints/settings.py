@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store import audit, shops, touchpoints
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.touchpoints.guard_settings import read_blast, read_caps, read_cases
+from crm_plugin.touchpoints.guard_settings import read_blast, read_caps, read_cases, refuse_unknown
 from crm_plugin.touchpoints.states import WAITING, Reason
 
 # What the audit log calls it.
@@ -61,7 +60,7 @@ def read_quiet(told: Any) -> QuietHours:
 def _read_quiet_hours(told: Any) -> dict[str, Any]:
     """Quiet hours with what a shop adds to them: {…, "channels": {"sms": {…}}, "sundays": true, "holidays": true}."""
     found: dict[str, Any] = _hours(read_quiet(told))
-    _known(told, ("from", "to", "channels", "sundays", "holidays"), "quiet_hours")
+    refuse_unknown(told, ("from", "to", "channels", "sundays", "holidays"), "quiet_hours")
     channels = told.get("channels") or {}
     if not isinstance(channels, Mapping):
         raise InvalidInput(
@@ -69,7 +68,7 @@ def _read_quiet_hours(told: Any) -> dict[str, Any]:
             field="quiet_hours.channels",
             hint=_HOURS_HINT,
         )
-    _known(channels, ("email", "sms", "note"), "quiet_hours.channels")
+    refuse_unknown(channels, ("email", "sms", "note"), "quiet_hours.channels")
     own = {name: _hours(read_quiet(hours)) for name, hours in channels.items()}
     for name in ("sundays", "holidays"):
         if not isinstance(told.get(name, False), bool):
@@ -91,7 +90,7 @@ def _hours(hours: QuietHours) -> dict[str, str]:
 def _read_brand(told: Any) -> dict[str, str]:
     if not isinstance(told, Mapping):
         raise InvalidInput(phrase("The brand is a colour and a logo."), field="brand", hint=_BRAND_HINT)
-    _known(told, ("color", "logo_url"), "brand")
+    refuse_unknown(told, ("color", "logo_url"), "brand")
     color, logo = _text(told.get("color"), "brand.color"), _text(told.get("logo_url"), "brand.logo_url")
     if color and not COLOR.fullmatch(color):
         raise InvalidInput(
@@ -240,7 +239,7 @@ def read_settings(told: Mapping[str, Any]) -> dict[str, Any]:
     Raises: InvalidInput naming the setting.
     """
     readers = {setting.key: setting.read for setting in (*ROW_SETTINGS, *SETTINGS)}
-    _known(told, tuple(readers), "")
+    refuse_unknown(told, tuple(readers), "")
     found: dict[str, Any] = {}
     for key, value in told.items():
         read = readers[key](value) if value is not None else None
@@ -318,14 +317,3 @@ def _is_link(link: str) -> bool:
         return bool(_LINK.fullmatch(link) and urlsplit(link).hostname)
     except ValueError:
         return False
-
-
-def _known(told: Mapping[str, Any], known: tuple[str, ...], inside: str) -> None:
-    for key in told:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = (
-                phrase("Did you mean %(name)s?", name=near[0]) if near else phrase("There are: %(names)s.", names=known)
-            )
-            field = f"{inside}.{key}" if inside else str(key)
-            raise InvalidInput(phrase("There is no setting %(field)r.", field=field), field=field, hint=hint)

@@ -7,7 +7,6 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.adapters.channels.base import SmsSize, sms_size
 from crm_plugin.birthdays import kept_around
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
@@ -26,21 +25,7 @@ from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.render import CALLED, Rendered, Text, check, render
 from crm_plugin.touchpoints.scene import JourneyView, Scene, ShopView, sample_scenes
 from crm_plugin.touchpoints.settings import read_locale
-from crm_plugin.touchpoints.texts import check_text, drop, get_text, put, texts, tidied
-
-__all__ = [
-    "SmsSize",
-    "Text",
-    "checked",
-    "get_text",
-    "preview",
-    "put",
-    "remove_text",
-    "save_text",
-    "sms_size",
-    "texts",
-    "used_by",
-]
+from crm_plugin.touchpoints.texts import check_text, drop, put, texts, tidied
 
 # Stands in a preview where a message has the member's own link.
 SAMPLE_LINK = "https://shop.example/u/sample"

@@ -9,8 +9,8 @@ from flask_babel import gettext as _
 
 from crm_plugin.errors import CrmError
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.policy import policy_of, read_settings
-from crm_plugin.touchpoints.settings import told_settings
+from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.settings import read_settings, told_settings
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 

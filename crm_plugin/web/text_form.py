@@ -11,6 +11,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import Connection
 
+from crm_plugin.adapters.channels.base import SmsSize, sms_size
 from crm_plugin.analytics.members import MemberRow, search
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.phrases import Phrase
@@ -21,7 +22,6 @@ from crm_plugin.touchpoints import lint, templates
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.outlook import newest_match
 from crm_plugin.touchpoints.render import PARTS, Rendered, Text
-from crm_plugin.touchpoints.templates import SmsSize, sms_size
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import in_words
 from crm_plugin.web.languages import sentences

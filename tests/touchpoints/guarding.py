@@ -18,8 +18,8 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.dispatch import DispatchReport, Ways, dispatch_shop
 from crm_plugin.touchpoints.journey_document import read_draft
-from crm_plugin.touchpoints.policy import save_settings
 from crm_plugin.touchpoints.render import Rendered
+from crm_plugin.touchpoints.settings import save_settings
 from tests.factories import make_shop, member, order, write
 
 BOX = SecretBox("A" * 43 + "=")

@@ -19,7 +19,7 @@ from crm_plugin.touchpoints import ahead, outlook
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import forecast, plan_shop
-from crm_plugin.touchpoints.policy import save_settings
+from crm_plugin.touchpoints.settings import save_settings
 from tests.touchpoints.test_dispatch import DUE, START, _send, _set_up
 
 LATER = DUE + timedelta(minutes=10)

@@ -18,8 +18,9 @@ from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.touchpoints import acts, claims, dial
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.guard_settings import Limit, limits_of, read_caps
-from crm_plugin.touchpoints.policy import policy_of, save_settings
+from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recover import miss_shop
+from crm_plugin.touchpoints.settings import save_settings
 from tests.touchpoints.guarding import (
     BOX,
     NOON,

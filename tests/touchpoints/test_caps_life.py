@@ -33,9 +33,10 @@ from crm_plugin.touchpoints.compose import key_of
 from crm_plugin.touchpoints.dispatch import Ways, dispatch_shop
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
-from crm_plugin.touchpoints.policy import policy_of, save_settings
+from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 from crm_plugin.touchpoints.render import Rendered
+from crm_plugin.touchpoints.settings import save_settings
 from tests.touchpoints.guarding import BOX, PUBLIC, journey, shop_with
 
 _KEYS = ("a", "b", "c", "d")

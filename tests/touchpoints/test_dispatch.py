@@ -23,8 +23,8 @@ from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
-from crm_plugin.touchpoints.policy import save_settings
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
+from crm_plugin.touchpoints.settings import save_settings
 from tests.factories import make_shop, member, write
 
 BOX = SecretBox("A" * 43 + "=")

@@ -24,7 +24,7 @@ from crm_plugin.touchpoints.program import dump, load
 from crm_plugin.touchpoints.program_file import read_file
 from crm_plugin.touchpoints.program_yaml import to_yaml
 from crm_plugin.touchpoints.recipes import install, install_one, recipe_texts, recipes
-from crm_plugin.touchpoints.templates import get_text, texts
+from crm_plugin.touchpoints.texts import get_text, texts
 from tests.factories import NOON, make_shop
 
 FULL: dict[str, Any] = {

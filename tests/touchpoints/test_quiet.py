@@ -18,9 +18,10 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.triggers import QuietHours
 from crm_plugin.store import members
 from crm_plugin.store.session import Database
-from crm_plugin.touchpoints.policy import policy_of, read_settings
+from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.quiet import Rest, open_after, place_of_number, zone_of
 from crm_plugin.touchpoints.quiet_law import AREA_CODES, PLACELESS, SMS
+from crm_plugin.touchpoints.settings import read_settings
 from tests.touchpoints.guarding import NOON, journey, plant, send, shop_with, states
 
 _NIGHT = QuietHours(time(21), time(8))

@@ -37,8 +37,8 @@ from crm_plugin.touchpoints.scene import (
     ShopView,
     TierView,
 )
-from crm_plugin.touchpoints.templates import save_text, texts
-from crm_plugin.touchpoints.texts import check_text
+from crm_plugin.touchpoints.templates import save_text
+from crm_plugin.touchpoints.texts import check_text, texts
 from tests.cases import failing
 from tests.factories import NOON, make_shop, member, write
 

@@ -11,7 +11,8 @@ from crm_plugin.errors import InvalidInput
 from crm_plugin.store import audit_log
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import shop_by_id
-from crm_plugin.touchpoints.policy import policy_of, read_settings, save_settings, told_settings
+from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.settings import read_settings, save_settings, told_settings
 from tests.factories import NOON, make_shop
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crm_plugin.adapters.channels.base import sms_size
 from crm_plugin.errors import InvalidInput, NotFound, RenderError
 from crm_plugin.records import OrderLineRecord
 from crm_plugin.store import members
@@ -15,7 +16,8 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.render import Text
-from crm_plugin.touchpoints.templates import get_text, preview, remove_text, save_text, sms_size, texts
+from crm_plugin.touchpoints.templates import preview, remove_text, save_text
+from crm_plugin.touchpoints.texts import get_text, texts
 from tests.factories import NOON, make_shop, member, order, write
 
 

@@ -10,7 +10,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import journey_waves, journeys, member_dials, touchpoints
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import waves
-from crm_plugin.touchpoints.policy import save_settings
+from crm_plugin.touchpoints.settings import save_settings
 from tests.factories import NOON, member, write
 from tests.touchpoints.guarding import journey, plant
 from tests.web.conftest import Page, Post, words

@@ -22,7 +22,7 @@ from crm_plugin.touchpoints.locales import choose_locale
 from crm_plugin.touchpoints.render import PARTS, Text
 from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.steps.flow import voice_of
-from crm_plugin.touchpoints.texts import get_text, same, texts, tidied
+from crm_plugin.touchpoints.texts import get_text, put, same, texts, tidied
 from crm_plugin.web import languages, text_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained, in_words
@@ -119,7 +119,7 @@ def _save(journey: Journey, channel: str, locale: str, form: Form) -> Response:
         text = templates.checked(connection, shop, text_form.read(form, journey.template_key, channel, locale))
     with runtime.db.write() as connection:
         before = get_text(connection, shop.shop_id, journey.template_key, channel, text.locale)
-        saved = templates.put(connection, shop.shop_id, text, runtime.clock.now())
+        saved = put(connection, shop.shop_id, text, runtime.clock.now())
         if before is None or saved.version != before.version:
             _note(connection, "text.saved", journey, channel, saved.locale, version=saved.version)
     with runtime.db.read() as connection:

@@ -12,13 +12,13 @@ from sqlalchemy import Connection
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
+from crm_plugin.adapters.channels.base import sms_size
 from crm_plugin.analytics.members import find
 from crm_plugin.errors import InvalidInput
 from crm_plugin.touchpoints import ahead
 from crm_plugin.touchpoints import outbox as reads
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import WAITING, State
-from crm_plugin.touchpoints.templates import sms_size
 from crm_plugin.web import formats, ids, labels
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.pages import bp, go
