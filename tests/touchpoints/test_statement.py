@@ -18,7 +18,7 @@ from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import statement
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
-from crm_plugin.touchpoints.policy import save_settings
+from crm_plugin.touchpoints.settings import save_settings
 from tests.factories import make_shop, member, write
 
 # Midnight in Berlin; one has a birthday on each day from then on.
