@@ -18,7 +18,7 @@ import msgspec
 from crm_plugin.adapters.raw import FieldError, read_record, whole
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.woocommerce import payloads
-from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told, marks_of
+from crm_plugin.adapters.storefronts.woocommerce.meta import Birthday, MetaKeys, Told, marks_of
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
 from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import parse_minor
@@ -70,7 +70,6 @@ class Mapper:
         billing = row.billing if isinstance(row.billing, Billing) else _NO_BILLING
         told = self.keys.read(row.meta_data)
         email, billing_email = text(row.email), text(billing.email)
-        birthday = told.birthday
         attributes: dict[str, Any] = {"role": text(row.role)}
         for name in ("company", "city", "postcode"):
             if value := text(getattr(billing, name)):
@@ -87,17 +86,13 @@ class Mapper:
             locale=told.locale,
             country=text(billing.country).upper(),
             region=text(billing.state).upper(),
-            birth_year=birthday.year if birthday else None,
-            birth_month=birthday.month if birthday else None,
-            birth_day=birthday.day if birthday else None,
-            birth_lunar=birthday is not None and birthday.lunar,
-            birth_leap=birthday is not None and birthday.leap,
             joined_at=joined_at,
             updated_at=updated_at,
             # The store does not say when the box was ticked: `date_modified_gmt` stands still when a plugin writes its key.
             consents=_consents(told, None, "customer"),
             attributes=attributes,
             marks=marks_of(row.meta_data),
+            **_born(told.birthday),
         )
 
     def order(self, raw: Raw) -> OrderRecord:
@@ -262,7 +257,6 @@ def _refunds(rows: list[payloads.OrderRefund], order_id: str, member: str, curre
 def _contact(billing: Billing | list[Any] | None, member: str, told: Told, placed: datetime) -> MemberRecord:
     if not isinstance(billing, Billing):
         billing = _NO_BILLING
-    birthday = told.birthday
     return MemberRecord(
         external_id=member,
         email=text(billing.email),
@@ -272,13 +266,21 @@ def _contact(billing: Billing | list[Any] | None, member: str, told: Told, place
         locale=told.locale,
         country=text(billing.country).upper(),
         region=text(billing.state).upper(),
-        birth_year=birthday.year if birthday else None,
-        birth_month=birthday.month if birthday else None,
-        birth_day=birthday.day if birthday else None,
-        birth_lunar=birthday is not None and birthday.lunar,
-        birth_leap=birthday is not None and birthday.leap,
         consents=_consents(told, placed, "order"),
+        **_born(told.birthday),
     )
+
+
+def _born(birthday: Birthday | None) -> dict[str, Any]:
+    if birthday is None:
+        return {}
+    return {
+        "birth_year": birthday.year,
+        "birth_month": birthday.month,
+        "birth_day": birthday.day,
+        "birth_lunar": birthday.lunar,
+        "birth_leap": birthday.leap,
+    }
 
 
 def _consents(told: Told, at: datetime | None, where: str) -> tuple[ConsentRecord, ...]:
