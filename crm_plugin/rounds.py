@@ -201,8 +201,8 @@ def daily_cadences(runtime: Runtime, shop: Shop, at: datetime) -> None:
         before = runs.last(connection, shop.shop_id, CADENCES)
     if not going or (before is not None and day.isoformat() <= before.through):
         return
+    found = cadences.count(runtime.db, shop, at)
     with runtime.db.write() as connection:
-        found = cadences.count(connection, shop, at)
         runs.keep(connection, shop.shop_id, Run(CADENCES, at, at, found.as_dict(), "", day.isoformat()))
 
 

@@ -124,8 +124,7 @@ def come(*people: MemberRecord) -> Act:
 
 def counted(db: Database, shop: Shop, _ids: Mapping[str, int]) -> None:
     """How long things last and members pause is counted."""
-    with db.write() as connection:
-        cadences.count(connection, shop, day(-1))
+    cadences.count(db, shop, day(-1))
 
 
 def reminded(*told: tuple[str, str, int]) -> Act:
