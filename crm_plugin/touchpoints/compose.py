@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row
@@ -34,6 +33,7 @@ from crm_plugin.touchpoints.scene import (
     ShopView,
     TierView,
     full_years,
+    pieces,
 )
 from crm_plugin.touchpoints.steps.document import walk
 
@@ -187,7 +187,7 @@ def _order(row: Subject, batch: Batch, locale: str) -> OrderView | None:
     lines = tuple(
         LineView(
             line.title,
-            format(Decimal(str(line.quantity)).normalize(), "f"),
+            pieces(line.quantity),
             batch.pages.get(line.product_external_id, ""),
         )
         for line in batch.lines[order.order_id]

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from crm_plugin.clock import require_aware
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
+from crm_plugin.rules.trigger_kinds import read_whole
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import member_dials, members
 from crm_plugin.touchpoints.journey import Journey
@@ -108,12 +109,8 @@ def _checked(
             hint=phrase("Use one of: %(names)s.", names=list(FREQUENCIES)),
         )
     count = (per_month if per_month is not None else before.per_month) if wanted == MONTHLY else None
-    low, high = PER_MONTH
-    if wanted == MONTHLY and (isinstance(count, bool) or not isinstance(count, int) or not low <= count <= high):
-        raise InvalidInput(
-            phrase("`per_month` must be a whole number from %(low)s to %(high)s.", low=low, high=high),
-            field="per_month",
-        )
+    if wanted == MONTHLY:
+        read_whole(count, "per_month", *PER_MONTH)
     if snooze_until is not None and not now < require_aware(snooze_until) <= now + LONGEST_SNOOZE:
         raise InvalidInput(
             phrase("A pause ends in the future, within a year."),

@@ -28,8 +28,6 @@ _UNPAID_PAUSE = timedelta(minutes=10)
 _UNASKED_PAUSE = timedelta(minutes=10)
 # What was in hand when its journey was stopped; from then on the claim leaves it.
 _HELD_PAUSE = timedelta(minutes=1)
-
-
 # Which case is open.
 _CASES = {
     COMPLAINT: phrase("They have complained, and it is not settled."),
@@ -40,7 +38,7 @@ _CASES = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Go on, or not: the state to settle in with its reason, or for `planned` the instant to try again."""
+    """Go on (no state), or not: the state to settle in with its reason, for `planned` the instant (aware UTC) to try again."""
 
     state: State | None = None
     reason: str = ""
@@ -60,8 +58,9 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     """Whether this touchpoint may leave now. What is refused here is a result with a reason, never an error."""
     journey = batch.journey_of(row)
     if journey is None or not journey.enabled:
-        unread = "The step or the version it was planned by cannot be read." if journey is None and row.step else ""
-        return Verdict(State.SKIPPED, Reason.JOURNEY_OFF, unread)
+        unread = journey is None and row.step
+        why = phrase("The step or the version it was planned by cannot be read.") if unread else ""
+        return Verdict(State.SKIPPED, Reason.JOURNEY_OFF, why)
     if row.valid_until <= now:
         return Verdict(State.MISSED, Reason.WINDOW_OVER)
     if journey.paused_at is not None:
@@ -70,7 +69,7 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     if member is None or member.state != "active":
         return Verdict(State.SKIPPED, Reason.MEMBER_GONE)
     if address_of(row.channel, member) != row.address or not row.address:
-        return Verdict(State.SKIPPED, Reason.NO_ADDRESS, "The address has changed since this was planned.")
+        return Verdict(State.SKIPPED, Reason.NO_ADDRESS, phrase("The address has changed since this was planned."))
     if not agreed(journey, row.channel, batch.consents.get(row.member_id, {})):
         return Verdict(State.SKIPPED, Reason.NO_CONSENT)
     blocked = batch.suppressed.get((CONSENT_CHANNEL[row.channel], row.address))
@@ -78,8 +77,8 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.SKIPPED, Reason.SUPPRESSED, blocked)
     if journey.key in batch.held and not exempt(journey):
         return Verdict(State.PLANNED, Reason.BLAST_RADIUS, again_at=now + _HELD_PAUSE)
-    if not (wanted := _wanted(row, journey, batch, now)).open:
-        return wanted
+    if not (dialled := _dialled(row, journey, batch, now)).open:
+        return dialled
     if row.member_id in batch.cases and concerns(journey):
         return Verdict(State.SKIPPED, Reason.OPEN_CASE, _CASES[batch.cases[row.member_id]])
     if held_out(member.shop_id, journey, row.member_id):
@@ -118,7 +117,7 @@ def _is_unpaid(row: Row[Any], batch: Batch) -> bool:
     return order is not None and order.status == OrderStatus.PENDING
 
 
-def _wanted(row: Row[Any], journey: Journey, batch: Batch, now: datetime) -> Verdict:
+def _dialled(row: Row[Any], journey: Journey, batch: Batch, now: datetime) -> Verdict:
     """Whether the member's own dial lets it through."""
     dial = batch.ledger.dials.get(row.member_id)
     if dial is None or exempt(journey):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -221,6 +222,11 @@ VIEWS: dict[type, str] = {
 def money(minor: int, currency: str, locale: str) -> str:
     """Minor units as money in a language."""
     return str(format_currency(to_major(minor, currency), currency, locale=babel_locale(locale)))
+
+
+def pieces(quantity: Any) -> str:
+    """A quantity as people write it: 2, not 2.000. Raises: decimal.InvalidOperation for what is no number."""
+    return format(Decimal(str(quantity)).normalize(), "f")
 
 
 def full_years(since: date | None, on: date) -> int:

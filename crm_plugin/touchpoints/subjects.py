@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, select
@@ -17,7 +17,7 @@ from crm_plugin.clock import local_day
 from crm_plugin.store import checkouts, member_dates, member_events
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.bounds import LONGEST_VALUE
-from crm_plugin.touchpoints.scene import CheckoutView, EventView, GiftView, LineView, money
+from crm_plugin.touchpoints.scene import CheckoutView, EventView, GiftView, LineView, money, pieces
 
 EVENT, CHECKOUT, DATE = "event", "checkout", "date"
 _TABLES: dict[str, tuple[Table, str]] = {
@@ -113,7 +113,7 @@ def newest(connection: Connection, shop_id: int, member_id: int, trigger: str, e
 def _line(told: Mapping[str, Any]) -> LineView:
     quantity = told.get("quantity", 1)
     try:
-        number = format(Decimal(str(quantity)).normalize(), "f")
+        number = pieces(quantity)
     except InvalidOperation:
         number = "1"
     return LineView(_text(told["title"]), number, _link(told.get("url")))
