@@ -133,7 +133,7 @@ def test_what_goes_wrong_while_nothing_is_due_is_told_of_its_journey_alone(
 
     # Where the statement for all of them fails, each is planned by itself.
     monkeypatch.undo()
-    monkeypatch.setattr(idle, "known_zones", refused)
+    monkeypatch.setattr(idle, "calendar_of", refused)
     report = plan_shop(db, shop, NOON)
     assert set(report.problems) == {"a", "b"}
 
