@@ -33,9 +33,20 @@ FIRST = date(2026, 3, 20)
 
 
 @pytest.fixture
-def story(db: Database, tmp_path: Path) -> Story:
-    """A shop in which four people live: three with a birthday, one of whom refuses, and one without."""
-    told = begin(db, tmp_path, 1, people=0, on=["birthday"])
+def story(sqlite_db: Database, tmp_path: Path) -> Story:
+    """A shop in which four people live. What is rehearsed is played on a copy in SQLite, whatever the shop is kept in."""
+    return _story(sqlite_db, tmp_path)
+
+
+@pytest.fixture
+def either(db: Database, tmp_path: Path) -> Story:
+    """The same shop on each kind of database, for what is read from it or may not be written to it."""
+    return _story(db, tmp_path)
+
+
+def _story(db: Database, folder: Path) -> Story:
+    """Three with a birthday, one of whom refuses, and one without."""
+    told = begin(db, folder, 1, people=0, on=["birthday"])
     born = {"timezone": "Europe/Berlin", "phone": ""}
     told.person(BEGIN, birth_month=3, birth_day=22, **born)
     told.person(BEGIN, birth_month=3, birth_day=24, **born)
@@ -105,13 +116,13 @@ def test_birthdays_ahead_by_day_and_reason(story: Story) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_in_the_shop_changes(story: Story) -> None:
-    story.buys(BEGIN)
-    story.live(BEGIN, BEGIN + timedelta(days=5))
-    before = _everything(story.db)
+def test_nothing_in_the_shop_changes(either: Story) -> None:
+    either.buys(BEGIN)
+    either.live(BEGIN, BEGIN + timedelta(days=5))
+    before = _everything(either.db)
     for first in (FIRST - timedelta(days=3), FIRST + timedelta(days=2), FIRST + timedelta(days=6)):
-        rehearse(story.runtime, story.shop, Ask(first, first + timedelta(days=3)))
-    assert _everything(story.db) == before
+        rehearse(either.runtime, either.shop, Ask(first, first + timedelta(days=3)))
+    assert _everything(either.db) == before
     assert before["touchpoints"][0] > 0
 
 
@@ -124,10 +135,10 @@ def test_journey_that_is_off_is_rehearsed_as_if_on(story: Story) -> None:
 
 
 @pytest.mark.slow
-def test_draft_stands_for_what_is_saved(story: Story) -> None:
-    _yes(story)
+def test_draft_stands_for_what_is_saved(either: Story) -> None:
+    _yes(either)
     told = {"key": "birthday", "trigger": {"type": "birthday", "days": -1}, "channels": ["email"], "send_at": "12:00"}
-    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=5), draft=read_draft(told)))
+    seen = rehearse(either.runtime, either.shop, Ask(FIRST, FIRST + timedelta(days=5), draft=read_draft(told)))
     assert [(one.on.day, one.messages) for one in seen.sends] == [(21, 1), (23, 2)]
 
 
@@ -290,14 +301,14 @@ def test_changes_of_level_that_are_due_already_are_told_apart(story: Story) -> N
     assert (seen.levels_today, seen.levels) == (1, 1)
 
 
-def test_copy_holds_no_secret(story: Story, scratch: Path) -> None:
+def test_copy_holds_no_secret(either: Story, scratch: Path) -> None:
     held: list[bytes] = []
 
     def look(told: Progress) -> None:
         if told.stream == "days":
             held.extend(file.read_bytes() for file in scratch.rglob("scratch.sqlite3*"))
 
-    rehearse(story.runtime, story.shop, Ask(FIRST, FIRST), progress=look)
+    rehearse(either.runtime, either.shop, Ask(FIRST, FIRST), progress=look)
     assert held
     assert not any(b"sealed" in one for one in held)
 
@@ -327,16 +338,16 @@ def test_unknown_journey_is_named(story: Story) -> None:
         rehearse(story.runtime, story.shop, Ask(FIRST, FIRST, "nothing"))
 
 
-def test_book_without_a_journey_is_refused(story: Story) -> None:
-    with story.db.write() as connection:
+def test_book_without_a_journey_is_refused(either: Story) -> None:
+    with either.db.write() as connection:
         connection.execute(metadata.tables["journeys"].update().values(enabled=False))
     with pytest.raises(InvalidInput, match="No journey is on"):
-        rehearse(story.runtime, story.shop, Ask(FIRST, FIRST))
+        rehearse(either.runtime, either.shop, Ask(FIRST, FIRST))
 
 
 @pytest.mark.slow
-def test_steps_are_taken_and_coupons_handed_out(story: Story) -> None:
-    _yes(story)
+def test_steps_are_taken_and_coupons_handed_out(either: Story) -> None:
+    _yes(either)
     steps = [
         {"key": "first", "send": {"template": "birthday", "channels": ["email"]}},
         {"key": "rest", "wait": {"days": 2}},
@@ -344,15 +355,15 @@ def test_steps_are_taken_and_coupons_handed_out(story: Story) -> None:
         {"key": "second", "send": {"template": "more", "channels": ["email"]}},
     ]
     told = {"key": "club", "trigger": {"type": "birthday", "days": 0}, "steps": steps}
-    with story.db.write() as connection:
+    with either.db.write() as connection:
         pool = {"shop_id": 1, "pool_key": "gift", "created_at": BEGIN}
         connection.execute(metadata.tables["coupon_pools"].insert().values(**pool))
         for place in range(5):
             code = {"shop_id": 1, "pool_key": "gift", "code": f"G{place}", "place": place}
             connection.execute(metadata.tables["coupon_codes"].insert().values(**code))
-        program.load(connection, story.shop, {"journeys": [told]}, BEGIN)
-        journey_store.switch(connection, story.shop, "birthday", False, BEGIN)
-    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=8), "club"))
+        program.load(connection, either.shop, {"journeys": [told]}, BEGIN)
+        journey_store.switch(connection, either.shop, "birthday", False, BEGIN)
+    seen = rehearse(either.runtime, either.shop, Ask(FIRST, FIRST + timedelta(days=8), "club"))
     assert [(one.on.day, one.messages) for one in seen.sends] == [(22, 1), (24, 3), (26, 2)]
     assert seen.coupons == {"gift": 3}
     assert "        3  gift" in in_words(seen)[in_words(seen).index("Coupons handed out:") + 1]

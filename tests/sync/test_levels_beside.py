@@ -96,7 +96,7 @@ def _held_and_beside(db: Database, shop: Shop) -> tuple[dict[int, str], dict[int
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(ladder=st.sampled_from(_LADDERS[1:]), steps=_STEPS)
 def test_they_never_part(shared: Database, ladder: tuple[str, ...], steps: list[object]) -> None:
     with shared.write() as connection:

@@ -281,7 +281,7 @@ def test_the_store_ends_with_the_level_held(db: Database) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=100 if db.is_sqlite else 20,
+            max_examples=60 if db.is_sqlite else 20,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -65,7 +65,7 @@ def _person(number: int, born: int, zone: str, at: datetime) -> MemberRecord:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     people=PEOPLE,
     year=st.integers(1975, 2096),

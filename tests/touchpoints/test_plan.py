@@ -31,6 +31,10 @@ YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=START - tim
 
 @pytest.fixture
 def shop(db: Database) -> Shop:
+    return _shop(db)
+
+
+def _shop(db: Database) -> Shop:
     with db.write() as connection:
         made = make_shop(connection)
         connection.exec_driver_sql(
@@ -97,19 +101,20 @@ def test_birthdays_fall_due_in_each_zone(db: Database, shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_lunar_birthdays_fall_due_once_in_each_lunar_year(db: Database, shop: Shop) -> None:
+def test_lunar_birthdays_fall_due_once_in_each_lunar_year(sqlite_db: Database) -> None:
     """Born on the first of the twelfth month: none of it in 2025, and two in 2027."""
+    shop = _shop(sqlite_db)
     begin = datetime(2024, 6, 1, tzinfo=UTC)
     born = {"birth_month": 12, "birth_day": 1, "birth_lunar": True, "timezone": "Asia/Shanghai"}
     leap = {"birth_month": 6, "birth_day": 30, "birth_lunar": True, "birth_leap": True, "timezone": "Asia/Shanghai"}
-    write(db, shop, [_person(1, **born), _person(2, **leap)], begin)
-    _journey(db, shop, begin)
+    write(sqlite_db, shop, [_person(1, **born), _person(2, **leap)], begin)
+    _journey(sqlite_db, shop, begin)
     at = begin
     while at < datetime(2028, 3, 1, tzinfo=UTC):
         at += timedelta(days=2)
-        plan_shop(db, shop, at)
+        plan_shop(sqlite_db, shop, at)
     columns = touchpoints.c
-    with db.read() as connection:
+    with sqlite_db.read() as connection:
         rows = connection.execute(
             select(columns.address, columns.occasion, columns.occasion_on, columns.state).order_by(columns.due_at)
         ).all()

@@ -415,19 +415,19 @@ def _planned(db: Database) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.recipe) for case in CASES])
-def test_the_right_members_get_it(db: Database, case: Case) -> None:
-    shop = _world(db, case)
-    plan_shop(db, shop, day(case.on) - timedelta(hours=1))
+def test_the_right_members_get_it(sqlite_db: Database, case: Case) -> None:
+    shop = _world(sqlite_db, case)
+    plan_shop(sqlite_db, shop, day(case.on) - timedelta(hours=1))
     if case.after is not None:
-        case.after(db, shop, _ids(db))
+        case.after(sqlite_db, shop, _ids(sqlite_db))
     at = day(case.on) + timedelta(hours=case.hours)
-    assert plan_shop(db, shop, at).problems == {}
-    rows = _planned(db)
+    assert plan_shop(sqlite_db, shop, at).problems == {}
+    rows = _planned(sqlite_db)
     assert [row.external_id for row in rows] == list(case.gets)
-    _all_can_be_read(db, shop, case, rows)
+    _all_can_be_read(sqlite_db, shop, case, rows)
     # Whoever got it gets it once.
-    plan_shop(db, shop, at + timedelta(minutes=30))
-    assert len(_planned(db)) == len(rows)
+    plan_shop(sqlite_db, shop, at + timedelta(minutes=30))
+    assert len(_planned(sqlite_db)) == len(rows)
 
 
 def _all_can_be_read(db: Database, shop: Shop, case: Case, rows: Sequence[Any]) -> None:

@@ -17,6 +17,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import member_tiers, members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web.pages import tiers_policy
+from tests.cases import failing
 from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, fields, seen_in, words
 
@@ -148,54 +149,58 @@ def test_saving_moves_the_members_that_were_shown(runtime: Runtime, shop: Shop, 
     assert _in_force(runtime, shop, "club").grace_days == 0
 
 
-@pytest.mark.parametrize(
-    ("told", "place", "said"),
-    [
-        ({"entry-2": "a lot"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
-        ({"entry-2": "1,000"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
-        ({"entry-2": "-1"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
-        ({"entry-2": "1.12345"}, "entry-2", "1.12345 has too many digits."),
-        ({"entry-2": "1e15"}, "entry-2", "1000000000000000 has too many digits."),
-        ({"entry-2": "1e999999999"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
-        ({"entry-2": "1e-999999999"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
-        ({"entry-2": ""}, "entry-2", "Write the figure that is to be reached, such as 100."),
-        ({"keep-2": "91"}, "keep-2", "Whoever comes in with 90 would lose it again. Write at most 90."),
-        ({"how-1": "bar", "entry-1": "100"}, "entry-1", "A level below asks for 100 already."),
-        ({"keep_rule-2": "orders() >= 1"}, "keep_rule-2", "Say it by a figure or by a rule"),
-        ({"rule-1": "spnt() >= 9"}, "rule-1", "There is no field 'spnt'. Did you mean spent?"),
-        ({"rule-1": ""}, "rule-1", "Write who belongs to this level."),
-        ({"keep_rule-1": "days_in_tier >= 3"}, "keep_rule-1", "A level cannot depend on the level held."),
-        ({"keep_rule-1": 'segment("x")'}, "keep_rule-1", "There is no segment 'x'."),
-        ({"measure": ""}, "how-2", "Nothing is counted: choose above what counts"),
-        ({"measure": "own", "own": ""}, "own", "Write the figure, or choose another one above."),
-        ({"measure": "own", "own": "vip"}, "own", "There is no field 'vip'"),
-        ({"measure": "own", "own": "orders()"}, "products", "Exclusions are amounts, and orders() is none."),
-        ({"window_days": "0"}, "window_days", "Write a whole number from 1 to 36500."),
-        ({"window": "moon"}, "window", "Choose one of these."),
-        ({"term_days": "x"}, "term_days", "Write a whole number from 1 to 36500."),
-        ({"grace_days": "36501"}, "grace_days", "Write a whole number from 0 to 36500."),
-        ({"descent": "up"}, "descent", "Choose one of these."),
-        ({"effective_on": "2026-05-31"}, "effective_on", "This day is over."),
-        ({"effective_on": "soon"}, "effective_on", "Write the day as 2026-06-01."),
-        ({"en-1": ""}, "en-1", "Give the level a name."),
-        ({"en-1": "silver"}, "en-2", "Another level has this name."),
-        ({"key-1": "silver"}, "key-2", "Another level has this key."),
-        ({"key-1": "Gold!"}, "key-1", "Use small letters, digits, - and _"),
-    ],
-)
-def test_mistake_stands_at_its_field(
-    runtime: Runtime, shop: Shop, page: Page, post: Post, told: dict[str, str], place: str, said: str
-) -> None:
-    _set_up(runtime, shop, CLUB)
-    form = {**_fields(page("tiers/programme/club")), **told}
-    answer = post("tiers/programme/club", {**form, "do": "apply"})
-    assert answer.status_code == 422
-    found = re.search(rf'<p class="error" id="e-{place}">(.*?)</p>', answer.text, re.DOTALL)
-    assert found is not None, re.findall(r'<p class="error".*?</p>', answer.text)
-    assert said in unescape(found[1])
-    # Of a choice that is none a browser sends the first there is.
-    assert {**_fields(answer.text), **told} == form
-    assert said in words(post("tiers/programme/club/preview", form).text)
+# What is written, the field at which it is told, and how.
+MISTAKES: list[tuple[dict[str, str], str, str]] = [
+    ({"entry-2": "a lot"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
+    ({"entry-2": "1,000"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
+    ({"entry-2": "-1"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
+    ({"entry-2": "1.12345"}, "entry-2", "1.12345 has too many digits."),
+    ({"entry-2": "1e15"}, "entry-2", "1000000000000000 has too many digits."),
+    ({"entry-2": "1e999999999"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
+    ({"entry-2": "1e-999999999"}, "entry-2", "Write a plain number such as 1000 or 99.50"),
+    ({"entry-2": ""}, "entry-2", "Write the figure that is to be reached, such as 100."),
+    ({"keep-2": "91"}, "keep-2", "Whoever comes in with 90 would lose it again. Write at most 90."),
+    ({"how-1": "bar", "entry-1": "100"}, "entry-1", "A level below asks for 100 already."),
+    ({"keep_rule-2": "orders() >= 1"}, "keep_rule-2", "Say it by a figure or by a rule"),
+    ({"rule-1": "spnt() >= 9"}, "rule-1", "There is no field 'spnt'. Did you mean spent?"),
+    ({"rule-1": ""}, "rule-1", "Write who belongs to this level."),
+    ({"keep_rule-1": "days_in_tier >= 3"}, "keep_rule-1", "A level cannot depend on the level held."),
+    ({"keep_rule-1": 'segment("x")'}, "keep_rule-1", "There is no segment 'x'."),
+    ({"measure": ""}, "how-2", "Nothing is counted: choose above what counts"),
+    ({"measure": "own", "own": ""}, "own", "Write the figure, or choose another one above."),
+    ({"measure": "own", "own": "vip"}, "own", "There is no field 'vip'"),
+    ({"measure": "own", "own": "orders()"}, "products", "Exclusions are amounts, and orders() is none."),
+    ({"window_days": "0"}, "window_days", "Write a whole number from 1 to 36500."),
+    ({"window": "moon"}, "window", "Choose one of these."),
+    ({"term_days": "x"}, "term_days", "Write a whole number from 1 to 36500."),
+    ({"grace_days": "36501"}, "grace_days", "Write a whole number from 0 to 36500."),
+    ({"descent": "up"}, "descent", "Choose one of these."),
+    ({"effective_on": "2026-05-31"}, "effective_on", "This day is over."),
+    ({"effective_on": "soon"}, "effective_on", "Write the day as 2026-06-01."),
+    ({"en-1": ""}, "en-1", "Give the level a name."),
+    ({"en-1": "silver"}, "en-2", "Another level has this name."),
+    ({"key-1": "silver"}, "key-2", "Another level has this key."),
+    ({"key-1": "Gold!"}, "key-1", "Use small letters, digits, - and _"),
+]
+
+
+def test_mistake_stands_at_its_field(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    _set_up(runtime, shop, CLUB, applied=False)
+    club = _fields(page("tiers/programme/club"))
+
+    def is_told(case: tuple[dict[str, str], str, str]) -> None:
+        told, place, said = case
+        form = {**club, **told}
+        answer = post("tiers/programme/club", {**form, "do": "apply"})
+        assert answer.status_code == 422
+        found = re.search(rf'<p class="error" id="e-{place}">(.*?)</p>', answer.text, re.DOTALL)
+        assert found is not None, re.findall(r'<p class="error".*?</p>', answer.text)
+        assert said in unescape(found[1])
+        # Of a choice that is none a browser sends the first there is.
+        assert {**_fields(answer.text), **told} == form
+        assert said in words(post("tiers/programme/club/preview", form).text)
+
+    assert failing(is_told, [(str(case[0]), case) for case in MISTAKES]) == {}
     with runtime.db.read() as connection:
         assert len(versions(connection, shop.shop_id, "club")) == 1
 
