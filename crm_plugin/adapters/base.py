@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class SettingType(StrEnum):
     INTEGER = "integer"
     CHOICE = "choice"
     BOOLEAN = "boolean"
+    # Of money, kept as it is written with a point.
+    AMOUNT = "amount"
     JSON = "json"
 
 
@@ -84,6 +87,8 @@ class Setting:
         if self.type is SettingType.JSON:
             return raw
         text = str(raw).strip()
+        if self.type is SettingType.AMOUNT:
+            return self._amount(text)
         if self.type is SettingType.CHOICE and text not in self.choices:
             raise InvalidInput(
                 phrase("%(label)s must be one of %(choices)s.", label=phrase(self.label), choices=list(self.choices)),
@@ -96,6 +101,19 @@ class Setting:
                 )
             text = text.rstrip("/")
         return text
+
+    def _amount(self, text: str) -> str:
+        told = text.replace(",", ".")
+        if not _AMOUNT.fullmatch(told):
+            raise InvalidInput(
+                phrase("%(label)s must be an amount such as 0.05, not %(raw)r.", label=phrase(self.label), raw=text),
+                field=self.key,
+            )
+        return told
+
+
+# Up to a thousand, to a millionth.
+_AMOUNT = re.compile(r"(1000|[0-9]{1,3})(\.[0-9]{1,6})?")
 
 
 class Severity(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 
 import click
@@ -18,15 +17,13 @@ from crm_plugin.cli.common import (
     opened_shop,
     progress,
     shop_argument,
+    terminable,
 )
 from crm_plugin.cli.root import INTERRUPTED, stderr
 from crm_plugin.errors import InvalidInput
 from crm_plugin.rehearsal import Ask, in_words
 from crm_plugin.rehearsal import rehearse as play
-from crm_plugin.runtime import Runtime
-from crm_plugin.store.tenants import Shop
-
-USUAL_DAYS = 30
+from crm_plugin.rehearsal.ask import USUAL_DAYS, days_of, read_day
 
 
 @main.command()
@@ -35,7 +32,11 @@ USUAL_DAYS = 30
 @click.option("--from", "first", metavar="DAY", help="The first day, such as 2026-11-24; else today.")
 @click.option("--to", "last", metavar="DAY", help=f"The last day; else {USUAL_DAYS} days in all, or up to yesterday.")
 @click.option("--member", "who", metavar="ID", multiple=True, help="Tell too what this member would get, or why not.")
-@click.option("--sms-price", metavar="AMOUNT", help="What one part of a text message costs, such as 0.05.")
+@click.option(
+    "--sms-price",
+    metavar="AMOUNT",
+    help="What one part of a text message costs, such as 0.05; else as the sender's settings say.",
+)
 @click.option("--rate", metavar="CHANNEL=N", multiple=True, help="How many messages an hour a sender takes.")
 @click.option("--outage", metavar="FROM TO", nargs=2, multiple=True, help="Two instants between which nothing runs.")
 @click.option("--all-channels", is_flag=True, help="As if every channel had a sender.")
@@ -58,8 +59,9 @@ def rehearse(
     past days with what was known on each, coming days as things stand now.
     """
     try:
-        with opened_shop(name) as (runtime, shop), progress() as note:
-            days = _days(shop, runtime, first, last)
+        with terminable(), opened_shop(name) as (runtime, shop), progress() as note:
+            told = (read_day(first, "from") if first else None, read_day(last, "to") if last else None)
+            days = days_of(day_of(shop, runtime, None), *told)
             with runtime.db.read() as connection:
                 ids = tuple(members.find(connection, shop, one) for one in who)
             ask = Ask(
@@ -82,23 +84,6 @@ def rehearse(
         return
     for line in in_words(result, ids):
         click.echo(line)
-
-
-def _days(shop: Shop, runtime: Runtime, first: str | None, last: str | None) -> tuple[date, date]:
-    """The span, as far as it was told. Raises: InvalidInput."""
-    today = day_of(shop, runtime, None)
-    begins = _day(first, "from") if first else min(today, _day(last, "to")) if last else today
-    if last:
-        return begins, _day(last, "to")
-    usual = begins + timedelta(days=USUAL_DAYS - 1)
-    return begins, usual if begins >= today else min(usual, today - timedelta(days=1))
-
-
-def _day(told: str, field: str) -> date:
-    try:
-        return date.fromisoformat(told)
-    except ValueError as error:
-        raise InvalidInput(f"{told!r} is not a day.", field=field, hint="Write it as 2026-11-24.") from error
 
 
 def _price(told: str | None) -> Decimal | None:

@@ -14,6 +14,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import CHANNELS, Draft
 
+USUAL_DAYS = 30
 LONGEST_DAYS = 366
 FARTHEST = timedelta(days=5 * 366)
 # A round an hour up to this many days where much comes; over more, one every six hours and whenever something falls due.
@@ -26,7 +27,7 @@ class Ask:
 
     `first` and `last` are local days of the shop, both counted. `draft` stands for its journey as it is saved, `settings` for the shop's,
     key by key. With `all_channels` every channel has a sender. `outages` are spans without a round. `part_price` is what one part of a text
-    message costs in the shop's currency, `per_hour` how many messages of a channel its sender takes.
+    message costs in the shop's currency, None as its sender's settings say; `per_hour` how many messages of a channel its sender takes.
     """
 
     first: date
@@ -57,6 +58,25 @@ class Ask:
             at_local(self.first, time(), shop.timezone),
             at_local(self.last + timedelta(days=1), time(), shop.timezone),
         )
+
+
+def days_of(today: date, first: date | None, last: date | None) -> tuple[date, date]:
+    """First and last day, as far as they were told: from today on, `USUAL_DAYS` in all, or of days that are over up to yesterday."""
+    begins = first or min(today, last or today)
+    if last is not None:
+        return begins, last
+    usual = begins + timedelta(days=USUAL_DAYS - 1)
+    return begins, usual if begins >= today else min(usual, today - timedelta(days=1))
+
+
+def read_day(told: str, field: str) -> date:
+    """A day as a person writes it. Raises: InvalidInput naming the field."""
+    try:
+        return date.fromisoformat(told)
+    except ValueError as error:
+        raise InvalidInput(
+            phrase("%(value)r is not a day.", value=told), field=field, hint=phrase("Write it as 2026-11-24.")
+        ) from error
 
 
 def check(ask: Ask, shop: Shop, now: datetime) -> None:

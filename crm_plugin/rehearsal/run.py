@@ -25,6 +25,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull
+from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.states import WAITING
 
 _WAITING = [state.value for state in WAITING]
@@ -48,6 +49,8 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
         if progress is not None:
             progress(pull.Progress(what, done, total))
 
+    if ask.part_price is None:
+        ask = replace(ask, part_price=senders.part_price(runtime.db, runtime.box, shop))
     with copied(runtime.db, shop.shop_id, note) as scratch:
         begin, _ = ask.span(shop)
         # What of today is over was as it was: coming days begin now.

@@ -43,7 +43,7 @@ def _answer(result: Result) -> str:
 
 def _cost(result: Result) -> str:
     if result.cost is None:
-        return "at a price that is not known (--sms-price)"
+        return "at a price that is not known (--sms-price, or the settings of the sender)"
     return f"{result.cost:,.2f} {result.currency}"
 
 

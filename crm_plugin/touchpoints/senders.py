@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select, update
 
 from crm_plugin.adapters.base import Problem, SettingType, Severity
-from crm_plugin.adapters.channels.base import CALLBACK_SETTING, ChannelAdapter
+from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, ChannelAdapter
 from crm_plugin.adapters.registry import channel_class, channel_names
-from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
+from crm_plugin.errors import ActionRequired, ConfigError, InvalidInput, NotFound
 from crm_plugin.phrases import joined, phrase
 from crm_plugin.store import connections, shops
 from crm_plugin.store.secrets import SecretBox
@@ -141,6 +142,19 @@ def _not_set_up(cls: type[ChannelAdapter], shop: Shop) -> NotFound:
         phrase("%(label)s is not set up for %(name)s.", label=cls.label, name=shop.name),
         hint=phrase("Set it up on the Connections page."),
     )
+
+
+def part_price(db: Database, box: SecretBox, shop: Shop) -> Decimal | None:
+    """What one part of a text message costs, in the shop's currency, as the settings of its sender say; None where none says it."""
+    with db.read() as connection:
+        adapter = available(connection, shop).get("sms")
+    if adapter is None:
+        return None
+    try:
+        told = settings_of(db, box, shop, adapter).get(PRICE_SETTING)
+    except (NotFound, ConfigError):
+        return None
+    return Decimal(told) if told else None
 
 
 def shown_settings(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from crm_plugin.cli import rehearsing
 from crm_plugin.clock import SystemClock
 from crm_plugin.demo import mail_sink
 from crm_plugin.errors import InvalidInput
+from crm_plugin.rehearsal.scratch import copied
 from tests.cli.conftest import Run, Spoken, greet
 
 
@@ -88,6 +93,23 @@ def test_stopped_by_hand_it_says_so(shop: Run, say: Callable[..., Spoken], monke
     monkeypatch.setattr(rehearsing, "play", play)
     told = say("rehearse", "shop")
     assert (told.code, told.out, told.err) == (130, "", "Stopped. A rehearsal leaves nothing behind.\n")
+
+
+def test_killed_politely_it_leaves_nothing_behind(
+    shop: Run, say: Callable[..., Spoken], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def play(runtime: Any, there: Any, *_what: Any, **_how: Any) -> Any:
+        with copied(runtime.db, there.shop_id, lambda *_: None):
+            assert len(list(tmp_path.glob("crm-rehearsal-*"))) == 1
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("it goes on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(rehearsing, "play", play)
+    assert say("rehearse", "shop").code == 128 + signal.SIGTERM
+    assert list(tmp_path.glob("crm-rehearsal-*")) == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

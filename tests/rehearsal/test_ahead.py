@@ -198,7 +198,14 @@ def test_text_messages_cost_their_parts(story: Story) -> None:
     ask = Ask(FIRST, FIRST + timedelta(days=2), "birthday")
     unknown = rehearse(story.runtime, story.shop, ask)
     assert (unknown.messages, unknown.parts, unknown.cost) == (1, 2, None)
-    assert "2 parts of text messages, at a price that is not known (--sms-price)" in in_words(unknown)[0]
+    assert (
+        "2 parts of text messages, at a price that is not known (--sms-price, or the settings of the sender)"
+        in in_words(unknown)[0]
+    )
+    with story.db.write() as connection:
+        sender, sealed = metadata.tables["connections"], story.runtime.box.seal({"part_price": "0.05"})
+        connection.execute(sender.update().where(sender.c.adapter == "twilio").values(settings=sealed))
+    assert rehearse(story.runtime, story.shop, ask).cost == Decimal("0.10")
     known = rehearse(story.runtime, story.shop, replace(ask, part_price=Decimal("0.075")))
     assert known.cost == Decimal("0.150")
 

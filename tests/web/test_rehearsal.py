@@ -53,6 +53,12 @@ def test_journey_is_rehearsed_and_shown(post: Post, page: Page, queue: Queue, ru
         assert not store.get(connection, 1, "birthday").enabled
 
 
+def test_days_that_are_typed_go_before_the_span(post: Post, page: Page, queue: Queue) -> None:
+    assert post("rehearsal", _form(span="next-365", **{"from": "2026-06-03", "to": "2026-06-05"})).status_code == 303
+    assert queue.wait()
+    assert "Jun 3, 2026 to Jun 5, 2026" in words(page("rehearsal"))
+
+
 def test_page_says_how_far_it_is(post: Post, page: Page, queue: Queue) -> None:
     queue.close()
     assert "data-poll" not in page("rehearsal/state")
@@ -72,6 +78,9 @@ def test_book_without_a_journey_is_told(post: Post, page: Page, queue: Queue) ->
         ({"price": "cheap"}, "'cheap' is no amount. An example: 0.05."),
         ({"price": "-1"}, "A part of a text message cannot cost -1. Give what one part costs in EUR, such as 0.05."),
         ({"journey": "gone"}, "There is no journey 'gone'."),
+        ({"from": "soon", "to": ""}, "'soon' is not a day. Write it as 2026-11-24."),
+        ({"from": "2026-06-05", "to": "2026-06-03"}, "The rehearsal ends before it begins: 2026-06-05 to 2026-06-03."),
+        ({"from": "2020-06-05", "to": ""}, "2020-06-05 to 2020-07-04 is too far from today."),
     ],
 )
 def test_what_is_wrong_stands_at_its_field(post: Post, queue: Queue, values: dict[str, str], said: str) -> None:

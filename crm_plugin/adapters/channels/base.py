@@ -12,11 +12,13 @@ from crm_plugin.events import DeliveryEvent
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult
 
-__all__ = ["CALLBACK_SETTING", "ChannelAdapter", "SmsSize", "sms_size"]
+__all__ = ["CALLBACK_SETTING", "PRICE_SETTING", "ChannelAdapter", "SmsSize", "sms_size"]
 
 
 # A sender that has to be told where to report deliveries has a setting of this name; left empty, it is filled with our own hook.
 CALLBACK_SETTING = "status_callback_url"
+# What one part of a text message costs, in the shop's currency; a sender of texts that has a setting of this name tells rehearsals of it.
+PRICE_SETTING = "part_price"
 
 
 class ChannelAdapter(Adapter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 
 from flask import render_template, request
@@ -12,7 +13,7 @@ from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal import Ask
-from crm_plugin.rehearsal.ask import check
+from crm_plugin.rehearsal.ask import FARTHEST, LONGEST_DAYS, check, days_of, read_day
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.web import labels, rehearsed
 from crm_plugin.web.forms import Form
@@ -25,7 +26,9 @@ from crm_plugin.web.titles import named
 @bp.get("/s/<shop>/rehearsal")
 def journeys_rehearsal() -> str:
     """What to rehearse, and what the last rehearsal came to."""
-    return _page(Form({"journey": request.args.get("journey", ""), "span": "next-30", "price": ""}))
+    return _page(
+        Form({"journey": request.args.get("journey", ""), "span": "next-30", "from": "", "to": "", "price": ""})
+    )
 
 
 @bp.post("/s/<shop>/rehearsal")
@@ -33,8 +36,8 @@ def journeys_rehearse() -> Response | tuple[str, int]:
     """Ask for one."""
     here, shop, form = site(), the_shop(), Form.posted()
     now = here.runtime.clock.now()
-    first, last = rehearsed.span_of(form.text("span"), local_day(now, shop.timezone))
     try:
+        first, last = _days(form, local_day(now, shop.timezone))
         price = _price(form.text("price"))
         key = form.text("journey")
         check(Ask(first, last, key, part_price=price), shop, now)
@@ -65,6 +68,7 @@ def _page(form: Form) -> str:
     with here.runtime.db.read() as connection:
         there = store.all_journeys(connection, shop.shop_id)
     last = here.queue.last(shop.shop_id, JOB)
+    today = local_day(here.runtime.clock.now(), shop.timezone)
     titles = {one.key: one.title for one in there}
     seen = rehearsed.seen(last.result["rehearsal"], titles) if last is not None and last.ok else None
     return render_template(
@@ -73,11 +77,19 @@ def _page(form: Form) -> str:
         form=form,
         journeys=[("", _("All journeys that are on")), *((one.key, named(one.title, one.key)) for one in there)],
         spans=[(word, name) for word, (name, _before, _ahead) in SPANS.items()],
+        earliest=today - FARTHEST,
+        latest=today + timedelta(days=LONGEST_DAYS),
         running=rehearsed.running(here.queue, shop),
         last=last,
         seen=seen,
         about="" if seen is None else named(titles.get(seen.told["journey"], {}), seen.told["journey"]),
     )
+
+
+def _days(form: Form, today: date) -> tuple[date, date]:
+    """The days that were typed, else the span that was chosen. Raises: InvalidInput naming the field."""
+    told = [read_day(form.text(name), name) if form.text(name) else None for name in ("from", "to")]
+    return days_of(today, *told) if any(told) else rehearsed.span_of(form.text("span"), today)
 
 
 def _price(told: str) -> Decimal | None:

@@ -11,7 +11,7 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
-from crm_plugin.adapters.channels.base import CALLBACK_SETTING, ChannelAdapter
+from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.sms_parts import sms_parts
 from crm_plugin.adapters.channels.twilio.errors import ErrorBody, error_for
 from crm_plugin.adapters.channels.twilio.webhooks import (
@@ -90,6 +90,14 @@ class TwilioChannel(ChannelAdapter):
             "Status callback address",
             SettingType.URL,
             "Where Twilio reports deliveries; left empty, this server's own address when it has a public one.",
+            required=False,
+            default="",
+        ),
+        Setting(
+            PRICE_SETTING,
+            "Price of one part",
+            SettingType.AMOUNT,
+            "What one part of a text costs you in the shop's currency, such as 0.05; rehearsals tell costs by it.",
             required=False,
             default="",
         ),
