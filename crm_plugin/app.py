@@ -9,7 +9,7 @@ from pathlib import Path
 from flask import Flask, Response, url_for
 from jinja2 import StrictUndefined
 
-from crm_plugin.jobs.queue import Queue
+from crm_plugin.jobs.asked import Jobs
 from crm_plugin.runtime import Runtime
 from crm_plugin.web import auth, customer, errors, formats, hooks, i18n, ids, pages, security
 from crm_plugin.web.languages import sentences
@@ -21,7 +21,7 @@ _HERE = Path(__file__).resolve().parent
 LARGEST_REQUEST = 4 * 2**20
 
 
-def create_app(runtime: Runtime, queue: Queue) -> Flask:
+def create_app(runtime: Runtime, queue: Jobs) -> Flask:
     """The application on an open runtime. The caller starts and stops the queue and the clock."""
     app = Flask(
         "crm_plugin", template_folder=str(_HERE / "templates" / "web"), static_folder=str(_HERE / "web" / "static")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
 
 from crm_plugin.errors import ConfigError
+
+BROKERS = ("redis", "rediss", "amqp", "amqps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,25 @@ ENVIRONMENT = (
         "CRM_SECRET_KEY", "Fernet key (several, comma separated, to rotate); a key file when unset.", True
     ),
     EnvironmentSetting("CRM_PUBLIC_URL", "Address under which customers reach this server: unsubscribe links, in-app."),
+    EnvironmentSetting(
+        "CRM_BROKER_URL", "Redis or RabbitMQ, to hand jobs to other processes; jobs run in `serve` when unset.", True
+    ),
     EnvironmentSetting("CRM_LOG_LEVEL", "How much is told on stderr: DEBUG, INFO, WARNING (when unset) or ERROR."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Where things are. `public_url` has no slash at the end; empty means links cannot be made yet."""
+    """Where things are.
+
+    `public_url` has no slash at the end; empty means links cannot be made yet. Without a `broker_url` jobs run where they are asked for.
+    """
 
     database_url: str
     data_dir: Path
     secret_keys: tuple[str, ...] = ()
     public_url: str = ""
+    broker_url: str = field(default="", repr=False)
 
     @property
     def key_file(self) -> Path:
@@ -66,7 +75,18 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         data_dir=data_dir,
         secret_keys=keys,
         public_url=_public_url(env.get("CRM_PUBLIC_URL", "").strip()),
+        broker_url=_broker_url(env.get("CRM_BROKER_URL", "").strip()),
     )
+
+
+def _broker_url(told: str) -> str:
+    """Raises: ConfigError; what was typed may hold a password, so it is not repeated."""
+    if told and urlsplit(told).scheme not in BROKERS:
+        raise ConfigError(
+            "CRM_BROKER_URL is no address of a broker that can be used here.",
+            hint="Write it as redis://host:6379/0, or amqp://user:password@host:5672// for RabbitMQ.",
+        )
+    return told
 
 
 def _public_url(told: str) -> str:

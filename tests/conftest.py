@@ -16,6 +16,8 @@ from sqlalchemy import Engine
 from crm_plugin.clock import FixedClock
 from crm_plugin.store import metadata
 from crm_plugin.store.session import Database, make_engine
+from tests import brokers
+from tests.brokers import Broker
 from tests.databases import Compiled, PostgresDatabases
 from tests.postgres import PostgresServer
 
@@ -67,6 +69,27 @@ def postgres() -> Iterator[PostgresDatabases]:
         databases.close()
     finally:
         server.stop()
+
+
+def _broker(kind: type[Broker]) -> Iterator[Broker]:
+    try:
+        made = brokers.start(kind)
+    except (RuntimeError, OSError) as error:
+        _cannot_be_had(f"no broker for the tests: {error}")
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Broker]:
+    """A Redis of each test process, as Celery's broker."""
+    yield from _broker(brokers.Redis)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Broker]:
+    """A RabbitMQ of each test process, as Celery's broker; it takes some seconds to start."""
+    yield from _broker(brokers.RabbitMQ)
 
 
 @pytest.fixture(scope="session")

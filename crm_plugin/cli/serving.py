@@ -42,21 +42,24 @@ def serve(port: int, host: str, workers: int) -> None:
     """Run the pages and all that happens by itself.
 
     It prints a sign-in link, reads stores every few minutes, plans and sends every minute. Set CRM_PUBLIC_URL to the address customers
-    reach it under.
+    reach it under. With CRM_BROKER_URL it serves pages alone; `clock` and `worker` do the rest.
     """
     from crm_plugin.app import create_app
     from crm_plugin.jobs.clock import Clock
     from crm_plugin.jobs.queue import Queue
+    from crm_plugin.jobs.remote import RemoteQueue
     from crm_plugin.web.auth import sign_in_path
     from crm_plugin.web.server import listening, wait_for_the_end
 
     with opened() as runtime, ExitStack() as stack:
-        queue = Queue(runtime, workers)
+        remote = bool(runtime.config.broker_url)
+        queue = RemoteQueue(runtime) if remote else Queue(runtime, workers)
         stack.callback(queue.close)
         url = stack.enter_context(listening(create_app(runtime, queue), host, port))
-        clock = Clock(runtime, queue)
-        stack.callback(clock.stop)
-        clock.start()
+        if not remote:
+            clock = Clock(runtime, queue)
+            stack.callback(clock.stop)
+            clock.start()
         click.echo(f"Open {runtime.config.public_url or url}{sign_in_path(runtime)}")
         stderr.print(
             "The link works once, for 15 minutes; `crm-plugin link` gives another. Ctrl-C ends.",

@@ -9,8 +9,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Connection
 
+from crm_plugin.errors import TransientError
 from crm_plugin.jobs import uploads
-from crm_plugin.jobs.queue import Enqueues
+from crm_plugin.jobs.asked import Enqueues
+from crm_plugin.jobs.leader import RENEW_SECONDS, Leader
 from crm_plugin.jobs.tasks import JOBS, Job
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
@@ -26,9 +28,11 @@ STUCK = "action_required"
 class Clock:
     """Asks for every job at its interval. A tick that comes late or twice asks for what waits already, and that changes nothing."""
 
-    def __init__(self, runtime: Runtime, queue: Enqueues) -> None:
+    def __init__(self, runtime: Runtime, queue: Enqueues, leader: Leader | None = None) -> None:
+        """Of several clocks only the `leader` asks for jobs."""
         self._runtime = runtime
         self._queue = queue
+        self._leader = leader
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 30}
         )
@@ -45,6 +49,10 @@ class Clock:
                     id=job.name,
                     next_run_time=datetime.now(UTC) + _FIRST,
                 )
+        if self._leader is not None:
+            self._scheduler.add_job(
+                self._leader.leads, IntervalTrigger(seconds=RENEW_SECONDS, timezone=UTC), id="leader"
+            )
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -54,12 +62,19 @@ class Clock:
 
     def ask(self, job: Job) -> int:
         """Ask for a job of every shop it is for; answers how many were taken."""
+        if self._leader is not None and not self._leader.leads():
+            return 0
         with self._runtime.db.read() as connection:
             shops = [shop for shop in all_shops(connection) if job.wanted(shop)]
             now = self._runtime.clock.now()
             open_ = [shop for shop in shops if not self._rests(connection, job, shop)]
             wanted = [shop.shop_id for shop in open_ if job.due(connection, shop, now)]
-        taken = sum(self._queue.enqueue(job.name, shop_id) for shop_id in wanted)
+        try:
+            taken = sum(self._queue.enqueue(job.name, shop_id) for shop_id in wanted)
+        except TransientError as error:
+            # Nobody takes jobs now; the next tick asks again.
+            _log.warning("%s: %s", job.name, error)
+            return 0
         _log.debug("%s: asked for %s shops, %s taken", job.name, len(wanted), taken)
         return taken
 

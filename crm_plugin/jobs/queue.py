@@ -6,44 +6,22 @@ beside it (`uploads.py`). Only what a person asked for and had not begun, to rea
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from crm_plugin.errors import CrmError
+from crm_plugin.jobs.asked import Running
 from crm_plugin.jobs.tasks import JOBS, Job
-from crm_plugin.rounds import Stopped, told_of
+from crm_plugin.jobs.work import work
+from crm_plugin.rounds import Stopped
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
-from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.sync.pull import Progress
 
-_log = logging.getLogger(__name__)
 _JOBS = {job.name: job for job in JOBS}
-
-
-class Enqueues(Protocol):
-    """What the clock and the pages need of a queue; another one may hand the same jobs to other machines."""
-
-    def enqueue(self, job: str, shop_id: int, **arguments: Any) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A job that waits or runs; `label`, `done` and `total` tell how far it is, as far as it says."""
-
-    job: str
-    since: datetime
-    label: str = ""
-    done: int = 0
-    total: int | None = None
-    started: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -144,40 +122,12 @@ class Queue:
         return next((call for call in waiting if may_be_long or not call.job.is_long), None)
 
     def _run(self, call: _Call) -> bool:
-        """Run it and keep how it went; answers whether it asks for another turn."""
-        clock, error, result = self._runtime.clock, "", {}
-        began = clock.now()
-
         def note(progress: Progress) -> None:
             call.progress = progress
             if self._closed and call.job.can_stop:
                 raise Stopped
 
-        try:
-            with self._runtime.db.read() as connection:
-                shop = shop_by_id(connection, call.shop_id)
-            result = call.job.run(self._runtime, shop, now=began, progress=note, **call.arguments)
-            error = told_of(result.get("errors", {}))
-        except Stopped:
-            # No end that anybody has to know of: it goes on with the next process.
-            return False
-        except CrmError as failure:
-            # A person has to know; the log of a store that is away for an hour need not hold a trace a minute.
-            error = str(failure)
-            _log.warning("%s of shop %s: %s", call.job.name, call.shop_id, failure)
-        except Exception as failure:
-            error = f"{type(failure).__name__}: {failure}"[:500]
-            _log.exception("%s of shop %s", call.job.name, call.shop_id)
-        self._keep(call, Run(call.job.name, began, clock.now(), runs.plain(result), error))
-        return bool(result.get("again"))
-
-    def _keep(self, call: _Call, run: Run) -> None:
-        try:
-            with self._runtime.db.write() as connection:
-                runs.keep(connection, call.shop_id, run)
-        except SQLAlchemyError:
-            # The shop may be gone, the database away; the next run tells again.
-            _log.exception("the run of %s of shop %s was not kept", call.job.name, call.shop_id)
+        return work(self._runtime, call.job, call.shop_id, call.arguments, note)
 
 
 def _as_running(call: _Call) -> Running:

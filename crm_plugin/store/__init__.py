@@ -24,7 +24,7 @@ from crm_plugin.store.program import (
     tier_changes,
     tier_levels,
 )
-from crm_plugin.store.shops import audit_log, connections, inbox, job_runs, problems, shops, sync_state
+from crm_plugin.store.shops import audit_log, connections, inbox, job_leases, job_runs, problems, shops, sync_state
 from crm_plugin.store.tiers import (
     tier_bars,
     tier_entries,
@@ -53,6 +53,7 @@ __all__ = [
     "identities",
     "inapp_messages",
     "inbox",
+    "job_leases",
     "job_runs",
     "journey_forecasts",
     "journey_versions",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, UniqueConstraint
 
 from crm_plugin.store.base import Instant, Json, PhraseText, belongs_to, id_key, metadata, shop_key
 
@@ -120,4 +120,20 @@ job_runs = Table(
     Column("result", Json, nullable=False, default=dict),
     Column("error", PhraseText, nullable=False, default=""),
     belongs_to("shops"),
+)
+
+# One row: a job of a shop that waits or runs, where processes share the work; shop 0 stands for the whole installation, whose clock holds
+# one too. Whoever `token` names holds it until `until`; a process that dies lets it run out, and the next one takes it.
+job_leases = Table(
+    "job_leases",
+    metadata,
+    shop_key(),
+    Column("name", Text, primary_key=True),
+    Column("token", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("started", Boolean, nullable=False, default=False),
+    Column("label", Text, nullable=False, default=""),
+    Column("done", BigInteger, nullable=False, default=0),
+    Column("total", BigInteger),
 )

@@ -15,7 +15,7 @@ from werkzeug.formparser import FormDataParser
 
 from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs import uploads
-from crm_plugin.jobs.queue import Queue
+from crm_plugin.jobs.asked import Jobs
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import imports
@@ -125,7 +125,7 @@ def receive(shop: Shop) -> Form:
     return told
 
 
-def last(queue: Queue, shop: Shop) -> Outcome | None:
+def last(queue: Jobs, shop: Shop) -> Outcome | None:
     """What the last import of the shop came to; None before the first."""
     run = queue.last(shop.shop_id, IMPORT)
     if run is None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics import today as figures
-from crm_plugin.jobs.queue import Queue
+from crm_plugin.jobs.asked import Jobs
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web import formats
 from crm_plugin.web.languages import sentences
@@ -76,7 +76,7 @@ def takes_files(shop: Shop) -> bool:
     return not storefront_class(shop.platform).streams
 
 
-def read(connection: Connection, queue: Queue, shop: Shop, now: datetime) -> Reading:
+def read(connection: Connection, queue: Jobs, shop: Shop, now: datetime) -> Reading:
     """Where the reading of the shop stands."""
     if takes_files(shop):
         return _of_files(connection, queue, shop, now)
@@ -99,7 +99,7 @@ def _line(key: str, state: figures.StreamState | None, live: bool) -> Line:
     return Line(key, "stopped" if stopped else "done", state.done, state.total, state.updated_at, state.detail)
 
 
-def _of_files(connection: Connection, queue: Queue, shop: Shop, now: datetime) -> Reading:
+def _of_files(connection: Connection, queue: Jobs, shop: Shop, now: datetime) -> Reading:
     complete = figures.has_orders(connection, shop.shop_id) or bool(figures.count_members(connection, shop.shop_id))
     job = next((one for one in queue.running(shop.shop_id) if one.job == IMPORT), None)
     if job is None:

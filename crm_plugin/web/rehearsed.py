@@ -14,7 +14,7 @@ from babel.numbers import format_currency
 from flask_babel import get_locale, lazy_gettext
 from flask_babel import gettext as _
 
-from crm_plugin.jobs.queue import Queue, Running
+from crm_plugin.jobs.asked import Jobs, Running
 from crm_plugin.store.tenants import Shop
 from crm_plugin.web import labels
 from crm_plugin.web.titles import named
@@ -80,7 +80,7 @@ def span_of(word: str, today: date) -> tuple[date, date]:
     )
 
 
-def running(queue: Queue, shop: Shop) -> Running | None:
+def running(queue: Jobs, shop: Shop) -> Running | None:
     """The rehearsal that waits or is played now."""
     return next((one for one in queue.running(shop.shop_id) if one.job == JOB), None)
 

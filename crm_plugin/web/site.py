@@ -10,7 +10,7 @@ from flask import current_app, g
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import NotFound
-from crm_plugin.jobs.queue import Queue
+from crm_plugin.jobs.asked import Jobs
 from crm_plugin.phrases import phrase
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
@@ -24,7 +24,7 @@ class Site:
     """One application's world."""
 
     runtime: Runtime
-    queue: Queue
+    queue: Jobs
     kept: Kept = field(default_factory=Kept)
 
     @property

@@ -1,0 +1,32 @@
+"""Leases of jobs, where processes share the work.
+
+Revision: 0026
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0026"
+down_revision = "0024"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "job_leases",
+        sa.Column("shop_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("started", sa.Boolean(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("shop_id", "name", name=op.f("pk_job_leases")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("job_leases")
