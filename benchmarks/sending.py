@@ -17,15 +17,16 @@ from benchmarks.harness import Options, Result, benchmark, seconds
 from benchmarks.mail_server import mail_server
 from benchmarks.planning import DAWN
 from crm_plugin.records import SendResult
-from crm_plugin.store import attempts, touchpoints
+from crm_plugin.store import attempts, touchpoint_contents, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import claims, journeys, recipes, senders
+from crm_plugin.touchpoints.calling import Pace
 from crm_plugin.touchpoints.dispatch import CLAIM, dispatch_shop
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.settling import end_attempt
+from crm_plugin.touchpoints.settling import Outcome, settle
 from crm_plugin.touchpoints.states import State
 
 _BOX = SecretBox("A" * 43 + "=")
@@ -99,6 +100,7 @@ def _plan_again(database: Database) -> None:
     """All touchpoints as they were before anything was sent."""
     with database.write() as connection:
         connection.execute(attempts.delete())
+        connection.execute(touchpoint_contents.delete())
         connection.execute(
             update(touchpoints).values(
                 state=State.PLANNED.value, attempts=0, provider_message_id=None, claimed_until=None, reason="",
@@ -108,20 +110,12 @@ def _plan_again(database: Database) -> None:
 
 
 def claim_and_settle(database: Database, shop: Shop, at: datetime = _NOON) -> None:
-    """What a round writes for each mail, without guards, rendering and sending."""
+    """What a round writes for its mails, without guards, rendering and sending."""
     while rows := claims.claim(database, shop.shop_id, at, CLAIM, resting=()):
-        for row in rows:
-            claims.begin(database, row, _MADE, at)
-            _settle(database, row, at)
+        for group in (rows[place : place + Pace.MOST] for place in range(0, len(rows), Pace.MOST)):
+            claims.begin(database, [(row, _MADE) for row in group], at)
+            settle(database, [_accepted(row, at) for row in group])
 
 
-def _settle(database: Database, row: Row[Any], at: datetime) -> None:
-    values = {
-        "state": State.ACCEPTED.value,
-        "claimed_until": None,
-        "updated_at": at,
-        "settled_at": at + timedelta(seconds=1),
-    }
-    with database.write() as connection:
-        connection.execute(update(touchpoints).where(claims.mine(row)).values(**values))
-        end_attempt(connection, row, 1, State.ACCEPTED, "", "", SendResult(f"<{row.touchpoint_id}@bench>"), at)
+def _accepted(row: Row[Any], at: datetime) -> Outcome:
+    return Outcome(row, State.ACCEPTED, at, attempt=1, result=SendResult(f"<{row.touchpoint_id}@bench>"))

@@ -24,7 +24,17 @@ from crm_plugin.store.program import (
     tier_changes,
     tier_levels,
 )
-from crm_plugin.store.shops import audit_log, connections, inbox, job_leases, job_runs, problems, shops, sync_state
+from crm_plugin.store.shops import (
+    audit_log,
+    connections,
+    inbox,
+    job_leases,
+    job_runs,
+    problems,
+    sender_health,
+    shops,
+    sync_state,
+)
 from crm_plugin.store.tiers import (
     tier_bars,
     tier_entries,
@@ -78,6 +88,7 @@ __all__ = [
     "segment_events",
     "segment_members",
     "segments",
+    "sender_health",
     "shops",
     "suppressions",
     "sync_state",

@@ -122,6 +122,21 @@ job_runs = Table(
     belongs_to("shops"),
 )
 
+# One row: how a sender fares, for all who send by it. `rests_until` is until when it is left alone: it failed `failures` times in a row of
+# rests, or asked for the pause itself. `tokens` are the messages that might leave at `counted_at`; NULL where no rate was ever set.
+sender_health = Table(
+    "sender_health",
+    metadata,
+    shop_key(),
+    Column("adapter", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("rests_until", Instant),
+    Column("why", PhraseText, nullable=False, default=""),
+    Column("tokens", Integer),
+    Column("counted_at", Instant),
+    belongs_to("shops"),
+)
+
 # One row: a job of a shop that waits or runs, where processes share the work; shop 0 stands for the whole installation, whose clock holds
 # one too. Whoever `token` names holds it until `until`; a process that dies lets it run out, and the next one takes it.
 job_leases = Table(

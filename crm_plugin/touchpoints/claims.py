@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, delete, insert, literal, or_, select, update
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
 from crm_plugin.store.base import Instant
@@ -46,16 +46,20 @@ class Place:
             self.after = (row.next_try_at, row.touchpoint_id)
 
 
-def mine(row: Row[Any]) -> ColumnElement[bool]:
-    """Whether the touchpoint is still in flight under the claim that `row` was read with."""
+def held(connection: Connection, rows: Sequence[Row[Any]]) -> frozenset[int]:
+    """Which of these touchpoints of one shop are still in flight under the claim they were read with; they stay locked."""
     t = touchpoints.c
-    own: ColumnElement[bool] = (
-        (t.shop_id == row.shop_id)
-        & (t.touchpoint_id == row.touchpoint_id)
-        & (t.fence == row.fence)
-        & (t.state == State.IN_FLIGHT.value)
+    numbers = sorted(row.touchpoint_id for row in rows)
+    query = (
+        select(t.touchpoint_id, t.fence)
+        .where(t.shop_id == rows[0].shop_id, t.touchpoint_id.in_(numbers), t.state == State.IN_FLIGHT.value)
+        .order_by(t.touchpoint_id)
+        .with_for_update()
     )
-    return own
+    fences = {row.touchpoint_id: row.fence for row in rows}
+    return frozenset(
+        found.touchpoint_id for found in connection.execute(query) if fences[found.touchpoint_id] == found.fence
+    )
 
 
 def claim(
@@ -164,52 +168,99 @@ def _take(
 
 def release(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
     """Give back what was claimed and not begun, as it was."""
+    if not rows:
+        return
     with db.write() as connection:
-        for row in rows:
-            state = State.RETRY_WAIT if row.attempts else State.PLANNED
-            values = {"state": state.value, "claimed_until": None, "updated_at": now}
-            connection.execute(update(touchpoints).where(mine(row)).values(**values))
+        ours = held(connection, rows)
+        for state in WAITING:
+            some = [
+                row.touchpoint_id
+                for row in rows
+                if row.touchpoint_id in ours and (state is State.RETRY_WAIT) == bool(row.attempts)
+            ]
+            if some:
+                values = {"state": state.value, "claimed_until": None, "updated_at": now}
+                connection.execute(update(touchpoints).where(_among(rows[0].shop_id, some)).values(**values))
 
 
-def begin(db: Database, row: Row[Any], made: Rendered, now: datetime) -> bool:
-    """Note the attempt and the very text before anything leaves; False when another worker has taken the row."""
+def begin(db: Database, made: Sequence[tuple[Row[Any], Rendered]], now: datetime) -> frozenset[int]:
+    """Note attempts and the very texts before anything leaves; answers those that no other worker has taken meanwhile.
+
+    The rows are one shop's.
+    """
+    if not made:
+        return frozenset()
+    shop_id, t = made[0][0].shop_id, touchpoints.c
     with db.write() as connection:
-        held = connection.execute(
+        ours = held(connection, [row for row, _ in made])
+        if not ours:
+            return ours
+        connection.execute(
             update(touchpoints)
-            .where(mine(row))
+            .where(_among(shop_id, ours))
             .values(
-                attempts=touchpoints.c.attempts + 1,
+                attempts=t.attempts + 1,
                 claimed_until=now + LEASE,
                 # The room that was taken for it is used from now on.
-                capped_at=case((touchpoints.c.capped_at < now, literal(now, Instant)), else_=touchpoints.c.capped_at),
+                capped_at=case((t.capped_at < now, literal(now, Instant)), else_=t.capped_at),
                 # What is told from here on is about this attempt, not about the one before.
                 provider_message_id=None,
                 updated_at=now,
             )
         )
-        if held.rowcount != 1:
-            return False
-        ids = {"shop_id": row.shop_id, "touchpoint_id": row.touchpoint_id}
-        contents = touchpoint_contents.c
+        some = [(row, text) for row, text in made if row.touchpoint_id in ours]
+        again = [row.touchpoint_id for row, _ in some if row.attempts]
+        if again:
+            connection.execute(delete(touchpoint_contents).where(*_of(touchpoint_contents, shop_id, again)))
+        connection.execute(insert(touchpoint_contents), [_content(row, text, now) for row, text in some])
+        connection.execute(insert(attempts), [_attempt(row, now) for row, _ in some])
+    return ours
+
+
+def take_back(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
+    """Undo `begin` for messages whose call was never made; they stay claimed, and so does the room within the limits."""
+    if not rows:
+        return
+    shop_id, t = rows[0].shop_id, touchpoints.c
+    with db.write() as connection:
+        ours = held(connection, rows)
+        if not ours:
+            return
         connection.execute(
-            touchpoint_contents.delete().where(
-                contents.shop_id == row.shop_id, contents.touchpoint_id == row.touchpoint_id
-            )
+            update(touchpoints).where(_among(shop_id, ours)).values(attempts=t.attempts - 1, updated_at=now)
         )
-        connection.execute(
-            touchpoint_contents.insert().values(
-                **ids,
-                locale=made.locale,
-                subject=made.subject,
-                body_text=made.text,
-                body_html=made.html,
-                url=made.url,
-                rendered_at=now,
-            )
-        )
-        connection.execute(
-            attempts.insert().values(
-                **ids, attempt_no=row.attempts + 1, adapter=row.adapter, started_at=now, outcome=""
-            )
-        )
-    return True
+        connection.execute(delete(attempts).where(*_of(attempts, shop_id, ours), attempts.c.outcome == ""))
+        first = [row.touchpoint_id for row in rows if row.touchpoint_id in ours and not row.attempts]
+        connection.execute(delete(touchpoint_contents).where(*_of(touchpoint_contents, shop_id, first)))
+
+
+def _among(shop_id: int, numbers: Collection[int]) -> ColumnElement[bool]:
+    return (touchpoints.c.shop_id == shop_id) & touchpoints.c.touchpoint_id.in_(sorted(numbers))
+
+
+def _of(table: Table, shop_id: int, numbers: Collection[int]) -> tuple[ColumnElement[bool], ...]:
+    return table.c.shop_id == shop_id, table.c.touchpoint_id.in_(sorted(numbers))
+
+
+def _content(row: Row[Any], made: Rendered, now: datetime) -> dict[str, Any]:
+    return {
+        "shop_id": row.shop_id,
+        "touchpoint_id": row.touchpoint_id,
+        "locale": made.locale,
+        "subject": made.subject,
+        "body_text": made.text,
+        "body_html": made.html,
+        "url": made.url,
+        "rendered_at": now,
+    }
+
+
+def _attempt(row: Row[Any], now: datetime) -> dict[str, Any]:
+    return {
+        "shop_id": row.shop_id,
+        "touchpoint_id": row.touchpoint_id,
+        "attempt_no": row.attempts + 1,
+        "adapter": row.adapter,
+        "started_at": now,
+        "outcome": "",
+    }

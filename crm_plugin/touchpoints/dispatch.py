@@ -1,20 +1,22 @@
-"""Sending: claim with a lease, commit, guards again, render, note the attempt, commit, call, settle, commit.
+"""Sending: claim with a lease, commit, guards again, render, note the attempts of a group, commit, call, settle, commit.
 
 What a crash can do, by where it strikes: before the attempt is noted nothing has left, and the row goes back to waiting. After it the
-message may have left: the row becomes unconfirmed and is shown, unless the provider deduplicates by key (`recover.py`). Nothing here
-sends a second time what may have been sent, and nothing is forgotten, for the rows are the truth.
+message may have left: the row becomes unconfirmed and is shown, unless the provider deduplicates by key (`recover.py`). A group is what is
+called for in a moment (`calling.Pace`), so that is as much as can become doubtful at once. Nothing here sends a second time what may have
+been sent, and nothing is forgotten, for the rows are the truth.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, update
+from sqlalchemy import Connection, Row
 
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.errors import (
@@ -29,29 +31,33 @@ from crm_plugin.errors import (
     RenderError,
     TransientError,
 )
-from crm_plugin.phrases import cut, phrase
-from crm_plugin.records import Message, SendResult
-from crm_plugin.store import touchpoints
+from crm_plugin.phrases import phrase
+from crm_plugin.records import Message
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import claims, senders
-from crm_plugin.touchpoints.compose import compose, key_of
+from crm_plugin.touchpoints import claims, health, senders
+from crm_plugin.touchpoints.calling import Called, Line, Pace, Ready
+from crm_plugin.touchpoints.compose import compose
 from crm_plugin.touchpoints.gate import judge
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.settling import end_attempt, learn
-from crm_plugin.touchpoints.states import WAITING, Reason, State, may_go
+from crm_plugin.touchpoints.settling import Outcome, settle
+from crm_plugin.touchpoints.states import Reason, State
 
 CLAIM = 100
 # What was read of members and consents is read again when sending takes longer than this.
 FRESH = timedelta(seconds=30)
+# Between the guards and a call there is never more than this; what is left of the group then is looked at again.
+FRESH_GROUP = timedelta(seconds=5)
 MOST_ATTEMPTS = 6
 # A sender that fails this often in a row is left alone for the rest of the round.
 MOST_FAILURES = 3
 LONGEST_PAUSE = timedelta(days=1)
 _FIRST_PAUSE = timedelta(minutes=2)
+# Messages that failed together are not all tried again at one instant.
+_JITTER = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -145,15 +151,20 @@ class _Round:
         self._public_url = public_url.rstrip("/")
         self._policy: Policy = policy_of(shop)
         self._channels: dict[str, ChannelAdapter] = {}
+        self._lines: dict[str, Line] = {}
         self._place = claims.Place()
+        self._pace = Pace()
         self._failures: Counter[str] = Counter()
+        # What has ended and is not written yet.
+        self._ended: list[Outcome] = []
         with db.read() as connection:
-            self._resting = senders.resting(connection, shop.shop_id)
+            self._resting = self._who_rests(connection)
+            self._recovering = health.recovering(connection, shop.shop_id)
         self.report = DispatchReport()
 
     def close(self) -> None:
-        for channel in self._channels.values():
-            channel.close()
+        for one in (*self._lines.values(), *self._channels.values()):
+            one.close()
 
     def claim(self, count: int) -> Sequence[Row[Any]]:
         """Take due rows for ourselves."""
@@ -179,82 +190,154 @@ class _Round:
         )
 
     def send(self, rows: Sequence[Row[Any]]) -> None:
-        """Send what was claimed. Whatever ends the round early, those not begun yet wait again at once."""
-        known, read_at = self._read(rows), self._now
-        for place, row in enumerate(rows):
+        """Send what was claimed, a group at a time. Whatever ends the round early, those not begun yet wait again at once."""
+        left = list(rows)
+        known, read_at = self._read(left), self._now
+        while left:
             try:
-                if self._progress is not None:
-                    self._progress(self.report.total)
+                self._hear()
+                if self._now - read_at > FRESH:
+                    known, read_at = self._read(left), self._now
             except BaseException:
-                claims.release(self._db, rows[place:], self._now)
+                claims.release(self._db, left, self._now)
                 raise
-            self._now = self._clock()
             if self._now < self._claimed_at:
                 # The clock was put back: by what it says now, somebody may have had enough already. They are taken anew.
-                claims.release(self._db, rows[place:], self._now)
+                claims.release(self._db, left, self._now)
                 return
-            if self._now - read_at > FRESH:
-                known, read_at = self._read(rows[place:]), self._now
-            try:
-                self._send_one(row, known)
-            except (KeyboardInterrupt, SystemExit):
-                claims.release(self._db, rows[place + 1 :], self._now)
-                raise
+            group, left = left[: self._pace.size], left[self._pace.size :]
+            left = [*self._send_group(group, known, left), *left]
+
+    def _hear(self) -> None:
+        """Tell how far it is, which may end the round, and see what time it is."""
+        if self._progress is not None:
+            self._progress(self.report.total + len(self._ended))
+        self._now = self._clock()
 
     def _read(self, rows: Sequence[Row[Any]]) -> batches.Batch:
         with self._db.read() as connection:
-            self._resting |= senders.resting(connection, self._shop.shop_id)
+            self._resting |= self._who_rests(connection)
             return batches.load(connection, self._shop, rows, self._now)
 
-    def _send_one(self, row: Row[Any], known: batches.Batch) -> None:
+    def _who_rests(self, connection: Connection) -> set[str]:
+        """Senders that wait for the merchant or are off, and those that are left alone for a while."""
+        shop_id = self._shop.shop_id
+        return senders.resting(connection, shop_id) | set(health.resting(connection, shop_id, self._now))
+
+    def _send_group(self, group: Sequence[Row[Any]], known: batches.Batch, later: Sequence[Row[Any]]) -> list[Row[Any]]:
+        """Send a group; answers those of it whose turn did not come. What ends the round early gives back those and the `later` ones."""
+        self._pace.begin()
+        ready = self._within_rates([one for row in group if (one := self._ready(row, known)) is not None])
+        # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
+        ours = claims.begin(self._db, [(one.row, one.made) for one in ready], self._now)
+        waiting = {
+            adapter: deque(one for one in ready if one.row.adapter == adapter and one.row.touchpoint_id in ours)
+            for adapter in {one.row.adapter: None for one in ready}
+        }
+        try:
+            for adapter, some in waiting.items():
+                if some:
+                    self._line(adapter, some[0].channel).call(some, self._may_go_on(adapter), self._note_call)
+        except BaseException:
+            self._write()
+            self._give_up(waiting, later)
+            raise
+        try:
+            self._write()
+        except (KeyboardInterrupt, SystemExit):
+            self._give_up(waiting, later)
+            raise
+        self._pace.end()
+        return self._take_back(waiting)
+
+    def _within_rates(self, ready: Sequence[Ready]) -> list[Ready]:
+        """Those that may leave now by what their senders allow a minute; the others wait again, and such a sender rests in this round."""
+        found: list[Ready] = []
+        for adapter in {one.row.adapter: None for one in ready}:
+            some = [one for one in ready if one.row.adapter == adapter]
+            most = some[0].channel.most_a_minute
+            count = health.allowed(self._db, self._shop.shop_id, adapter, most, len(some), self._now)
+            found += some[:count]
+            if count < len(some):
+                self._resting.add(adapter)
+                claims.release(self._db, [one.row for one in some[count:]], self._now)
+        return found
+
+    def _give_up(self, waiting: Mapping[str, Iterable[Ready]], later: Sequence[Row[Any]]) -> None:
+        """The round ends here: what has not begun waits again at once."""
+        claims.release(self._db, [*self._take_back(waiting), *later], self._now)
+
+    def _take_back(self, waiting: Mapping[str, Iterable[Ready]]) -> list[Row[Any]]:
+        """Those whose call was not made, as they were before the group began."""
+        rows = [one.row for some in waiting.values() for one in some]
+        claims.take_back(self._db, rows, self._now)
+        return rows
+
+    def _may_go_on(self, adapter: str) -> Callable[[], bool]:
+        """Whether the next call of a group may be made: what the guards have seen is fresh, and the sender well."""
+        began, first = self._now, True
+
+        def may_go_on() -> bool:
+            nonlocal first
+            if first:
+                # The round has just been heard of.
+                first = False
+                return True
+            self._hear()
+            return began <= self._now <= began + FRESH_GROUP and adapter not in self._resting
+
+        return may_go_on
+
+    def _line(self, adapter: str, channel: ChannelAdapter) -> Line:
+        if adapter not in self._lines:
+            self._lines[adapter] = Line(channel.parallel)
+        return self._lines[adapter]
+
+    def _ready(self, row: Row[Any], known: batches.Batch) -> Ready | None:
+        """The message that is to leave now; None when the row has been settled instead."""
         try:
             ready = self._prepare(row, known)
+            if ready is not None and self._ways.take(self._db, row, ready.message, self._now):
+                self.report.note(State.ACCEPTED.value)
+                return None
         except Exception as error:
             # One row must not stop the others; what it was about is kept with it.
             _log.exception("touchpoint %s failed", row.touchpoint_id)
-            self._settle(row, State.FAILED, Reason.ERROR, type(error).__name__)
-            return
-        if ready is None:
-            return
-        channel, message, made = ready
-        if self._ways.take(self._db, row, message, self._now):
-            self.report.note(State.ACCEPTED.value)
-            return
-        # From here on the message may have left: an error of the database stops the round and leaves the row to recovery.
-        if claims.begin(self._db, row, made, self._now):
-            self._call(row, channel, message)
+            self._end(row, State.FAILED, Reason.ERROR, type(error).__name__)
+            return None
+        return ready
 
-    def _prepare(self, row: Row[Any], known: batches.Batch) -> tuple[ChannelAdapter, Message, Rendered] | None:
+    def _prepare(self, row: Row[Any], known: batches.Batch) -> Ready | None:
         """Everything before the message can leave; None when the row has been settled instead."""
         if row.adapter in self._resting:
-            self._settle(row, State.PLANNED, Reason.SENDER_PAUSED)
+            self._end(row, State.PLANNED, Reason.SENDER_PAUSED)
             return None
         verdict = judge(row, known, self._policy, self._now)
         if verdict.state is not None:
-            self._settle(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
+            self._end(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
             return None
         spoken = known.journey_of(row)
         marketing = spoken is not None and spoken.kind == "marketing"
         if marketing and row.capped_at is None:
             # It was taken as one that does not count, and the journey has been edited since: it is taken anew.
-            self._settle(row, State.PLANNED, Reason.FREQUENCY_CAP, next_try_at=self._now)
+            self._end(row, State.PLANNED, Reason.FREQUENCY_CAP, next_try_at=self._now)
             return None
         if marketing and row.channel in ("email", "note") and not self._public_url:
             # Without an address of ours there is no link to unsubscribe, and no marketing that is mailed without that.
             again = self._now + timedelta(hours=1)
-            self._settle(row, State.PLANNED, Reason.NO_PUBLIC_URL, phrase("Set CRM_PUBLIC_URL."), next_try_at=again)
+            self._end(row, State.PLANNED, Reason.NO_PUBLIC_URL, phrase("Set CRM_PUBLIC_URL."), next_try_at=again)
             return None
         try:
             message, made = self._ways.compose(row, known, self._shop, self._policy, self._box, self._public_url)
         except RenderError as error:
-            self._settle(row, State.FAILED, Reason(error.code), str(error))
+            self._end(row, State.FAILED, Reason(error.code), str(error))
             return None
         try:
             channel = self._open(row.adapter)
         except (NotFound, ConfigError) as error:
             self._rest(row, str(error))
             return None
-        return channel, message, made
+        return Ready(row, channel, message, made)
 
     def _open(self, adapter: str) -> ChannelAdapter:
         if adapter not in self._channels:
@@ -263,83 +346,74 @@ class _Round:
             )
         return self._channels[adapter]
 
-    def _call(self, row: Row[Any], channel: ChannelAdapter, message: Message) -> None:
+    def _note_call(self, called: Called) -> None:
+        """What a call that has ended means for its touchpoint."""
+        self._now = max(self._now, self._clock())
+        row, error = called.ready.row, called.error
         number = row.attempts + 1
-        try:
-            result = channel.send(message, idempotency_key=key_of(row))
-        except OptedOut as error:
-            self._settle(row, State.FAILED, Reason.OPTED_OUT, str(error), attempt=number, opted_out=True)
-        except RecipientRefused as error:
-            self._settle(row, State.FAILED, Reason.REFUSED, str(error), attempt=number, dead=error.suppress)
-        except TransientError as error:
-            self._later(row, error, number)
-        except (OutcomeUnknown, MalformedResponse) as error:
-            self._settle(row, State.UNCONFIRMED, Reason.OUTCOME_UNKNOWN, str(error), attempt=number)
-        except (ActionRequired, ConfigError) as error:
-            self._rest(row, str(error), attempt=number)
-        except PermanentError as error:
-            self._settle(row, State.FAILED, Reason.PERMANENT, str(error), attempt=number)
-        except Exception as error:
-            # An error nobody foresaw may have come after the message left: it is shown, never sent again by itself.
-            _log.exception("sending touchpoint %s", row.touchpoint_id)
-            self._settle(row, State.UNCONFIRMED, Reason.ERROR, type(error).__name__, attempt=number)
-        else:
-            self._failures[row.adapter] = 0
-            self._settle(row, State.ACCEPTED, attempt=number, result=result)
+        match error:
+            case None:
+                self._is_well(row.adapter)
+                self._end(row, State.ACCEPTED, attempt=number, result=called.result)
+            case OptedOut():
+                self._end(row, State.FAILED, Reason.OPTED_OUT, str(error), attempt=number, opted_out=True)
+            case RecipientRefused():
+                self._end(row, State.FAILED, Reason.REFUSED, str(error), attempt=number, dead=error.suppress)
+            case TransientError():
+                self._later(row, error, number)
+            case OutcomeUnknown() | MalformedResponse():
+                self._end(row, State.UNCONFIRMED, Reason.OUTCOME_UNKNOWN, str(error), attempt=number)
+            case ActionRequired() | ConfigError():
+                self._rest(row, str(error), attempt=number)
+            case PermanentError():
+                self._end(row, State.FAILED, Reason.PERMANENT, str(error), attempt=number)
+            case _:
+                # An error nobody foresaw may have come after the message left: it is shown, never sent again by itself.
+                _log.error("sending touchpoint %s", row.touchpoint_id, exc_info=error)
+                self._end(row, State.UNCONFIRMED, Reason.ERROR, type(error).__name__, attempt=number)
+
+    def _is_well(self, adapter: str) -> None:
+        self._failures[adapter] = 0
+        if adapter in self._recovering:
+            self._recovering.discard(adapter)
+            with self._db.write() as connection:
+                health.well(connection, self._shop.shop_id, adapter)
 
     def _later(self, row: Row[Any], error: TransientError, number: int) -> None:
-        self._failures[row.adapter] += 1
-        if self._failures[row.adapter] >= MOST_FAILURES:
-            self._resting.add(row.adapter)
-        if number >= MOST_ATTEMPTS:
-            self._settle(row, State.FAILED, Reason.TOO_MANY_TRIES, str(error), attempt=number)
-            return
-        pause = _FIRST_PAUSE * 4 ** (number - 1)
+        asked = None
         if error.retry_after is not None and error.retry_after > 0:
             # Whatever the other side asks for, within a day it is asked again.
-            pause = timedelta(seconds=min(error.retry_after, LONGEST_PAUSE.total_seconds()))
-        self._settle(row, State.RETRY_WAIT, Reason.TRANSIENT, str(error), attempt=number, next_try_at=self._now + pause)
+            asked = timedelta(seconds=min(error.retry_after, LONGEST_PAUSE.total_seconds()))
+        self._leave_alone(row.adapter, str(error), asked)
+        if number >= MOST_ATTEMPTS:
+            self._end(row, State.FAILED, Reason.TOO_MANY_TRIES, str(error), attempt=number)
+            return
+        pause = asked or _FIRST_PAUSE * 4 ** (number - 1) * random.uniform(1 - _JITTER, 1 + _JITTER)
+        self._end(row, State.RETRY_WAIT, Reason.TRANSIENT, str(error), attempt=number, next_try_at=self._now + pause)
+
+    def _leave_alone(self, adapter: str, why: str, asked: timedelta | None) -> None:
+        """A sender that names a pause has it; one that fails again and again, or at once after a rest, is left alone too."""
+        self._failures[adapter] += 1
+        if asked is None and self._failures[adapter] < MOST_FAILURES and adapter not in self._recovering:
+            return
+        if adapter not in self._resting:
+            self._resting.add(adapter)
+            with self._db.write() as connection:
+                health.rest(connection, self._shop.shop_id, adapter, self._now, why, asked)
 
     def _rest(self, row: Row[Any], detail: str, attempt: int | None = None) -> None:
         """The merchant must act: the sender pauses, its messages wait within their validity."""
         self._resting.add(row.adapter)
         with self._db.write() as connection:
             senders.pause(connection, row.shop_id, row.adapter, detail, self._now)
-        self._settle(row, State.PLANNED, Reason.SENDER_PAUSED, detail, attempt=attempt)
+        self._end(row, State.PLANNED, Reason.SENDER_PAUSED, detail, attempt=attempt)
 
-    def _settle(
-        self,
-        row: Row[Any],
-        state: State,
-        reason: str = "",
-        detail: str = "",
-        *,
-        attempt: int | None = None,
-        next_try_at: datetime | None = None,
-        result: SendResult | None = None,
-        dead: bool = False,
-        opted_out: bool = False,
-    ) -> None:
-        """Write what became of it, if it is still ours, together with what it taught us about the address."""
-        if not may_go(State.IN_FLIGHT, state):
-            raise ValueError(f"no way leads from in_flight to {state}")
-        waiting = state in WAITING
-        values: dict[str, Any] = {
-            "state": state.value,
-            "reason": str(reason),
-            "reason_detail": cut(detail, 500),
-            "claimed_until": None,
-            "updated_at": self._now,
-            "next_try_at": next_try_at or row.next_try_at,
-            "settled_at": None if waiting else self._now,
-        }
-        if result is not None:
-            values |= {"provider_message_id": result.provider_message_id, "accepted_at": self._now}
-        with self._db.write() as connection:
-            if connection.execute(update(touchpoints).where(claims.mine(row)).values(**values)).rowcount != 1:
-                return
-            if attempt is not None:
-                end_attempt(connection, row, attempt, state, str(reason), detail, result, self._now)
-            if dead or opted_out:
-                learn(connection, row, opted_out, self._now)
-        self.report.note(state.value, str(reason))
+    def _end(self, row: Row[Any], state: State, reason: str = "", detail: str = "", **more: Any) -> None:
+        """Note what became of it; it is written with the rest of its group."""
+        self._ended.append(Outcome(row, state, self._now, reason, detail, **more))
+
+    def _write(self) -> None:
+        """Write what has ended, if it is still ours."""
+        ended, self._ended = self._ended, []
+        for one in settle(self._db, ended):
+            self.report.note(one.state.value, str(one.reason))

@@ -5,20 +5,29 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from crm_plugin.adapters.base import Adapter
+from crm_plugin.adapters.base import Adapter, Setting, SettingType
 from crm_plugin.adapters.channels.sms_parts import SmsSize, sms_size
 from crm_plugin.errors import UnsupportedFeature
 from crm_plugin.events import DeliveryEvent
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult
 
-__all__ = ["CALLBACK_SETTING", "PRICE_SETTING", "ChannelAdapter", "SmsSize", "sms_size"]
+__all__ = ["CALLBACK_SETTING", "PRICE_SETTING", "RATE_SETTING", "ChannelAdapter", "SmsSize", "sms_size"]
 
 
 # A sender that has to be told where to report deliveries has a setting of this name; left empty, it is filled with our own hook.
 CALLBACK_SETTING = "status_callback_url"
 # What one part of a text message costs, in the shop's currency; a sender of texts that has a setting of this name tells rehearsals of it.
 PRICE_SETTING = "part_price"
+# What a provider allows differs by contract, so the merchant may tell it; `most_a_minute` reads it.
+RATE_SETTING = Setting(
+    "most_a_minute",
+    "Most messages a minute",
+    SettingType.INTEGER,
+    "What your provider allows; 0 for no limit.",
+    required=False,
+    default=0,
+)
 
 
 class ChannelAdapter(Adapter):
@@ -31,6 +40,16 @@ class ChannelAdapter(Adapter):
     channel: ClassVar[str]
     # A sender that works through the store's own connection names that platform; its settings are then the store's credentials.
     uses_storefront: ClassVar[str] = ""
+
+    @property
+    def parallel(self) -> int:
+        """How many messages may be handed over at the same time; `send` is then called by as many threads."""
+        return 1
+
+    @property
+    def most_a_minute(self) -> int:
+        """How many messages may leave in a minute; 0 for no limit."""
+        return max(int(self.values.get(RATE_SETTING.key) or 0), 0)
 
     @abstractmethod
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
-from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.channels.base import RATE_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.mime import ascii_address, skeleton
 from crm_plugin.adapters.channels.smtp.connection import Connection, Pool, Server
 from crm_plugin.clock import Clock, SystemClock
@@ -46,6 +46,15 @@ class SmtpChannel(ChannelAdapter):
         Setting("from_name", "Sender name", help="What the inbox shows; the shop's name.", required=False, default=""),
         Setting("reply_to", "Reply address", help="Empty for the sender address.", required=False, default=""),
         Setting("timeout", "Time-out in seconds", SettingType.INTEGER, "For each answer.", required=False, default=30),
+        Setting(
+            "connections",
+            "Connections",
+            SettingType.INTEGER,
+            "So many mails are handed over at the same time.",
+            required=False,
+            default=4,
+        ),
+        RATE_SETTING,
     )
 
     def __init__(
@@ -65,7 +74,13 @@ class SmtpChannel(ChannelAdapter):
         )
         for key in ("from_address", "reply_to"):
             _check_address(key, self.values[key])
+        self._parallel = _within("connections", self.values["connections"], 64)
         self._pool = Pool(self.server)
+
+    @property
+    def parallel(self) -> int:
+        """As many as there may be connections."""
+        return self._parallel
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one mail over. The message's own sender goes before the connection's."""

@@ -11,7 +11,7 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
-from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, ChannelAdapter
+from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, RATE_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.sms_parts import sms_parts
 from crm_plugin.adapters.channels.twilio.errors import ErrorBody, error_for
 from crm_plugin.adapters.channels.twilio.webhooks import (
@@ -56,6 +56,7 @@ class SentBody(msgspec.Struct):
 
 _SENT = msgspec.json.Decoder(SentBody)
 _REFUSED = msgspec.json.Decoder(ErrorBody)
+_CONNECTIONS = 8
 
 
 class TwilioChannel(ChannelAdapter):
@@ -109,6 +110,7 @@ class TwilioChannel(ChannelAdapter):
             required=False,
             default="https://api.twilio.com",
         ),
+        RATE_SETTING,
     )
 
     def __init__(self, values: Mapping[str, Any], *, clock: Clock | None = None) -> None:
@@ -122,8 +124,13 @@ class TwilioChannel(ChannelAdapter):
             )
         self._clock = clock or SystemClock()
         self._account = f"{self.values['base_url']}/2010-04-01/Accounts/{self.values['account_sid']}"
-        self._session = make_session(pool=8, whole=_CALL_TIMEOUT)
+        self._session = make_session(pool=_CONNECTIONS, whole=_CALL_TIMEOUT)
         self._session.auth = (self.values["account_sid"], self.values["auth_token"])
+
+    @property
+    def parallel(self) -> int:
+        """As many as connections are kept."""
+        return _CONNECTIONS
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one text over. `extra["status_callback"]` goes before the connection's own callback address."""
