@@ -6,12 +6,12 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from flask import Flask, Response, url_for
+from flask import Flask, url_for
 from jinja2 import StrictUndefined
 
 from crm_plugin.jobs.asked import Jobs
 from crm_plugin.runtime import Runtime
-from crm_plugin.web import auth, customer, errors, formats, hooks, i18n, ids, pages, security
+from crm_plugin.web import auth, customer, errors, formats, hooks, i18n, ids, pages, security, watched
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.site import Site
 from crm_plugin.web.site import install as install_site
@@ -37,12 +37,8 @@ def create_app(runtime: Runtime, queue: Jobs) -> Flask:
     app.register_blueprint(pages.bp)
     app.register_blueprint(customer.bp)
     app.register_blueprint(hooks.bp)
+    app.register_blueprint(watched.bp)
     app.jinja_env.globals |= {"asset": _asset, "sentences": sentences}
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        """Whether the process answers; says nothing of what it holds."""
-        return Response("ok\n", mimetype="text/plain")
 
     return app
 

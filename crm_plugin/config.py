@@ -35,6 +35,10 @@ ENVIRONMENT = (
         "CRM_BROKER_URL", "Redis or RabbitMQ, to hand jobs to other processes; jobs run in `serve` when unset.", True
     ),
     EnvironmentSetting("CRM_LOG_LEVEL", "How much is told on stderr: DEBUG, INFO, WARNING (when unset) or ERROR."),
+    EnvironmentSetting("CRM_LOG_FORMAT", "How it is told: text (when unset) or json, one object a line."),
+    EnvironmentSetting(
+        "CRM_METRICS_TOKEN", "Whoever shows it as a bearer token may read /metrics; nobody may when unset.", True
+    ),
 )
 
 
@@ -50,6 +54,7 @@ class Config:
     secret_keys: tuple[str, ...] = ()
     public_url: str = ""
     broker_url: str = field(default="", repr=False)
+    metrics_token: str = field(default="", repr=False)
 
     @property
     def key_file(self) -> Path:
@@ -76,6 +81,7 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         secret_keys=keys,
         public_url=_public_url(env.get("CRM_PUBLIC_URL", "").strip()),
         broker_url=_broker_url(env.get("CRM_BROKER_URL", "").strip()),
+        metrics_token=env.get("CRM_METRICS_TOKEN", "").strip(),
     )
 
 

@@ -1,9 +1,11 @@
-"""What may be told of requests and answers: everything but keys, secrets, signatures and tokens."""
+"""What may be told of requests and answers: everything but keys, secrets, signatures and tokens; and in a log nobody's address."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+from datetime import UTC, datetime
 
 # What stands before a secret is kept, as group 1.
 _SECRETS = re.compile(
@@ -23,8 +25,34 @@ def redact(text: str) -> str:
     return _SECRETS.sub(lambda found: f"{found[found.lastindex or 0]}***", text)
 
 
+_ADDRESSES = re.compile(r"[^\s<>\"'(),;:=]+@[^\s<>\"'(),;:]+\.\w+|\+\d[\d ()-]{6,}\d")
+
+
+def unaddressed(text: str) -> str:
+    """The text without e-mail addresses and telephone numbers."""
+    return _ADDRESSES.sub("***", text)
+
+
 class RedactingFormatter(logging.Formatter):
     """A log's line and what follows it, redacted: the trace of a failed request tells the address that was asked."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return unaddressed(redact(super().format(record)))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line for whoever gathers logs: when, how grave, from where, what, and which shop, job or touchpoint it is about."""
+
+    ABOUT = ("shop", "job", "touchpoint", "state", "reason", "adapter")
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": unaddressed(redact(record.getMessage())),
+        }
+        told |= {name: getattr(record, name) for name in self.ABOUT if hasattr(record, name)}
+        if record.exc_info:
+            told["error"] = unaddressed(redact(self.formatException(record.exc_info)))
+        return json.dumps(told, ensure_ascii=False, default=str)

@@ -26,7 +26,7 @@ from crm_plugin import __version__
 from crm_plugin.cli.root import Commands, stderr
 from crm_plugin.clock import local_day, zone
 from crm_plugin.errors import ConfigError, InvalidInput
-from crm_plugin.redaction import RedactingFormatter, redact
+from crm_plugin.redaction import JsonFormatter, RedactingFormatter, redact
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
 from crm_plugin.store.tenants import Shop, shop_named
@@ -34,6 +34,7 @@ from crm_plugin.sync import pull
 
 ACTOR = "cli"
 _F = TypeVar("_F", bound=Callable[..., Any])
+_FORMS = ("text", "json")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -51,9 +52,13 @@ def main(ctx: click.Context) -> None:
     if told not in _LEVELS:
         raise ConfigError(f"CRM_LOG_LEVEL is {told!r}.", hint=f"Use one of: {', '.join(_LEVELS)}.")
     # A server's log is read by whoever mends it; a person at a terminal is told in a line.
-    traced = told == "DEBUG" or ctx.invoked_subcommand == "serve"
+    traced = told == "DEBUG" or ctx.invoked_subcommand in ("serve", "worker", "clock")
+    form = os.environ.get("CRM_LOG_FORMAT", "text")
+    if form not in _FORMS:
+        raise ConfigError(f"CRM_LOG_FORMAT is {form!r}.", hint=f"Use one of: {', '.join(_FORMS)}.")
+    plain = RedactingFormatter if traced else Untraced
     handler = logging.StreamHandler()
-    handler.setFormatter((RedactingFormatter if traced else Untraced)("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(JsonFormatter() if form == "json" else plain("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=told, handlers=[handler])
 
 
