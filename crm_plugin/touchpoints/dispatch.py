@@ -163,8 +163,10 @@ class _Round:
         self.report = DispatchReport()
 
     def close(self) -> None:
-        for one in (*self._lines.values(), *self._channels.values()):
-            one.close()
+        for line in self._lines.values():
+            line.close()
+        for channel in self._channels.values():
+            channel.close()
 
     def claim(self, count: int) -> Sequence[Row[Any]]:
         """Take due rows for ourselves."""
