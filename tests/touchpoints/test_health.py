@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_plugin.store.session import Database
@@ -61,6 +61,7 @@ def test_no_limit_writes_nothing(shop: Database) -> None:
         assert connection.exec_driver_sql("SELECT count(*) FROM sender_health").scalar() == 0
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     most=st.integers(1, 600),
     asks=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 90_000)), min_size=1, max_size=30),
