@@ -6,6 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import parseaddr
 from typing import Any
@@ -193,3 +194,36 @@ def test_date_needs_a_zone() -> None:
     with pytest.raises(ValueError, match="zone"):
         skeleton("shop@example.org").build(MESSAGE, date=DATE.replace(tzinfo=None))
     assert skeleton("a@b.example").build(MESSAGE, date=DATE.astimezone(UTC)).data.count(b"Date: Mon, 01 Jun 2026") == 1
+
+
+_LINE_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=120)
+_BODY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), max_size=300)
+
+
+@given(subject=_LINE_TEXT, name=_LINE_TEXT, to_name=_LINE_TEXT, text=_BODY_TEXT, html=_BODY_TEXT, note=_LINE_TEXT)
+def test_a_reader_sees_what_the_standard_library_would_have_written(
+    subject: str, name: str, to_name: str, text: str, html: str, note: str
+) -> None:
+    text = text or "x"
+    ours = read(data(name, subject=subject, to_name=to_name, text=text, html=html, headers={"X-Note": note}))
+    theirs = EmailMessage(policy=policy.SMTP)
+    theirs["Subject"], theirs["X-Note"] = subject, note
+    theirs["From"] = Address(name.strip(), addr_spec="shop@example.org")
+    theirs["To"] = Address(to_name.strip(), addr_spec="anna@example.com")
+    theirs.set_content(text)
+    if html:
+        theirs.add_alternative(html, subtype="html")
+    again = read(theirs.as_bytes())
+    for header in ("Subject", "X-Note"):
+        assert str(ours[header]).split() == str(again[header]).split()
+    for header in ("From", "To"):
+        (one,), (other,) = ours[header].addresses, again[header].addresses
+        assert (one.display_name.split(), one.addr_spec) == (other.display_name.split(), other.addr_spec)
+    kinds = [[part.get_content_type() for part in mail.walk()] for mail in (ours, again)]
+    assert kinds[0] == kinds[1]
+    bodies = [[_seen(part) for part in mail.walk() if not part.is_multipart()] for mail in (ours, again)]
+    assert bodies[0] == bodies[1]
+
+
+def _seen(part: EmailMessage) -> list[str]:
+    return [line.rstrip("\n") for line in content(part).replace("\r\n", "\n").rstrip("\n").split("\n")]

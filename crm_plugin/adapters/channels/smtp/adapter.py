@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
 from crm_plugin.adapters.channels.base import RATE_SETTING, ChannelAdapter
-from crm_plugin.adapters.channels.mime import ascii_address, skeleton
+from crm_plugin.adapters.channels.dkim import Signer, signer
+from crm_plugin.adapters.channels.mime import Mail, ascii_address, skeleton
 from crm_plugin.adapters.channels.smtp.connection import Connection, Pool, Server
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import AdapterError, InvalidInput, PermanentError
@@ -54,6 +56,14 @@ class SmtpChannel(ChannelAdapter):
             required=False,
             default=4,
         ),
+        Setting(
+            "dkim_selector",
+            "DKIM selector",
+            help="Only where your mail server does not sign: the name of the key in the sender's domain.",
+            required=False,
+            default="",
+        ),
+        Setting("dkim_key", "DKIM private key", SettingType.SECRET, "RSA, in PEM form.", False, ""),
         RATE_SETTING,
     )
 
@@ -75,7 +85,23 @@ class SmtpChannel(ChannelAdapter):
         for key in ("from_address", "reply_to"):
             _check_address(key, self.values[key])
         self._parallel = _within("connections", self.values["connections"], 64)
+        self._signer = self._read_signer()
         self._pool = Pool(self.server)
+
+    def _read_signer(self) -> Signer | None:
+        selector, key = self.values["dkim_selector"], self.values["dkim_key"]
+        if not selector and not key:
+            return None
+        domain = ascii_address(self.values["from_address"]).rpartition("@")[2].lower()
+        try:
+            return signer(domain, selector, key)
+        except ValueError as error:
+            wrong = "dkim_selector" if key and not selector else "dkim_key"
+            raise InvalidInput(
+                phrase("The DKIM key cannot be used: %(why)s.", why=error),
+                field=wrong,
+                hint=phrase("Fill in selector and key, or leave both empty where the mail server signs."),
+            ) from error
 
     @property
     def parallel(self) -> int:
@@ -84,6 +110,12 @@ class SmtpChannel(ChannelAdapter):
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one mail over. The message's own sender goes before the connection's."""
+        mail = self.built(message)
+        code, text = self._pool.send(mail)
+        return SendResult(mail.message_id, raw={"code": code, "reply": excerpt(text)})
+
+    def built(self, message: Message) -> Mail:
+        """The mail as it goes over the wire. Raises: PermanentError, RecipientRefused."""
         if not (message.text or message.html):
             raise PermanentError(phrase("The message is empty."), adapter=self.name, operation="build")
         form = skeleton(
@@ -92,8 +124,10 @@ class SmtpChannel(ChannelAdapter):
             message.reply_to or self.values["reply_to"],
         )
         mail = form.build(message, date=self._clock.now())
-        code, text = self._pool.send(mail)
-        return SendResult(mail.message_id, raw={"code": code, "reply": excerpt(text)})
+        # A signature of another domain than the sender's says nothing to who receives it.
+        if self._signer is None or form.domain.lower() != self._signer.domain:
+            return mail
+        return replace(mail, data=self._signer.sign(mail.data))
 
     def check(self) -> list[Problem]:
         """Connect, encrypt, log in, leave."""
