@@ -32,6 +32,12 @@ def head() -> str:
     return revision
 
 
+@cache
+def revisions() -> frozenset[str]:
+    """Every revision that this version of the product knows."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def current(engine: Engine) -> str | None:
     """The revision of this database; None for an empty one."""
     with engine.connect() as connection:
@@ -45,7 +51,7 @@ def pending(engine: Engine) -> bool:
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Apply what is missing. Raises: ConfigError when a newer version of the product, or another program, wrote this database."""
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = revisions()
     # Asked in this order: another process may be making the tables and the revision, together, at this moment.
     there = inspect(engine).get_table_names()
     present = current(engine)
