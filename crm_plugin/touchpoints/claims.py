@@ -1,6 +1,7 @@
 """Taking touchpoints for sending.
 
 Only what changed in the UPDATE is ours. Once the lease has run out another may take it, with a new fence, and our claim is worth nothing.
+A claim that has not begun is short, for nothing has left and whoever takes it anew does no harm; one that has begun outlasts any call.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from crm_plugin.touchpoints.states import WAITING, State
 from crm_plugin.touchpoints.versions import voices
 from crm_plugin.touchpoints.waves import HELD
 
-LEASE = timedelta(minutes=10)
+CLAIMED, BEGUN = timedelta(minutes=2), timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
 
 
@@ -156,7 +157,7 @@ def _take(
         .where(t.shop_id == shop_id, t.touchpoint_id.in_(sorted({*counting, *free})), t.state.in_(_WAITING))
         .values(
             state=State.IN_FLIGHT.value,
-            claimed_until=now + LEASE,
+            claimed_until=now + CLAIMED,
             capped_at=case((t.touchpoint_id.in_(sorted(counting)), literal(now, Instant))),
             fence=t.fence + 1,
             updated_at=now,
@@ -200,7 +201,7 @@ def begin(db: Database, made: Sequence[tuple[Row[Any], Rendered]], now: datetime
             .where(_among(shop_id, ours))
             .values(
                 attempts=t.attempts + 1,
-                claimed_until=now + LEASE,
+                claimed_until=now + BEGUN,
                 # The room that was taken for it is used from now on.
                 capped_at=case((t.capped_at < now, literal(now, Instant)), else_=t.capped_at),
                 # What is told from here on is about this attempt, not about the one before.

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, update
+from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.phrases import cut
 from crm_plugin.records import ConsentState, SendResult
 from crm_plugin.store import attempts, consent, touchpoints
-from crm_plugin.store.session import Database
+from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.touchpoints import claims
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import WAITING, State, may_go
+
+# With what has been called for, a database that is away or full is waited for: the claim lasts longer, and what is not written is doubtful.
+PATIENCE_SECONDS, PAUSE_SECONDS = 90.0, 1.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +82,24 @@ _END = (
 
 
 def settle(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Write what became of touchpoints of one shop, in one transaction; answers those that were still ours."""
+    """Write what became of touchpoints of one shop, in one transaction; answers those that were still ours.
+
+    Raises: DBAPIError when the database does not come back in time; then the touchpoints are left to recovery.
+    """
     if not outcomes:
         return []
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return again(lambda: _write(db, outcomes))
+        except DBAPIError as error:
+            if not is_away(error) or time.monotonic() >= until:
+                raise
+            _log.warning("what became of %s messages is not written yet: %s", len(outcomes), type(error.orig).__name__)
+            time.sleep(PAUSE_SECONDS)
+
+
+def _write(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
     with db.write() as connection:
         held = claims.held(connection, [one.row for one in outcomes])
         ours = [one for one in outcomes if one.row.touchpoint_id in held]

@@ -363,7 +363,7 @@ def test_claim_lasts_from_the_message_on(
     seen: list[dict[str, int]] = []
 
     def slow(_done: int) -> None:
-        clock.move(minutes=6)
+        clock.move(seconds=72)
         seen.append(recover_shop(db, shop, clock.now()))
 
     report = dispatch_shop(db, BOX, shop, DUE, public_url=PUBLIC, clock=clock.now, progress=slow)
