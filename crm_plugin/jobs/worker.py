@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import secrets
 import tempfile
 import threading
@@ -12,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from multiprocessing import Event
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -45,7 +43,8 @@ class Worker:
         self._kind = kind
         # Made before the processes part, so that all of them see it.
         self._ending = Event()
-        self._rooms = Path(tempfile.mkdtemp(prefix="crm-worker-"))
+        # It has no name, so that nothing is left of a worker that is killed.
+        self._rooms = tempfile.TemporaryFile()  # noqa: SIM115
         # In each process its own.
         self._runtime: Runtime | None = None
         self._queue: RemoteQueue | None = None
@@ -72,12 +71,8 @@ class Worker:
             quiet=True,
             loglevel=logging.getLevelName(logging.getLogger().getEffectiveLevel()),
         )
-        try:
+        with self._rooms:
             worker.start()
-        finally:
-            for room in self._rooms.glob("*"):
-                room.unlink(missing_ok=True)
-            self._rooms.rmdir()
         if worker.exitcode:
             raise SystemExit(worker.exitcode)
 
@@ -130,18 +125,18 @@ class Worker:
     @contextmanager
     def _room(self) -> Iterator[bool]:
         """A place for a long job: one fewer than there are processes, given back by the system when a process dies."""
+        file = self._rooms.fileno()
         with ExitStack() as stack:
-            yield any(_locked(stack, self._rooms / str(number)) for number in range(max(1, self._processes - 1)))
+            yield any(_locked(stack, file, place) for place in range(max(1, self._processes - 1)))
 
 
-def _locked(stack: ExitStack, path: Path) -> bool:
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _locked(stack: ExitStack, file: int, place: int) -> bool:
+    """Lock one byte for this process; such a lock is not shared with those that have the file from the same parent."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError:
         return False
-    stack.callback(os.close, file)
+    stack.callback(fcntl.lockf, file, fcntl.LOCK_UN, 1, place)
     return True
 
 

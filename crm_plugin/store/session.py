@@ -34,7 +34,7 @@ def make_engine(url: str | URL, **options: Any) -> Engine:
         parsed = parsed.set(drivername="postgresql+pg8000")
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(parsed, pool_pre_ping=True, **options)
-        event.listen(engine, "connect", _send_at_once)
+        event.listen(engine, "connect", _prepare_postgres)
         return engine
     engine = create_engine(parsed, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False}, **options)
     event.listen(engine, "do_connect", _make_private)
@@ -43,11 +43,33 @@ def make_engine(url: str | URL, **options: Any) -> Engine:
     return engine
 
 
-def _send_at_once(connection: Any, _record: Any) -> None:
+def _prepare_postgres(connection: Any, _record: Any) -> None:
     # COPY goes out in several small packets; with Nagle's algorithm each waits 40 ms for the server's acknowledgement of the one before.
     sock = getattr(connection, "_usock", None)
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if getattr(connection, "_sock", None) is not None:
+        connection._sock = _Line(connection._sock)
+
+
+class _Line:
+    """The driver's file over its socket: a connection that was reset reads as one that has ended.
+
+    pg8000 lets the system's error of its first read through as it is. Then nobody takes it for an error of the database: the pool
+    would not replace the connection, and nobody would wait for the server.
+    """
+
+    __slots__ = ("_file", "close", "flush", "write")
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.write, self.flush, self.close = file.write, file.flush, file.close
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)  # type: ignore[no-any-return]
+        except OSError:
+            return b""
 
 
 def _make_private(_dialect: Any, _record: Any, arguments: list[Any], _options: Any) -> None:

@@ -57,13 +57,13 @@ class Provider:
     """
 
     def __init__(self, seed: int, *, seconds: float = 0.0, shares: Mapping[Fate, float] = USUAL) -> None:
-        """`seconds` is what an answer takes on the average; `shares` how often each fate comes."""
+        """`seconds` is what an answer takes on the average, and may change later; `shares` how often each fate comes."""
         self.taken: Counter[str] = Counter()
         self.repeats = 0
         self.handled = 0
         self.smtp_port = self.http_port = 0
         self._seed = seed
-        self._seconds = seconds
+        self.seconds = seconds
         self._shares = shares
         self._known: set[str] = set()
         self._seen: Counter[str] = Counter()
@@ -99,7 +99,7 @@ class Provider:
         self._seen[address] += 1
         drawn = random.Random(f"{self._seed} {address} {self._seen[address]}")
         fate = drawn.choices(list(self._shares), list(self._shares.values()))[0]
-        return fate, drawn.expovariate(1 / self._seconds) if self._seconds else 0.0
+        return fate, drawn.expovariate(1 / self.seconds) if self.seconds else 0.0
 
     async def _smtp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -25,11 +25,11 @@ _BODY = "Hello {{ member.first_name }}! {{ unsubscribe_url }}"
 _JOURNEY = {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "enabled": True}
 
 
-def fill(runtime: Runtime, shops: int, members: int, sender: str, settings: dict[str, Any]) -> None:
-    """Bring the tables and make the shops; their messages are due now, and nothing is planned yet."""
+def fill(runtime: Runtime, shops: int, members: int, sender: str, settings: dict[str, Any], *, first: int = 1) -> None:
+    """Bring the tables and make shops from the number `first` on; their messages are due now, and nothing is planned yet."""
     migrate.upgrade(runtime.db.engine)
     now = runtime.clock.now()
-    for shop_id in range(1, shops + 1):
+    for shop_id in range(first, first + shops):
         with runtime.db.write() as connection:
             shop = make_shop(connection, shop_id, timezone=_late_morning(now))
         _greet(runtime, shop, members, sender, settings, now)

@@ -42,6 +42,8 @@ class Sent:
         class Counting:
             """Takes everything."""
 
+            parallel, most_a_minute = 1, 0
+
             def send(self, message: Message, *, idempotency_key: str) -> SendResult:
                 sent.append((message.to, idempotency_key))
                 return SendResult(provider_message_id=idempotency_key)

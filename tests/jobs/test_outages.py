@@ -1,0 +1,185 @@
+"""What goes wrong around the jobs: a database that is away, a disk that is full, a clock that is put back, a slow provider."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select
+from sqlalchemy.exc import DBAPIError
+
+from crm_plugin import rounds
+from crm_plugin.config import load_config
+from crm_plugin.jobs import queue as queues
+from crm_plugin.jobs import turns
+from crm_plugin.jobs.queue import Queue
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import touchpoints
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import shop_by_id
+from crm_plugin.touchpoints import claims, settling
+from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.recover import recover_shop
+from crm_plugin.touchpoints.render import Rendered
+from tests.chaos.provider import HOST, Fate, Provider
+from tests.chaos.shops import fill
+from tests.postgres import PostgresServer
+from tests.touchpoints.guarding import NOON, Sent, journey, plant, send, shop_with
+
+AFTER_THE_CLAIM, AFTER_THE_CALL = claims.CLAIMED + timedelta(minutes=1), claims.BEGUN + timedelta(minutes=1)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """Takes everything, each after 50 ms on the average."""
+    made = Provider(7, seconds=0.05, shares={Fate.TAKE: 1.0})
+    made.start()
+    yield made
+    made.stop()
+
+
+def _runtime(folder: Path, provider: Provider, members: int, database_url: str = "") -> Runtime:
+    """A shop that has a message for each member now."""
+    told = {"CRM_DATA_DIR": str(folder), "CRM_DATABASE_URL": database_url, "CRM_PUBLIC_URL": "https://crm.test"}
+    runtime = Runtime.open(load_config(told))
+    fill(runtime, 1, members, "smtp", _sender(provider))
+    return runtime
+
+
+def _sender(provider: Provider) -> dict[str, Any]:
+    return {"host": HOST, "port": provider.smtp_port, "security": "none", "from_address": "shop@crm.test"}
+
+
+def _states(db: Database, shop_id: int = 1) -> dict[str, int]:
+    t = touchpoints.c
+    with db.read() as connection:
+        query = select(t.state, func.count()).where(t.shop_id == shop_id).group_by(t.state)
+        return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _tick(runtime: Runtime, at: datetime) -> None:
+    with runtime.db.read() as connection:
+        shop = shop_by_id(connection, 1)
+    rounds.tick(runtime, shop, at)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+# The driver leaves the sockets of a server that is gone, or refuses, to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_database_that_was_away_learns_what_has_left(tmp_path: Path, provider: Provider) -> None:
+    server = PostgresServer()
+    try:
+        runtime = _runtime(tmp_path, provider, 60, server.url("postgres"))
+        queue = Queue(runtime, workers=1)
+        queue.enqueue("tick", 1)
+        _until(lambda: provider.handled >= 10)
+        server.down()
+        server.up()
+        assert queue.wait()
+        assert set(_states(runtime.db)) <= {"accepted", "planned", "in_flight"}
+        assert _states(runtime.db)["accepted"] == provider.taken.total()
+        _tick(runtime, runtime.clock.now() + AFTER_THE_CLAIM)
+        assert _states(runtime.db) == {"accepted": 60}
+        assert set(provider.taken.values()) == {1}
+        queue.close()
+        runtime.close()
+    finally:
+        server.stop()
+        gc.collect()
+
+
+@pytest.mark.slow
+def test_full_disk_lets_nothing_leave_that_cannot_be_noted(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "PATIENCE_SECONDS", 0)
+    provider.seconds = 0.0
+    runtime, count = _runtime(tmp_path, provider, 400), 400
+    engine, now = runtime.db.engine, runtime.clock.now()
+    with runtime.db.read() as connection:
+        plan_shop(runtime.db, shop_by_id(connection, 1), now)
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    engine.dispose()
+
+    def fill_up(connection: Any, _record: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages + 4}")
+
+    event.listen(engine, "connect", fill_up)
+    with pytest.raises(DBAPIError, match="full"):
+        _tick(runtime, now)
+    event.remove(engine, "connect", fill_up)
+    engine.dispose()
+    before = _states(runtime.db)
+    assert set(before) <= {"accepted", "planned", "in_flight"}
+    # A group whose end could not be written had left; nothing else has.
+    in_doubt = provider.taken.total() - before.get("accepted", 0)
+    assert 0 <= in_doubt <= provider.taken.total() < count
+    _tick(runtime, now + AFTER_THE_CLAIM)
+    _tick(runtime, now + AFTER_THE_CALL)
+    after = Counter(_states(runtime.db))
+    assert (after["accepted"] + after["unconfirmed"], after["unconfirmed"] <= in_doubt) == (count, True)
+    assert (provider.taken.total(), set(provider.taken.values())) == (count, {1})
+    runtime.close()
+
+
+def test_clock_that_is_put_back_doubles_nothing(sqlite_db: Database) -> None:
+    db, sent, hour = sqlite_db, Sent(), timedelta(hours=1)
+    shop = shop_with(db, 5, settings={"caps": {"day": 0, "week": 0}})
+    journey(db, shop, "j")
+    plant(db, "j")
+    send(db, shop, NOON, sent, limit=2)
+    # A worker takes the others, notes the attempt of one, and is killed.
+    rows = claims.claim(db, 1, NOON, 3, resting=())
+    claims.begin(db, [(rows[0], Rendered("en", "Hi", "Hello", "", ""))], NOON)
+    for at in (NOON - hour, NOON - hour + AFTER_THE_CALL, NOON):
+        assert recover_shop(db, shop, at) == {}
+        assert send(db, shop, at, sent).total == 0
+    later = NOON + AFTER_THE_CALL
+    assert recover_shop(db, shop, later) == {"unconfirmed": 1, "planned": 2}
+    assert send(db, shop, later, sent).states == {"accepted": 2}
+    assert (len(sent.rows), len(set(sent.rows))) == (4, 4)
+
+
+@pytest.mark.slow
+def test_slow_provider_of_one_shop_keeps_no_other_waiting(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = Provider(8, shares={Fate.TAKE: 1.0})
+    quick.start()
+    provider.seconds = 0.1
+    runtime = _runtime(tmp_path, provider, 400)
+    fill(runtime, 9, 5, "smtp", _sender(quick), first=2)
+    monkeypatch.setattr(turns, "TURN", timedelta(seconds=1))
+    order: list[int] = []
+    work = queues.work
+
+    def noted(*told: Any) -> bool:
+        order.append(told[2])
+        return work(*told)
+
+    monkeypatch.setattr(queues, "work", noted)
+    queue = Queue(runtime, workers=1)
+    for shop_id in range(1, 11):
+        queue.enqueue("tick", shop_id)
+    _until(lambda: quick.taken.total() == 45)
+    # One worker for all: the slow one had the first turn, and each of the others one, before it has the next.
+    assert order[:10] == list(range(1, 11))
+    queue.close()
+    assert [_states(runtime.db, shop_id) for shop_id in range(2, 11)] == [{"accepted": 5}] * 9
+    assert _states(runtime.db)["planned"] > _states(runtime.db)["accepted"] > 0
+    runtime.close()
+    quick.stop()
