@@ -112,6 +112,8 @@ def celery_app(broker_url: str) -> Any:
         task_create_missing_queues=True,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        # Its queue would be one worker's own by the machine's name: over RabbitMQ a second worker there, or the next one, could not start.
+        worker_enable_remote_control=False,
         timezone="UTC",
         enable_utc=True,
     )

@@ -78,10 +78,14 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 def test_clock_asks_and_workers_work(broker: Broker, tmp_path: Path) -> None:
     runtime = _runtime(tmp_path, broker.url)
     queue = RemoteQueue(runtime)
-    with _process(runtime, "worker") as worker, _process(runtime, "clock") as clock:
-        assert _until(lambda: all(queue.last(shop, "tick") is not None for shop in SHOPS)), _logs(tmp_path)
-        assert all(queue.last(shop, "tick").ok for shop in SHOPS)  # type: ignore[union-attr]
-        for process in (clock, worker):
+    # Two workers of one machine, as the README has them.
+    short, long = (("worker", "--processes", "1", "--jobs", kind) for kind in ("short", "long"))
+    with _process(runtime, *short) as first, _process(runtime, *long) as second, _process(runtime, "clock") as clock:
+        queue.enqueue("recount", 1)
+        asked = [("tick", 1), ("tick", 2), ("recount", 1)]
+        assert _until(lambda: all(queue.last(shop, job) is not None for job, shop in asked)), _logs(tmp_path)
+        assert all(queue.last(shop, job).ok for job, shop in asked)  # type: ignore[union-attr]
+        for process in (clock, first, second):
             process.terminate()
             assert process.wait(30) == 0, _logs(tmp_path)
     with runtime.db.read() as connection:
