@@ -37,7 +37,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import claims, health, senders
+from crm_plugin.touchpoints import claims, health, links, senders
 from crm_plugin.touchpoints.calling import Called, Line, Pace, Ready
 from crm_plugin.touchpoints.compose import compose
 from crm_plugin.touchpoints.gate import judge
@@ -65,15 +65,17 @@ _log = logging.getLogger(__name__)
 class Ways:
     """How a message is made, and how the sender that takes it is opened; a rehearsal has its own.
 
-    `take` may take a message that is ready in place of the sender, and then settles its row by the end of the round.
+    `take` may take a message that is ready in place of the sender, and then settles its row by the end of the round. With `counted` mails
+    get the links by which openings and clicks are counted.
     """
 
     compose: Callable[..., tuple[Message, Rendered]] = compose
     open_channel: Callable[..., ChannelAdapter] = senders.open_channel
     take: Callable[[Database, Row[Any], Message, datetime], bool] = lambda _db, _row, _message, _now: False
+    counted: bool = False
 
 
-LIVE = Ways()
+LIVE = Ways(counted=True)
 
 
 @dataclass(slots=True)
@@ -339,6 +341,9 @@ class _Round:
         except (NotFound, ConfigError) as error:
             self._rest(row, str(error))
             return None
+        if self._ways.counted and self._public_url and links.counts(message, channel):
+            about = row.shop_id, row.touchpoint_id
+            message = links.counted(message, self._policy.tracking, self._box, self._public_url, *about)
         return Ready(row, channel, message, made)
 
     def _open(self, adapter: str) -> ChannelAdapter:

@@ -21,6 +21,7 @@ from crm_plugin.touchpoints.guard_settings import (
     read_caps,
     read_cases,
 )
+from crm_plugin.touchpoints.links import Tracking, read_tracking
 from crm_plugin.touchpoints.quiet import Rest
 from crm_plugin.touchpoints.settings import COLOR, read_quiet
 
@@ -55,6 +56,8 @@ class Policy:
     blast: Blast = field(default_factory=Blast)
     # What keeps promotion away from a member.
     cases: Cases = field(default_factory=Cases)
+    # What is counted of mails.
+    tracking: Tracking = field(default_factory=Tracking)
 
 
 def policy_of(shop: Shop) -> Policy:
@@ -76,6 +79,7 @@ def policy_of(shop: Shop) -> Policy:
         zone=shop.timezone,
         cases=Cases(**_read_or(read_cases, told.get("open_cases"), {})),
         blast=blast_of(_read_or(read_blast, told.get("blast"), {})),
+        tracking=_tracking(told.get("tracking")),
         limits=limits_of(_read_or(read_caps, told.get("caps"), DEFAULT_CAPS)),
     )
 
@@ -90,6 +94,14 @@ def _rest(told: Any) -> Rest:
         with suppress(InvalidInput):
             own[channel] = read_quiet(hours)
     return Rest(own, told.get("sundays") is True, told.get("holidays") is True)
+
+
+def _tracking(told: Any) -> Tracking:
+    """What is counted; nothing where that cannot be read: a wrong setting must not count what nobody agreed to."""
+    try:
+        return Tracking(**read_tracking(told)) if told else Tracking()
+    except InvalidInput:
+        return Tracking(clicks=False)
 
 
 def _read_or(read: Callable[[Any], Any], told: Any, default: Any) -> Any:

@@ -19,6 +19,7 @@ from crm_plugin.rules.triggers import QuietHours, read_time
 from crm_plugin.store import audit, shops, touchpoints
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints.guard_settings import read_blast, read_caps, read_cases, refuse_unknown
+from crm_plugin.touchpoints.links import read_tracking
 from crm_plugin.touchpoints.states import WAITING, Reason
 
 # What the audit log calls it.
@@ -205,6 +206,12 @@ SETTINGS = (
         "Many at once",
         "Above how many messages of one journey a small share goes first, and what makes a journey stand still.",
         read_blast,
+    ),
+    ShopSetting(
+        "tracking",
+        "What is counted",
+        "Whether clicks and opens of marketing mails are counted where the sender tells none; opens only by consent.",
+        read_tracking,
     ),
     ShopSetting("brand", "Brand", "The colour of buttons and a logo for the head of every mail.", _read_brand),
     ShopSetting(

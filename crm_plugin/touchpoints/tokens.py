@@ -16,6 +16,8 @@ from crm_plugin.store.secrets import SecretBox
 
 _UNSUBSCRIBE = "crm-plugin unsubscribe"
 _ANSWER = "crm-plugin answer"
+_LINK = "crm-plugin link"
+_PICTURE = "crm-plugin picture"
 _MEMBER = "crm-plugin storefront member"
 # A storefront makes its page anew long before this; a link in a mail must work for years.
 MEMBER_TOKEN_SECONDS = 30 * 24 * 3600
@@ -69,11 +71,52 @@ def _linked(box: SecretBox, salt: str, token: str) -> tuple[int, int, str, str, 
         shop_id, member_id, about, said, touchpoint_id = URLSafeSerializer(box.signing_keys, salt=salt).loads(token)
         return int(shop_id), int(member_id), str(about), str(said), int(touchpoint_id)
     except (BadData, ValueError, TypeError) as error:
-        raise InvalidInput(
-            phrase("This link is not complete."),
-            field="token",
-            hint=phrase("Open it from the message again, or write to the shop."),
-        ) from error
+        raise _incomplete() from error
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a message and where it leads; an empty `url` is the picture that tells that the message was opened."""
+
+    shop_id: int
+    touchpoint_id: int
+    url: str = ""
+
+
+def link(box: SecretBox, about: Link) -> str:
+    """The token of a link that is counted; it never runs out."""
+    return _signed(URLSafeSerializer(box.signing_keys, salt=_LINK), (about.shop_id, about.touchpoint_id, about.url))
+
+
+def read_link(box: SecretBox, token: str) -> Link:
+    """What the link speaks of. Raises: InvalidInput for a token that is not ours."""
+    try:
+        shop_id, touchpoint_id, url = URLSafeSerializer(box.signing_keys, salt=_LINK).loads(token)
+        return Link(int(shop_id), int(touchpoint_id), str(url))
+    except (BadData, ValueError, TypeError) as error:
+        raise _incomplete() from error
+
+
+def picture(box: SecretBox, shop_id: int, touchpoint_id: int) -> str:
+    """The token of the picture that tells that a message was opened; it never runs out."""
+    return _signed(URLSafeSerializer(box.signing_keys, salt=_PICTURE), (shop_id, touchpoint_id))
+
+
+def read_picture(box: SecretBox, token: str) -> Link:
+    """The message whose picture it is. Raises: InvalidInput for a token that is not ours."""
+    try:
+        shop_id, touchpoint_id = URLSafeSerializer(box.signing_keys, salt=_PICTURE).loads(token)
+        return Link(int(shop_id), int(touchpoint_id))
+    except (BadData, ValueError, TypeError) as error:
+        raise _incomplete() from error
+
+
+def _incomplete() -> InvalidInput:
+    return InvalidInput(
+        phrase("This link is not complete."),
+        field="token",
+        hint=phrase("Open it from the message again, or write to the shop."),
+    )
 
 
 def member(box: SecretBox, shop_id: int, member_id: int) -> str:

@@ -1,23 +1,30 @@
-"""What a customer opens from a message: unsubscribing, answering a question, and the in-app inbox that the storefront's script reads."""
+"""What a customer opens from a message: unsubscribing, answering a question, links that are counted; and a storefront's in-app inbox."""
 
 from __future__ import annotations
 
+import logging
+from base64 import b64decode
 from dataclasses import replace
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from flask_babel import force_locale, get_locale
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from werkzeug.wrappers import Response as WebResponse
 
 from crm_plugin.errors import CrmError, InvalidInput, NotFound
 from crm_plugin.records import ConsentState
 from crm_plugin.store import consent, members
 from crm_plugin.store.members import present_id
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.touchpoints import inapp, questions, tokens, unsubscribe
+from crm_plugin.touchpoints import inapp, link_events, questions, tokens, unsubscribe
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.web.site import site
 
 bp = Blueprint("customer", __name__)
+# One point that nobody sees.
+_PICTURE = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+_log = logging.getLogger(__name__)
 
 
 @bp.get("/u/<token>")
@@ -132,6 +139,40 @@ def _answer_page(token: str) -> tuple[str, int]:
             lang=lang,
         )
     return page, 200
+
+
+@bp.get("/r/<token>")
+def followed(token: str) -> tuple[str, int] | WebResponse:
+    """Lead to where a link of a message points, and count it; whoever only asks whether the link is there (HEAD) counts as nothing."""
+    try:
+        link = tokens.read_link(site().runtime.box, token)
+    except InvalidInput:
+        return render_template("link.html", lang=_language("")), 404
+    _count(link)
+    return redirect(link.url, 302)
+
+
+@bp.get("/o/<token>.gif")
+def opened(token: str) -> Response:
+    """The picture that tells that a message was opened; it is shown whatever becomes of that, for a broken one would be seen."""
+    status = 200
+    try:
+        _count(tokens.read_picture(site().runtime.box, token))
+    except InvalidInput:
+        status = 404
+    return Response(_PICTURE, status, mimetype="image/gif")
+
+
+def _count(link: tokens.Link) -> None:
+    """Count it if that can be done; who follows a link gets where it leads all the same."""
+    runtime = site().runtime
+    if request.method == "HEAD":
+        return
+    try:
+        with runtime.db.write() as connection:
+            link_events.note(connection, link, dict(request.headers), runtime.clock.now())
+    except DBAPIError as error:
+        _log.warning("a link of touchpoint %s was not counted: %s", link.touchpoint_id, type(error.orig).__name__)
 
 
 def _language(told: str) -> str:

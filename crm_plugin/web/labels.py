@@ -10,6 +10,7 @@ from flask_babel import lazy_gettext as _
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.events import DeliveryEventKind as Told
 from crm_plugin.records import OrderStatus
+from crm_plugin.touchpoints.link_events import ADAPTER as LINK
 from crm_plugin.touchpoints.states import Reason, State
 
 
@@ -308,7 +309,9 @@ def channel_name(word: str) -> Any:
 
 
 def sender_name(adapter: str) -> str:
-    """A sender as its provider spells it."""
+    """A sender as its provider spells it; links of our own tell as senders do."""
+    if adapter == LINK:
+        return str(_("a link of our own"))
     return channel_class(adapter).label if adapter in channel_names() else adapter
 
 

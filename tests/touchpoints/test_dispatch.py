@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import pytest
@@ -14,12 +17,22 @@ from crm_plugin.clock import FixedClock
 from crm_plugin.demo import mail_sink
 from crm_plugin.errors import TransientError
 from crm_plugin.records import ConsentRecord, ConsentState
-from crm_plugin.store import attempts, connections, consent, journeys, members, suppressions, templates, touchpoints
+from crm_plugin.store import (
+    attempts,
+    connections,
+    consent,
+    journeys,
+    members,
+    suppressions,
+    templates,
+    touchpoint_contents,
+    touchpoints,
+)
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import senders, tokens
 from crm_plugin.touchpoints.calling import Pace
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.journey_document import read_draft
@@ -93,6 +106,24 @@ def test_each_gets_one_mail_with_one_click(db: Database, shop: Shop, sink: mail_
     with db.read() as connection:
         rows = connection.execute(select(attempts.c.attempt_no, attempts.c.outcome)).all()
     assert [tuple(row) for row in rows] == [(1, "accepted")] * 3
+
+
+def test_mail_leads_over_our_links_and_is_kept_plain(sqlite_db: Database, sink: mail_sink.MailSink) -> None:
+    shop = _set_up(sqlite_db, sink)
+    html = '<p><a href="https://shop.example/new">Look</a> <a href="{{ unsubscribe_url }}">Stop</a></p>'
+    with sqlite_db.write() as connection:
+        connection.execute(update(templates).values(body_html=html))
+    plan_shop(sqlite_db, shop, DUE)
+    assert _send(sqlite_db, shop) == {"accepted": 3}
+    mail = message_from_bytes(sink.messages[0].data, policy=default).get_body(("html",)).get_content()
+    (token,) = re.findall(r'href="https://crm\.example/r/([^"]+)"', mail)
+    assert tokens.read_link(BOX, token).url == "https://shop.example/new"
+    assert 'href="https://crm.example/u/' in mail
+    assert "shop.example/new" not in mail
+    with sqlite_db.read() as connection:
+        kept = connection.execute(select(touchpoint_contents.c.body_html)).scalars().all()
+    assert len(kept) == 3
+    assert all("https://shop.example/new" in one and "/r/" not in one for one in kept)
 
 
 def test_guards_are_asked_again(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:

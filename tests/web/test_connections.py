@@ -632,6 +632,7 @@ LOOK = {
     "brand.logo_url": "https://x.test/logo.png",
     "quiet_hours": "22:00",
     "quiet_to": "07:30",
+    "tracking.opens": "1",
 }
 
 
@@ -646,6 +647,7 @@ def test_messages_settings_are_kept_and_shown(page: Page, post: Post, runtime: R
         "address": "1 Mill Lane\nYork",
         "cta_url": "https://x.test/new",
         "sender_name": "Lena",
+        "tracking": {"clicks": False, "opens": True},
     }
     html = page("connections")
     for value in ("Lantern", "#123456", "22:00", "07:30", "https://x.test/new"):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import insert, select
+from sqlalchemy.exc import OperationalError
 
 from crm_plugin.clock import FixedClock
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import consent, consents, inapp_messages, member_consents, members
+from crm_plugin.store import consent, consents, delivery_events, inapp_messages, member_consents, members
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import tokens
+from crm_plugin.touchpoints import link_events, tokens
 from crm_plugin.touchpoints.tokens import Unsubscribe
 from tests.factories import NOON, make_shop, member, write
+from tests.touchpoints.guarding import journey, plant, shop_with
+from tests.touchpoints.test_machines import PHONE
 from tests.web.conftest import words
 
 YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=NOON),)
@@ -218,3 +222,64 @@ def test_others_messages_are_not_marked(
     with runtime.db.read() as connection:
         query = select(inapp_messages.c.read_at, inapp_messages.c.clicked_at)
         assert [tuple(row) for row in connection.execute(query)] == [(None, None), (None, None)]
+
+
+# Links that are counted.
+
+
+@pytest.fixture
+def mailed(runtime: Runtime) -> tokens.Link:
+    """A message that was taken ten seconds ago, in a shop that counts openings too, and a link in it."""
+    settings = {"tracking": {"clicks": True, "opens": True}}
+    made = shop_with(runtime.db, settings=settings)
+    journey(runtime.db, made, "hello")
+    plant(runtime.db, "hello", state="accepted", accepted_at=NOON - timedelta(seconds=10))
+    return tokens.Link(1, 1, "https://shop.example/ä?a=1&b=2#c")
+
+
+def _counted(runtime: Runtime) -> list[tuple[str, bool]]:
+    e = delivery_events.c
+    with runtime.db.read() as connection:
+        return [tuple(row) for row in connection.execute(select(e.kind, e.machine).order_by(e.event_id))]
+
+
+def test_link_leads_on_and_is_counted(stranger: FlaskClient, runtime: Runtime, mailed: tokens.Link) -> None:
+    address = f"/r/{tokens.link(runtime.box, mailed)}"
+    for method in ("HEAD", "GET"):
+        answer = stranger.open(address, method=method, headers={"User-Agent": PHONE})
+        assert answer.status_code == 302
+        assert answer.headers["Location"] == "https://shop.example/%C3%A4?a=1&b=2#c"
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert _counted(runtime) == [("clicked", False)]
+    with runtime.db.read() as connection:
+        kept = str(connection.execute(select(delivery_events)).one())
+    assert "iPhone" not in kept
+    assert "127.0.0.1" not in kept
+
+
+def test_picture_is_shown_and_counted(stranger: FlaskClient, runtime: Runtime, mailed: tokens.Link) -> None:
+    answer = stranger.get(f"/o/{tokens.picture(runtime.box, 1, 1)}.gif", headers={"User-Agent": "Mozilla/5.0"})
+    assert (answer.status_code, answer.mimetype, answer.headers["Cache-Control"]) == (200, "image/gif", "no-store")
+    assert answer.data[:6] + answer.data[-1:] == b"GIF89a;"
+    assert _counted(runtime) == [("opened", True)]
+    assert stranger.get("/o/else.gif").status_code == 404
+
+
+def test_link_that_is_not_ours_leads_nowhere(stranger: FlaskClient, runtime: Runtime, mailed: tokens.Link) -> None:
+    for token in ("else", tokens.link(runtime.box, mailed)[:-2], tokens.picture(runtime.box, 1, 1)):
+        answer = stranger.get(f"/r/{token}")
+        assert answer.status_code == 404
+        assert "Location" not in answer.headers
+        assert "This link is not complete" in words(answer.text)
+    assert _counted(runtime) == []
+
+
+def test_link_leads_on_though_nothing_can_be_written(
+    stranger: FlaskClient, runtime: Runtime, mailed: tokens.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> bool:
+        raise OperationalError("insert", {}, Exception("disk full"))
+
+    monkeypatch.setattr(link_events, "note", refuse)
+    answer = stranger.get(f"/r/{tokens.link(runtime.box, mailed)}", headers={"User-Agent": PHONE})
+    assert answer.status_code == 302

@@ -228,7 +228,9 @@ def connections_problems_dismiss(problem: int) -> Response:
 def connections_messages() -> Response | tuple[str, int]:
     """How messages look and when they go."""
     runtime, shop = site().runtime, the_shop()
-    form = Form.posted(defaults=_message_form().values)
+    form = Form.posted(defaults={**_message_form().values, **dict.fromkeys(_BOXES, "")})
+    # A box that is not ticked is not sent and still is an answer.
+    form.values |= {name: bool(form.values[name]) for name in _BOXES}
     try:
         with runtime.db.write() as connection:
             settings.save_settings(connection, shop, _told(form), runtime.clock.now(), actor=g.actor)
@@ -275,6 +277,9 @@ def connections_rates() -> Response | tuple[str, int]:
     return go("connections", _anchor="rates")
 
 
+_BOXES = ("tracking.clicks", "tracking.opens")
+
+
 def _message_form() -> Form:
     shop = the_shop()
     decided = policy.policy_of(shop)
@@ -289,6 +294,8 @@ def _message_form() -> Form:
             "brand.logo_url": decided.brand.logo_url,
             "quiet_hours": decided.quiet.start.strftime("%H:%M"),
             "quiet_to": decided.quiet.end.strftime("%H:%M"),
+            "tracking.clicks": decided.tracking.clicks,
+            "tracking.opens": decided.tracking.opens,
         }
     )
 
@@ -304,4 +311,5 @@ def _told(form: Form) -> dict[str, Any]:
             "from": form.text("quiet_hours"),
             "to": form.text("quiet_to"),
         },
+        "tracking": {name.partition(".")[2]: form.values[name] for name in _BOXES},
     }

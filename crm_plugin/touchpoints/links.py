@@ -1,0 +1,95 @@
+"""Links of our own in mails: who sends by a sender that tells nothing of openings and clicks learns of them by these.
+
+Counted is what is promotional and goes by e-mail. A link leads over `/r/<token>` to the very address that stood there: the token holds it
+and is signed, so nobody can make one that leads elsewhere. What a message says of itself (its kept text, previews) holds the plain links.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from html import escape, unescape
+from typing import Any
+
+from crm_plugin.adapters.base import Capability
+from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.errors import InvalidInput
+from crm_plugin.phrases import phrase
+from crm_plugin.records import Message
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.touchpoints import tokens
+from crm_plugin.touchpoints.guard_settings import refuse_unknown
+
+# A longer address is left as it is: with its token it would be too long for some mail programs.
+LONGEST = 1500
+# The pages of ours that a message leads to: unsubscribing, answering, and links and pictures that are counted already.
+_OWN = ("/u/", "/a/", "/r/", "/o/")
+_LINK = re.compile(r"""(<a\s(?:[^<>]*?\s)?href\s*=\s*)(["'])(https?://[^"'\s<>]+)\2""", re.IGNORECASE)
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
+_END = re.compile(r"</body\s*>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """What a shop counts of its mails. Opens are not counted unless it says so: many countries ask for consent to such a picture."""
+
+    clicks: bool = True
+    opens: bool = False
+
+
+def read_tracking(told: Any) -> dict[str, bool]:
+    """What is counted as its fields are called; what is not named stays as it is usual. Raises: InvalidInput."""
+    if not isinstance(told, Mapping):
+        raise InvalidInput(
+            phrase("What is counted is written by name."),
+            field="tracking",
+            hint=phrase("Write {clicks: true, opens: false}."),
+        )
+    refuse_unknown(told, ("clicks", "opens"), "tracking")
+    for name, value in told.items():
+        if not isinstance(value, bool):
+            field = f"tracking.{name}"
+            raise InvalidInput(phrase("`%(field)s` is true or false.", field=field), field=field)
+    return dict(told)
+
+
+def counts(message: Message, channel: ChannelAdapter) -> bool:
+    """Whether links of ours are for this message: a promotional mail by a sender that does not tell what became of it."""
+    html = message.marketing and message.channel == "email" and message.html
+    return bool(html) and Capability.DELIVERY_EVENTS not in channel.capabilities
+
+
+def counted(
+    message: Message, tracking: Tracking, box: SecretBox, public_url: str, shop_id: int, touchpoint_id: int
+) -> Message:
+    """The message with links, and where the shop wants it a picture, that tell of clicks and of being opened."""
+    html = message.html
+    if tracking.clicks:
+        html = _led(html, box, public_url, shop_id, touchpoint_id)
+    if tracking.opens:
+        html = _pictured(html, f"{public_url}/o/{tokens.picture(box, shop_id, touchpoint_id)}.gif")
+    return message if html is message.html else replace(message, html=html)
+
+
+def _led(html: str, box: SecretBox, public_url: str, shop_id: int, touchpoint_id: int) -> str:
+    """Every link of the mail over ours; the same address twice has one token."""
+    own = tuple(public_url + path for path in _OWN)
+    made: dict[str, str] = {}
+
+    def over_ours(found: re.Match[str]) -> str:
+        url = unescape(found[3])
+        if url.startswith(own) or len(url) > LONGEST or _BLANK.search(url):
+            return found[0]
+        if url not in made:
+            made[url] = f"{public_url}/r/{tokens.link(box, tokens.Link(shop_id, touchpoint_id, url))}"
+        return f"{found[1]}{found[2]}{made[url]}{found[2]}"
+
+    return _LINK.sub(over_ours, html)
+
+
+def _pictured(html: str, address: str) -> str:
+    picture = f'<img src="{escape(address)}" width="1" height="1" alt="" style="display:block;border:0">'
+    ends = list(_END.finditer(html))
+    place = ends[-1].start() if ends else len(html)
+    return f"{html[:place]}{picture}{html[place:]}"
