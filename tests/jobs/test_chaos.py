@@ -10,7 +10,8 @@ import pytest
 from tests.chaos.fire import Plan, Told, asked_to_end, run
 from tests.databases import PostgresDatabases
 
-pytestmark = pytest.mark.slow
+# Each program takes a second or two of a processor to start, and is started many times.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
