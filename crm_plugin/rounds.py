@@ -24,6 +24,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull, zones
 from crm_plugin.touchpoints import radius, wave_figures
 from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
+from crm_plugin.touchpoints.inquiry import inquire_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.plan import plan_shop
@@ -98,6 +99,9 @@ def tick(
             report.recovered["missed"] = missed
     with _step(shop, "events", errors):
         report.recovered.update(Counter(report.recovered) + Counter(match_early(db, shop, at)))
+    with _step(shop, "inquiry", errors):
+        found = inquire_shop(db, runtime.box, shop, at, ways.open_channel)
+        report.recovered.update(Counter(report.recovered) + Counter(found))
     with _step(shop, "tiers", errors):
         report = replace(report, tiers=daily_tiers(runtime, shop, at))
     with _step(shop, "segments", errors):

@@ -26,6 +26,8 @@ class Capability(StrEnum):
     SEND_MESSAGE = "send_message"
     IDEMPOTENCY_KEY = "idempotency_key"
     DELIVERY_EVENTS = "delivery_events"
+    # It can be asked afterwards whether it took a message.
+    FIND_MESSAGE = "find_message"
     HTML = "html"
     NEEDS_EMAIL = "needs_email"
     NEEDS_PHONE = "needs_phone"

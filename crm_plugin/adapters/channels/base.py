@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from crm_plugin.adapters.base import Adapter, Setting, SettingType
@@ -54,6 +56,14 @@ class ChannelAdapter(Adapter):
     @abstractmethod
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one message to the provider."""
+
+    def find(self, message: Message, *, since: datetime) -> Sequence[SendResult]:
+        """What the provider took of this very text for this address around `since`, when the call began; empty where it knows of none."""
+        raise UnsupportedFeature(
+            phrase("%(label)s cannot be asked for what it sent.", label=phrase(self.label)),
+            adapter=self.name,
+            operation="find",
+        )
 
     def verify_webhook(self, request: RawRequest) -> None:
         """Check that a delivery webhook comes from the provider. Raises: WebhookRejected."""

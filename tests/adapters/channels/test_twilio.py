@@ -21,6 +21,7 @@ from crm_plugin.errors import (
     ActionRequired,
     AdapterError,
     InvalidInput,
+    MalformedResponse,
     OptedOut,
     OutcomeUnknown,
     PermanentError,
@@ -31,6 +32,7 @@ from crm_plugin.errors import (
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.records import Message, RawRequest
 from tests.contracts.channel import ChannelContract
+from tests.factories import NOON
 
 ACCOUNT = "AC0123456789abcdef0123456789abcdef"
 BASE = "https://api.twilio.test"
@@ -341,3 +343,50 @@ def test_reply_that_stops(channel: TwilioChannel, text: str, opt_out_type: str, 
 
 def test_callback_about_no_message_is_no_event(channel: TwilioChannel) -> None:
     assert channel.parse_events(callback({"MessageStatus": "sent"}, signed="")) == []
+
+
+# Asked afterwards.
+
+
+def _listed(sid: str, body: str = MESSAGE.text, made: str = "Mon, 01 Jun 2026 12:00:05 +0000") -> dict[str, Any]:
+    return {
+        "sid": sid, "body": body, "date_created": made, "date_sent": made, "direction": "outbound-api", "status": "delivered",
+        "num_segments": "1", "to": MESSAGE.to, "from": VALUES["from_number"], "error_code": None,
+    }  # fmt: skip
+
+
+def test_text_is_found_by_its_words_and_time(channel: TwilioChannel, twilio: responses.RequestsMock) -> None:
+    page = {
+        "messages": [
+            _listed("SM4", made="Mon, 01 Jun 2026 12:02:01 +0000"),
+            _listed("SM3"),
+            _listed("SM2", body="Something else"),
+            _listed("SM0") | {"status": "undelivered"},
+            _listed("SM1", made="Mon, 01 Jun 2026 11:58:59 +0000"),
+        ],
+        "next_page_uri": None,
+        "page_size": 200,
+    }
+    twilio.get(f"{API}/Messages.json", json=page)
+    found = channel.find(MESSAGE, since=NOON)
+    assert [(one.provider_message_id, one.parts) for one in found] == [("SM3", 1)]
+    [call] = twilio.calls
+    assert call.request.params == {"To": MESSAGE.to, "DateSent>": "2026-06-01", "PageSize": "200"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"status": 429, "json": {"code": 20429}}, TransientError),
+        ({"status": 401, "json": {"code": 20003}}, ActionRequired),
+        ({"json": {"messages": [{"sid": "SM1"}]}}, MalformedResponse),
+        ({"json": {"messages": [_listed("SM1", made="yesterday")]}}, MalformedResponse),
+        ({"body": requests.ReadTimeout()}, TransientError),
+    ],
+)
+def test_list_that_does_not_come_is_told(
+    channel: TwilioChannel, twilio: responses.RequestsMock, answer: dict[str, Any], error: type[AdapterError]
+) -> None:
+    twilio.get(f"{API}/Messages.json", **answer)
+    with pytest.raises(error):
+        channel.find(MESSAGE, since=NOON)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -27,6 +29,7 @@ from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import (
     AdapterError,
     InvalidInput,
+    MalformedResponse,
     OutcomeUnknown,
     PermanentError,
     RecipientRefused,
@@ -54,6 +57,29 @@ class SentBody(msgspec.Struct):
     num_segments: str | None = None
 
 
+class ListedBody(msgspec.Struct):
+    """One message of Twilio's list; `date_created` as in mails."""
+
+    sid: str
+    body: str
+    date_created: str
+    status: str = ""
+    num_segments: str | None = None
+
+
+class ListBody(msgspec.Struct):
+    """A page of the list of messages."""
+
+    messages: list[ListedBody]
+
+
+_LIST = msgspec.json.Decoder(ListBody)
+# How far Twilio's clock and ours may be apart, and how long a call may have taken to come to it.
+_AROUND = (timedelta(minutes=-1), timedelta(minutes=2))
+# What is not on its way and will not be.
+_OVER = frozenset({"failed", "undelivered", "canceled"})
+# So many texts to one number in a day are on one page.
+_PAGE = 200
 _SENT = msgspec.json.Decoder(SentBody)
 _REFUSED = msgspec.json.Decoder(ErrorBody)
 _CONNECTIONS = 8
@@ -68,7 +94,9 @@ class TwilioChannel(ChannelAdapter):
     name = "twilio"
     label = "Twilio"
     channel = "sms"
-    capabilities = frozenset({Capability.SEND_MESSAGE, Capability.DELIVERY_EVENTS, Capability.NEEDS_PHONE})
+    capabilities = frozenset(
+        {Capability.SEND_MESSAGE, Capability.DELIVERY_EVENTS, Capability.FIND_MESSAGE, Capability.NEEDS_PHONE}
+    )
     settings = (
         Setting("account_sid", "Account SID", help="Begins with AC; on the first page of Twilio's console."),
         Setting("auth_token", "Auth token", SettingType.SECRET, "Beside the account SID."),
@@ -157,9 +185,35 @@ class TwilioChannel(ChannelAdapter):
                 status=response.status_code,
                 excerpt=excerpt(response.content),
             ) from error
-        counted = body.num_segments or ""
-        parts = int(counted) if counted.isdecimal() and counted != "0" else sms_parts(message.text)
-        return SendResult(body.sid, parts=parts, raw={"status": body.status})
+        return SendResult(body.sid, parts=_parts(body.num_segments, message.text), raw={"status": body.status})
+
+    def find(self, message: Message, *, since: datetime) -> Sequence[SendResult]:
+        """Texts of these words to this number in Twilio's list; one that failed is left out, and one that still waits is not in it."""
+        began = since.astimezone(UTC)
+        asked = {"To": message.to, "DateSent>": (began + _AROUND[0]).date().isoformat(), "PageSize": str(_PAGE)}
+        try:
+            response = self._session.get(
+                f"{self._account}/Messages.json",
+                params=asked,
+                timeout=(CONNECT_TIMEOUT, _READ_TIMEOUT),
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            why = phrase("Twilio cannot be reached: %(why)s.", why=_cause(error))
+            raise TransientError(why, adapter=self.name, operation="find") from error
+        if response.status_code != 200:
+            raise self._refusal(response)
+        try:
+            listed = [(one, parsedate_to_datetime(one.date_created)) for one in _LIST.decode(response.content).messages]
+        except (msgspec.DecodeError, ValueError) as error:
+            raise MalformedResponse(
+                phrase("What answers there is not Twilio."), adapter=self.name, operation="find", path="messages"
+            ) from error
+        return [
+            SendResult(one.sid, parts=_parts(one.num_segments, message.text), raw={"status": one.status})
+            for one, at in listed
+            if one.body == message.text and one.status not in _OVER and began + _AROUND[0] <= at <= began + _AROUND[1]
+        ]
 
     def check(self) -> list[Problem]:
         """Ask for the account: right address, right token, still active."""
@@ -244,6 +298,11 @@ class TwilioChannel(ChannelAdapter):
             excerpt=excerpt(body.message or response.content),
             retry_after=retry_after(response, self._clock.now()),
         )
+
+
+def _parts(told: str | None, text: str) -> int:
+    """How many parts are billed; counted here where Twilio does not tell yet."""
+    return int(told) if told and told.isdecimal() and told != "0" else sms_parts(text)
 
 
 def _network_error(error: requests.RequestException) -> AdapterError:
