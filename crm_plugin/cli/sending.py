@@ -17,7 +17,7 @@ from crm_plugin.cli.stores import pair
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
-from crm_plugin.touchpoints import program, senders, testing, tokens
+from crm_plugin.touchpoints import health, program, senders, testing, tokens
 from crm_plugin.touchpoints.program_file import read_file
 from crm_plugin.touchpoints.program_yaml import to_yaml
 
@@ -73,8 +73,33 @@ def sender_list(name: str, as_json: bool) -> None:
     """The shop's senders, and how they are."""
     keys = ("adapter", "channel", "label", "enabled", "status", "status_detail")
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        rows = [{key: getattr(one, key) for key in keys} for one in senders.senders(connection, found)]
+        rests = health.rests(connection, found.shop_id, runtime.clock.now())
+        rows = [
+            {
+                **{key: getattr(one, key) for key in keys},
+                "rests_until": rest.until if (rest := rests.get(one.adapter)) else None,
+                "rests_for": str(rest.why) if rest else "",
+            }
+            for one in senders.senders(connection, found)
+        ]
     answer(rows, as_json)
+
+
+@sender_.command("try")
+@shop_argument
+@click.argument("adapter")
+@as_json_option
+def sender_try(name: str, adapter: str, as_json: bool) -> None:
+    """Leave a sender alone no longer.
+
+    One that fails again and again rests for longer each time; the next round tries it after this.
+    """
+    channel_class(adapter)
+    with opened_shop(name) as (runtime, found), runtime.db.write() as connection:
+        ended = health.try_now(connection, found.shop_id, adapter)
+        if ended:
+            audit.note(connection, found.shop_id, ACTOR, "sender.try", {"sender": adapter}, runtime.clock.now())
+    answer({"sender": adapter, "rested": ended}, as_json)
 
 
 @sender_.command("set", told=("Senders and their settings", lambda: list(_settings())))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from crm_plugin.adapters.registry import channel_class
 from crm_plugin.cli.common import answer, as_json_option, main, opened
 from crm_plugin.cli.root import stderr
 from crm_plugin.config import load_config
@@ -18,7 +19,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
 from crm_plugin.store.tenants import Shop, all_shops
 from crm_plugin.sync import connect
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import health, senders
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journeys import all_journeys
 
@@ -212,7 +213,12 @@ def _senders(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
     """What is wrong with the shop's senders. Only looked at: one that waits for the merchant goes on waiting."""
     with runtime.db.read() as connection:
         there = [one for one in senders.senders(connection, shop) if one.enabled]
+        rests = health.rests(connection, shop.shop_id, runtime.clock.now())
     found = []
+    for adapter, rest in rests.items():
+        told = f"{channel_class(adapter).label} is left alone until {rest.until:%Y-%m-%d %H:%M}Z: {rest.why}"
+        hint = f"It is tried again by itself then; `crm-plugin sender try {shop.name} {adapter}` does it now."
+        found.append(_problem(shop.name, told, hint))
     for one in there:
         if one.status == senders.PAUSED:
             hint = f"Mend it, then run `crm-plugin sender check {shop.name} {one.adapter}`."

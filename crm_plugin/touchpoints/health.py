@@ -6,6 +6,7 @@ that names a pause itself (429 and the like) gets that. One message that goes th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,13 +22,32 @@ LONGEST_REST = timedelta(minutes=30)
 _MINUTE = timedelta(minutes=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Until when a sender is left alone, and what it said last."""
+
+    until: datetime
+    why: str
+
+
 def resting(connection: Connection, shop_id: int, now: datetime) -> dict[str, datetime]:
     """Adapters that are left alone now, with the end of that."""
+    return {adapter: rest.until for adapter, rest in rests(connection, shop_id, now).items()}
+
+
+def rests(connection: Connection, shop_id: int, now: datetime) -> dict[str, Rest]:
+    """The same with the reason."""
     c = sender_health.c
     # Whoever set the clock back would wait for as long: no rest is longer than a day.
     soon = (c.rests_until > now) & (c.rests_until <= now + timedelta(days=1))
-    query = select(c.adapter, c.rests_until).where(c.shop_id == shop_id, soon)
-    return {row.adapter: row.rests_until for row in connection.execute(query)}
+    query = select(c.adapter, c.rests_until, c.why).where(c.shop_id == shop_id, soon).order_by(c.adapter)
+    return {row.adapter: Rest(row.rests_until, row.why) for row in connection.execute(query)}
+
+
+def try_now(connection: Connection, shop_id: int, adapter: str) -> bool:
+    """End a rest before its time; the next failure begins a longer one. False where there was none."""
+    resting_ = _is(shop_id, adapter) & sender_health.c.rests_until.is_not(None)
+    return connection.execute(update(sender_health).where(resting_).values(rests_until=None)).rowcount > 0
 
 
 def recovering(connection: Connection, shop_id: int) -> set[str]:

@@ -28,7 +28,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import session
 from crm_plugin.store.shops import shops
 from crm_plugin.store.tenants import shop_named
-from crm_plugin.touchpoints import journeys, senders
+from crm_plugin.touchpoints import health, journeys, senders
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 from crm_plugin.touchpoints.states import Reason, State
@@ -383,6 +383,20 @@ def test_doctor_leaves_a_paused_sender_paused(shop: Run) -> None:
     ]
     _, rows = shop("sender", "list", "uci")
     assert rows[0]["status"] == "action_required"
+
+
+def test_doctor_and_sender_list_tell_of_a_rest_that_a_command_ends(shop: Run) -> None:
+    runtime = Runtime.open()
+    with runtime.db.write() as connection:
+        shop_id = shop_named(connection, "uci").shop_id
+        health.rest(connection, shop_id, "inapp", runtime.clock.now(), "451 later")
+    runtime.close()
+    told = [one for one in shop("doctor")[1]["problems"] if "left alone" in one["problem"]]
+    assert [one["hint"].rpartition("`")[0].rpartition("`")[2] for one in told] == ["crm-plugin sender try uci inapp"]
+    assert shop("sender", "list", "uci")[1][0]["rests_for"] == "451 later"
+    assert shop("sender", "try", "uci", "inapp") == (0, {"sender": "inapp", "rested": True})
+    assert shop("sender", "try", "uci", "inapp") == (0, {"sender": "inapp", "rested": False})
+    assert shop("sender", "list", "uci")[1][0]["rests_until"] is None
 
 
 def test_journey_that_reaches_nobody_is_told_of(shop: Run) -> None:

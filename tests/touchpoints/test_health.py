@@ -107,3 +107,12 @@ def test_what_did_not_leave_may_leave_later(shop: Database) -> None:
     assert [health.allowed(shop, 1, "smtp", 10, 9, NOW), health.allowed(shop, 1, "smtp", 10, 9, NOW)] == [7, 0]
     # Another limit counts from now on.
     assert health.allowed(shop, 1, "smtp", 4, 9, NOW + MINUTE) == 4
+
+
+def test_rest_is_told_and_ended_and_the_next_failure_rests_for_longer(shop: Database) -> None:
+    with shop.write() as connection:
+        until = health.rest(connection, 1, "smtp", NOW, "451 later")
+        assert health.rests(connection, 1, NOW) == {"smtp": health.Rest(until, "451 later")}
+        assert (health.try_now(connection, 1, "smtp"), health.try_now(connection, 1, "smtp")) == (True, False)
+        assert health.rests(connection, 1, NOW) == {}
+        assert health.rest(connection, 1, "smtp", NOW, "451 later") == NOW + 2 * MINUTE

@@ -33,7 +33,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, connections, inapp_messages, journeys, member_facts, members, orders, problems
 from crm_plugin.store.tenants import Shop, all_shops, shop_by_id
 from crm_plugin.sync import problems as broken
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import health, senders
 from tests.adapters.channels.smtp_server import Script, SmtpServer
 from tests.factories import NOON, member, order, write
 from tests.web.conftest import Page, Post, sign_in, words
@@ -685,3 +685,19 @@ def test_sync_asked_again_says_so(
     monkeypatch.setattr(queue, "enqueue", lambda *_, **__: False)
     assert browser.post("/s/lantern/connections/sync").status_code == 303
     assert "Your store is being read already." in words(browser.get("/s/lantern/connections").text)
+
+
+def test_sender_that_rests_is_shown_and_tried_at_once(
+    runtime: Runtime, shop: Shop, page: Page, post: Post, queue: Queue
+) -> None:
+    now = runtime.clock.now()
+    with runtime.db.write() as connection:
+        health.rest(connection, shop.shop_id, "inapp", now, "451 come again")
+    for place in ("connections", "connections/senders/inapp"):
+        assert "Left alone until Jun 1, 2026 14:01: 451 come again" in words(page(place))
+    answer = post("connections/senders/inapp/try", follow_redirects=True)
+    assert "is tried now" in words(answer.text)
+    assert "451" not in answer.text
+    with runtime.db.read() as connection:
+        assert health.rests(connection, shop.shop_id, now) == {}
+        assert connection.execute(select(audit_log.c.action)).scalars().all() == ["sender.try"]

@@ -16,7 +16,7 @@ from crm_plugin.adapters.registry import channel_class, channel_names, storefron
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.store import audit
 from crm_plugin.sync import connect, problems
-from crm_plugin.touchpoints import policy, senders, settings
+from crm_plugin.touchpoints import health, policy, senders, settings
 from crm_plugin.web import file_import, formats, guard_form, languages, rates, settings_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
@@ -125,11 +125,15 @@ def _senders(connection: Connection) -> list[dict[str, Any]]:
     """Every sender that this shop can have, those that are there first."""
     shop = the_shop()
     there = {one.adapter: one for one in senders.senders(connection, shop)}
+    rests = health.rests(connection, shop.shop_id, site().runtime.clock.now())
     found = []
     for name in channel_names():
         cls = channel_class(name)
         if cls.uses_storefront in ("", shop.platform):
-            found.append({"adapter": name, "cls": cls, "sender": there.get(name), "state": state_of(there.get(name))})
+            sender, rest = there.get(name), rests.get(name)
+            found.append(
+                {"adapter": name, "cls": cls, "sender": sender, "state": state_of(sender, rest), "rest": rest}
+            )
     return sorted(found, key=lambda one: one["sender"] is None)
 
 

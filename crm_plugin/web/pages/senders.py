@@ -13,7 +13,7 @@ from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import CrmError, NotFound
 from crm_plugin.phrases import joined
 from crm_plugin.store import audit
-from crm_plugin.touchpoints import senders, testing
+from crm_plugin.touchpoints import health, senders, testing
 from crm_plugin.web import settings_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import in_words
@@ -85,6 +85,18 @@ def connections_sender_check(adapter: str) -> Response:
     return go("connections_sender", adapter=adapter)
 
 
+@bp.post(f"{_HERE}/try")
+def connections_sender_try(adapter: str) -> Response:
+    """Leave a sender alone no longer: the round that is asked for tries it."""
+    cls, runtime, shop = _class(adapter), site().runtime, the_shop()
+    with runtime.db.write() as connection:
+        if health.try_now(connection, shop.shop_id, adapter):
+            audit.note(connection, shop.shop_id, g.actor, "sender.try", {"sender": adapter}, runtime.clock.now())
+    site().queue.enqueue("tick", shop.shop_id)
+    flash(_("%(sender)s is tried now. If it fails again, it is left alone for longer.", sender=cls.label), "good")
+    return go("connections_sender", adapter=adapter)
+
+
 @bp.post(f"{_HERE}/test")
 def connections_sender_test(adapter: str) -> Response | tuple[str, int]:
     """Send a message that says it is a test."""
@@ -106,12 +118,15 @@ def _page(adapter: str, form: Form | None, test: Form) -> str:
     cls, runtime, shop = _class(adapter), site().runtime, the_shop()
     present = {} if cls.uses_storefront else senders.shown_settings(runtime.db, runtime.box, shop, adapter)
     own = () if cls.uses_storefront else cls.settings
+    with runtime.db.read() as connection:
+        rest = health.rests(connection, shop.shop_id, runtime.clock.now()).get(adapter)
     return render_template(
         "connections_sender.html",
         adapter=adapter,
         sender=_sender(adapter),
         cls=cls,
-        state=state_of(_sender(adapter)),
+        state=state_of(_sender(adapter), rest),
+        rest=rest,
         fields=settings_form.fields(own, kept=bool(present)),
         form=form or settings_form.filled(own, present),
         test=test,
