@@ -1,6 +1,6 @@
-"""What a merchant may do about one message: send it again, say what became of it, take it back.
+"""What a merchant may do about a message, or about all of a kind: send it again, say what became of it, take it back.
 
-Each act is one conditional UPDATE: it goes through only while the touchpoint is still in a state that allows it.
+Each act is one conditional UPDATE: it goes through only while the touchpoints are still in a state that allows it.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import Phrase, phrase
 from crm_plugin.store import attempts, audit, touchpoints
+from crm_plugin.store.base import Instant
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.caps import may_have_left
 from crm_plugin.touchpoints.states import WAITING, Reason, State, may_go
 
 # What is sent again by the merchant's word has at least this long to leave.
 SECOND_CHANCE = timedelta(days=1)
+# As many of a kind are changed at once.
+MOST_AT_ONCE = 5000
 # Each act with the states it may be done in.
 ACTS: dict[str, tuple[State, ...]] = {
     "send_again": (State.FAILED, State.UNCONFIRMED),
@@ -55,6 +58,75 @@ def settle(connection: Connection, shop: Shop, touchpoint_id: int, sent: bool, n
     to = State.ACCEPTED if sent else State.FAILED
     values = {"settled_at": now, "accepted_at": now if sent else None}
     _act(connection, present, "settle", to, Reason.BY_MERCHANT, values, now, actor)
+
+
+def send_again_all(connection: Connection, shop: Shop, reason: str, now: datetime, actor: str) -> int:
+    """Plan anew what failed for one reason, at most `MOST_AT_ONCE`, the oldest first; answers how many. Those in doubt are none of them."""
+    t = touchpoints.c
+    chance = now + SECOND_CHANCE
+    values = {
+        "next_try_at": now,
+        "valid_until": case((t.valid_until < chance, literal(chance, Instant)), else_=t.valid_until),
+        "settled_at": None,
+    }
+    # Said twice for the planner: only so does it know that the index of those with a reason will do.
+    mine = (t.reason == reason) & (t.reason != "")
+    some = _act_on_all(connection, shop, State.FAILED, State.PLANNED, mine, "", values, now)
+    tried = (attempts.c.shop_id == shop.shop_id) & attempts.c.touchpoint_id.in_(some)
+    connection.execute(update(attempts).where(tried, may_have_left()).values(outcome=State.FAILED.value))
+    _note_all(connection, shop, "send_again", {"reason": reason, "count": len(some)}, now, actor)
+    return len(some)
+
+
+def settle_all(connection: Connection, shop: Shop, sent: bool, now: datetime, actor: str) -> int:
+    """The merchant has looked: all messages of unknown outcome, at most `MOST_AT_ONCE`, were sent, or were not; answers how many."""
+    to = State.ACCEPTED if sent else State.FAILED
+    values = {"settled_at": now, "accepted_at": now if sent else None}
+    every = touchpoints.c.touchpoint_id > 0
+    some = _act_on_all(connection, shop, State.UNCONFIRMED, to, every, Reason.BY_MERCHANT, values, now)
+    _note_all(connection, shop, "settle", {"to": to.value, "count": len(some)}, now, actor)
+    return len(some)
+
+
+def failed_reasons(connection: Connection, shop_id: int) -> dict[str, int]:
+    """How many messages failed for each reason, most first."""
+    t = touchpoints.c
+    query = select(t.reason, func.count()).where(t.shop_id == shop_id, t.state == State.FAILED.value).group_by(t.reason)
+    found: dict[str, int] = {reason: count for reason, count in connection.execute(query)}  # noqa: C416
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _act_on_all(
+    connection: Connection,
+    shop: Shop,
+    present: State,
+    to: State,
+    which: ColumnElement[bool],
+    reason: str,
+    values: Mapping[str, Any],
+    now: datetime,
+) -> list[int]:
+    """Change all of one state that are meant; answers those that were."""
+    assert may_go(present, to)
+    t = touchpoints.c
+    mine = (t.shop_id == shop.shop_id) & (t.state == present.value)
+    query = select(t.touchpoint_id).where(mine, which).order_by(t.touchpoint_id).limit(MOST_AT_ONCE).with_for_update()
+    some = list(connection.execute(query).scalars())
+    told = {"state": to.value, "reason": str(reason), "reason_detail": "", "claimed_until": None, "updated_at": now}
+    changed = (
+        update(touchpoints)
+        .where(mine, t.touchpoint_id.in_(some))
+        .values(**told, **values, fence=t.fence + 1)
+        .returning(t.touchpoint_id)
+    )
+    return sorted(connection.execute(changed).scalars()) if some else []
+
+
+def _note_all(
+    connection: Connection, shop: Shop, act: str, detail: Mapping[str, Any], now: datetime, actor: str
+) -> None:
+    if detail["count"]:
+        audit.note(connection, shop.shop_id, actor, f"touchpoint.{act}_all", detail, now)
 
 
 def cancel(connection: Connection, shop: Shop, touchpoint_id: int, now: datetime, actor: str) -> None:

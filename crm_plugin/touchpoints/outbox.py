@@ -21,7 +21,16 @@ from crm_plugin.store import (
 )
 from crm_plugin.store.members import full_name
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.acts import ACTS, cancel, not_found, send_again, settle
+from crm_plugin.touchpoints.acts import (
+    ACTS,
+    cancel,
+    failed_reasons,
+    not_found,
+    send_again,
+    send_again_all,
+    settle,
+    settle_all,
+)
 from crm_plugin.touchpoints.states import Reason, State
 
 __all__ = [
@@ -34,9 +43,12 @@ __all__ = [
     "cancel",
     "counts",
     "entries",
+    "failed_reasons",
     "reasons",
     "send_again",
+    "send_again_all",
     "settle",
+    "settle_all",
     "show",
 ]
 

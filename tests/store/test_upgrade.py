@@ -94,7 +94,7 @@ def test_two_processes_that_upgrade_at_once_wait_for_one_another(empty_database_
     _fill(first, 5)
     first.dispose()
     started = [
-        subprocess.Popen(  # noqa: S603
+        subprocess.Popen(
             [sys.executable, "-c", _UPGRADE, empty_database_url],
             cwd=PROJECT,
             stdin=subprocess.PIPE,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import event, func, insert, select, update
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.ids import new_id
@@ -246,3 +246,41 @@ def test_act_on_no_message_of_the_shop_is_refused(db: Database, shop: Shop, put:
     with pytest.raises(NotFound), db.write() as connection:
         outbox.send_again(connection, other, touchpoint_id, NOW, "cli")
     assert _row(db, touchpoint_id).state == "failed"
+
+
+def test_all_that_failed_for_one_reason_go_again_and_nothing_else(
+    db: Database, shop: Shop, put: Callable[..., int]
+) -> None:
+    mine = [put("failed", reason="permanent", fence=3, valid_until=NOW) for _ in range(3)]
+    others = [
+        put("failed", reason="render"),
+        put("unconfirmed", reason="permanent"),
+        put("skipped", reason="permanent"),
+    ]
+    with db.write() as connection:
+        assert outbox.failed_reasons(connection, 1) == {"permanent": 3, "render": 1}
+        assert outbox.send_again_all(connection, shop, "permanent", NOW, "cli") == 3
+        assert outbox.send_again_all(connection, shop, "permanent", NOW, "cli") == 0
+    for touchpoint_id in mine:
+        row = _row(db, touchpoint_id)
+        assert (row.state, row.reason, row.fence, row.valid_until) == ("planned", "", 4, NOW + timedelta(days=1))
+    assert [_row(db, one).state for one in others] == ["failed", "unconfirmed", "skipped"]
+    with db.read() as connection:
+        told = connection.execute(select(audit_log.c.action, audit_log.c.detail)).all()
+    assert told == [("touchpoint.send_again_all", {"reason": "permanent", "count": 3})]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_all_of_unknown_outcome_are_settled_in_few_statements(
+    db: Database, shop: Shop, put: Callable[..., int], sent: bool
+) -> None:
+    mine = [put("unconfirmed", reason="crashed") for _ in range(4)]
+    failed = put("failed", reason="render")
+    asked: list[str] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    with db.write() as connection:
+        assert outbox.settle_all(connection, shop, sent, NOW, "cli") == 4
+    assert len([one for one in asked if not one.startswith("BEGIN")]) == 3
+    wanted = ("accepted", NOW) if sent else ("failed", None)
+    assert {(_row(db, one).state, _row(db, one).accepted_at) for one in mine} == {wanted}
+    assert _row(db, failed).reason == "render"

@@ -283,7 +283,21 @@ def test_all_unknown_are_settled_at_once(
     assert post("outbox/settle", {"sent": sent, "count": "3"}).status_code == 303
     assert {_state(runtime, number) for number in (10, 11, 12)} == {(state, "by_merchant")}
     assert _state(runtime, 13) == ("planned", "")
-    assert _acts(runtime) == [("page:owner", "touchpoint.settle")] * 3
+    assert _acts(runtime) == [("page:owner", "touchpoint.settle_all")]
+
+
+def test_all_that_failed_for_one_reason_go_again_at_once(page: Page, post: Post, runtime: Runtime, ada: int) -> None:
+    for number, reason in ((10, "permanent"), (11, "permanent"), (12, "render")):
+        _put(runtime, ada, number, "failed", reason, settled_at=NOON)
+    assert "Send all again (2)" in words(page("outbox?state=failed"))
+    assert post("outbox/again", {"reason": "permanent", "count": "3"}).status_code == 422
+    assert _state(runtime, 10) == ("failed", "permanent")
+    assert post("outbox/again", {"reason": "permanent", "count": "2"}).status_code == 303
+    assert [_state(runtime, number) for number in (10, 11, 12)] == [
+        ("planned", ""),
+        ("planned", ""),
+        ("failed", "render"),
+    ]
 
 
 def test_more_unknown_than_were_seen_are_left(post: Post, runtime: Runtime, ada: int) -> None:

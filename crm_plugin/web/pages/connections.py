@@ -131,9 +131,7 @@ def _senders(connection: Connection) -> list[dict[str, Any]]:
         cls = channel_class(name)
         if cls.uses_storefront in ("", shop.platform):
             sender, rest = there.get(name), rests.get(name)
-            found.append(
-                {"adapter": name, "cls": cls, "sender": sender, "state": state_of(sender, rest), "rest": rest}
-            )
+            found.append({"adapter": name, "cls": cls, "sender": sender, "state": state_of(sender, rest), "rest": rest})
     return sorted(found, key=lambda one: one["sender"] is None)
 
 

@@ -27,8 +27,6 @@ from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.titles import named
 
 PAGE = 50
-# As many are settled by one press; the page says how many are left.
-MOST_AT_ONCE = 5000
 # What went out, whatever became of it then.
 _WENT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED, State.COMPLAINED)
 _LEFT_OUT = (State.SKIPPED, State.MISSED, State.CANCELLED)
@@ -93,10 +91,7 @@ def outbox_settle_all() -> Response | tuple[str, int]:
         if request.form.get("count") != str(count):
             told = _("Their number has changed since you looked. Look again before you decide for all.")
             return _list(connection, Asked(state=State.UNCONFIRMED), wrong=told), 422
-        unknown = reads.entries(connection, shop.shop_id, state=State.UNCONFIRMED, limit=MOST_AT_ONCE)
-        for one in unknown:
-            reads.settle(connection, shop, one.touchpoint_id, sent == "yes", runtime.clock.now(), g.actor)
-    done = len(unknown)
+        done = reads.settle_all(connection, shop, sent == "yes", runtime.clock.now(), g.actor)
     if sent == "yes":
         told = ngettext(
             "%(count)s message noted as sent.", "%(count)s messages noted as sent.", done, count=formats.number(done)
@@ -110,6 +105,26 @@ def outbox_settle_all() -> Response | tuple[str, int]:
         )
     flash(told, "good")
     return go("outbox", state="" if sent == "yes" else State.FAILED.value)
+
+
+@bp.post("/s/<shop>/outbox/again")
+def outbox_again_all() -> Response | tuple[str, int]:
+    """Send again all that failed for one reason."""
+    runtime, shop, reason = site().runtime, the_shop(), request.form.get("reason", "")
+    with runtime.db.write() as connection:
+        count = reads.failed_reasons(connection, shop.shop_id).get(reason, 0)
+        if not count or request.form.get("count") != str(count):
+            told = _("Their number has changed since you looked. Look again before you decide for all.")
+            return _list(connection, Asked(state=State.FAILED), wrong=told), 422
+        done = reads.send_again_all(connection, shop, reason, runtime.clock.now(), g.actor)
+    told = ngettext(
+        "%(count)s message goes out with the next round, if nothing stands against it then.",
+        "%(count)s messages go out with the next rounds, if nothing stands against them then.",
+        done,
+        count=formats.number(done),
+    )
+    flash(told, "good")
+    return go("outbox", state=State.FAILED.value)
 
 
 @bp.get("/s/<shop>/outbox/<int:touchpoint_id>")
@@ -185,6 +200,7 @@ def _list(connection: Connection, asked: Asked, *, wrong: str = "") -> str:
         waiting=_sum(counts, WAITING),
         held=_sum(counts, _LEFT_OUT),
         unknown=counts.get(State.UNCONFIRMED, 0),
+        failed=reads.failed_reasons(connection, shop.shop_id) if asked.state == State.FAILED else {},
         reasons=sorted(reads.reasons(connection, shop.shop_id).items(), key=lambda pair: -pair[1]),
         journeys=[(one.key, named(one.title, one.key)) for one in journeys],
         any_on=any(one.enabled for one in journeys),
