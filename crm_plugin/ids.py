@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 import time
+from datetime import datetime
 
 _EPOCH_MS = 1_704_067_200_000
 _SEQUENCE_BITS = 12
@@ -69,6 +70,11 @@ def new_id() -> int:
 def new_ids(count: int) -> list[int]:
     """Many new ids, ascending."""
     return _source.take(count)
+
+
+def first_of(at: datetime) -> int:
+    """The least id that can have been made at that instant or later."""
+    return max(int(at.timestamp() * 1000) - _EPOCH_MS, 0) << (_NODE_BITS + _SEQUENCE_BITS)
 
 
 def reserve_ids(count: int) -> tuple[int, int]:

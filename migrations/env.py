@@ -1,6 +1,7 @@
 """Alembic's entry: the engine comes from `crm_plugin.store.migrate`, the tables from `crm_plugin.store`.
 
-Two processes that start with a new version both come here. One waits for the other, and what it asks then (which revision is this?) is true.
+Two processes that start with a new version both come here. One waits for the other, and the revision that it
+reads then is true.
 """
 
 from collections.abc import Iterator

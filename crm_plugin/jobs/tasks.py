@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.named import named
 from crm_plugin.errors import InvalidInput
-from crm_plugin.jobs import levels, uploads
+from crm_plugin.jobs import levels, prune, uploads
 from crm_plugin.jobs.turns import FEWEST, Turn
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal import Ask, rehearse
@@ -26,7 +26,7 @@ from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync import connect, facts, imports, problems, pull
 from crm_plugin.touchpoints import program, recipes
-from crm_plugin.touchpoints.settings import read_locale
+from crm_plugin.touchpoints.settings import keep_days, read_locale
 
 RECOUNT = "recount"
 
@@ -264,6 +264,16 @@ JOBS: tuple[Job, ...] = (
     Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file, is_long=True),
     Job("retry_problems", "Read again the records that could not be read.", 0, retry_problems, is_long=True),
     Job("rehearse", "Play journeys over days past or to come, on a copy.", 0, rehearsal, is_long=True, can_stop=True),
+    Job(
+        prune.PRUNE,
+        "Once a day take away the words of messages and what providers told us, past the days they are kept.",
+        3600,
+        prune.prune,
+        lambda shop: keep_days(shop) > 0,
+        prune.is_due,
+        is_long=True,
+        can_stop=True,
+    ),
     Job(
         RECOUNT,
         "Count all sums anew after a change of exchange rates.",

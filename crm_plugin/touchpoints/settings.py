@@ -24,6 +24,8 @@ from crm_plugin.touchpoints.states import WAITING, Reason
 
 # What the audit log calls it.
 SAVED = "settings.saved"
+# For how long words and payloads are kept, when the shop says nothing; and the bounds of what it may say.
+KEEP_DAYS, FEWEST_DAYS, MOST_DAYS = 730, 30, 36500
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -169,6 +171,27 @@ def _read_rates(told: Any) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def _read_keep_days(told: Any) -> str:
+    """Days as a text, for 0 has a meaning of its own: for ever."""
+    days = _text(told, "keep_days")
+    if days and not (days.isascii() and days.isdigit() and (days == "0" or FEWEST_DAYS <= int(days) <= MOST_DAYS)):
+        raise InvalidInput(
+            phrase("%(days)r is no number of days to keep messages for.", days=days),
+            field="keep_days",
+            hint=phrase("%(fewest)s to %(most)s, or 0 for ever.", fewest=FEWEST_DAYS, most=MOST_DAYS),
+        )
+    return str(int(days)) if days else ""
+
+
+def keep_days(shop: Shop) -> int:
+    """For how many days words and payloads are kept; 0 is for ever."""
+    try:
+        return int(_read_keep_days(shop.settings.get("keep_days")) or KEEP_DAYS)
+    except InvalidInput:
+        # What cannot be read takes nothing away.
+        return 0
+
+
 def read_locale(told: Any) -> str:
     """A language such as en or zh-CN, as we write it. Raises: InvalidInput."""
     first, *rest = _text(told, "locale").replace("_", "-").split("-")
@@ -231,6 +254,12 @@ SETTINGS = (
         "Exchange rates",
         "What one unit of another currency is worth in the shop's; orders without a rate are in no sum.",
         _read_rates,
+    ),
+    ShopSetting(
+        "keep_days",
+        "Days to keep",
+        "After how many days the words of messages and what providers told us go; 730 when not set, 0 keeps them for ever.",
+        _read_keep_days,
     ),
 )
 # What is kept in the shop's own row; these have no default and cannot be emptied.
