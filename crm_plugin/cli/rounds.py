@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ from crm_plugin.errors import CrmError
 from crm_plugin.jobs import tasks
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
-from crm_plugin.touchpoints import outbox
+from crm_plugin.touchpoints import backlog, outbox
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -127,9 +128,12 @@ def _counted(counts: dict[str, int]) -> str:
 @click.option("--journey", metavar="KEY", default="", help="Only of this journey; `journey list` names them.")
 @click.option("--before", metavar="ID", type=int, help="Go on after this message, the last of the page before.")
 @click.option("--count", "only_counts", is_flag=True, help="Only how many there are in each state and for each reason.")
+@click.option(
+    "--waiting", "only_waiting", is_flag=True, help="Only how many are due and wait, by sender, and until when."
+)
 @limit_option(50)
 @as_json_option
-def outbox_(name: str, only_counts: bool, as_json: bool, **asked: Any) -> None:
+def outbox_(name: str, only_counts: bool, only_waiting: bool, as_json: bool, **asked: Any) -> None:
     """What went, what waits, what was held back, and why.
 
     The newest first.
@@ -142,11 +146,17 @@ def outbox_(name: str, only_counts: bool, as_json: bool, **asked: Any) -> None:
             }
             answer(counts, as_json)
             return
+        if only_waiting:
+            there = backlog.estimates(connection, runtime.box, found.shop_id, runtime.clock.now())
+            waiting = sum(one.waiting for one in there)
+            told = {"waiting": waiting, "until": backlog.all_gone(there), "senders": [asdict(one) for one in there]}
+            answer(told, as_json)
+            return
         rows = outbox.entries(connection, found.shop_id, **asked)
     if as_json:
         answer([row.as_dict() for row in rows], True)
         return
-    told = [
+    shown = [
         {
             "id": row.touchpoint_id,
             "due": f"{row.due_at:%Y-%m-%d %H:%M}Z",
@@ -159,4 +169,4 @@ def outbox_(name: str, only_counts: bool, as_json: bool, **asked: Any) -> None:
         }
         for row in rows
     ]
-    answer(told, False)
+    answer(shown, False)

@@ -14,6 +14,7 @@ from crm_plugin.cli.common import answer, as_json_option, main, opened
 from crm_plugin.cli.root import stderr
 from crm_plugin.config import load_config
 from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.jobs.stalls import Stall, What, stalls
 from crm_plugin.rules.tier_holds import holds
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
@@ -159,6 +160,7 @@ def doctor(as_json: bool) -> None:
             shops = all_shops(connection)
         for one in shops:
             found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one) + _tiers(runtime, one)
+            found += _stalled(runtime, one)
         revision, kind = migrate.current(runtime.db.engine), runtime.db.engine.dialect.name
         if not runtime.config.public_url:
             found.append(
@@ -207,6 +209,31 @@ def _tiers(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
         )
         for one in still.values()
     ]
+
+
+def _stalled(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """What should move and does not."""
+    with runtime.db.read() as connection:
+        found = stalls(connection, runtime.clock.now(), shop.shop_id)
+    return [_problem(shop.name, _standing(one), _STALLED[one.what]) for one in found]
+
+
+def _standing(one: Stall) -> str:
+    since = f"{one.since:%Y-%m-%d %H:%M}Z"
+    match one.what:
+        case What.ROUNDS:
+            return f"There has been no round since {since}."
+        case What.MESSAGES:
+            return f"{one.count:,} messages are due by {one.adapter or 'no sender'} since {since}, and none leaves."
+        case What.CLAIMS:
+            return f"{one.count:,} messages were left by a worker at {since}, and no round has settled them."
+
+
+_STALLED = {
+    What.ROUNDS: "Is `serve` running, or `clock` and `worker`?",
+    What.MESSAGES: "Look into the log of the rounds, and at the sender.",
+    What.CLAIMS: "Look into the log of the rounds: they settle what a worker left.",
+}
 
 
 def _senders(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:

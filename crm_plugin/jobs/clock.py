@@ -10,7 +10,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Connection
 
 from crm_plugin.errors import TransientError
-from crm_plugin.jobs import uploads
+from crm_plugin.jobs import stalls, uploads
 from crm_plugin.jobs.asked import Enqueues
 from crm_plugin.jobs.leader import RENEW_SECONDS, Leader
 from crm_plugin.jobs.tasks import JOBS, Job
@@ -18,6 +18,8 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.tenants import Shop, all_shops
 
+# How often it is looked whether anything stands still.
+_WATCH_SECONDS = 300
 _log = logging.getLogger(__name__)
 # The first round comes soon after the start, when the pages are up.
 _FIRST = timedelta(seconds=2)
@@ -49,6 +51,7 @@ class Clock:
                     id=job.name,
                     next_run_time=datetime.now(UTC) + _FIRST,
                 )
+        self._scheduler.add_job(self.watch, IntervalTrigger(seconds=_WATCH_SECONDS, timezone=UTC), id="watch")
         if self._leader is not None:
             self._scheduler.add_job(
                 self._leader.leads, IntervalTrigger(seconds=RENEW_SECONDS, timezone=UTC), id="leader"
@@ -77,6 +80,12 @@ class Clock:
             return 0
         _log.debug("%s: asked for %s shops, %s taken", job.name, len(wanted), taken)
         return taken
+
+    def watch(self) -> int:
+        """Warn of what stands still; of several clocks the one that leads."""
+        if self._leader is not None and not self._leader.leads():
+            return 0
+        return stalls.watch(self._runtime)
 
     def _rests(self, connection: Connection, job: Job, shop: Shop) -> bool:
         """Whether a store that refuses us is left in peace for a while: nothing changes there before the merchant acts."""

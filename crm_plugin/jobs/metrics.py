@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Connection, func, select
 
 from crm_plugin.clock import Clock
+from crm_plugin.jobs.stalls import stalls
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import connections, job_runs, leases, sender_health, shops, touchpoints
 from crm_plugin.store.session import Database
@@ -52,6 +53,7 @@ class _Figures:
             yield from _lately(connection, names, now)
             yield from _jobs(connection, names, now)
             yield _resting(connection, names, now)
+            yield _stalled(connection, names, now)
             leading = any(one.name == "clock" for one in leases.held(connection, leases.EVERYBODY, now))
             yield _gauge("crm_clock_leads", "Whether one of several clocks holds the lease.", (), [((), int(leading))])
 
@@ -146,6 +148,16 @@ def _resting(connection: Connection, names: dict[int, str], now: datetime) -> Ga
     rows += [((names[shop], adapter, "failures"), 1) for shop, adapter in failing]
     return _gauge(
         "crm_sender_rests", "Senders that are left alone, and who has to act.", ("shop", "adapter", "why"), rows
+    )
+
+
+def _stalled(connection: Connection, names: dict[int, str], now: datetime) -> GaugeMetricFamily:
+    rows = [((names[one.shop_id], one.what.value, one.adapter), max(one.count, 1)) for one in stalls(connection, now)]
+    return _gauge(
+        "crm_stalled",
+        "What should move and does not: rounds, messages that are due, messages that a worker left.",
+        ("shop", "what", "adapter"),
+        rows,
     )
 
 

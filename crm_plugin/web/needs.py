@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from flask import url_for
 from flask_babel import gettext as _
-from flask_babel import ngettext
+from flask_babel import lazy_gettext, ngettext
 from sqlalchemy import Connection
 
 from crm_plugin.adapters.registry import channel_class
 from crm_plugin.analytics import today as figures
+from crm_plugin.jobs.stalls import Stall, What, stalls
 from crm_plugin.store import runs, writebacks
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import problems
@@ -19,11 +21,12 @@ from crm_plugin.touchpoints import journeys, senders, waves
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.web import held_words
+from crm_plugin.web import formats, held_words
 from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.journey_words import by
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.reading import IMPORT, SYNC, Reading
+from crm_plugin.web.site import site
 from crm_plugin.web.titles import named
 
 
@@ -44,6 +47,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
     found = [
         *_store(shop, reading),
         *_jobs(connection, shop, reading),
+        *_stalled(connection, shop),
         *_senders(connection, shop),
         *_levels(connection, shop),
         *_audiences(connection, shop, running),
@@ -90,6 +94,49 @@ def _jobs(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Need
         run = runs.last(connection, shop.shop_id, job)
         if run is not None and run.error and not (job == SYNC and seen):
             yield Need("bad", title, run.error, href, _("Look at it"))
+
+
+def _stalled(connection: Connection, shop: Shop) -> Iterator[Need]:
+    """What should move and does not."""
+    for one in stalls(connection, site().runtime.clock.now(), shop.shop_id):
+        there = url_for("pages.outbox", shop=shop.name)
+        yield Need("bad", _standing(one), _STALLED[one.what], there, _("Look at it"))
+
+
+def _standing(one: Stall) -> Any:
+    since, count = formats.moment(one.since), formats.number(one.count)
+    match one.what:
+        case What.ROUNDS:
+            return _("Nothing has been looked at since %(when)s", when=since)
+        case What.MESSAGES:
+            return ngettext(
+                "%(count)s message is due since %(when)s and does not leave",
+                "%(count)s messages are due since %(when)s and do not leave",
+                one.count,
+                count=count,
+                when=since,
+            )
+        case What.CLAIMS:
+            return ngettext(
+                "%(count)s message was begun before %(when)s and never finished",
+                "%(count)s messages were begun before %(when)s and never finished",
+                one.count,
+                count=count,
+                when=since,
+            )
+
+
+_STALLED: dict[What, Any] = {
+    What.ROUNDS: lazy_gettext(
+        "Messages wait until the program that sends them runs again. Ask whoever looks after your server."
+    ),
+    What.MESSAGES: lazy_gettext(
+        "Their sender is well and their journey is on. Ask whoever looks after your server for its log."
+    ),
+    What.CLAIMS: lazy_gettext(
+        "They are settled as soon as a round goes through. Ask whoever looks after your server for its log."
+    ),
+}
 
 
 def _senders(connection: Connection, shop: Shop) -> Iterator[Need]:

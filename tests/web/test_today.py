@@ -264,3 +264,15 @@ def test_members_name_stays_text(page: Page, runtime: Runtime, shop: Shop) -> No
 def test_first_address_leads_to_today(client: FlaskClient, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/s/shop-1/today")
+
+
+def test_what_stands_still_and_how_long_what_waits_takes(page: Page, runtime: Runtime, shop: Shop) -> None:
+    write(runtime.db, shop, [_birthday("1", 1)])
+    _sender(runtime, shop)
+    _switch_on(runtime, shop, "birthday")
+    for place in range(1, 101):
+        _put(runtime, shop, "planned", place=place)
+    told = words(page("today"))
+    assert "100 are due and wait." in told
+    assert "100 messages are due since Jun 1, 2026 12:20 and do not leave" in told
+    assert "100 are due and wait." in words(page("outbox"))

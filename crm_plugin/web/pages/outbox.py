@@ -19,7 +19,7 @@ from crm_plugin.touchpoints import ahead
 from crm_plugin.touchpoints import outbox as reads
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import WAITING, State
-from crm_plugin.web import formats, ids, labels
+from crm_plugin.web import backlog_words, formats, ids, labels
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.security import MESSAGE_POLICY
@@ -199,6 +199,7 @@ def _list(connection: Connection, asked: Asked, *, wrong: str = "") -> str:
         went=_sum(counts, _WENT),
         waiting=_sum(counts, WAITING),
         held=_sum(counts, _LEFT_OUT),
+        backlog=backlog_words.sentence(connection, shop, site().runtime.clock.now()),
         unknown=counts.get(State.UNCONFIRMED, 0),
         failed=reads.failed_reasons(connection, shop.shop_id) if asked.state == State.FAILED else {},
         reasons=sorted(reads.reasons(connection, shop.shop_id).items(), key=lambda pair: -pair[1]),

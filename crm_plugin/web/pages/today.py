@@ -19,7 +19,7 @@ from crm_plugin.clock import at_local, local_day
 from crm_plugin.rules import tiers
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, plan, senders
-from crm_plugin.web import formats
+from crm_plugin.web import backlog_words, formats
 from crm_plugin.web.labels import reason
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.needs import Need, needs
@@ -91,6 +91,7 @@ def today() -> str:
         sent_today = figures.became(connection, shop.shop_id, start, now).sent
         week = timedelta(days=7)
         told = {
+            "backlog": backlog_words.sentence(connection, shop, now),
             "week": figures.became(connection, shop.shop_id, now - week, now),
             "week_before": figures.became(connection, shop.shop_id, now - 2 * week, now - week),
             "members": figures.count_members(connection, shop.shop_id),
