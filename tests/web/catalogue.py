@@ -22,17 +22,20 @@ PO = PACKAGE / "translations" / "zh" / "LC_MESSAGES" / "messages.po"
 _KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "_l": None, "phrase": None}
 # What no page shows.
 _NOT = ("cli", "demo")
-# Of these, what is said while the server starts, or of a programme's file.
+# Of these, what is said while the server starts, by a command alone, or of a programme's file.
 _STARTING = frozenset(
     {
         "adapters/registry.py",
         "config.py",
         "manifest.py",
+        "jobs/remote.py",
         "runtime.py",
+        "store/backup.py",
         "store/migrate.py",
         "touchpoints/documents.py",
         "touchpoints/program_file.py",
         "web/server.py",
+        "wsgi.py",
     }
 )
 # What tells people something, with the place of the first argument they read.
