@@ -20,7 +20,7 @@ from crm_plugin.touchpoints.publishing import pause
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @as_json_option
 def backup(file: Path, as_json: bool) -> None:
-    """Copy the database (SQLite) into a file, while everything goes on.
+    """Copy the database (SQLite) into a file; all goes on.
 
     The key that secrets are encrypted with is not in it: keep CRM_SECRET_KEY, or secret.key in CRM_DATA_DIR, in another place.
     """
