@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from crm_plugin.demo import mail_sink
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import touchpoints
-from tests.cli.conftest import Run, greet
+from tests.cli.conftest import LONG_AGO, Run, greet
 
 
 @pytest.fixture
@@ -49,3 +49,11 @@ def test_one_or_all_has_to_be_said(run: Run, two: list[int], words: tuple[str, .
     code, told = run("message", words[0], "shop", *words[1:])
     assert (code, told["error"]["field"]) == (1, "id")
     assert run("outbox", "shop", "--count")[1]["states"] == {"failed": 2}
+
+
+def test_what_waits_is_told_by_sender(run: Run, two: list[int]) -> None:
+    assert run("outbox", "shop", "--waiting") == (0, {"waiting": 0, "until": None, "senders": []})
+    _set(state="planned", next_try_at=LONG_AGO)
+    code, told = run("outbox", "shop", "--waiting")
+    assert (code, told["waiting"], told["until"]) == (0, 2, None)
+    assert [(one["adapter"], one["oldest_at"]) for one in told["senders"]] == [("smtp", LONG_AGO.isoformat())]
