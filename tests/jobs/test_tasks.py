@@ -28,6 +28,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import recipes, senders
+from crm_plugin.touchpoints.calling import Pace
 from tests.factories import make_shop, member, order, write
 
 START = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
@@ -144,8 +145,16 @@ def test_live_round_follows_the_clock(runtime: Runtime, shop: Shop, sink: mail_s
 
 @pytest.mark.parametrize(("seconds", "sent", "again"), [(7, 3, True), (10, 2, False), (0, 4, False)])
 def test_long_round_gives_its_worker_back(
-    runtime: Runtime, shop: Shop, sink: mail_sink.MailSink, seconds: int, sent: int, again: bool
+    runtime: Runtime,
+    shop: Shop,
+    sink: mail_sink.MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+    sent: int,
+    again: bool,
 ) -> None:
+    # Each message is a group of its own, so that the clock moves once for each.
+    monkeypatch.setattr(Pace, "MOST", 1)
     yes = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=START),)
     more = [member(str(n), email=f"m{n}@x.test", birth_month=6, birth_day=2, consents=yes) for n in (2, 3)]
     write(runtime.db, shop, more, START)
