@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from crm_plugin.clock import day_number, local_day
-from crm_plugin.rules.trigger_rhythm import OWN_ORDERS
+from crm_plugin.rules.trigger_rhythm import OWN_RHYTHM, SHORTEST_DAYS
 from crm_plugin.store import bulk, cadences, members
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import HAS_PACE, PACE, lock
@@ -220,10 +220,10 @@ def _steady(found: Mapping[str, tuple[int, int]], before: Mapping[str, tuple[int
 
 
 def _pooled(connection: Connection, shop_id: int) -> tuple[int | None, int]:
-    """The usual pause between orders: the median over members with a rhythm of their own."""
+    """The usual pause between orders: the median over members with a rhythm of their own, a week at least."""
     sql = (
         f"SELECT {PACE} AS days, COUNT(*) AS seen FROM member_facts WHERE shop_id = :shop_id AND {HAS_PACE} "  # noqa: S608
-        f"AND orders_count >= {OWN_ORDERS} GROUP BY 1"
+        f"AND {OWN_RHYTHM} GROUP BY 1"
     )
     gaps = Counter({int(row.days): row.seen for row in connection.execute(text(sql).bindparams(shop_id=shop_id))})
-    return (_median(gaps) * 1000, gaps.total()) if gaps.total() >= PAIRS else (None, gaps.total())
+    return (max(_median(gaps), SHORTEST_DAYS) * 1000, gaps.total()) if gaps.total() >= PAIRS else (None, gaps.total())

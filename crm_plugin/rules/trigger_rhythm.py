@@ -20,8 +20,11 @@ LATE_BY, REPLENISHMENT = "late_by", "replenishment"
 # The types that cadences are counted for, and how the occasion of the second begins.
 COUNTED_FOR = frozenset({LATE_BY, REPLENISHMENT})
 REFILL = "refill"
-# A rhythm of one's own takes so many orders; whoever has fewer is held against the shop's.
-OWN_ORDERS = 3
+# A rhythm of one's own takes so many orders over so many days; whoever has fewer is held against the shop's. Without the days, an order
+# that was placed in three parts would be a rhythm of hours.
+OWN_ORDERS, OWN_DAYS = 3, 14
+# Nobody is missed as if they bought more often than this: an absence of three days is none that anybody asks after.
+SHORTEST_DAYS = 7
 _PACE = (
     PACE.replace("last_order_on", "f.last_order_on")
     .replace("first_order_on", "f.first_order_on")
@@ -32,7 +35,9 @@ _HAS_PACE = (
     .replace("last_order_on", "f.last_order_on")
     .replace("first_order_on", "f.first_order_on")
 )
-_OWN = f"f.orders_count >= {OWN_ORDERS} AND {_HAS_PACE}"
+# Whose pace is a rhythm of their own, beside `HAS_PACE`.
+OWN_RHYTHM = f"orders_count >= {OWN_ORDERS} AND last_order_on - first_order_on >= {OWN_DAYS}"
+_OWN = f"f.orders_count >= {OWN_ORDERS} AND {_HAS_PACE} AND f.last_order_on - f.first_order_on >= {OWN_DAYS}"
 _POOLED = "(SELECT c.milli_days FROM cadences AS c WHERE c.shop_id = :shop_id AND c.kind = 'orders' AND c.name = '')"
 
 
@@ -60,7 +65,8 @@ def _number(value: Any) -> float:
 def _late(trigger: Trigger) -> Source:
     """The day on which a member is late by their own rhythm: the last order and so many times the pause between orders, rounded up."""
     milli = round((trigger.get("times") or _TIMES.usual) * 1000)
-    own, pooled = f"({milli} * {{pace}} + 999) / 1000", f"({milli} * {_POOLED} + 999999) / 1000000"
+    own = f"({milli} * (CASE WHEN {{pace}} < {SHORTEST_DAYS} THEN {SHORTEST_DAYS} ELSE {{pace}} END) + 999) / 1000"
+    pooled = f"({milli} * {_POOLED} + 999999) / 1000000"
     day = (
         f"(f.last_order_on + CASE WHEN {_OWN} THEN {own.format(pace=_PACE)} WHEN f.orders_count > 0 THEN {pooled} END)"
     )
@@ -146,9 +152,9 @@ KINDS = (
         Text("Late by their own rhythm", "超出自身购买节奏"),
         Text("being late", "超期"),
         Text(
-            "When the time since the last order is so many times the member's own mean pause between orders; until the third order it is "
-            "the usual pause of the shop's members.",
-            "距上次下单达到会员自身平均购买间隔的若干倍；第三单之前按本店会员的常见间隔。",
+            "When the time since the last order is so many times the member's own mean pause between orders; until the third order, and "
+            "while all lie within two weeks, it is the usual pause of the shop's members. A pause under a week counts as a week.",
+            "距上次下单达到会员自身平均购买间隔的若干倍；第三单之前，或所有订单都在两周之内时，按本店会员的常见间隔。间隔不足一周按一周计。",
         ),
         Text("`lapse:` and the day of the last order: once for each pause", "`lapse:` 加上次下单日：每次沉默一次"),
         (_TIMES,),

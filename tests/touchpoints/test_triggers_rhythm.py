@@ -78,6 +78,18 @@ def test_lateness_is_rounded_up_to_days(world: World, times: float, after: int) 
     assert [row[:2] for row in world.told()] == [("ada", "planned")]
 
 
+def test_orders_within_two_weeks_are_no_rhythm(world: World) -> None:
+    world.journey("late_by", times=1.5)
+    # Three orders on two days, and ten within two weeks and a bit: a pause of none, and one of two days.
+    _buys(world, "ada", 1, 0)
+    _buys(world, "ada", 0, sku="CUP")
+    _buys(world, "bob", *range(0, 20, 2))
+    world.plan(NOW + 10 * DAY)
+    assert world.told() == []
+    world.plan(NOW + 11 * DAY)
+    assert world.told() == [("bob", "planned", "", "06-12 08:00")]
+
+
 def test_newcomer_is_held_against_the_pooled_rhythm(world: World) -> None:
     for name, pause in zip(("ada", "bob", "cat", "dan", "eve"), (10, 20, 20, 30, 90), strict=True):
         _buys(world, name, 3 * pause, 2 * pause, pause)
