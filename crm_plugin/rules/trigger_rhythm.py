@@ -123,13 +123,15 @@ _STILL = (
 def _refill(trigger: Trigger) -> Source:
     """The day a member's last purchase of a product runs out."""
     told = {name: trigger.more[name] for name in _NAMED if name in trigger.more}
+    # What lasts three days is not running low on the day it was bought.
+    lasts = f"r.expected_on - r.bought_on >= {max(1, 2 * _lead(trigger))}"
     seen = Arrival("r.changed_at", "ix_refills_changed")
     return Source(
         "r.expected_on",
         "ix_refills_expected",
         "refills AS r",
         hangs="m.shop_id = r.shop_id AND m.member_id = r.member_id AND r.shop_id = :shop_id",
-        holds=" AND ".join([_STILL, *(_NAMED[name] for name in told)]),
+        holds=" AND ".join([lasts, _STILL, *(_NAMED[name] for name in told)]),
         occasion=f"'{REFILL}:' || CAST(r.order_id AS TEXT) || ':' || r.sku",
         occasion_on="r.expected_on",
         order_id="r.order_id",
@@ -140,7 +142,11 @@ def _refill(trigger: Trigger) -> Source:
 
 def _ahead(trigger: Trigger, day: date) -> Iterator[Match]:
     """So many days before it runs out."""
-    return counted(Trigger(trigger.type, -int(trigger.more.get(_LEAD.name, _LEAD.usual))), day)
+    return counted(Trigger(trigger.type, -_lead(trigger)), day)
+
+
+def _lead(trigger: Trigger) -> int:
+    return int(trigger.more.get(_LEAD.name, _LEAD.usual))
 
 
 _TIMES = Param("times", Text("times the member's own rhythm", "自身节奏的倍数"), "1 … 20", _number, 1.5)
@@ -171,9 +177,9 @@ KINDS = (
         Text(
             "Days before what a member bought last of a product runs out, by how long the product lasts: the median pause between two "
             "purchases of it, for each piece, of all members; of its category, then of the shop, while fewer than five are known. Never "
-            "for what nobody bought again; gone once the member bought it again.",
+            "for what nobody bought again, nor for what lasts less than twice these days; gone once the member bought it again.",
             "会员上次购买的商品用完前若干天。用完时间按该商品所有会员两次购买之间每件间隔的中位数；不足五次时用其类别、再用全店的。"
-            "无人复购的商品不触发；会员已再次购买则取消。",
+            "无人复购的商品，以及可用时间不足提前天数两倍的商品不触发；会员已再次购买则取消。",
         ),
         Text("`refill:`, the order and the product", "`refill:`、订单和商品"),
         (

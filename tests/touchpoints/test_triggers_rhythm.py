@@ -179,6 +179,20 @@ def test_reminder_before_it_runs_out(world: World) -> None:
     assert [row[0] for row in world.told()] == ["ada", "bob"]
 
 
+def test_product_that_hardly_lasts_is_not_running_low(world: World) -> None:
+    for name in ("ada", "bob", "cat"):
+        _buys(world, name, 46, 44, 42, 40)
+    _count(world, NOW - 39 * DAY)
+    world.journey("replenishment", lead_days=3)
+    # Two days a piece: one is gone before the three days are over, three last long enough.
+    _buys(world, "dan", 0)
+    _buys(world, "eve", 0, quantity=3)
+    _count(world, NOW + HOUR)
+    for later in range(5):
+        world.plan(NOW + 2 * HOUR + later * DAY)
+    assert world.told() == [("eve", "planned", "", "06-04 08:00")]
+
+
 def test_member_who_bought_again_is_not_reminded(world: World) -> None:
     _pairs(world)
     world.journey("replenishment", sku="TEA")
