@@ -37,6 +37,7 @@ class Reason(StrEnum):
     HOLDOUT = "holdout"
     OPEN_CASE = "open_case"
     MEMBER_DIAL = "member_dial"
+    GREETED = "greeted"
     QUIET_HOURS = "quiet_hours"
     FREQUENCY_CAP = "frequency_cap"
     BLAST_RADIUS = "blast_radius"

@@ -125,6 +125,11 @@ REASONS: dict[Reason, Label] = {
             "The member chose how often they want to hear from you: fewer, only for their birthday, or not before a day."
         ),
     ),
+    Reason.GREETED: Label(
+        "",
+        _("Greeted by another journey"),
+        _("Another journey about birthdays writes to the member that day. One greeting is enough."),
+    ),
     Reason.FREQUENCY_CAP: Label(
         "info",
         _("Enough for now"),
