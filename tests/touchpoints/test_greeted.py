@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import publishing
