@@ -54,7 +54,7 @@ def event_raise(
     """Note that something happened to a member.
 
     KIND is complaint, points_expiring, coupon_expiring, or a word of your own that a journey follows.
-    The same kind and subject again adds nothing.
+    The same kind and subject again adds nothing, unless it was withdrawn meanwhile.
     """
     with opened_shop(name) as (runtime, found):
         now = runtime.clock.now()

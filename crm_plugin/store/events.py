@@ -217,6 +217,7 @@ def raise_event(
 ) -> bool:
     """Note that something happened to a member, in the transaction of what caused it; False when it was noted before.
 
+    What was withdrawn may come again: it is a new event then, in the place of the old one.
     Args: subject: tells one from another of the same kind; at: when it happened, else now; on: the day it is about, such as the one on
         which points expire, else the day it happened in the shop's zone.
     Raises: InvalidInput for a kind that cannot be one; NotFound for a member who is not there.
@@ -230,19 +231,20 @@ def raise_event(
     _require_member(connection, shop, member_id)
     happened = at or now
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    made = add(member_events).values(
-        shop_id=shop.shop_id,
-        event_id=new_id(),
-        kind=kind,
-        member_id=member_id,
-        subject=subject,
-        at=happened,
-        on_day=on or local_day(happened, shop.timezone),
-        amount_minor=amount_minor,
-        payload=dict(payload or {}),
-        recorded_at=now,
-    )
-    return connection.execute(made.on_conflict_do_nothing().returning(member_events.c.event_id)).first() is not None
+    told: dict[str, Any] = {
+        "event_id": new_id(),
+        "at": happened,
+        "on_day": on or local_day(happened, shop.timezone),
+        "amount_minor": amount_minor,
+        "payload": dict(payload or {}),
+        "recorded_at": now,
+        "withdrawn_at": None,
+    }
+    key = {"shop_id": shop.shop_id, "kind": kind, "member_id": member_id, "subject": subject}
+    e = member_events.c
+    made = add(member_events).values(**key, **told)
+    made = made.on_conflict_do_update(index_elements=list(key), set_=told, where=e.withdrawn_at.is_not(None))
+    return connection.execute(made.returning(e.event_id)).first() is not None
 
 
 def withdraw_event(

@@ -34,6 +34,10 @@ def test_event_is_raised_once_and_withdrawn(shop: Run) -> None:
     )  # fmt: skip
     assert [shop("event", "withdraw", "s", *told)[1]["withdrawn"] for _ in range(2)] == [True, False]
     assert shop("event", "list", "s", "--member", "ada")[1][0]["withdrawn_at"] is not None
+    # It comes again: a new event, so that journeys speak of it.
+    assert shop("event", "raise", "s", *told)[1]["added"] is True
+    [again] = shop("event", "list", "s", "--member", "ada")[1]
+    assert (again["event_id"] > row["event_id"], again["payload"], again["withdrawn_at"]) == (True, {}, None)
 
 
 def test_day_to_be_reminded_of(shop: Run) -> None:
