@@ -207,6 +207,13 @@ def test_question_is_answered_from_the_phone(recipe: str, locale: str) -> None:
     assert "https://shop.example/" not in text
 
 
+@pytest.mark.parametrize(("locale", "call"), [("en", "ring you once"), ("zh-CN", "电")])
+def test_last_letter_tells_of_the_call_that_follows(locale: str, call: str) -> None:
+    values = context("win_back/last", locale, known=True)
+    for file in ("email.{}.html", "email.{}.txt", "sms.{}.txt", "inapp.{}.txt"):
+        assert call in rendered("win_back/last", file.format(locale), values)
+
+
 def test_member_cannot_bring_markup() -> None:
     values = context("birthday", "en", known=True)
     values["member"].first_name = "<b>Eve</b>"
