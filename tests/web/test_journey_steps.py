@@ -117,11 +117,14 @@ def test_taking_out_says_what_goes_with_it(runtime: Runtime, shop: Shop, page: P
     assert "go with it" not in words(page(f"{AT}/hello"))
 
 
-def test_arms_that_stay_keep_what_is_in_them(runtime: Runtime, shop: Shop, post: Post) -> None:
+def test_arm_that_is_renamed_keeps_what_is_in_it(runtime: Runtime, shop: Shop, post: Post) -> None:
     draft(runtime, shop, {"key": "s", "split": {"a": 50, "b": 50}, "arms": {"a": [REST], "b": [HELLO]}})
     assert post(f"{AT}/s", {"do": "save", "arms": "a 60\nc 40"}).status_code == 303
-    found = steps(runtime)[0]
-    assert (found["split"], found["arms"]["a"], found["arms"]["c"]) == ({"a": 60, "c": 40}, [REST], [])
+    [found] = steps(runtime)
+    assert (found["split"], found["arms"]) == ({"a": 60, "c": 40}, {"a": [REST], "c": [HELLO]})
+    answer = post(f"{AT}/s", {"do": "save", "arms": "a 60\nd 20\ne 20"})
+    assert (answer.status_code, "There are steps in “c”." in answer.get_data(as_text=True)) == (422, True)
+    assert steps(runtime) == [found]
 
 
 def test_a_running_journey_is_changed_in_its_draft(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
