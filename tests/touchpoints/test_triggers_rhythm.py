@@ -127,6 +127,18 @@ def test_median_pause_of_a_product_by_the_piece(world: World) -> None:
     assert _refills(world) == {(name, "TEA"): -80 for name in ("ada", "bob", "cat", "dan")}
 
 
+def test_quantities_out_of_all_measure_stop_no_count(world: World) -> None:
+    # A slip of the hand in either direction; half a piece is a quantity like any other.
+    _buys(world, "ada", 60, quantity=0.000001)
+    _buys(world, "ada", 30)
+    for name in ("bob", "cat", "dan"):
+        _buys(world, name, 60, 40, 20)
+    _buys(world, "eve", 20, quantity=1e12)
+    _count(world)
+    assert _cadences(world)["sku", "TEA"] == (20_000, 6)
+    assert _refills(world)["eve", "TEA"] == 36_500 - 20
+
+
 def test_product_with_few_pauses_borrows_from_its_category(world: World) -> None:
     products = [ProductRecord(external_id=sku, sku=sku, title=sku, category="Teas") for sku in ("TEA", "RARE")]
     write(world.db, world.shop, products, NOW)
