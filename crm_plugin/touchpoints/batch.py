@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
+from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.trigger_kinds import MEMBER
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import (
@@ -71,7 +72,8 @@ class Batch:
     facts: dict[int, Row[Any]] = field(default_factory=dict)
     consents: dict[int, dict[tuple[str, str], str]] = field(default_factory=lambda: defaultdict(dict))
     suppressed: dict[tuple[str, str], str] = field(default_factory=dict)
-    levels: Levels = field(default_factory=Levels)
+    # By programme, of those that the journeys in hand speak of.
+    levels: dict[str, Levels] = field(default_factory=dict)
     orders: dict[int, Row[Any]] = field(default_factory=dict)
     lines: dict[int, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
     # Where the store shows each product, by its id there.
@@ -112,6 +114,11 @@ class Batch:
         """The journey as it speaks in a touchpoint; None when it, or its step, is not there."""
         return self.voices.of(row)
 
+    def program_of(self, row: Spoken) -> str:
+        """The tier programme that a touchpoint's journey speaks of."""
+        journey = self.journey_of(row)
+        return PROGRAM_KEY if journey is None else level.program_of(journey.trigger)
+
     def occasion_of(self, row: Any) -> str:
         """The trigger's occasion: a touchpoint's own, or what the enrolment came in for; empty for a preview."""
         occasion = str(getattr(row, "occasion", ""))
@@ -144,11 +151,13 @@ def load(
     _load_inside(connection, shop_id, rows, batch)
     _load_holding(connection, shop, rows, batch)
     batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
-    batch.levels = level.held(connection, shop_id, ids)
+    programs = sorted({batch.program_of(row) for row in rows})
+    batch.levels = {program: level.held(connection, shop_id, ids, program) for program in programs}
     texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
     names = {name for text in texts for name in names_in(text)}
     if "tier" in names:
-        level.standing(connection, shop, ids, today, batch.levels)
+        for levels in batch.levels.values():
+            level.standing(connection, shop, ids, today, levels)
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
     return batch

@@ -140,7 +140,7 @@ def scene_of(
     link: str = "",
 ) -> Scene:
     """What a text may know when it speaks of this touchpoint; `days` is the trigger's, `link` the way to unsubscribe."""
-    tier = batch.levels.view(row.member_id, shop.currency, locale)
+    tier = batch.levels[batch.program_of(row)].view(row.member_id, shop.currency, locale)
     order, occasion = _order(row, batch, locale), batch.occasion_of(row)
     return Scene(
         member=_member(row, batch, shop, tier, locale),

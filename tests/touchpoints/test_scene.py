@@ -110,6 +110,26 @@ def test_what_is_missing_has_its_unit(sqlite_db: Database, club: dict[str, Any],
     assert _read(sqlite_db, shop, "{{ tier.missing or '-' }}", 1, "zh-CN") == chinese
 
 
+def test_level_is_of_the_programme_that_the_trigger_names(sqlite_db: Database) -> None:
+    shop = _shop(sqlite_db)
+    levels = [
+        {"key": key, "title": {"en": key.title()}, "entry": entry} for key, entry in (("taster", 1), ("cellar", 4))
+    ]
+    with sqlite_db.write() as connection:
+        tiers.save_policy(
+            connection,
+            shop,
+            read_policy({"program": "wine", "measure": "orders", "levels": levels}),
+            NOON,
+            actor="test",
+        )
+        trigger = {"type": "tier_up", "program": "wine"}
+        journeys.save(connection, shop, read_draft({"key": "up", "trigger": trigger, "channels": ["sms"]}), NOON)
+    tiers.apply(sqlite_db, shop, as_of=NOON.date(), now=NOON)
+    assert _read(sqlite_db, shop, LEVEL, 1, key="up") == "Taster/Cellar/3 orders/-"
+    assert _read(sqlite_db, shop, LEVEL, 1) == "Silver/Gold/€379.50/9/8/26"
+
+
 def test_shop_without_levels(sqlite_db: Database) -> None:
     with sqlite_db.write() as connection:
         shop = make_shop(connection)
