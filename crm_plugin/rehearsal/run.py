@@ -62,6 +62,7 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
         stand_in = Runtime(config, scratch, SecretBox(Fernet.generate_key()), FixedClock(start))
         played = _Play(stand_in, staged, ask, arrivals, note).play(start)
         played.knows_address = bool(runtime.config.public_url)
+        played.unknown = () if arrivals is None else arrivals.unknown
         return collect(scratch, staged, ask, played, now)
 
 
