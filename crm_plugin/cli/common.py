@@ -71,6 +71,10 @@ class Untraced(RedactingFormatter):
 shop_argument = click.argument("name", metavar="SHOP")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, errors too.")
 
+confirm_option = click.option(
+    "--confirm", metavar="N", default="", help="How many people that is; needed where many are reached at once."
+)
+
 
 def limit_option(usual: int) -> Callable[[_F], _F]:
     """At most so many rows."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -32,7 +31,7 @@ from crm_plugin.touchpoints import why as whys
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.program_yaml import to_yaml
-from crm_plugin.touchpoints.steps import checks, duties, insiders, moving
+from crm_plugin.touchpoints.steps import duties, moving
 from crm_plugin.touchpoints.why import Why
 
 key_argument = click.argument("key", metavar="JOURNEY")
@@ -93,66 +92,6 @@ def journey_show(name: str, key: str, as_json: bool) -> None:
     answer(told, False)
     for one in inside:
         click.echo(f"inside: {one.count} at {one.step_key} of version {one.version}")
-
-
-def _switch(name: str, key: str, on: bool, as_json: bool) -> None:
-    with opened_shop(name) as (runtime, found):
-        now = runtime.clock.now()
-        with runtime.db.write() as connection:
-            changed = journeys.switch(connection, found, key, on, now)
-            audit.note(connection, found.shop_id, ACTOR, "journey.on" if on else "journey.off", {"journey": key}, now)
-    answer({"journey": changed.key, "enabled": changed.enabled}, as_json)
-
-
-@journey_.command("on")
-@shop_argument
-@click.argument("key")
-@as_json_option
-def journey_on(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey on; it speaks from now on.
-
-    KEY as in `journey list`. Nothing of the past is caught up.
-    """
-    _switch(name, key, True, as_json)
-
-
-@journey_.command("off")
-@shop_argument
-@click.argument("key")
-@as_json_option
-def journey_off(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey off; what waits is cancelled.
-
-    KEY as in `journey list`. Whoever is inside ends.
-    """
-    _switch(name, key, False, as_json)
-
-
-@journey_.command("publish")
-@shop_argument
-@key_argument
-@click.option("--inside", "most", type=int, metavar="N", help="Also take in at most N whom the audience holds already.")
-@as_json_option
-def journey_publish(name: str, key: str, most: int | None, as_json: bool) -> None:
-    """Make the draft the next version, and switch it on.
-
-    What it lacks is told with its place, and nothing is published. Whoever is inside stays on the version they came in by; `journey move`
-    moves them.
-    """
-    with opened_shop(name) as (runtime, found):
-        now = runtime.clock.now()
-        with runtime.db.write() as connection:
-            journey = publishing.publish(connection, found, key, now, actor=ACTOR)
-            told: dict[str, Any] = {"journey": key, "version": journey.version, "status": journey.status}
-            if most is not None:
-                told["taken_in"] = insiders.take_in(connection, found, journey, most, now)
-            elif journey.flow.steps and journey.audience is not None:
-                told["could_be_taken_in"] = insiders.count(connection, found, journey, now)
-            told["warnings"] = checks.warnings(connection, found, journey)
-            audit.note(
-                connection, found.shop_id, ACTOR, "journey.published", {"journey": key, "version": journey.version}, now
-            )
-    answer(told, as_json)
 
 
 @journey_.command("move")

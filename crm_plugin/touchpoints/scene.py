@@ -35,7 +35,8 @@ VARIABLES = (
     "cta_url",
     "locale",
 )
-_NAMES = {"en": "there", "zh": "顾客"}
+# What somebody without a name is called.
+UNNAMED = {"en": "there", "zh": "顾客"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class MemberView:
     @property
     def name(self) -> str:
         """How to address them: the family name stands first where it is written in Chinese; without a name a friendly word."""
-        return full_name(self.first_name, self.last_name) or _NAMES["zh" if self._locale.startswith("zh") else "en"]
+        return full_name(self.first_name, self.last_name) or UNNAMED["zh" if self._locale.startswith("zh") else "en"]
 
     @property
     def spent(self) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
@@ -14,18 +14,14 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Row, select, text
 
 from crm_plugin.errors import CrmError
-from crm_plugin.rules.document import from_json
-from crm_plugin.rules.triggers import read_time
 from crm_plugin.store import journey_versions
 from crm_plugin.store.base import to_json
-from crm_plugin.touchpoints.journey import Draft, Journey
+from crm_plugin.touchpoints.journey import Draft, Journey, as_drafted
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.steps.flow import NEVER, voice_of
 
 _log = logging.getLogger(__name__)
-# What a draft keeps in another form than a journey, and what is the journey's whatever its version.
-_OTHERWISE = frozenset({"audience", "send_at", "enabled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +144,8 @@ def with_steps(connection: Connection, shop_id: int) -> dict[str, bool]:
 
 def _version(row: Row[Any], journey: Journey) -> Version:
     draft = _draft_of(to_json(row.document))
-    told: dict[str, Any] = {one.name: getattr(draft, one.name) for one in fields(Draft) if one.name not in _OTHERWISE}
-    told |= {
-        "audience": from_json(draft.audience) if draft.audience is not None else None,
-        "send_at": read_time(draft.send_at),
-        "version": row.version,
-    }
-    return Version(replace(journey, **told), dict(row.numbers), row.published_at, row.actor)
+    made = replace(as_drafted(journey, draft), version=row.version)
+    return Version(made, dict(row.numbers), row.published_at, row.actor)
 
 
 @lru_cache(maxsize=256)

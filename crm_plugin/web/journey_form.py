@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 
 from flask_babel import gettext as _
@@ -10,7 +9,6 @@ from sqlalchemy import Connection
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.rules import compile_for
-from crm_plugin.rules.document import from_json
 from crm_plugin.rules.trigger_kinds import Param, Trigger
 from crm_plugin.rules.triggers import kind_of, read_time
 from crm_plugin.store.tenants import Shop
@@ -120,14 +118,6 @@ def refuse(form: Form, error: CrmError) -> None:
 
 # What a draft keeps in another form than a journey, and what is the journey's whatever is drafted.
 _OTHERWISE = frozenset({"audience", "send_at", "enabled"})
-
-
-def as_journey(journey: Journey, draft: Draft) -> Journey:
-    """The journey as it would be."""
-    told: dict[str, Any] = {one.name: getattr(draft, one.name) for one in fields(Draft) if one.name not in _OTHERWISE}
-    told["audience"] = None if draft.audience is None else from_json(draft.audience)
-    told["send_at"] = read_time(draft.send_at)
-    return replace(journey, **told)
 
 
 def has_days(trigger: Trigger) -> bool:

@@ -8,8 +8,7 @@ import pytest
 
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journey_document import read_draft
-from crm_plugin.web.journey_form import as_journey
+from crm_plugin.touchpoints.publishing import edited
 from tests.web.conftest import Page, Post, words
 from tests.web.test_journey_state import CALL, HELLO, REST, audited, draft, get, set_up
 
@@ -20,7 +19,7 @@ AT = "journeys/j/steps"
 def steps(runtime: Runtime) -> list[dict[str, Any]]:
     """The steps as they are edited."""
     journey = get(runtime)
-    shown = journey if journey.draft is None else as_journey(journey, read_draft(journey.draft))
+    shown = edited(journey)
     return [step.as_dict() for step in shown.flow.steps]
 
 

@@ -251,7 +251,7 @@ def test_language_is_taken_out_and_who_reads_what_then(runtime: Runtime, post: P
 def test_last_text_of_a_running_journey_stays(runtime: Runtime, shop: Shop, post: Post) -> None:
     post("journeys/birthday/texts/sms/zh-CN", {"do": "remove"})
     with runtime.db.write() as connection:
-        store.switch(connection, shop, "birthday", True, NOON)
+        store.switch(connection, shop, "birthday", True, NOON, by_file=True)
     answer = post(SMS, {"do": "remove"})
     assert answer.status_code == 422
     assert "is on and has no other sms text" in words(answer.text)

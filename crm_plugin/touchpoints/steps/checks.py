@@ -1,4 +1,7 @@
-"""What a journey of several steps lacks to run: looked over whole before it is published, each fault with its place."""
+"""What a journey lacks to run: looked over whole before it is published or switched on, each fault with its place.
+
+A place in a step is `steps.KEY` or `steps.KEY.NAME`; one of the journey itself is the name of its field.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,9 @@ def require(connection: Connection, shop: Shop, journey: Journey, now: datetime)
 def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Iterator[CrmError]:
     """Everything that is wrong with it, in the order in which it is written."""
     yield from _rules(connection, shop, journey)
-    yield from _unreachable(journey)
-    yield from _too_long(journey)
+    if journey.flow.steps:
+        yield from _unreachable(journey)
+        yield from _too_long(journey)
     yield from _words(connection, shop, journey)
     yield from _senders(connection, shop, journey)
     yield from _calls(connection, shop, journey)
@@ -53,12 +57,14 @@ def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) 
 
 
 def _at(step: str, name: str = "") -> str:
-    return f"steps.{step}.{name}" if name else f"steps.{step}"
+    """A place in a step; without one, in the journey itself."""
+    return ".".join(part for part in ("steps" if step else "", step, name) if part)
 
 
 def _rules(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
     """Rules that ask for a segment, level or journey that is not there."""
-    told = {"audience": journey.audience_text, "goal": journey.flow.goal_text}
+    told = {"audience": journey.audience_text, "trigger": kind_of(journey.trigger).rule(journey.trigger)}
+    told |= {"goal": journey.flow.goal_text}
     told |= {_at(step.key): step.told["rule"] for step in walk(journey.flow.steps) if step.kind == "branch"}
     for place, rule in told.items():
         try:
@@ -146,53 +152,64 @@ def _of_day(at: time) -> int:
 
 
 def _words(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
-    """Steps without words, with words that do not do, or not in a language that others of the journey speak."""
+    """Where it has no words, words that do not do, or none in a language that others of the journey speak."""
     with_order = kind_of(journey.trigger).about_order
     written: dict[str, list[Text]] = {}
-    sends = list(zip(journey.flow.sends, journey.voices, strict=True))
-    for _step, voice in sends:
+    voices = _voices(journey)
+    for _key, voice in voices:
         if voice.template_key not in written:
             written[voice.template_key] = texts.texts(connection, shop.shop_id, voice.template_key)
     spoken = {
-        text.locale for _step, voice in sends for text in written[voice.template_key] if text.channel in voice.channels
+        text.locale for _key, voice in voices for text in written[voice.template_key] if text.channel in voice.channels
     }
-    for step, voice in sends:
+    for key, voice in voices:
         own = written[voice.template_key]
         try:
             texts.require(shop, voice.channels, own, with_order=with_order, marketing=voice.kind == "marketing")
         except InvalidInput as error:
-            field = ".".join(part for part in (_at(step.key), error.field) if part)
+            field = ".".join(part for part in (_at(key), error.field) if part)
             yield InvalidInput(error.message, field=field, line=error.line, hint=error.hint)
             continue
-        yield from _languages(step, voice.channels, own, spoken)
+        yield from _languages(key, voice.channels, own, spoken)
 
 
-def _languages(step: Step, channels: Sequence[str], own: Sequence[Text], spoken: set[str]) -> Iterator[CrmError]:
+def _voices(journey: Journey) -> list[tuple[str, Journey]]:
+    """The keys of the steps that send, with the journey as it speaks there; "" and itself without steps."""
+    keys = [step.key for step in journey.flow.sends] if journey.flow.steps else [""]
+    return list(zip(keys, journey.voices, strict=True))
+
+
+def _languages(step: str, channels: Sequence[str], own: Sequence[Text], spoken: set[str]) -> Iterator[CrmError]:
     for channel in channels:
-        if missing := sorted(spoken - {text.locale for text in own if text.channel == channel}):
-            yield InvalidInput(
-                phrase(
-                    "The step %(step)s has no %(channel)s text in %(locales)s, in which other messages of the journey are written.",
-                    step=step.key,
-                    channel=CALLED[channel],
-                    locales=missing,
-                ),
-                field=_at(step.key, "template"),
-                hint=phrase("Write it, or take that language out of the others."),
+        missing = sorted(spoken - {text.locale for text in own if text.channel == channel})
+        if not missing:
+            continue
+        named = {"channel": CALLED[channel], "locales": missing}
+        told = phrase(
+            "The journey has no %(channel)s text in %(locales)s, in which its other messages are written.", **named
+        )
+        if step:
+            told = phrase(
+                "The step %(step)s has no %(channel)s text in %(locales)s, in which other messages of the journey are written.",
+                step=step,
+                **named,
             )
+        hint = phrase("Write it, or take that language out of the others.")
+        yield InvalidInput(told, field=_at(step, "template"), hint=hint)
 
 
 def _senders(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
     there: Mapping[str, str] = senders.available(connection, shop)
-    for step in journey.flow.sends:
-        if not any(channel in there for channel in step.told["channels"]):
-            yield InvalidInput(
-                phrase(
-                    "The step %(step)s has no sender for %(channels)s.", step=step.key, channels=step.told["channels"]
-                ),
-                field=_at(step.key, "channels"),
-                hint=phrase("Set one up under Connections, or take the channel out."),
-            )
+    for step, voice in _voices(journey):
+        if not any(channel in there for channel in voice.channels):
+            hint = phrase("Set one up under Connections, or take the channel out.")
+            yield InvalidInput(_no_sender(step, voice.channels), field=_at(step, "channels"), hint=hint)
+
+
+def _no_sender(step: str, channels: Sequence[str]) -> str:
+    if not step:
+        return phrase("The journey has no sender for %(channels)s.", channels=list(channels))
+    return phrase("The step %(step)s has no sender for %(channels)s.", step=step, channels=list(channels))
 
 
 def _calls(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
@@ -201,7 +218,7 @@ def _calls(connection: Connection, shop: Shop, journey: Journey) -> Iterator[Crm
     for step in walk(journey.flow.steps):
         if step.kind == "webhook":
             yield InvalidInput(
-                phrase("The step %(step)s has no sender for %(channels)s.", step=step.key, channels=["webhook"]),
+                _no_sender(step.key, ["webhook"]),
                 field=_at(step.key),
                 hint=phrase("Set one up under Connections, or take the channel out."),
             )
@@ -211,9 +228,9 @@ def warnings(connection: Connection, shop: Shop, journey: Journey) -> list[str]:
     """What does not keep it from running, and should be known: channels that nobody sends by, beside others that somebody does."""
     there = senders.available(connection, shop)
     return [
-        phrase("The step %(step)s has no sender for %(channels)s.", step=step.key, channels=missing)
-        for step in journey.flow.sends
-        if (missing := [channel for channel in step.told["channels"] if channel not in there])
+        _no_sender(step, missing)
+        for step, voice in _voices(journey)
+        if (missing := [channel for channel in voice.channels if channel not in there])
     ]
 
 

@@ -15,9 +15,10 @@ from crm_plugin.rules.trigger_kinds import Kind
 from crm_plugin.rules.triggers import KINDS
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.web import journey_words, start_form
 from crm_plugin.web.forms import Form
-from crm_plugin.web.journey_edit import edited, keep
+from crm_plugin.web.journey_edit import keep
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop

@@ -19,11 +19,12 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.steps import duties
 from crm_plugin.touchpoints.steps.document import Step, read_steps, walk
 from crm_plugin.web import formats, journey_form, labels, step_edit, step_form
 from crm_plugin.web.forms import Form
-from crm_plugin.web.journey_edit import edited, keep
+from crm_plugin.web.journey_edit import keep
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop

@@ -20,17 +20,18 @@ from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
-from crm_plugin.touchpoints import radius, texts
-from crm_plugin.touchpoints.audience import problem_of
-from crm_plugin.touchpoints.journey import Draft, Journey
+from crm_plugin.touchpoints import publishing, radius
+from crm_plugin.touchpoints.journey import Draft, Journey, as_drafted
 from crm_plugin.touchpoints.lifecycle import READY, STAGES, covering
 from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
+from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.recipes import Recipe, install_one, recipe
 from crm_plugin.web import formats, journey_form, journey_words, labels
+from crm_plugin.web.before_going import before_going
 from crm_plugin.web.forms import Form
 from crm_plugin.web.held_words import held_of
 from crm_plugin.web.i18n import explained, in_words
-from crm_plugin.web.journey_edit import edited, keep
+from crm_plugin.web.journey_edit import keep
 from crm_plugin.web.journey_look import look
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
@@ -132,7 +133,7 @@ def journeys_preview(key: str) -> str | tuple[str, int]:
             return render_template(
                 "_journeys_preview.html", labels=labels, seen=None, wrong=list(form.errors.values())
             ), 422
-        seen = rehearse(connection, shop, journey_form.as_journey(journey, draft), _now(), site().public_url)
+        seen = rehearse(connection, shop, as_drafted(journey, draft), _now(), site().public_url)
     return render_template("_journeys_preview.html", labels=labels, seen=seen, wrong=[], journey=journey)
 
 
@@ -140,26 +141,29 @@ def journeys_preview(key: str) -> str | tuple[str, int]:
 def journeys_switch(key: str) -> str:
     """What switching would do."""
     with site().runtime.db.read() as connection:
-        return _switch_page(connection, store.get(connection, the_shop().shop_id, key), "")
+        return _switch_page(connection, store.get(connection, the_shop().shop_id, key), Form({"confirm": ""}))
 
 
 @bp.post("/s/<shop>/journeys/<key>/switch")
 def journeys_switched(key: str) -> Response | tuple[str, int]:
     """Switch on or off."""
-    runtime, shop, now = site().runtime, the_shop(), _now()
+    runtime, shop, now, form = site().runtime, the_shop(), _now(), Form.posted(defaults={"confirm": ""})
     on = request.form.get("on") == "1"
     try:
         with runtime.db.write() as connection:
             before = store.get(connection, shop.shop_id, key)
             lost = 0 if on else waiting(connection, shop.shop_id, key)
-            store.switch(connection, shop, key, on, now)
+            if on:
+                publishing.switch_on(connection, shop, key, now, typed=form.text("confirm"))
+            else:
+                store.switch(connection, shop, key, False, now)
             if before.enabled != on:
                 detail = {"journey": key} if on else {"journey": key, "cancelled": lost}
                 audit.note(connection, shop.shop_id, g.actor, "journey.on" if on else "journey.off", detail, now)
     except CrmError as error:
+        form.refuse(error)
         with runtime.db.read() as connection:
-            journey = store.get(connection, shop.shop_id, key)
-            return _switch_page(connection, journey, explained(error)), 422
+            return _switch_page(connection, store.get(connection, shop.shop_id, key), form), 422
     name = named(before.title, key)
     if on:
         flash(_("“%(journey)s” is on.", journey=name), "good")
@@ -192,7 +196,7 @@ def journeys_release(key: str) -> Response | tuple[str, int]:
 
 
 def _save(shop: Shop, journey: Journey, draft: Draft) -> None:
-    runtime, told = site().runtime, journey_form.as_journey(edited(journey), draft).as_dict()
+    runtime, told = site().runtime, as_drafted(edited(journey), draft).as_dict()
     with runtime.db.write() as connection:
         keep(connection, shop, journey, told, _now(), g.actor)
 
@@ -202,7 +206,7 @@ def _one(connection: Connection, journey: Journey, form: Form, release_form: For
     shop, kept = the_shop(), edited(journey)
     trial = Form(dict(form.values))
     draft = journey_form.read(connection, shop, trial, kept)
-    shown = kept if draft is None else journey_form.as_journey(kept, draft)
+    shown = kept if draft is None else as_drafted(kept, draft)
     # Those of a journey of several steps are the steps'.
     places = [] if kept.flow.steps else journey_form.places_of(kept)
     options = {name: journey_form.channel_options(kept, name == "channel-1") for name in places}
@@ -231,10 +235,12 @@ def _one(connection: Connection, journey: Journey, form: Form, release_form: For
     )
 
 
-def _switch_page(connection: Connection, journey: Journey, refused: str) -> str:
+def _switch_page(connection: Connection, journey: Journey, form: Form) -> str:
     shop = the_shop()
-    if not refused and not journey.enabled:
-        refused = _lacks(connection, shop, journey)
+    looked = before_going(connection, shop, journey, _now())
+    if looked.faults:
+        # They say the same, each with the way to where it is mended.
+        form.errors.pop("", None)
     return render_template(
         "journeys_switch.html",
         labels=labels,
@@ -243,21 +249,9 @@ def _switch_page(connection: Connection, journey: Journey, refused: str) -> str:
         seen=rehearse(connection, shop, journey, _now(), site().public_url),
         today=_today(shop),
         waiting=waiting(connection, shop.shop_id, journey.key),
-        refused=refused,
+        form=form,
+        looked=looked,
     )
-
-
-def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
-    """What the journey's audience or texts lack; empty when it can be switched on."""
-    written = texts.texts(connection, shop.shop_id, journey.template_key)
-    if (problem := problem_of(connection, shop, journey)) is not None:
-        return explained(problem)
-    try:
-        with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
-        texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
-    except CrmError as error:
-        return explained(error)
-    return ""
 
 
 def _card(
