@@ -21,6 +21,7 @@ from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, known_zones
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.states import WAITING
+from crm_plugin.touchpoints.steps import ending
 
 _DAY = timedelta(days=1)
 _SELDOM = timedelta(hours=6)
@@ -100,7 +101,10 @@ class Ticks:
         t, e = touchpoints.c, enrolments.c
         shop_id = self._shop.shop_id
         waits = select(func.min(t.next_try_at)).where(t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at > at)
-        stands = select(func.min(e.due_at)).where(e.shop_id == shop_id, e.state == "active", e.due_at > at)
+        # Who waits for a message goes on when it is settled.
+        stands = select(func.min(e.due_at)).where(
+            e.shop_id == shop_id, e.state == ending.ACTIVE, e.phase != ending.SENT, e.due_at > at
+        )
         with self._db.read() as connection:
             found = [connection.execute(query).scalar() for query in (waits, stands)]
         return min((one for one in found if one is not None), default=None)

@@ -20,7 +20,7 @@ from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.journey import KINDS, Draft, Journey, kinds_of
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.steps import checks
-from crm_plugin.touchpoints.steps.document import allot
+from crm_plugin.touchpoints.steps.document import allot, kinds
 from crm_plugin.touchpoints.steps.ending import OFF as OFF_REASON
 from crm_plugin.touchpoints.steps.ending import end_all
 from crm_plugin.touchpoints.steps.flow import flow_of
@@ -150,6 +150,7 @@ def _keep_version(connection: Connection, shop_id: int, journey: Journey, now: d
             numbers=allot(journey.flow.steps, connection.execute(newest).scalar() or {}),
             actor=actor,
             published_at=now,
+            kinds=kinds(journey.flow.steps),
         )
     )
 

@@ -356,6 +356,6 @@ def test_claims_of_a_round_go_on_behind_what_stands_still(db: Database) -> None:
     event.listen(db.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
     taken = [claims.claim(db, 1, at, count, resting=(), place=place) for count in (4, 8, 6, 6)]
     assert [[row.journey_key for row in rows] for rows in taken] == [["a"] * 4, ["a"] * 2 + ["b"] * 4, ["b"] * 2, []]
-    assert sum("next_try_at >=" in statement and "LIMIT" in statement for statement in asked) == 3
+    assert sum("touchpoint_id) >" in statement and "LIMIT" in statement for statement in asked) == 3
     place.reset()
     assert claims.claim(db, 1, at, 6, resting=(), place=place) == []

@@ -48,6 +48,7 @@ def run(
 
 def move(connection: Connection, shop: Shop, journey: Journey, now: datetime, insert: Insert) -> None:
     """Every step that is due, for all who are inside, each on their version."""
+    sends.wake(connection, shop.shop_id, journey.key, now)
     ours = {"shop_id": shop.shop_id, "journey_key": journey.key, "now": to_micros(now)}
     rows = connection.execute(_DUE, ours).all()
     if not rows:
@@ -95,11 +96,15 @@ def _move_version(
 
 
 def _after(stand: Stand) -> tuple[str, ...]:
+    """In which phases of the step some may be due who have just begun it."""
     kind = stand.place.step.kind
     if kind == "wait":
         event = stand.told.get("event")
         return (ending.HEARD, ending.EVENT + event) if event else (ending.WAITS,)
-    return (ending.SENT,) if kind in ("send", "webhook") else ()
+    if kind not in ("send", "webhook"):
+        return ()
+    settled = sends.wake(stand.connection, stand.shop.shop_id, stand.version.journey.key, stand.now, stand)
+    return (ending.SENT,) if settled else ()
 
 
 def _take(stand: Stand, oldest: datetime) -> int:
@@ -115,6 +120,8 @@ def _take(stand: Stand, oldest: datetime) -> int:
             _BESIDES[kind](stand, taken)
     if taken:
         apply(stand)
+    if stand.phase == ending.SENT:
+        sends.rest(stand)
     return taken
 
 
