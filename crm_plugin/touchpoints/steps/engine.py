@@ -25,7 +25,7 @@ from crm_plugin.touchpoints.steps.moves import Insert, Outcome, Stand, apply, de
 from crm_plugin.touchpoints.versions import Version, versions
 
 _DUE = text(
-    "SELECT version, step_key, phase, MIN(base_at) AS oldest FROM enrolments WHERE shop_id = :shop_id AND journey_key = :journey_key "
+    "SELECT version, step_key, phase, MIN(base_at) AS oldest, COUNT(*) AS many FROM enrolments WHERE shop_id = :shop_id AND journey_key = :journey_key "
     "AND state = 'active' AND due_at <= CAST(:now AS BIGINT) GROUP BY version, step_key, phase"
 )
 _RANK = {ending.DUE: 0, ending.HEARD: 1, ending.WAITS: 2, ending.SENT: 3}
@@ -57,7 +57,7 @@ def move(connection: Connection, shop: Shop, journey: Journey, now: datetime, in
     known = versions(connection, shop.shop_id, journey, {row.version for row in rows})
     acts.hold_pools(connection, shop.shop_id, known.values())
     for number, version in known.items():
-        standing = {(row.step_key, row.phase) for row in rows if row.version == number}
+        standing = {(row.step_key, row.phase): row.many for row in rows if row.version == number}
         _move_version(connection, shop, version, standing, min(oldest, now), now, insert)
 
 
@@ -65,7 +65,7 @@ def _move_version(
     connection: Connection,
     shop: Shop,
     version: Version,
-    standing: set[tuple[str, str]],
+    standing: dict[tuple[str, str], int],
     oldest: datetime,
     now: datetime,
     insert: Insert,
@@ -85,26 +85,30 @@ def _move_version(
     while queue:
         _order, _rank, key, phase = heapq.heappop(queue)
         stand = Stand(connection, shop, version, path[key], phase, now, insert)
-        if not _take(stand, oldest):
+        taken = _take(stand, oldest)
+        if phase == ending.SENT and taken < standing[key, phase]:
+            sends.rest(stand)
+        if not taken:
             continue
         for to in path[key].goes.values():
             add(to, ending.DUE)
         if phase == ending.DUE:
             # A wait may be over already, and a touchpoint settled as soon as it was planned.
-            for later in _after(stand):
+            for later, many in _after(stand):
+                standing[key, later] = standing.get((key, later), 0) + many
                 add(key, later)
 
 
-def _after(stand: Stand) -> tuple[str, ...]:
-    """In which phases of the step some may be due who have just begun it."""
+def _after(stand: Stand) -> tuple[tuple[str, int], ...]:
+    """In which phases of the step some may be due who have just begun it; of messages, of how many it is known."""
     kind = stand.place.step.kind
     if kind == "wait":
         event = stand.told.get("event")
-        return (ending.HEARD, ending.EVENT + event) if event else (ending.WAITS,)
+        return ((ending.HEARD, 0), (ending.EVENT + event, 0)) if event else ((ending.WAITS, 0),)
     if kind not in ("send", "webhook"):
         return ()
     settled = sends.wake(stand.connection, stand.shop.shop_id, stand.version.journey.key, stand.now, stand)
-    return (ending.SENT,) if settled else ()
+    return ((ending.SENT, settled),) if settled else ()
 
 
 def _take(stand: Stand, oldest: datetime) -> int:
@@ -120,8 +124,6 @@ def _take(stand: Stand, oldest: datetime) -> int:
             _BESIDES[kind](stand, taken)
     if taken:
         apply(stand)
-    if stand.phase == ending.SENT:
-        sends.rest(stand)
     return taken
 
 

@@ -119,15 +119,15 @@ _AT_STEP = " AND version = :version AND step_key = :step_key"
 _WAKING = {is_sqlite: _waking(is_sqlite) for is_sqlite in (True, False)}
 
 
-def wake(connection: Connection, shop_id: int, journey_key: str, now: datetime, stand: Stand | None = None) -> bool:
-    """Let those go on in this round who wait for a message that is settled; with `stand` only those at that step. Answers whether any do.
+def wake(connection: Connection, shop_id: int, journey_key: str, now: datetime, stand: Stand | None = None) -> int:
+    """Let those go on in this round who wait for a message that is settled; with `stand` only those at that step. Answers how many.
 
     The caller holds the journey's lock.
     """
     some, all_, at_step, take_up = _WAKING[connection.dialect.name == "sqlite"]
     ours: dict[str, Any] = {"shop_id": shop_id, "journey_key": journey_key}
     if connection.execute(some, ours).first() is None:
-        return False
+        return 0
     ours["now"] = to_micros(now)
     if stand is None:
         woken = connection.execute(all_, ours)
@@ -136,7 +136,7 @@ def wake(connection: Connection, shop_id: int, journey_key: str, now: datetime, 
             at_step, {**ours, "version": stand.version.version, "step_key": stand.place.step.key}
         )
     connection.execute(take_up, ours)
-    return bool(woken.rowcount)
+    return int(woken.rowcount)
 
 
 _REST = text(
