@@ -25,8 +25,8 @@ from crm_plugin.touchpoints.steps.moves import Insert, Outcome, Stand, apply, de
 from crm_plugin.touchpoints.versions import Version, versions
 
 _DUE = text(
-    "SELECT version, step_key, phase, MIN(base_at) AS oldest, COUNT(*) AS many FROM enrolments WHERE shop_id = :shop_id AND journey_key = :journey_key "
-    "AND state = 'active' AND due_at <= CAST(:now AS BIGINT) GROUP BY version, step_key, phase"
+    "SELECT version, step_key, phase, MIN(base_at) AS oldest, COUNT(*) AS many FROM enrolments WHERE shop_id = :shop_id "
+    "AND journey_key = :journey_key AND state = 'active' AND due_at <= CAST(:now AS BIGINT) GROUP BY version, step_key, phase"
 )
 _RANK = {ending.DUE: 0, ending.HEARD: 1, ending.WAITS: 2, ending.SENT: 3}
 
