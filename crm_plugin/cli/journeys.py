@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 
 from crm_plugin.analytics import members
+from crm_plugin.cli import explained
 from crm_plugin.cli.common import (
     ACTOR,
     answer,
@@ -23,6 +25,7 @@ from crm_plugin.cli.common import (
 from crm_plugin.cli.root import stderr
 from crm_plugin.clock import zone
 from crm_plugin.errors import InvalidInput
+from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.triggers import params_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
@@ -284,16 +287,32 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
 @shop_argument
 @click.option("--member", "who", metavar="ID", required=True, help="As in `member`.")
 @click.option("--journey", "key", metavar="KEY", required=True, help="As in `journey list`.")
+@click.option("--on", "day", metavar="DAY", help="Why they did not come in on that day, such as 2026-11-24.")
 @as_json_option
-def why_(name: str, who: str, key: str, as_json: bool) -> None:
-    """What a journey did with a member, and what comes next."""
+def why_(name: str, who: str, key: str, day: str | None, as_json: bool) -> None:
+    """What a journey did with a member, what comes next, and why it did not take them in."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        told = whys.why(connection, found, members.find(connection, found, who), key)
+        on = None if day is None else day_of(found, runtime, day)
+        told = whys.why(connection, found, members.find(connection, found, who), key, runtime.clock.now(), on)
+        names = called(connection, found)
     if as_json:
         answer(told.as_dict(), True)
         return
-    for line in _lines(told, found):
+    for line in [*_lines(told, found), *_kept_out(told, names, day)]:
         click.echo(line)
+
+
+def _kept_out(told: Why, names: Called, day: str | None) -> Iterator[str]:
+    """Why somebody did not come in."""
+    since = f"on {day}" if day else "since it is on, at most a year back"
+    if told.outside:
+        yield f"Not taken in {since}:" if told.stays or told.messages or day else f"Never in it {since}:"
+    elif day:
+        yield f"Every occasion {since} led to what is told above."
+    for one in told.outside:
+        yield f"  {one.text}"
+        if one.explained is not None and one.rule is not None:
+            yield from (f"    {line}" for line in explained.lines(one.explained, one.rule, "en", names))
 
 
 def _lines(told: Why, shop: Shop) -> list[str]:
@@ -304,10 +323,6 @@ def _lines(told: Why, shop: Shop) -> list[str]:
         )
 
     lines = [f"The journey {told.journey.key} is {told.journey.status}, at version {told.journey.version}."]
-    if not told.stays and not told.messages:
-        # Whom it does not mean when an occasion comes is not written down, so which of these it was is not known.
-        lines.append("This member was never in it: while it was on no occasion of its trigger came for them,")
-        lines.append("or its audience or re-entry kept them out when one did.")
     for stay in told.stays:
         cause = "being in the audience already" if stay.cause.startswith("inside:") else stay.cause
         lines.append(f"Inside since {when(stay.enrolled_at)} for {cause}, on version {stay.version}:")

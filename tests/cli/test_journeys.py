@@ -99,9 +99,11 @@ def test_why_says_where_somebody_is_and_what_comes_next(run: Run, say: Any, shop
     never = run("why", shop, "--member", "m3@x.test", "--journey", "care")[1]
     assert (never["inside"], never["enrolments"], never["messages"]) == (False, [], [])
     assert say("why", shop, "--member", "m3@x.test", "--journey", "care").out.splitlines()[1:] == [
-        "This member was never in it: while it was on no occasion of its trigger came for them,",
-        "or its audience or re-entry kept them out when one did.",
+        "Never in it since it is on, at most a year back:",
+        "  Nothing that it speaks of fell due for the member in that time. No order that counts is known.",
     ]
+    before = run("why", shop, "--member", "m3@x.test", "--journey", "care", "--on", "2020-02-01")[1]["outside"]
+    assert [(one["cause"], one["due"]) for one in before] == [("not_on", None)]
     assert run("why", shop, "--member", "m1@x.test", "--journey", "gone")[0] == 1
 
 
