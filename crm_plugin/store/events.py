@@ -33,6 +33,8 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 from crm_plugin.store.members import members
 from crm_plugin.store.tenants import Shop
 
+# Written by the sync: a member's country or state is another than before.
+MOVED = "moved"
 _UNFINISHED = text("completed_at IS NULL")
 
 # One row: an order was paid, shipped or delivered (`kind`), kept for what is not long ago. `happened_on` is the day in the shop's zone.
@@ -254,6 +256,10 @@ def withdraw_event(
     e = member_events.c
     own = (e.shop_id == shop.shop_id, e.kind == kind, e.member_id == member_id, e.subject == subject)
     done = connection.execute(update(member_events).where(*own, e.withdrawn_at.is_(None)).values(withdrawn_at=now))
+    if done.rowcount:
+        # Rules that count events ask this member again.
+        whose = (members.c.shop_id == shop.shop_id, members.c.member_id == member_id)
+        connection.execute(update(members).where(*whose).values(touched_at=now))
     return bool(done.rowcount)
 
 

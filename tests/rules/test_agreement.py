@@ -185,6 +185,22 @@ def test_several_rules_are_counted_as_each_is(db: Database) -> None:
             assert counts(connection, shop, some, AS_OF) == [count(connection, shop, one, AS_OF) for one in some]
 
 
+@pytest.mark.parametrize("minor", [0, -100])
+def test_what_is_calculated_with_something_unknown_is_unknown(db: Database, minor: int) -> None:
+    """Money was given back for nothing: there is no rate of returns, nor anything that is divided by it or multiplied with it."""
+    one = MadeMember(orders=(MadeOrder(30, minor),), refunds=(MadeRefund(20, 500, of=0),))
+    with db.write() as connection:
+        shop = keep(connection, 1, [one])
+        for text in (
+            "orders() / return_rate() <= 0",
+            "return_rate() * return_rate() >= 0",
+            "orders() - return_rate() > -99",
+        ):
+            node = check(parse(text))
+            agree(connection, shop, [one], [node])
+            assert connection.execute(select_members(shop, node, AS_OF)).all() == []
+
+
 @pytest.mark.parametrize(
     ("minor", "back", "expected"),
     [
