@@ -101,6 +101,7 @@ def _everything(db: Database) -> dict[str, tuple[int, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_birthdays_ahead_by_day_and_reason(story: Story) -> None:
     _yes(story, refuses=2)
     seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=6), "birthday"))

@@ -45,7 +45,7 @@ def test_rehearsed_past_is_what_was(db: Database, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "days", "outage"), [(2, 11, (6.4, 7.9)), (3, 12, (5.0, 9.0))])
+@pytest.mark.parametrize(("seed", "days", "outage"), [(2, 9, (5.4, 6.9)), (3, 10, (4.5, 8.0))])
 def test_rehearsed_outage_is_what_was(
     sqlite_db: Database, tmp_path: Path, seed: int, days: int, outage: tuple[float, float]
 ) -> None:
