@@ -192,7 +192,9 @@ def _order(row: Subject, batch: Batch, locale: str) -> OrderView | None:
         )
         for line in batch.lines[order.order_id]
     )
-    return OrderView(order.number, order.placed_on, lines, order.total_minor, order.currency, locale)
+    told = (order.attributes.get(name) for name in ("tracking_number", "tracking_carrier", "tracking_url"))
+    parcel = (one if isinstance(one, str) else "" for one in told)
+    return OrderView(order.number, order.placed_on, lines, order.total_minor, order.currency, locale, *parcel)
 
 
 def _coupon(row: Subject, batch: Batch) -> CouponView | None:

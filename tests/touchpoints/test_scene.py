@@ -303,3 +303,12 @@ def test_what_not_every_message_has_is_asked_for_first(sqlite_db: Database) -> N
 
 
 SHOP = Shop(1, "s", "Lantern & Leaf", "csv", "https://shop.example", "EUR", "Europe/Berlin", "en")
+
+
+def test_parcel_of_an_order_is_told_where_the_store_told_it(sqlite_db: Database) -> None:
+    shop = _shop(sqlite_db)
+    source = '{{ order.tracking_carrier or "-" }}/{{ order.tracking_number or "-" }}/{{ order.tracking_url or "-" }}'
+    assert _read(sqlite_db, shop, source, 2, key="post_purchase") == "-/-/-"
+    parcel = {"tracking_number": "77", "tracking_carrier": "Post", "tracking_url": ["no text"]}
+    write(sqlite_db, shop, [order("b", 70_000, member_external_id="2", attributes=parcel, number="b2")])
+    assert _read(sqlite_db, shop, source, 2, key="post_purchase") == "Post/77/-"
