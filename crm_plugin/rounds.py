@@ -24,7 +24,7 @@ from crm_plugin.store.runs import Run
 from crm_plugin.store.session import is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull, zones
-from crm_plugin.touchpoints import radius, wave_figures
+from crm_plugin.touchpoints import openings, radius, wave_figures
 from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.journeys import all_journeys
@@ -110,6 +110,8 @@ def tick(
         report = replace(report, zones=zones.replace_unknown(db, shop, at))
     with _step(shop, "plan", errors):
         report.plan.update(plan_shop(db, shop, at).as_dict())
+        if report.plan["planned"]:
+            openings.put_off(db, shop, at)
     with _step(shop, "radius", errors):
         forecasts_of_today(runtime, shop, at)
         report.held.update(radius.look(db, shop, at))
