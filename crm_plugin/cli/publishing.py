@@ -15,6 +15,7 @@ from crm_plugin.errors import RuleError
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import confirming, journeys, publishing
+from crm_plugin.touchpoints.alike import doubled
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.lacking import audience_check
 from crm_plugin.touchpoints.steps import checks, insiders
@@ -86,7 +87,7 @@ def _checked(connection: Connection, shop: Shop, journey: Journey, now: datetime
     told: dict[str, Any] = {
         "journey": journey.key,
         "faults": [one.as_dict() for one in faults],
-        "warnings": checks.warnings(connection, shop, journey),
+        "warnings": _warnings(connection, shop, journey, now),
         "audience": None,
         "people": 0,
     }
@@ -95,6 +96,10 @@ def _checked(connection: Connection, shop: Shop, journey: Journey, now: datetime
         told["audience"] = audience_check(connection, shop, journey, now).as_dict()
         told["people"] = confirming.people(connection, shop, journey, now)
     return told
+
+
+def _warnings(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> list[str]:
+    return [*checks.warnings(connection, shop, journey), *doubled(connection, shop, journey, now)]
 
 
 def _check_lines(told: dict[str, Any]) -> list[str]:
@@ -132,7 +137,7 @@ def journey_publish(name: str, key: str, most: int | None, confirm: str, as_json
                 told["taken_in"] = publishing.take_in(connection, found, journey, most, now, typed=confirm)
             elif journey.flow.steps and journey.audience is not None:
                 told["could_be_taken_in"] = insiders.count(connection, found, journey, now)
-            told["warnings"] = checks.warnings(connection, found, journey)
+            told["warnings"] = _warnings(connection, found, journey, now)
             told["audience"] = audience_check(connection, found, journey, now).as_dict()
             audit.note(
                 connection, found.shop_id, ACTOR, "journey.published", {"journey": key, "version": journey.version}, now

@@ -155,6 +155,7 @@ def outbox_(name: str, only_counts: bool, as_json: bool, **asked: Any) -> None:
             "channel": row.channel,
             "state": row.state,
             "reason": row.reason,
+            "exempt": "exempt" if row.exempt else "",
             "subject": row.subject,
         }
         for row in rows

@@ -51,6 +51,8 @@ class Expected:
     at: datetime
     channel: str
     reason: str
+    # They come into a journey of several steps then: what it sends, and when, depends on its steps.
+    comes_in: bool = False
 
 
 def preview(
@@ -181,4 +183,6 @@ def _judged(one: _Occasion, known: Batch, policy: Policy, there: Mapping[str, st
 
 
 def _expected(one: _Occasion, journey: Journey, channel: str, reason: str) -> Expected:
-    return Expected(one.journey_key, journey.title, one.occasion_on, one.next_try_at, channel, reason)
+    return Expected(
+        one.journey_key, journey.title, one.occasion_on, one.next_try_at, channel, reason, bool(journey.flow.steps)
+    )

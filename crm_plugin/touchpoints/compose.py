@@ -36,6 +36,7 @@ from crm_plugin.touchpoints.scene import (
     pieces,
 )
 from crm_plugin.touchpoints.steps.document import walk
+from crm_plugin.touchpoints.steps.kinds import CALL_EVENT, TOLD
 
 
 def key_of(row: Row[Any]) -> str:
@@ -95,15 +96,18 @@ def _call(row: Row[Any], batch: Batch, journey: Journey) -> tuple[Message, Rende
     """What another system is told of a member who came to the step; by ids alone, for it has what it needs to know."""
     member, order = batch.members[row.member_id], batch.orders.get(row.subject_order_id or 0)
     step = next(one for one in walk(journey.flow.steps) if one.key == journey.step_key)
-    told = {
-        "event": "journey.step",
-        "journey": journey.key,
-        "version": row.journey_version,
-        "step": journey.step_key,
+    known = {
         "occasion": batch.occasion_of(row),
         "member": {"id": str(row.member_id), "external_id": member.external_id or ""},
         "order": None if order is None else order.external_id,
         "coupon": batch.coupons.get((row.journey_key, row.member_id, row.occasion)),
+    }
+    told = {
+        "event": step.told.get("event", CALL_EVENT),
+        "journey": journey.key,
+        "version": row.journey_version,
+        "step": journey.step_key,
+        **{name: known[name] for name in TOLD if name in step.told.get("fields", TOLD)},
         "body": step.told["body"],
     }
     text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))

@@ -26,7 +26,7 @@ from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.locales import choose_locale
 from crm_plugin.touchpoints.reach import flags, is_open
-from crm_plugin.touchpoints.render import CALLED, Text
+from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.scene import UNNAMED
 from crm_plugin.touchpoints.steps.document import walk
 from crm_plugin.touchpoints.wording import asked_of_member
@@ -47,6 +47,13 @@ _LACKS = {
 }
 
 
+# What a channel is called in a sentence.
+_WAYS = {
+    "email": phrase("e-mail"),
+    "sms": phrase("text message"),
+    "inapp": phrase("a card in the store"),
+    "note": phrase("a note on the order"),
+}
 # What a language is called in a sentence; any other by its tag.
 _CALLED = {"en": phrase("English"), "zh-CN": phrase("Simplified Chinese"), "zh": phrase("Chinese")}
 
@@ -200,7 +207,7 @@ def _of_trigger(count: Mapping[str, int]) -> Iterator[_Told]:
 
 def _of_ways(ways: Sequence[_Way], count: Mapping[str, int]) -> Iterator[_Told]:
     for way in ways:
-        channels = [CALLED[name] for name, _adapter in way.channels]
+        channels = [_WAYS[name] for name, _adapter in way.channels]
         without = phrase("Without an address for %(channels)s: not written to.", channels=channels)
         refused = phrase(
             "Have not agreed to %(channels)s, or the address is blocked: not written to.", channels=channels

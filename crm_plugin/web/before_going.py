@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from crm_plugin.errors import RuleError
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import confirming
+from crm_plugin.touchpoints.alike import doubled
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.lacking import AudienceCheck, audience_check
 from crm_plugin.touchpoints.policy import policy_of
@@ -31,7 +32,7 @@ class Looked:
 
 def before_going(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Looked:
     """All of it for a journey as it is edited; nothing is written."""
-    warnings = [str(in_words(one)) for one in checks.warnings(connection, shop, journey)]
+    told = [*checks.warnings(connection, shop, journey), *doubled(connection, shop, journey, now)]
     try:
         audience = audience_check(connection, shop, journey, now)
         people = confirming.people(connection, shop, journey, now)
@@ -39,4 +40,4 @@ def before_going(connection: Connection, shop: Shop, journey: Journey, now: date
         # It is among the faults.
         audience, people = None, 0
     wrong = faults(connection, shop, journey, now)
-    return Looked(wrong, warnings, audience, people, policy_of(shop).blast.asks(people))
+    return Looked(wrong, [str(in_words(one)) for one in told], audience, people, policy_of(shop).blast.asks(people))

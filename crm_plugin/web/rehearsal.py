@@ -42,6 +42,8 @@ class Rehearsal:
     days: tuple[Day, ...]
     night: str
     unreachable: bool
+    # How many messages a journey of several steps may send; 0 without steps. What is to come counts those who come in.
+    sends: int
 
 
 def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime, public_url: str) -> Rehearsal:
@@ -59,6 +61,7 @@ def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime
         days=tuple(Day(_day_name(day), coming.on(day), round(100 * coming.on(day) / fullest)) for day in days),
         night=journey_words.night(journey, policy_of(shop)),
         unreachable=not public_url and journey.kind == "marketing" and "email" in journey.channels,
+        sends=len(journey.flow.sends),
     )
 
 

@@ -77,8 +77,8 @@ def test_each_gap_is_counted_with_the_rule_for_it(db: Database, shop: Shop) -> N
     assert _gaps(found) == [
         ("birthday", 2, "Without a birthday: never reached."),
         ("birth_day", 1, "With a month of birth and no day: the first of that month counts."),
-        ("address", 1, "Without an address for email: not written to."),
-        ("consent", 1, "Have not agreed to email, or the address is blocked: not written to."),
+        ("address", 1, "Without an address for e-mail: not written to."),
+        ("consent", 1, "Have not agreed to e-mail, or the address is blocked: not written to."),
         ("zone", 1, "Without a zone of their own: that of their state or country is used."),
         ("zone", 1, "Without a zone or country: that of their phone number is used, else the shop's."),
         ("zone", 1, "Without a zone, country or phone: the shop's is used (Europe/Berlin)."),

@@ -45,6 +45,17 @@ FORMS: list[tuple[str, dict[str, str], Any]] = [
         {"en": "Call", "zh": "打电话", "due_days": "2", "owner": "Anna"},
         {"title": {"en": "Call", "zh-CN": "打电话"}, "due_days": 2, "owner": "Anna"},
     ),
+    (
+        "webhook",
+        {
+            "url": "https://x.test/in",
+            "event": "won",
+            "tell-member": "1",
+            "body": "from: shop\r\nrank: 2",
+            "validity_days": "",
+        },
+        {"url": "https://x.test/in", "body": {"from": "shop", "rank": 2}, "event": "won", "fields": ["member"]},
+    ),
     ("end", {}, {}),
 ]
 
@@ -83,6 +94,7 @@ def test_each_kind_is_added_and_shown_again_as_it_was(
         ("tier", {"level": "main/gold", "reason": ""}, "reason"),
         ("task", {"en": ""}, "en"),
         ("task", {"en": "Call", "due_days": "400"}, "due_days"),
+        ("webhook", {"url": "http://x.test/in", "tell-member": "1"}, "url"),
     ],
 )
 def test_a_mistake_stands_at_its_field_and_nothing_is_written(
@@ -178,7 +190,7 @@ def test_what_is_not_there_is_not_found(runtime: Runtime, shop: Shop, page: Page
     page(f"{AT}/gone", status=404)
     assert post(f"{AT}/gone", {"do": "remove"}).status_code == 404
     assert post(f"{AT}-new?after=gone&kind=end", {}).status_code == 404
-    assert post(f"{AT}-new?kind=webhook", {}).status_code == 404
+    assert post(f"{AT}-new?kind=fax", {}).status_code == 404
     assert steps(runtime) == [HELLO]
 
 

@@ -6,6 +6,7 @@ A place in a step is `steps.KEY` or `steps.KEY.NAME`; one of the journey itself 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, exists, literal, select
@@ -17,6 +18,7 @@ from crm_plugin.rules import compile_rule
 from crm_plugin.rules.book import resolved
 from crm_plugin.rules.policies import in_force
 from crm_plugin.rules.triggers import kind_of, read_time
+from crm_plugin.rules.unmet import unmet
 from crm_plugin.store import coupon_codes
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, texts
@@ -63,16 +65,20 @@ def _at(step: str, name: str = "") -> str:
 
 def _rules(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
     """Rules that ask for a segment, level or journey that is not there."""
-    told = {"audience": journey.audience_text, "trigger": kind_of(journey.trigger).rule(journey.trigger)}
-    told |= {"goal": journey.flow.goal_text}
-    told |= {_at(step.key): step.told["rule"] for step in walk(journey.flow.steps) if step.kind == "branch"}
-    for place, rule in told.items():
+    for place, rule in _asked(journey).items():
         try:
             if rule:
                 resolved(connection, shop.shop_id, compile_rule(rule).node)
         except RuleError as error:
             where = ": ".join(part for part in (place, error.path) if part)
             yield type(error)(error.message, line=error.line, column=error.column, path=where, hint=error.hint)
+
+
+def _asked(journey: Journey) -> dict[str, str]:
+    """The rules of a journey by their places; empty where there is none."""
+    told = {"audience": journey.audience_text, "trigger": kind_of(journey.trigger).rule(journey.trigger)}
+    told |= {"goal": journey.flow.goal_text}
+    return told | {_at(step.key): step.told["rule"] for step in walk(journey.flow.steps) if step.kind == "branch"}
 
 
 def _unreachable(journey: Journey) -> Iterator[CrmError]:
@@ -225,13 +231,20 @@ def _calls(connection: Connection, shop: Shop, journey: Journey) -> Iterator[Crm
 
 
 def warnings(connection: Connection, shop: Shop, journey: Journey) -> list[str]:
-    """What does not keep it from running, and should be known: channels that nobody sends by, beside others that somebody does."""
+    """What does not keep it from running, and should be known: channels that nobody sends by, beside others that somebody does; values
+    that a rule asks for and no member has.
+    """
     there = senders.available(connection, shop)
-    return [
+    told = [
         _no_sender(step, missing)
         for step, voice in _voices(journey)
         if (missing := [channel for channel in voice.channels if channel not in there])
     ]
+    for rule in dict.fromkeys(_asked(journey).values()):
+        # One that cannot be read is among the faults.
+        with suppress(RuleError):
+            told += unmet(connection, shop, resolved(connection, shop.shop_id, compile_rule(rule).node)) if rule else []
+    return told
 
 
 def _stock(connection: Connection, shop: Shop, step: Step) -> Iterator[CrmError]:

@@ -30,7 +30,7 @@ from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.step_edit import Place, Steps
 from crm_plugin.web.step_texts import texts_of
-from crm_plugin.web.step_words import EVENTS, KINDS, WEEKDAYS, Outline
+from crm_plugin.web.step_words import EVENTS, KINDS, TOLD, WEEKDAYS, Outline
 from crm_plugin.web.titles import chinese, named
 
 _AT = "/s/<shop>/journeys/<key>/steps"
@@ -220,6 +220,7 @@ def _choices(connection: Connection, shop: Shop, shown: Journey, by: Called) -> 
         "modes": step_form.modes(),
         "weekdays": list(WEEKDAYS.items()),
         "events": list(EVENTS.items()),
+        "told_parts": list(TOLD.items()),
     }
 
 
