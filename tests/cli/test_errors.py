@@ -385,6 +385,7 @@ def test_doctor_leaves_a_paused_sender_paused(shop: Run) -> None:
     assert rows[0]["status"] == "action_required"
 
 
+@pytest.mark.slow
 def test_journey_that_reaches_nobody_is_told_of(shop: Run) -> None:
     runtime = Runtime.open()
     with runtime.db.write() as connection:

@@ -51,6 +51,7 @@ def _codes(run: Run, tmp_path: Path, *codes: str) -> Any:
     return run("coupons", "load", "shop", "care", str(tmp_path / "codes.txt"))
 
 
+@pytest.mark.slow
 def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: Path) -> None:
     code, told = run("journey", "publish", shop, "care")
     assert code == 1
@@ -79,6 +80,7 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     assert run("coupons", "list", shop)[1] == [{"key": "care", "title": "", "codes": 2, "left": 1}]
 
 
+@pytest.mark.slow
 def test_why_says_where_somebody_is_and_what_comes_next(run: Run, say: Any, shop: str, tmp_path: Path) -> None:
     _codes(run, tmp_path, "A1")
     run("journey", "publish", shop, "care", "--inside", "2")
@@ -117,6 +119,7 @@ def test_pause_look_and_go_on(run: Run, shop: str, tmp_path: Path) -> None:
     assert run("journey", "resume", shop, "care", "--yes")[0] == 1
 
 
+@pytest.mark.slow
 def test_move_show_and_archive(run: Run, shop: str, tmp_path: Path) -> None:
     _codes(run, tmp_path, "A1", "A2", "A3")
     run("journey", "publish", shop, "care", "--inside", "2")

@@ -29,6 +29,7 @@ def shop(run: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
+@pytest.mark.slow
 def test_round_twice_sends_once(shop: Run, sink: mail_sink.MailSink) -> None:
     code, first = shop("tick", "shop", "--at", AT)
     assert (code, first["at"], first["errors"]) == (0, "2026-06-02T12:00:00+02:00", {})
@@ -44,6 +45,7 @@ def test_round_twice_sends_once(shop: Run, sink: mail_sink.MailSink) -> None:
     assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test"]
 
 
+@pytest.mark.slow
 def test_round_without_a_name_is_for_all(shop: Run, sink: mail_sink.MailSink) -> None:
     greet(shop, sink, "other", 1)
     code, told = shop("tick", "--at", "2026-06-02T10:00Z")
@@ -51,6 +53,7 @@ def test_round_without_a_name_is_for_all(shop: Run, sink: mail_sink.MailSink) ->
     assert [told[name]["dispatch"]["states"] for name in ("other", "shop")] == [{"accepted": 1}, {"accepted": 2}]
 
 
+@pytest.mark.slow
 def test_fault_of_one_shop_is_told_and_stops_no_other(
     shop: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch, say: Callable[..., Spoken]
 ) -> None:
@@ -85,11 +88,13 @@ def test_store_that_cannot_be_pulled_keeps_no_message_waiting(
     assert len(sink.messages) == 2
 
 
+@pytest.mark.slow
 def test_shop_of_files_is_not_pulled(shop: Run) -> None:
     code, told = shop("tick", "shop", "--at", AT, "--sync")
     assert (code, "sync" in told) == (0, False)
 
 
+@pytest.mark.slow
 def test_lost_key_pauses_the_sender_and_planning_goes_on(
     shop: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +120,7 @@ def test_round_ahead_of_time_is_warned_of(shop: Run, say: Callable[..., Spoken])
     assert say("tick", "shop", "--at", AT).err == ""
 
 
+@pytest.mark.slow
 def test_outbox_is_listed_filtered_and_counted(shop: Run, say: Callable[..., Spoken]) -> None:
     shop("tick", "shop", "--at", AT)
     code, rows = shop("outbox", "shop")
@@ -130,6 +136,7 @@ def test_outbox_is_listed_filtered_and_counted(shop: Run, say: Callable[..., Spo
     assert (line[0], line[2:6]) == (rows[0]["touchpoint_id"], ["N1", "birthday", "email", "accepted"])
 
 
+@pytest.mark.slow
 def test_member_is_shown(shop: Run, say: Callable[..., Spoken]) -> None:
     shop("tick", "shop", "--at", AT)
     code, told = shop("member", "shop", "m1@x.test")
@@ -155,6 +162,7 @@ def test_member_whose_zone_is_open_is_shown(shop: Run, say: Callable[..., Spoken
     assert "US-TX · born --leap-04-12 by the lunar calendar\n" in say("member", "shop", "8").out
 
 
+@pytest.mark.slow
 def test_programme_goes_out_and_in_again(shop: Run, say: Callable[..., Spoken], tmp_path: Path) -> None:
     file = tmp_path / "program.yaml"
     assert say("program", "dump", "shop", "-o", str(file)).code == 0

@@ -271,6 +271,7 @@ def test_copy_is_gone_when_it_is_stopped(story: Story, scratch: Path, error: typ
     assert there == [1]
 
 
+@pytest.mark.slow
 def test_copy_of_a_killed_process_is_removed_and_no_other(
     story: Story, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +310,7 @@ def test_changes_of_level_that_are_due_already_are_told_apart(story: Story) -> N
     assert (seen.levels_today, seen.levels) == (1, 1)
 
 
+@pytest.mark.slow
 def test_copy_holds_no_secret(either: Story, scratch: Path) -> None:
     held: list[bytes] = []
 
@@ -393,6 +395,7 @@ def test_words_of_a_rehearsal(story: Story) -> None:
     )
 
 
+@pytest.mark.slow
 def test_other_shops_stay_out(story: Story) -> None:
     with story.db.write() as connection:
         other = make_shop(connection, 2)

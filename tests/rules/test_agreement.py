@@ -188,6 +188,7 @@ def test_several_rules_are_counted_as_each_is(db: Database) -> None:
             assert counts(connection, shop, some, AS_OF) == [count(connection, shop, one, AS_OF) for one in some]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minor", [0, -100])
 def test_what_is_calculated_with_something_unknown_is_unknown(db: Database, minor: int) -> None:
     """Money was given back for nothing: there is no rate of returns, nor anything that is divided by it or multiplied with it."""
@@ -204,6 +205,7 @@ def test_what_is_calculated_with_something_unknown_is_unknown(db: Database, mino
             assert connection.execute(select_members(shop, node, AS_OF)).all() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("minor", "back", "expected"),
     [

@@ -58,6 +58,7 @@ def test_migrations_give_exactly_the_tables(empty_database_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_facts_lie_in_the_order_of_their_key_on_sqlite(tmp_path: Path) -> None:
     for name, make in (("upgraded", migrate.upgrade), ("made", metadata.create_all)):
         engine = make_engine(f"sqlite:///{tmp_path / name}.sqlite3")
@@ -76,6 +77,7 @@ def test_upgrade_twice_changes_nothing(empty_database_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_store_in_step_stays_so_over_an_upgrade(empty_database_url: str) -> None:
     database = Database.at(empty_database_url)
     migrate.upgrade(database.engine, "0006")
@@ -97,6 +99,7 @@ def test_store_in_step_stays_so_over_an_upgrade(empty_database_url: str) -> None
     database.dispose()
 
 
+@pytest.mark.slow
 def test_levels_held_before_the_upgrade_count_as_those_of_their_run(empty_database_url: str) -> None:
     """Revision 0018 on rows of 0017: what was held is known by its run, what was only passed by none; runs know no former passes."""
     database = Database.at(empty_database_url)

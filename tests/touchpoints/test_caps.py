@@ -240,6 +240,7 @@ def test_clock_put_back_between_claim_and_sending(db: Database) -> None:
     assert states(db)["b"] == ("planned", "frequency_cap")
 
 
+@pytest.mark.slow
 def test_many_workers_at_once_keep_to_it(db: Database) -> None:
     shop, sent = shop_with(db, 12), Sent()
     for number in range(4):

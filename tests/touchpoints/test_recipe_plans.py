@@ -567,6 +567,7 @@ def test_winning_back_goes_by_the_reason_and_ends_with_a_call(db: Database) -> N
     }
 
 
+@pytest.mark.slow
 def test_birthday_club_speaks_a_week_before_and_on_the_day(db: Database) -> None:
     people = [
         who("1", birth_month=6, birth_day=8),

@@ -81,6 +81,7 @@ def _ids(connection: Connection) -> dict[int, int]:
     return {int(external): member_id for external, member_id in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("who", "locale", "told"),
     [
@@ -110,6 +111,7 @@ def test_what_is_missing_has_its_unit(sqlite_db: Database, club: dict[str, Any],
     assert _read(sqlite_db, shop, "{{ tier.missing or '-' }}", 1, "zh-CN") == chinese
 
 
+@pytest.mark.slow
 def test_level_is_of_the_programme_that_the_trigger_names(sqlite_db: Database) -> None:
     shop = _shop(sqlite_db)
     levels = [

@@ -258,6 +258,7 @@ def test_last_text_of_a_running_journey_stays(runtime: Runtime, shop: Shop, post
     assert _kept(runtime, "sms") is not None
 
 
+@pytest.mark.slow
 def test_this_very_text_is_sent_to_the_merchant(runtime: Runtime, post: Post, page: Page, mails: MailSink) -> None:
     told = {**LETTER, "do": "test", "to": "me@x.test", "member": _id_of(runtime, "0")}
     answer = post(MAIL, told)

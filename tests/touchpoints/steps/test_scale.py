@@ -115,6 +115,7 @@ def test_those_who_wait_cost_nothing(db: Database, shop: Shop) -> None:
 COSTS = {True: (17, 12), False: (16, 11)}
 
 
+@pytest.mark.slow
 def test_two_planners_at_once_take_each_step_once(db: Database, shop: Shop) -> None:
     write(db, shop, [person(n) for n in range(20)], START)
     turn_on(db, shop, *STEPS, reentry={"every_days": 2})
