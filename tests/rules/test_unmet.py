@@ -23,9 +23,9 @@ from tests.factories import make_shop, member, write
         ("everyone", []),
     ],
 )
-def test_a_value_that_no_member_has_is_told_of(sqlite_db: Database, rule: str, told: list[str]) -> None:
-    with sqlite_db.write() as connection:
+def test_a_value_that_no_member_has_is_told_of(db: Database, rule: str, told: list[str]) -> None:
+    with db.write() as connection:
         shop = make_shop(connection)
-    write(sqlite_db, shop, [member("1", locale="en", tags=("vip",)), member("2", locale="zh-CN"), member("3")])
-    with sqlite_db.read() as connection:
+    write(db, shop, [member("1", locale="en", tags=("vip",)), member("2", locale="zh-CN"), member("3")])
+    with db.read() as connection:
         assert [str(one) for one in unmet(connection, shop, compile_rule(rule).node)] == told

@@ -32,10 +32,10 @@ def _told(db: Database, club: dict[str, Any], **other: Any) -> list[str]:
         return [str(one) for one in doubled(connection, shop, journey, START)]
 
 
-def test_both_birthday_recipes_are_told_of(sqlite_db: Database) -> None:
-    shop = stage(sqlite_db)
-    write(sqlite_db, shop, [person(1)])
-    with sqlite_db.write() as connection:
+def test_both_birthday_recipes_are_told_of(db: Database) -> None:
+    shop = stage(db)
+    write(db, shop, [person(1)])
+    with db.write() as connection:
         install_one(connection, shop, "birthday", START)
         install_one(connection, shop, "birthday_club", START)
         club = get(connection, shop.shop_id, "birthday_club")

@@ -323,3 +323,39 @@ def test_a_pool_with_codes_will_do(db: Database, shop: Shop) -> None:
         connection.execute(insert(coupon_pools).values(**ours, title="", created_at=START))
         connection.execute(insert(coupon_codes).values(**ours, code="C1", place=1))
     assert _publish(db, shop, {"key": "c", "coupon": {"pool": "p"}}, SEND).status == "on"
+
+
+_ONE = {"key": "j", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "template": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("told", "field", "message"),
+    [
+        ({"template": "gone"}, "channels", "The journey has no text for email."),
+        ({"template": "phone", "channels": ["sms"]}, "channels", "The journey has no sender for sms."),
+        (
+            {"template": "mixed", "channels": ["email", "inapp"]},
+            "template",
+            "The journey has no inapp text in zh-CN, in which its other messages are written.",
+        ),
+        ({"audience": 'segment("gone")'}, "audience", "There is no segment 'gone'."),
+        ({"trigger": {"type": "segment_entered", "segment": "gone"}}, "trigger", "There is no segment 'gone'."),
+    ],
+)
+def test_what_one_message_lacks_is_told_with_its_place_and_nothing_is_switched_on(
+    db: Database, told: dict[str, Any], field: str, message: str
+) -> None:
+    shop = stage(db)
+    with db.write() as connection:
+        texts.put(connection, shop.shop_id, Text("phone", "sms", "en", body_text="Hi. Reply STOP to opt out"), START)
+        for channel, locale in (("email", "en"), ("email", "zh-CN"), ("inapp", "en")):
+            text = Text("mixed", channel, locale, subject="Hello", body_text="Hello.")
+            texts.put(connection, shop.shop_id, text, START)
+        journey_store.save(connection, shop, read_draft({**_ONE, **told}), START)
+    for live in (publishing.publish, publishing.switch_on):
+        with pytest.raises(CrmError) as refused, db.write() as connection:
+            live(connection, shop, "j", START)
+        place = getattr(refused.value, "field", "") or getattr(refused.value, "path", "")
+        assert (place.partition(":")[0], refused.value.message) == (field, message)
+        with db.read() as connection:
+            assert not get(connection, shop.shop_id, "j").enabled

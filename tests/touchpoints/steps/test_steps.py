@@ -464,7 +464,8 @@ def test_a_webhook_goes_through_the_outbox(db: Database, shop: Shop) -> None:
     """Also for who agreed to nothing, at night, and with what another system has to know: ids, the coupon, what the step says."""
     write(db, shop, [person(1, consents=(), timezone="Asia/Tokyo")], START)
     senders.save_connection(db, BOX, shop, "webhook", {"signing_secret": "0123456789abcdef"}, START, probe=False)
-    step = {"key": "tell", "webhook": {"url": "https://erp.example/hook", "body": {"list": "lost"}}}
+    hook = {"url": "https://erp.example/hook", "event": "won", "fields": ["member", "coupon"], "body": {"list": "lost"}}
+    step = {"key": "tell", "webhook": hook}
     turn_on(db, shop, step, {"key": "out", "end": {}}, at=START - DAY)
     night = datetime(2026, 6, 1, 15, 0, tzinfo=UTC)
     assert plan(db, shop, night) == {"enrolled": 1, "planned": 1}
@@ -488,13 +489,11 @@ def test_a_webhook_goes_through_the_outbox(db: Database, shop: Shop) -> None:
             "https://erp.example/hook",
             f"j:{member_id}:1:2026",
             {
-                "event": "journey.step",
+                "event": "won",
                 "journey": "j",
                 "version": 1,
                 "step": "tell",
-                "occasion": "2026",
                 "member": {"id": str(member_id), "external_id": "1"},
-                "order": None,
                 "coupon": None,
                 "body": {"list": "lost"},
             },
