@@ -83,34 +83,35 @@ def ends(stand: Stand) -> Outcome:
 # What is settled and not taken up: the very words of the index that holds such rows alone.
 _SETTLED = f"t.shop_id = :shop_id AND t.journey_key = :journey_key AND t.step > 0 AND NOT t.taken_up AND t.state NOT IN ({_OPEN})"
 _INDEX = " INDEXED BY ix_touchpoints_taken_up"
-_WAITER = (
-    "x.shop_id = t.shop_id AND x.journey_key = t.journey_key AND x.member_id = t.member_id AND x.occasion = t.occasion "
-    f"AND x.state = '{ending.ACTIVE}' AND x.phase = '{ending.SENT}' AND x.due_at > CAST(:now AS BIGINT)"
+_KEY_OF_STAY = (
+    "x.shop_id = t.shop_id AND x.journey_key = t.journey_key AND x.member_id = t.member_id AND x.occasion = t.occasion"
 )
+_ASLEEP = f"e.state = '{ending.ACTIVE}' AND e.phase = '{ending.SENT}' AND e.due_at > CAST(:now AS BIGINT)"
 _ANY_SETTLED = f"SELECT 1 FROM touchpoints AS t{{index}} WHERE {_SETTLED} LIMIT 1"  # noqa: S608
-# With OFFSET 0 PostgreSQL asks for each by the key; else it may hold all that is settled against all who are inside.
+# With OFFSET 0 PostgreSQL asks for each by the key alone; else it may hold all that is settled against all who are inside, or take for each
+# the index of those who wait at a step, and read them all.
 _WAKE = (
     "UPDATE enrolments SET due_at = CAST(:now AS BIGINT), updated_at = CAST(:now AS BIGINT) WHERE shop_id = :shop_id "  # noqa: S608
     "AND enrolment_id IN (SELECT e.enrolment_id "
-    f"FROM touchpoints AS t{{index}} CROSS JOIN {{waiter}} WHERE {_SETTLED} {{on}}){{step}}"
+    f"FROM touchpoints AS t{{index}} CROSS JOIN {{stay}} WHERE {_SETTLED} AND {{on}}{_ASLEEP}){{step}}"
 )
 # What is settled between the two statements still has somebody asleep, and stays for the next round; so does a row that another holds, for
 # which no round is to wait.
 _TAKE_UP = (
     f"UPDATE touchpoints SET taken_up = TRUE WHERE shop_id = :shop_id AND touchpoint_id IN (SELECT t.touchpoint_id "  # noqa: S608
-    f"FROM touchpoints AS t{{index}} WHERE {_SETTLED} AND NOT EXISTS (SELECT 1 FROM enrolments AS x WHERE {_WAITER}){{held}})"
+    f"FROM touchpoints AS t{{index}} WHERE {_SETTLED} AND NOT EXISTS (SELECT 1 FROM {{stay}} WHERE {{on}}{_ASLEEP}){{held}})"
 )
 
 
 def _waking(is_sqlite: bool) -> tuple[TextClause, TextClause, TextClause, TextClause]:
     """Whether there is anything; waking all, or those at one step; taking it up."""
     index = _INDEX if is_sqlite else ""
-    own = f"(SELECT x.enrolment_id FROM enrolments AS x WHERE {_WAITER} OFFSET 0)"  # noqa: S608
-    waiter = "enrolments AS e" if is_sqlite else f"LATERAL {own} AS e"
-    on = f"AND {_WAITER.replace('x.', 'e.')}" if is_sqlite else ""
-    wakes = [_WAKE.format(index=index, waiter=waiter, on=on, step=step) for step in ("", _AT_STEP)]
+    each = f"LATERAL (SELECT x.* FROM enrolments AS x WHERE {_KEY_OF_STAY} OFFSET 0) AS e"  # noqa: S608
+    stay = "enrolments AS e" if is_sqlite else each
+    on = f"{_KEY_OF_STAY.replace('x.', 'e.')} AND " if is_sqlite else ""
+    wakes = [_WAKE.format(index=index, stay=stay, on=on, step=step) for step in ("", _AT_STEP)]
     held = "" if is_sqlite else " FOR UPDATE OF t SKIP LOCKED"
-    told = (_ANY_SETTLED.format(index=index), *wakes, _TAKE_UP.format(index=index, held=held))
+    told = (_ANY_SETTLED.format(index=index), *wakes, _TAKE_UP.format(index=index, stay=stay, on=on, held=held))
     first, *others = (text(one) for one in told)
     return (first, *others)  # type: ignore[return-value]
 

@@ -100,9 +100,7 @@ _NEW_ORDERS = (
     "WHERE o.shop_id = :shop_id AND o.first_seen_at > CAST(:since AS BIGINT) AND o.first_seen_at <= CAST(:now AS BIGINT) AND o.counts "
     "{on} AND e.phase = 'event:order_placed' AND o.placed_at > e.base_at AND o.placed_at <= e.due_at"
 )
-_OF_ORDER = (
-    "x.shop_id = o.shop_id AND x.member_id = o.member_id AND x.journey_key = :journey_key AND x.state = 'active'"
-)
+_OF_ORDER = "x.shop_id = o.shop_id AND x.member_id = o.member_id AND x.journey_key = :journey_key"
 _NEW_DELIVERIES = (
     "SELECT e.enrolment_id, MIN(d.at) AS at FROM delivery_events AS d CROSS JOIN touchpoints AS t {inside} "  # noqa: S608
     "WHERE d.shop_id = :shop_id AND d.received_at > CAST(:since AS BIGINT) AND d.received_at <= CAST(:now AS BIGINT) AND NOT d.machine "
@@ -110,24 +108,26 @@ _NEW_DELIVERIES = (
     f"{{on}} AND e.phase = 'event:' || d.kind AND d.at <= e.due_at AND t.touchpoint_id = {_LAST}"
 )
 _OF_MESSAGE = (
-    "x.shop_id = t.shop_id AND x.journey_key = t.journey_key AND x.member_id = t.member_id AND x.occasion = t.occasion "
-    "AND x.state = 'active'"
+    "x.shop_id = t.shop_id AND x.journey_key = t.journey_key AND x.member_id = t.member_id AND x.occasion = t.occasion"
 )
 
 
 def _hearing(is_sqlite: bool) -> tuple[TextClause, ...]:
-    found = []
+    found, active = [], "AND e.state = 'active'"
     for told, own, index in (
         (_NEW_ORDERS, _OF_ORDER, " INDEXED BY ix_enrolments_member"),
         (_NEW_DELIVERIES, _OF_MESSAGE, ""),
     ):
         if is_sqlite:
             # Without figures about the table it may take the index of what is due, and read all who wait.
-            asked = told.format(inside=f"CROSS JOIN enrolments AS e{index}", on=f"AND {own.replace('x.', 'e.')}")
+            asked = told.format(
+                inside=f"CROSS JOIN enrolments AS e{index}", on=f"AND {own.replace('x.', 'e.')} {active}"
+            )
         else:
-            # Asked for each that is new; else PostgreSQL may hold all that is new against all who are inside.
+            # Asked for each that is new, by the key alone: else PostgreSQL may hold all that is new against all who are inside, or take for
+            # each the index of those inside, and read them all.
             each = f"CROSS JOIN LATERAL (SELECT x.* FROM enrolments AS x WHERE {own} OFFSET 0) AS e"  # noqa: S608
-            asked = told.format(inside=each, on="")
+            asked = told.format(inside=each, on=active)
         found.append(text(_HEARD.format(found=asked)))
     return tuple(found)
 
