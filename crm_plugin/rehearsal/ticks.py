@@ -56,7 +56,8 @@ class Ticks:
         self._arrivals = arrivals if arrivals is not None and arrivals.are_few else None
         # Where nothing comes, or there is a round whenever something does, the rest is known beforehand.
         self._pause = pause if arrivals is not None and not arrivals.are_few else max(pause, _SELDOM)
-        self._is_fine = arrivals is None or arrivals.are_few
+        # Of the past minutes tell; of days to come six hours are near enough.
+        self._is_fine = self._arrivals is not None
         self._outages = sorted(outages)
         self._due: list[datetime] = []
         with db.read() as connection:
