@@ -19,7 +19,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.due import LATE_OVERLAP
 from crm_plugin.touchpoints.holdout import WHOLE, share_sql
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import acts, ending, sends, waits
+from crm_plugin.touchpoints.steps import acts, duties, ending, sends, waits
 from crm_plugin.touchpoints.steps.enrol import enrol
 from crm_plugin.touchpoints.steps.moves import Insert, Outcome, Stand, apply, decide, rule, word
 from crm_plugin.touchpoints.versions import Version, versions
@@ -43,6 +43,7 @@ def run(
     since = mark if mark is not None and mark <= now else begun
     waits.hear(connection, shop.shop_id, journey.key, since - LATE_OVERLAP, now)
     move(connection, shop, journey, now, insert)
+    duties.settle(connection, shop, journey, now)
     return taken
 
 
