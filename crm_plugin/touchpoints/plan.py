@@ -16,7 +16,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, case, func, literal_column, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.clock import local_day
@@ -32,8 +32,9 @@ from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.statement import Terms
-from crm_plugin.touchpoints.states import State
+from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import engine
+from crm_plugin.touchpoints.steps.enrol import came_in
 from crm_plugin.touchpoints.versions import with_steps
 
 _log = logging.getLogger(__name__)
@@ -181,13 +182,19 @@ def forecast_journey(
 def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> Subquery | None:
     """One row: a member and an occasion due between two instants, judged as things stand now; None when no day can fall due.
 
+    What the journey has dealt with already, before its trigger was changed, it does not say again: that is a reason too.
     Raises: RuleError when its audience cannot be asked.
     """
     due = between(asked_of(connection, shop, journey), since, until)
     if due is None:
         return None
     due = due.where(_means(connection, shop, journey, since))
-    return statement.judged(Terms(shop, journey, _channels(connection, shop, journey)), due, since).subquery("judged")
+    found = statement.judged(Terms(shop, journey, _channels(connection, shop, journey)), due, since).subquery("judged")
+    told = or_(statement.known(shop, journey, found) == 1, came_in(shop, journey, found) == 1)
+    own = [column for column in found.c if column.name not in ("reason", "state")]
+    reason = case((told, Reason.DEALT_WITH.value), else_=found.c.reason).label("reason")
+    state = case((told, State.SKIPPED.value), else_=found.c.state).label("state")
+    return select(*own, reason, state).subquery("coming")
 
 
 def day_of(shop: Shop, stored: int) -> date:

@@ -125,6 +125,11 @@ REASONS: dict[Reason, Label] = {
             "The member chose how often they want to hear from you: fewer, only for their birthday, or not before a day."
         ),
     ),
+    Reason.DEALT_WITH: Label(
+        "",
+        _("Dealt with already"),
+        _("The journey has dealt with this occasion already, before its start was changed. Nobody is told twice."),
+    ),
     Reason.GREETED: Label(
         "",
         _("Greeted by another journey"),

@@ -6,16 +6,17 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
-from crm_plugin.store import connections, members, touchpoints
+from crm_plugin.store import connections, journeys, members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.outlook import Coming, newest_match, outlook, recent, waiting
+from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import NOON, make_shop, member, order, write
 
 YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=NOON - timedelta(days=90)),)
@@ -39,9 +40,30 @@ def _journey(db: Database, shop: Shop, **told: Any) -> Journey:
         return journey_store.save(connection, shop, draft, NOON)
 
 
+def _switch(db: Database, on: bool, at: datetime) -> None:
+    """On or off, without the texts that it would take."""
+    with db.write() as connection:
+        connection.execute(update(journeys).values(enabled=on, enabled_at=at, planned_through=at))
+
+
 def _person(number: int, **values: Any) -> MemberRecord:
     told = {"email": f"m{number}@x.test", "birth_month": 6, "consents": YES, **values}
     return member(str(number), **told)
+
+
+def test_day_that_is_changed_within_the_year_promises_nothing_twice(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1), _person(2)])
+    _journey(db, shop, trigger={"type": "fixed_date", "date": "06-02"})
+    _switch(db, True, NOON)
+    assert plan_shop(db, shop, NOON + timedelta(days=1)).journeys == {"greet": {"planned": 2}}
+    write(db, shop, [_person(3)])
+    _switch(db, False, NOON)
+    changed = _journey(db, shop, trigger={"type": "fixed_date", "date": "06-05"})
+    with db.read() as connection:
+        found = outlook(connection, shop, changed, NOON + timedelta(days=1), WEEK)
+    assert (found.planned, found.reasons()) == (1, [("dealt_with", 2)])
+    _switch(db, True, NOON + timedelta(days=1))
+    assert plan_shop(db, shop, NOON + timedelta(days=5)).journeys == {"greet": {"planned": 1}}
 
 
 def test_counts_by_day_channel_and_reason(db: Database, shop: Shop) -> None:
