@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -101,13 +102,22 @@ def event_list(name: str, who: str, limit: int, as_json: bool) -> None:
     answer(rows, as_json)
 
 
+def _day_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Whose day of the year it is, and which."""
+    for option in (
+        click.option("--lunar", is_flag=True, help="A day of the Chinese lunisolar calendar."),
+        click.option("--day", type=click.IntRange(1, 31), required=True, help="Its day of the month."),
+        click.option("--month", type=click.IntRange(1, 12), required=True, help="Its month."),
+        click.option("--person", required=True, help="Whose day it is."),
+    ):
+        command = option(command)
+    return command
+
+
 @event_.command("remind")
 @shop_argument
 @member_option
-@click.option("--person", required=True, help="Whose day it is.")
-@click.option("--month", type=click.IntRange(1, 12), required=True, help="Its month.")
-@click.option("--day", type=click.IntRange(1, 31), required=True, help="Its day of the month.")
-@click.option("--lunar", is_flag=True, help="A day of the Chinese lunisolar calendar.")
+@_day_options
 @as_json_option
 def event_remind(name: str, who: str, person: str, month: int, day: int, lunar: bool, as_json: bool) -> None:
     """Keep a day of the year that a member wants to be reminded of."""
@@ -120,6 +130,24 @@ def event_remind(name: str, who: str, person: str, month: int, day: int, lunar: 
             if added:
                 audit.note(connection, found.shop_id, ACTOR, "date.kept", {"member": member_id}, now)
     answer({"member": member_id, "person": person, "added": added}, as_json)
+
+
+@event_.command("forget")
+@shop_argument
+@member_option
+@_day_options
+@as_json_option
+def event_forget(name: str, who: str, person: str, month: int, day: int, lunar: bool, as_json: bool) -> None:
+    """Remind a member no more of a day that was kept."""
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            member_id = members.find(connection, found, who)
+            number = Birthday(month, day, lunar).number
+            gone = events.forget_date(connection, found, member_id, person, number)
+            if gone:
+                audit.note(connection, found.shop_id, ACTOR, "date.forgotten", {"member": member_id}, now)
+    answer({"member": member_id, "person": person, "forgotten": gone}, as_json)
 
 
 def _payload(told: str) -> dict[str, Any]:

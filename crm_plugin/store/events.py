@@ -188,10 +188,10 @@ def remember_date(
     return connection.execute(made.on_conflict_do_nothing().returning(member_dates.c.date_id)).first() is not None
 
 
-def forget_date(connection: Connection, shop: Shop, member_id: int, date_id: int) -> bool:
-    """Remind of that day no more. False when there is no such day of the member."""
+def forget_date(connection: Connection, shop: Shop, member_id: int, person: str, month_day: int) -> bool:
+    """Remind of that day no more, told as it was kept. False when there is no such day of the member."""
     d = member_dates.c
-    own = (d.shop_id == shop.shop_id, d.member_id == member_id, d.date_id == date_id)
+    own = (d.shop_id == shop.shop_id, d.member_id == member_id, d.person == person.strip(), d.month_day == month_day)
     return bool(connection.execute(member_dates.delete().where(*own)).rowcount)
 
 

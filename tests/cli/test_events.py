@@ -44,6 +44,9 @@ def test_day_to_be_reminded_of(shop: Run) -> None:
     told = ("event", "remind", "s", "--member", "ada", "--person", "Grace", "--month", "6", "--day", "19")
     assert [shop(*told)[1]["added"] for _ in range(2)] == [True, False]
     assert shop(*told, "--lunar")[1]["added"] is True
+    again = ("event", "forget", *told[2:])
+    assert [shop(*again)[1]["forgotten"] for _ in range(2)] == [True, False]
+    assert shop(*told)[1]["added"] is True
 
 
 @pytest.mark.parametrize(
