@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
 from crm_plugin.rules.sql import PROGRAM_KEY
+from crm_plugin.rules.trigger_events import program_of
 from crm_plugin.rules.trigger_kinds import MEMBER
 from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import (
@@ -117,7 +118,7 @@ class Batch:
     def program_of(self, row: Spoken) -> str:
         """The tier programme that a touchpoint's journey speaks of."""
         journey = self.journey_of(row)
-        return PROGRAM_KEY if journey is None else level.program_of(journey.trigger)
+        return PROGRAM_KEY if journey is None else program_of(journey.trigger)
 
     def occasion_of(self, row: Any) -> str:
         """The trigger's occasion: a touchpoint's own, or what the enrolment came in for; empty for a preview."""

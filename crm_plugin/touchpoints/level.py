@@ -18,7 +18,6 @@ from crm_plugin.rules.nodes import Field, Holds, Known, Term, term_fields
 from crm_plugin.rules.operands import Operand
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.sql import PROGRAM_KEY, SingleScope, operand
-from crm_plugin.rules.triggers import Trigger
 from crm_plugin.store import member_tiers, tier_levels
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.scene import TierView, babel_locale
@@ -62,11 +61,6 @@ class Levels:
         """What a level is called in a language, in another where it has no name in that one; empty for no level."""
         told = self.titles.get(key, {})
         return told.get(locale) or told.get(locale.split("-")[0]) or told.get("en") or next(iter(told.values()), "")
-
-
-def program_of(trigger: Trigger) -> str:
-    """The programme that a journey with that trigger speaks of."""
-    return str(trigger.get("program") or PROGRAM_KEY)
 
 
 def held(connection: Connection, shop_id: int, ids: Sequence[int], program: str = PROGRAM_KEY) -> Levels:

@@ -21,7 +21,7 @@ from crm_plugin.rules.triggers import kind_of, read_time
 from crm_plugin.rules.unmet import unmet
 from crm_plugin.store import coupon_codes
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import senders, texts
+from crm_plugin.touchpoints import near, senders, texts
 from crm_plugin.touchpoints.render import CALLED, Text
 from crm_plugin.touchpoints.steps.document import Step, walk
 from crm_plugin.touchpoints.steps.kinds import minutes_of
@@ -45,6 +45,7 @@ def require(connection: Connection, shop: Shop, journey: Journey, now: datetime)
 def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Iterator[CrmError]:
     """Everything that is wrong with it, in the order in which it is written."""
     yield from _rules(connection, shop, journey)
+    yield from near.faults(connection, shop, journey.trigger, now)
     if journey.flow.steps:
         yield from _unreachable(journey)
         yield from _too_long(journey)
