@@ -28,7 +28,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, statement
 from crm_plugin.touchpoints.audience import meant, problem_of, resolved_of, rule_of
 from crm_plugin.touchpoints.due import between
-from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
+from crm_plugin.touchpoints.idle import Looked, asked_of, due_of, move_marks, pass_idle
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.statement import Terms
@@ -80,13 +80,13 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     with db.read() as connection:
         known, report.problems = readable(connection, shop.shop_id)
         stepped = with_steps(connection, shop.shop_id)
-    running = [journey for journey in known if journey.runs]
-    idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems)
+    running, looked = [journey for journey in known if journey.runs], Looked()
+    idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems, looked)
     for journey in running:
         if journey.key in idle:
             continue
         try:
-            counts = again(partial(_plan_alone, db, shop, journey.key, stepped, now))
+            counts = again(partial(_plan_alone, db, shop, journey.key, stepped, now, looked))
         except RuleError as error:
             # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
             report.problems[journey.key] = error.message
@@ -106,7 +106,9 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     return report
 
 
-def _plan_alone(db: Database, shop: Shop, key: str, stepped: Mapping[str, bool], now: datetime) -> dict[str, int]:
+def _plan_alone(
+    db: Database, shop: Shop, key: str, stepped: Mapping[str, bool], now: datetime, looked: Looked
+) -> dict[str, int]:
     """Plan one journey in a transaction of its own, as it is by then; answers what came of it."""
     with db.write() as connection:
         if stepped.get(key):
@@ -114,11 +116,11 @@ def _plan_alone(db: Database, shop: Shop, key: str, stepped: Mapping[str, bool],
             lock(connection, shop.shop_id)
         held = hold(connection, shop.shop_id, key)
         plan = _plan_steps if held.key in stepped or held.flow.steps else _plan_journey
-        return plan(connection, shop, held, now) if held.runs else {}
+        return plan(connection, shop, held, now, looked) if held.runs else {}
 
 
 def _plan_journey(
-    connection: Connection, shop: Shop, journey: Journey, now: datetime, *, had_steps: bool = False
+    connection: Connection, shop: Shop, journey: Journey, now: datetime, looked: Looked, *, had_steps: bool = False
 ) -> dict[str, int]:
     begun, mark = journey.enabled_at or now, journey.planned_through
     if now <= begun or mark == now:
@@ -127,20 +129,20 @@ def _plan_journey(
     rule, today = resolved_of(connection, shop, journey), local_day(now, shop.timezone)
     terms = Terms(shop, journey, _channels(connection, shop, journey), rule, today if rule else None, had_steps)
     counts: dict[str, int] = {}
-    for way in due_of(connection, shop, journey, begun, mark, now):
+    for way in due_of(connection, shop, journey, begun, mark, now, looked):
         statement.write_way(connection, terms, way, now, counts)
     move_marks(connection, shop, [journey], now)
     return counts
 
 
-def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, int]:
+def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datetime, looked: Looked) -> dict[str, int]:
     """The same for a journey in which somebody may be inside."""
-    counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now, had_steps=True)
+    counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now, looked, had_steps=True)
     if (problem := problem_of(connection, shop, journey)) is not None:
         raise problem
     begun, mark = journey.enabled_at or now, journey.planned_through
     comes = journey.flow.steps and now > begun and mark != now
-    ways = due_of(connection, shop, journey, begun, mark, now) if comes else iter(())
+    ways = due_of(connection, shop, journey, begun, mark, now, looked) if comes else iter(())
     due = [way.select() for way in ways]
 
     def insert(voice: Journey, base: Select[Any]) -> None:
