@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import Connection, literal, select
 
@@ -17,6 +18,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys
+from crm_plugin.touchpoints.recipes import recipes
 from crm_plugin.touchpoints.steps.document import Step
 from crm_plugin.touchpoints.steps.kinds import minutes_of
 
@@ -28,7 +30,14 @@ def doubled(connection: Connection, shop: Shop, journey: Journey, now: datetime)
     own = speaks_on(journey)
     found: list[str] = []
     for other in all_journeys(connection, shop.shop_id):
-        if other.key == journey.key or not other.enabled or _occasion(other) != _occasion(journey):
+        if other.key == journey.key or not other.enabled:
+            continue
+        if frozenset((other.key, journey.key)) in _instead() and other.trigger.type != journey.trigger.type:
+            found.append(
+                phrase("The journey %(other)s is on and says the same: only one of the two should be.", other=other.key)
+            )
+            continue
+        if _occasion(other) != _occasion(journey):
             continue
         if (days := own & speaks_on(other)) and _share_members(connection, shop, journey, other, now):
             told = [f"{day:+d}" if day else "0" for day in sorted(days)]
@@ -41,6 +50,12 @@ def doubled(connection: Connection, shop: Shop, journey: Journey, now: datetime)
                 )
             )
     return found
+
+
+@cache
+def _instead() -> frozenset[frozenset[str]]:
+    """Recipes of which one takes the place of the other."""
+    return frozenset(frozenset((one.key, one.replaces)) for one in recipes() if one.replaces)
 
 
 def speaks_on(journey: Journey) -> frozenset[int]:

@@ -9,7 +9,7 @@ import pytest
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints.alike import doubled, speaks_on
 from crm_plugin.touchpoints.journey_document import read_draft
-from crm_plugin.touchpoints.journeys import get, save
+from crm_plugin.touchpoints.journeys import get, save, switch
 from crm_plugin.touchpoints.recipes import install_one
 from tests.factories import write
 from tests.touchpoints.steps.stage import SEND, START, person, stage
@@ -46,6 +46,16 @@ def test_both_birthday_recipes_are_told_of(db: Database) -> None:
     assert str(told) == (
         "The journey birthday is on and speaks to the same members on the same occasion, on the same day (days from it: 0)."
     )
+
+
+def test_recipe_that_takes_the_place_of_another_is_told_of(sqlite_db: Database) -> None:
+    shop = stage(sqlite_db)
+    with sqlite_db.write() as connection:
+        for key in ("lapse", "slipping_away"):
+            install_one(connection, shop, key, START)
+        switch(connection, shop, "lapse", True, START)
+        [told] = doubled(connection, shop, get(connection, shop.shop_id, "slipping_away"), START)
+    assert str(told) == "The journey lapse is on and says the same: only one of the two should be."
 
 
 @pytest.mark.parametrize(
