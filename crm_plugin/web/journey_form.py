@@ -22,7 +22,7 @@ from crm_plugin.touchpoints.journey import (
     kinds_of,
 )
 from crm_plugin.touchpoints.journey_document import read_draft
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.rule_help import rule_error
@@ -164,9 +164,9 @@ def _params(form: Form, trigger: Trigger) -> dict[str, Any]:
 
 
 def _number(form: Form, name: str, low: int, high: int) -> int:
-    told = form.text(name)
-    if told.isascii() and told.isdecimal() and low <= int(told) <= high:
-        return int(told)
+    told = as_whole(form.text(name))
+    if told is not None and low <= told <= high:
+        return told
     form.errors[name] = _("Write a whole number from %(low)s to %(high)s.", low=low, high=high)
     return low
 

@@ -11,8 +11,9 @@ from flask_babel import gettext as _
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.touchpoints.journey import CHANNELS
 from crm_plugin.touchpoints.steps.kinds import CALL_EVENT, TOLD
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.rule_help import rule_error
+from crm_plugin.web.titles import CHINESE, ENGLISH, in_language, retitled
 
 # What has a form; all else is written as text.
 FORMS = ("send", "wait", "branch", "split", "coupon", "tag", "tier", "task", "webhook", "end")
@@ -78,9 +79,8 @@ def _fill_wait(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _fill_task(told: Mapping[str, Any]) -> dict[str, str]:
-    title = told["title"]
-    chinese = title.get("zh-CN") or title.get("zh", "")
-    return {"en": title.get("en", ""), "zh": chinese, "due_days": str(told["due_days"]), "owner": told["owner"]}
+    names = {name: in_language(told["title"], locale) for name, locale in (("en", ENGLISH), ("zh", CHINESE))}
+    return {**names, "due_days": str(told["due_days"]), "owner": told["owner"]}
 
 
 def _fill_webhook(told: Mapping[str, Any]) -> dict[str, str]:
@@ -131,8 +131,12 @@ def read(kind: str, form: Form, before: Mapping[str, Any]) -> Any:
 
 def _number(form: Form, name: str) -> Any:
     """A whole number where it is one; else as it was written, for the document's reading to refuse."""
-    told = form.text(name)
-    return int(told) if told.lstrip("-").isascii() and told.lstrip("-").isdigit() else told
+    return _whole(form.text(name))
+
+
+def _whole(told: str) -> Any:
+    number = as_whole(told)
+    return told if number is None else number
 
 
 def _numbers(form: Form, *names: str) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def _split(form: Form, _before: Mapping[str, Any]) -> dict[str, Any]:
     for line in form.text("arms").splitlines():
         name, _space, share = line.replace(":", " ").replace("%", " ").strip().partition(" ")
         if name:
-            found[name] = int(share) if share.strip().isascii() and share.strip().isdigit() else share
+            found[name] = _whole(share.strip())
     return found
 
 
@@ -179,8 +183,8 @@ def _tier(form: Form, _before: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "invite": True} if form.text("invite") else {**told, "reason": form.text("reason")}
 
 
-def _task(form: Form, _before: Mapping[str, Any]) -> dict[str, Any]:
-    title = {locale: form.text(name) for locale, name in (("en", "en"), ("zh-CN", "zh")) if form.text(name)}
+def _task(form: Form, before: Mapping[str, Any]) -> dict[str, Any]:
+    title = retitled(before.get("title", {}), form.text("en"), form.text("zh"))
     owner = {"owner": form.text("owner")} if form.text("owner") else {}
     return {"title": title, "due_days": _number(form, "due_days") if form.text("due_days") else 0, **owner}
 

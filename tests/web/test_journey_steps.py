@@ -216,3 +216,23 @@ def test_codes_are_put_into_the_pool_of_a_step(runtime: Runtime, shop: Shop, pag
     assert "no codes left" not in words(page("journeys/j/publish"))
     assert audited(runtime)[-1] == ("coupons.loaded", {"pool": "thanks", "codes": 2})
     assert post(f"{AT}/hello/codes", {"codes": "A1"}).status_code == 404
+
+
+@pytest.mark.parametrize("told", ["--5", "9" * 5000])
+def test_what_is_no_number_is_refused_wherever_it_is_typed(runtime: Runtime, shop: Shop, post: Post, told: str) -> None:
+    draft(runtime, shop, HELLO)
+    own = {"en": "x", "side": "after", "send_at": "10:00", "validity_days": "3", "kind": "marketing"}
+    for path, form in (
+        (f"{AT}-new?after=hello&kind=wait", {"mode": "span", "days": told}),
+        (f"{AT}-new?after=hello&kind=split", {"arms": f"a {told}"}),
+        ("journeys/j/start", {"type": "birthday", "p-days": told}),
+        ("journeys/j", {**own, "days": told}),
+    ):
+        assert post(path, form).status_code == 422, path
+
+
+def test_title_of_a_task_in_another_language_stays(runtime: Runtime, shop: Shop, post: Post) -> None:
+    call = {"key": "call", "task": {"title": {"de": "Anrufen", "en": "Call"}, "due_days": 2}}
+    draft(runtime, shop, HELLO, call)
+    assert post(f"{AT}/call", {"en": "Ring", "zh": "", "due_days": "2", "do": "save"}).status_code == 303
+    assert steps(runtime)[-1]["task"]["title"] == {"de": "Anrufen", "en": "Ring"}
