@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.clock import zone
+from crm_plugin.clock import is_known_zone, zone
 from crm_plugin.errors import NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.store import enrolment_events, enrolments, members, touchpoints
@@ -164,6 +164,8 @@ def why(connection: Connection, shop: Shop, member_id: int, key: str, now: datet
     told = tuple(_message(row, steps.get(row.step, "")) for row in sent)
     never = not inside and not told
     kept_out = outside(connection, shop, journey, member_id, now, on) if on is not None or never else ()
+    # One that this machine does not know is given another at the next round.
+    own_zone = own_zone if is_known_zone(own_zone) else shop.timezone
     return Why(journey, member_id, own_zone, shop.timezone, inside, told, kept_out)
 
 
