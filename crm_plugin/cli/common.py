@@ -88,6 +88,10 @@ as_of_option = click.option(
 )
 
 
+# What a number of a row may be on the command line: none of more than 64 bits is in any database.
+row_id = click.IntRange(0, 2**63 - 1)
+
+
 @contextmanager
 def opened() -> Iterator[Runtime]:
     """The runtime with its database brought to the present schema."""

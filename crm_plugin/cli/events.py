@@ -38,7 +38,9 @@ def event_() -> None:
 @click.option("--subject", default="", help="Tells one from another of the same kind: a ticket, a lot of points.")
 @click.option("--at", metavar="INSTANT", help="When it happened, in the shop's zone; else now.")
 @click.option("--on", "on_day", metavar="DAY", help="The day it is about, such as the one on which points expire.")
-@click.option("--amount", type=int, help="An amount in minor units of the shop's currency.")
+@click.option(
+    "--amount", type=click.IntRange(-(2**63), 2**63 - 1), help="An amount in minor units of the shop's currency."
+)
 @click.option("--payload", default="{}", help="More for the texts, as JSON: title, points, code, url.")
 @as_json_option
 def event_raise(

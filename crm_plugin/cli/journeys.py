@@ -20,6 +20,7 @@ from crm_plugin.cli.common import (
     limit_option,
     main,
     opened_shop,
+    row_id,
     shop_argument,
 )
 from crm_plugin.cli.root import stderr
@@ -214,7 +215,7 @@ def plan_(name: str, at: str | None, yes: bool, as_json: bool) -> None:
 @main.command("tasks")
 @shop_argument
 @click.option("--due", metavar="DAY", help="Only what is due by that day, such as 2026-11-24.")
-@click.option("--done", type=int, metavar="ID", help="This one is done.")
+@click.option("--done", type=row_id, metavar="ID", help="This one is done.")
 @click.option("--outcome", metavar="TEXT", default="", help="What came of it.")
 @limit_option(100)
 @as_json_option
@@ -272,7 +273,12 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
 
     The store must know them already. Those that are there are left as they are.
     """
-    codes = file.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        codes = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{file} is no text in UTF-8.", field="file", hint="Save it as plain text, UTF-8."
+        ) from error
     if not any(code.strip() for code in codes):
         raise InvalidInput(f"{file} holds no codes.", field="file", hint="One code a line.")
     with opened_shop(name) as (runtime, found):
