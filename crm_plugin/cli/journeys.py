@@ -296,7 +296,7 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
 @click.option("--on", "day", metavar="DAY", help="Why they did not come in on that day, such as 2026-11-24.")
 @as_json_option
 def why_(name: str, who: str, key: str, day: str | None, as_json: bool) -> None:
-    """What a journey did with a member, what comes next, and why it did not take them in."""
+    """What a journey did with a member, and what comes next."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         on = None if day is None else day_of(found, runtime, day)
         told = whys.why(connection, found, members.find(connection, found, who), key, runtime.clock.now(), on)

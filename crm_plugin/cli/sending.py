@@ -64,7 +64,7 @@ def program_dump(name: str, output: Path | None, as_json: bool) -> None:
 
 @main.group("sender")
 def sender_() -> None:
-    """What messages leave by: SMTP, Twilio, notes, in-app."""
+    """What messages leave by, such as SMTP or Twilio."""
 
 
 @sender_.command("list")
