@@ -159,10 +159,10 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
 
 
 def forecast(connection: Connection, shop: Shop, since: datetime, until: datetime) -> list[Forecast]:
-    """What the journeys that are on will plan between two instants, if nothing changes."""
+    """What the journeys that run will plan between two instants, if nothing changes; those with steps, whom they will take in."""
     found: list[Forecast] = []
     for journey in all_journeys(connection, shop.shop_id):
-        if journey.enabled and problem_of(connection, shop, journey) is None:
+        if journey.runs and problem_of(connection, shop, journey) is None:
             found += forecast_journey(connection, shop, journey, since, until)
     return sorted(found, key=lambda one: (one.on, one.journey_key))
 

@@ -178,3 +178,25 @@ def test_newest_match_reads_the_language(db: Database, shop: Shop) -> None:
         ids = {row.external_id: row.member_id for row in connection.execute(select(members))}
         for language, chosen in (("zh", "2"), ("en", "3"), ("fr", "3"), ("", "3"), ("%", "3")):
             assert newest_match(connection, shop, journey, NOON.date(), language) == ids[chosen], language
+
+
+@pytest.mark.parametrize("reentry", ["once", {"every_days": 60}])
+def test_whom_reentry_keeps_out_is_not_said_to_come_in(sqlite_db: Database, reentry: Any) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+    wait = {"key": "rest", "wait": {"days": 2}}
+    told = {"trigger": {"type": "post_purchase", "days": 1}, "reentry": reentry, "steps": [wait]}
+    with sqlite_db.write() as connection:
+        draft = read_draft({"key": "thank", **told})
+        journey = journey_store.save(connection, shop, draft, NOON)
+    _switch(sqlite_db, True, NOON)
+    write(sqlite_db, shop, [_person(1)])
+    coming = []
+    for number in range(2):
+        at = NOON + timedelta(days=10 * number, hours=1)
+        write(sqlite_db, shop, [order(f"o{number}", member_external_id="1", placed_at=at)], at)
+        with sqlite_db.read() as connection:
+            found = outlook(connection, shop, journey, at, at + timedelta(days=7))
+        coming.append(sum(row.count for row in found.rows if row.reason != "dealt_with"))
+        plan_shop(sqlite_db, shop, at + timedelta(days=2))
+    assert coming == [1, 0]

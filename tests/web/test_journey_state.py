@@ -343,3 +343,20 @@ def test_a_campaign_to_many_is_switched_on_by_its_number_and_changed_in_a_draft(
 def _confirm_above(runtime: Runtime, count: int) -> None:
     with runtime.db.write() as connection:
         connection.execute(update(shops).values(settings={"blast": {"confirm_above": count}}))
+
+
+@pytest.mark.slow
+def test_who_comes_into_steps_is_no_message_and_what_is_paused_brings_nothing(
+    runtime: Runtime, shop: Shop, page: Page, post: Post
+) -> None:
+    draft(runtime, shop, HELLO, REST)
+    assert "in the next 7 days" not in words(page("journeys"))
+    with runtime.db.write() as connection:
+        store.switch(connection, shop, "j", True, NOON)
+    came = "3 members come into journeys of several steps."
+    told = words(page("journeys"))
+    assert f"1 journey is on. {came} Each member" in told
+    assert came in words(page("today"))
+    post("journeys/j/pause", {})
+    assert "No journey is on, so nothing goes out by itself." in words(page("journeys"))
+    assert came not in words(page("today"))

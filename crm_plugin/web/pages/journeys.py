@@ -35,7 +35,7 @@ from crm_plugin.web.journey_edit import keep
 from crm_plugin.web.journey_look import look
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
-from crm_plugin.web.rehearsal import AHEAD, rehearse
+from crm_plugin.web.rehearsal import AHEAD, rehearse, stamp
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.text_list import channels_of
@@ -46,24 +46,30 @@ LATELY = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One journey as the list shows it: a sentence, what it did lately, what it will do."""
+    """One journey as the list shows it: a sentence, what it did lately, what it will do where it runs."""
 
     journey: Journey
     name: str
     sentence: str
     did: dict[str, int]
-    coming: Outlook
+    coming: Outlook | None
 
 
 @bp.get("/s/<shop>/journeys")
 def journeys() -> str:
     """The list."""
-    shop, now = the_shop(), _now()
-    with site().runtime.db.read() as connection:
+    here, shop, now = site(), the_shop(), _now()
+    with here.runtime.db.read() as connection:
         did = recent(connection, shop.shop_id, now - LATELY)
         there = store.all_journeys(connection, shop.shop_id)
         by = called(connection, shop)
-        cards = [_card(connection, shop, journey, did.get(journey.key, {}), now, by) for journey in there]
+        running = [journey for journey in there if journey.runs]
+        coming = here.kept.get(
+            ("journeys", shop.shop_id),
+            stamp(connection, shop, now),
+            lambda: {one.key: outlook(connection, shop, one, now, now + AHEAD) for one in running},
+        )
+    cards = [_card(journey, did.get(journey.key, {}), by, coming.get(journey.key)) for journey in there]
     return render_template(
         "journeys.html",
         labels=labels,
@@ -254,24 +260,23 @@ def _switch_page(connection: Connection, journey: Journey, form: Form) -> str:
     )
 
 
-def _card(
-    connection: Connection, shop: Shop, journey: Journey, states: dict[str, int], now: datetime, by: Called
-) -> Card:
+def _card(journey: Journey, states: dict[str, int], by: Called, coming: Outlook | None) -> Card:
     return Card(
         journey,
         named(journey.title, journey.key),
         journey_words.sentence(journey, by),
         journey_words.became(states),
-        outlook(connection, shop, journey, now, now + AHEAD),
+        coming,
     )
 
 
 def _lede(cards: Iterable[Card]) -> str:
     """What runs, and what it brings."""
-    running = [card for card in cards if card.journey.enabled]
+    running = [(card.journey, card.coming) for card in cards if card.coming is not None]
     if not running:
         return str(_("No journey is on, so nothing goes out by itself."))
-    count = sum(card.coming.planned for card in running)
+    count = sum(coming.planned for journey, coming in running if not journey.flow.steps)
+    come_in = sum(coming.planned for journey, coming in running if journey.flow.steps)
     on = ngettext("%(num)s journey is on.", "%(num)s journeys are on.", len(running))
     ahead = ngettext(
         "%(count)s message goes out in the next 7 days.",
@@ -279,7 +284,15 @@ def _lede(cards: Iterable[Card]) -> str:
         count,
         count=formats.number(count),
     )
-    return sentences([on, ahead if count else _("Nothing goes out in the next 7 days.")])
+    inside = ngettext(
+        "%(count)s member comes into a journey of several steps.",
+        "%(count)s members come into journeys of several steps.",
+        come_in,
+        count=formats.number(come_in),
+    )
+    if not (count or come_in):
+        ahead = _("Nothing goes out in the next 7 days.")
+    return sentences([on, ahead if count or not come_in else "", inside if come_in else ""])
 
 
 def _life(there: Sequence[Journey]) -> dict[str, Any]:
