@@ -288,6 +288,8 @@ def _assumed(shop: Shop, ask: Ask, played: Played, now: datetime) -> Iterator[st
     """What is taken for granted, in words."""
     _, end = ask.span(shop)
     yield phrase("Journeys, texts, rules and settings are as they are now.")
+    if ask.draft is not None:
+        yield phrase("The journey is as it is drafted, and not as it was published.")
     if ask.first < local_day(now, shop.timezone):
         yield phrase(
             "Members, orders, refunds, consents, events and dials come as they came, and everybody stands in each journey where they stood."

@@ -43,7 +43,7 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
     now = runtime.clock.now()
     check(ask, shop, now)
     with runtime.db.read() as connection:
-        known(connection, shop, ask)
+        ask = known(connection, shop, ask)
 
     def note(what: str, done: int, total: int | None = None) -> None:
         if progress is not None:

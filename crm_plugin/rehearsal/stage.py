@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, or_, update
@@ -23,22 +24,26 @@ from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.journey import CHANNELS
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.states import WAITING, State
 
 # What fell due so shortly before the span may have been planned in its first round; what was planned has its key.
 _FIRST_ROUND = timedelta(hours=1)
 
 
-def known(connection: Connection, shop: Shop, ask: Ask) -> None:
-    """Refuse what the shop has not got. Raises: NotFound, InvalidInput."""
+def known(connection: Connection, shop: Shop, ask: Ask) -> Ask:
+    """The same, with the draft of a journey that has one. Raises: NotFound, InvalidInput for what the shop has not got."""
     if ask.journey:
-        journey_store.get(connection, shop.shop_id, ask.journey)
+        journey = journey_store.get(connection, shop.shop_id, ask.journey)
+        if ask.draft is None and journey.draft is not None:
+            return replace(ask, draft=read_draft({**journey.draft, "enabled": None}))
     elif ask.draft is None and not any(one.enabled for one in journey_store.all_journeys(connection, shop.shop_id)):
         raise InvalidInput(
             phrase("No journey is on, so there is nothing to rehearse."),
             field="journey",
             hint=phrase("Name one: it is rehearsed as if it were on."),
         )
+    return ask
 
 
 def prepare(scratch: Database, shop: Shop, ask: Ask, start: datetime, now: datetime) -> tuple[Shop, Arrivals | None]:

@@ -128,7 +128,7 @@ REASONS: dict[Reason, Label] = {
     Reason.DEALT_WITH: Label(
         "",
         _("Dealt with already"),
-        _("The journey has dealt with this occasion already, before its start was changed. Nobody is told twice."),
+        _("The journey has dealt with this occasion already, or does not let the member in a second time."),
     ),
     Reason.GREETED: Label(
         "",

@@ -24,7 +24,7 @@ from crm_plugin.store import connections, consent, members, metadata
 from crm_plugin.store.session import Database
 from crm_plugin.sync.pull import Progress
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints import program
+from crm_plugin.touchpoints import program, publishing
 from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import make_shop, member, write
 from tests.rehearsal.story import BEGIN, Story, begin
@@ -141,6 +141,17 @@ def test_draft_stands_for_what_is_saved(either: Story) -> None:
     told = {"key": "birthday", "trigger": {"type": "birthday", "days": -1}, "channels": ["email"], "send_at": "12:00"}
     seen = rehearse(either.runtime, either.shop, Ask(FIRST, FIRST + timedelta(days=5), draft=read_draft(told)))
     assert [(one.on.day, one.messages) for one in seen.sends] == [(21, 1), (23, 2)]
+
+
+@pytest.mark.slow
+def test_draft_that_is_being_edited_is_what_is_played(story: Story) -> None:
+    _yes(story)
+    told = {"key": "birthday", "trigger": {"type": "birthday", "days": -1}, "channels": ["email"], "send_at": "12:00"}
+    with story.db.write() as connection:
+        publishing.save_draft(connection, story.shop, told, BEGIN)
+    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=5), "birthday"))
+    assert [(one.on.day, one.messages) for one in seen.sends] == [(21, 1), (23, 2)]
+    assert "The journey is as it is drafted, and not as it was published." in seen.assumes
 
 
 @pytest.mark.slow
