@@ -6,11 +6,14 @@ all whom it means; all others are changed where they stand.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flask_babel import gettext as _
 from sqlalchemy import Connection
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
@@ -22,6 +25,7 @@ from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.steps import checks
+from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 
 
@@ -30,10 +34,37 @@ def is_staged(journey: Journey) -> bool:
     return journey.draft is not None or bool(journey.flow.steps)
 
 
+class SavedMeanwhile(InvalidInput):
+    """Somebody else saved the journey after the form was filled from it."""
+
+
+def mark(journey: Journey) -> str:
+    """What tells the journey, as it is edited, from any other state of it: a form holds the mark of what it was filled from."""
+    told = {name: value for name, value in edited(journey).as_dict().items() if name != "enabled"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def mark_in(form: Form, journey: Journey, error: CrmError | None = None) -> str:
+    """The mark for the page around a form: the one it was sent with, unless that is what was wrong; then saving replaces."""
+    return mark(journey) if isinstance(error, SavedMeanwhile) else form.text("mark") or mark(journey)
+
+
 def keep(
-    connection: Connection, shop: Shop, journey: Journey, told: Mapping[str, Any], now: datetime, who: str
+    connection: Connection,
+    shop: Shop,
+    journey: Journey,
+    told: Mapping[str, Any],
+    now: datetime,
+    who: str,
+    *,
+    filled_from: str = "",
 ) -> None:
-    """Keep a changed document, as a draft where members may be inside; the audit log has what is new. Raises: InvalidInput, RuleError."""
+    """Keep a changed document, as a draft where members may be inside; the audit log has what is new.
+
+    `filled_from` is the mark that the form holds. Raises: InvalidInput, also where somebody saved the journey meanwhile, RuleError.
+    """
+    if filled_from and filled_from != mark(journeys.hold(connection, shop.shop_id, journey.key)):
+        raise SavedMeanwhile(_("This was saved meanwhile. What you wrote stands below; saved now, it replaces that."))
     before = edited(journey).as_dict()
     campaign = CAMPAIGN in (journey.trigger.type, (told.get("trigger") or {}).get("type"))
     if journey.draft is not None or (journey.enabled and (journey.flow.steps or told.get("steps") or campaign)):

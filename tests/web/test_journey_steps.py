@@ -9,7 +9,7 @@ import pytest
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.publishing import edited
-from tests.web.conftest import Page, Post, words
+from tests.web.conftest import Page, Post, fields, words
 from tests.web.test_journey_state import CALL, HELLO, REST, audited, draft, get, set_up
 
 __all__ = ["set_up"]
@@ -236,3 +236,18 @@ def test_title_of_a_task_in_another_language_stays(runtime: Runtime, shop: Shop,
     draft(runtime, shop, HELLO, call)
     assert post(f"{AT}/call", {"en": "Ring", "zh": "", "due_days": "2", "do": "save"}).status_code == 303
     assert steps(runtime)[-1]["task"]["title"] == {"de": "Anrufen", "en": "Ring"}
+
+
+def test_what_was_saved_meanwhile_is_not_overwritten_unseen(
+    runtime: Runtime, shop: Shop, page: Page, post: Post
+) -> None:
+    draft(runtime, shop, HELLO)
+    opened = {path: fields(page(path), form) for path, form in ((AT, "text"), ("journeys/j", "journey"))}
+    assert post(f"{AT}-new?after=hello&kind=wait", {"mode": "span", "days": "3"}).status_code == 303
+    for path, form in opened.items():
+        answer = post("journeys/j" if path != AT else f"{AT}-text", form)
+        assert (answer.status_code, "This was saved meanwhile." in answer.text) == (422, True), path
+    assert [one["key"] for one in steps(runtime)] == ["hello", "wait-1"]
+    again = post(f"{AT}-text", opened[AT]).text
+    assert post(f"{AT}-text", fields(again, "text")).status_code == 303
+    assert [one["key"] for one in steps(runtime)] == ["hello"]

@@ -31,7 +31,7 @@ from crm_plugin.web.before_going import before_going
 from crm_plugin.web.forms import Form
 from crm_plugin.web.held_words import held_of
 from crm_plugin.web.i18n import explained, in_words
-from crm_plugin.web.journey_edit import keep
+from crm_plugin.web.journey_edit import keep, mark_in
 from crm_plugin.web.journey_look import look
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
@@ -121,6 +121,8 @@ def journeys_save(key: str) -> Response | tuple[str, int] | str:
             _save(shop, journey, draft)
         except CrmError as error:
             journey_form.refuse(form, error)
+            with runtime.db.read() as connection:
+                form.values["mark"] = mark_in(form, store.get(connection, shop.shop_id, key), error)
     if form.failed or draft is None:
         with runtime.db.read() as connection:
             return _one(connection, journey, form), 422
@@ -204,7 +206,7 @@ def journeys_release(key: str) -> Response | tuple[str, int]:
 def _save(shop: Shop, journey: Journey, draft: Draft) -> None:
     runtime, told = site().runtime, as_drafted(edited(journey), draft).as_dict()
     with runtime.db.write() as connection:
-        keep(connection, shop, journey, told, _now(), g.actor)
+        keep(connection, shop, journey, told, _now(), g.actor, filled_from=request.form.get("mark", ""))
 
 
 def _one(connection: Connection, journey: Journey, form: Form, release_form: Form | None = None) -> str:
@@ -221,6 +223,7 @@ def _one(connection: Connection, journey: Journey, form: Form, release_form: For
         "journeys_one.html",
         labels=labels,
         journey=journey,
+        mark=mark_in(form, journey),
         held=held_of(connection, shop, journey.key),
         release_form=release_form or Form({"confirm": ""}),
         shown=kept,
