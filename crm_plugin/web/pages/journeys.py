@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from crm_plugin.touchpoints.lifecycle import READY, STAGES, covering
 from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
 from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.recipes import Recipe, install_one, recipe
+from crm_plugin.touchpoints.senders import available
 from crm_plugin.web import formats, journey_form, journey_words, labels
 from crm_plugin.web.before_going import before_going
 from crm_plugin.web.forms import Form
@@ -46,13 +47,14 @@ LATELY = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One journey as the list shows it: a sentence, what it did lately, what it will do where it runs."""
+    """One journey as the list shows it: a sentence, what it did lately, what it will do where it runs; `missing` as its outlook has it."""
 
     journey: Journey
     name: str
     sentence: str
     did: dict[str, int]
     coming: Outlook | None
+    missing: tuple[str, ...]
 
 
 @bp.get("/s/<shop>/journeys")
@@ -69,7 +71,8 @@ def journeys() -> str:
             stamp(connection, shop, now),
             lambda: {one.key: outlook(connection, shop, one, now, now + AHEAD) for one in running},
         )
-    cards = [_card(journey, did.get(journey.key, {}), by, coming.get(journey.key)) for journey in there]
+        senders = available(connection, shop)
+    cards = [_card(journey, did.get(journey.key, {}), by, coming.get(journey.key), senders) for journey in there]
     return render_template(
         "journeys.html",
         labels=labels,
@@ -263,13 +266,16 @@ def _switch_page(connection: Connection, journey: Journey, form: Form) -> str:
     )
 
 
-def _card(journey: Journey, states: dict[str, int], by: Called, coming: Outlook | None) -> Card:
+def _card(
+    journey: Journey, states: dict[str, int], by: Called, coming: Outlook | None, senders: Collection[str]
+) -> Card:
     return Card(
         journey,
         named(journey.title, journey.key),
         journey_words.sentence(journey, by),
         journey_words.became(states),
         coming,
+        tuple(channel for channel in journey.channels if channel not in senders),
     )
 
 
