@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from crm_plugin.rehearsal import answers, consents, dials, inside, levels, lists, statuses, tags, withdrawn
+from crm_plugin.rehearsal import answers, consents, dials, finished, inside, levels, lists, statuses, tags, withdrawn
 from crm_plugin.rehearsal.unknown import Unknown, unrewound
 from crm_plugin.store import metadata, shops
 from crm_plugin.store.base import from_micros, to_micros
@@ -40,7 +40,7 @@ _HAPPENED = {
 # These came with the row that they belong to.
 WITH = {"identities": "members", "member_tags": "members", "order_lines": "orders"}
 # What keeps a list of its own of what is to come.
-_NOTED = (statuses, levels, lists, dials, withdrawn, answers)
+_NOTED = (statuses, levels, lists, dials, withdrawn, finished, answers)
 # At more instants than this nobody looks at each: what came between two rounds is let in before the second.
 MOST_INSTANTS = 5_000
 # Longer than planning looks back for what changed.
@@ -106,6 +106,7 @@ class Arrivals:
         lists.turn(connection, shop_id, low, high)
         dials.turn(connection, shop_id, low, high)
         withdrawn.turn(connection, shop_id, low, high)
+        finished.turn(connection, shop_id, low, high)
         answers.turn(connection, low, high)
 
 
@@ -116,6 +117,7 @@ def take_out(connection: Connection, shop: Shop, start: datetime) -> Arrivals:
     unknown = tuple(unrewound(connection, shop.shop_id, since))
     statuses.take_back(connection, shop.shop_id, since, created)
     withdrawn.take_back(connection, shop.shop_id, since)
+    finished.take_back(connection, shop.shop_id, since)
     dials.take_back(connection, shop.shop_id, since)
     tags.take_back(connection, shop.shop_id, since)
     tables = [table for table in metadata.sorted_tables if table.name in WITH or _came(table)]

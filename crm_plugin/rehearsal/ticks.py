@@ -62,7 +62,7 @@ class Ticks:
         self._due: list[datetime] = []
         with db.read() as connection:
             running = [one for one in all_journeys(connection, shop.shop_id) if one.enabled]
-            self._hours = sorted({one.send_at for one in running})
+            self._hours = sorted({kind_of(one.trigger).time_of(one.trigger) or one.send_at for one in running})
         self._delayed = [one for one in running if is_at_once(kind_of(one.trigger), one.trigger)]
         self._delayed = [one for one in self._delayed if minutes_of(kind_of(one.trigger), one.trigger)]
         self._has_steps = any(one.flow.steps for one in running)

@@ -17,7 +17,7 @@ _EDITED = "SELECT COUNT(*) FROM orders WHERE shop_id = :shop AND updated_at > :s
 _GONE = "SELECT COUNT(*) FROM orders WHERE shop_id = :shop AND NOT counts AND updated_at > :since"
 _CHECKOUTS = (
     "SELECT COUNT(*) FROM checkouts WHERE shop_id = :shop AND seen_at > :since "
-    "AND (completed_at IS NOT NULL OR touched_at > started_at)"
+    "AND (completed_at <= touched_at OR touched_at > started_at)"
 )
 _DIALS = (
     "SELECT COUNT(*) FROM member_dials AS d WHERE d.shop_id = :shop AND d.updated_at > :since AND NOT EXISTS "  # noqa: S608

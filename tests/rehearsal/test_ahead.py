@@ -416,3 +416,13 @@ def test_other_shops_stay_out(story: Story) -> None:
     with story.db.read() as connection:
         assert connection.execute(select(func.count()).select_from(members)).scalar_one() == 5
     assert Progress("members", 4, None) in heard
+
+
+@pytest.mark.slow
+def test_campaign_leaves_at_its_own_time(story: Story) -> None:
+    _yes(story)
+    trigger = {"type": "campaign", "at": "2026-03-25 19:10"}
+    told = {"key": "spring", "trigger": trigger, "channels": ["email"], "template": "birthday"}
+    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=6), draft=read_draft(told)))
+    # A round that comes later finds the night; in Berlin it is the next day when it is that evening in New York.
+    assert {one.on.day: one.messages for one in seen.sends} == {25: 3, 26: 1}

@@ -7,12 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from crm_plugin.clock import FixedClock
+from crm_plugin.records import CheckoutRecord, ConsentRecord, ConsentState
 from crm_plugin.rehearsal import Ask, rehearse
 from crm_plugin.store import journeys, members
 from crm_plugin.store.session import Database
+from crm_plugin.sync.checkouts import write_checkouts
+from crm_plugin.touchpoints import program
 from tests.rehearsal.story import BEGIN, HOUR, Story, begin
 
 DAY = timedelta(days=1)
@@ -106,3 +110,27 @@ def test_journey_switched_on_later_is_on_all_the_time(sqlite_db: Database, tmp_p
         connection.execute(journeys.update().values(enabled_at=clock.at, planned_through=clock.at))
     seen = rehearse(story.runtime, story.shop, Ask(BEGIN.date(), (BEGIN + 5 * DAY).date()))
     assert [(str(one.on), one.journey, one.messages) for one in seen.sends] == [("2026-03-22", "thanks", 1)]
+
+
+@pytest.mark.slow
+def test_checkout_that_was_finished_later_stands_open_until_then(sqlite_db: Database, tmp_path: Path) -> None:
+    story = begin(sqlite_db, tmp_path, 1, people=0, on=[])
+    yes = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=BEGIN),)
+    story.person(BEGIN, timezone="Europe/Berlin", phone="", consents=yes)
+    trigger = {"type": "abandoned_checkout", "minutes": 60}
+    cart = {"key": "cart", "trigger": trigger, "channels": ["email"], "template": "birthday", "enabled": True}
+    left = BEGIN + 2 * DAY + 10 * HOUR
+    with sqlite_db.read() as connection:
+        who = connection.execute(select(members.c.external_id)).scalar_one()
+    begun = CheckoutRecord(external_id="c", member_external_id=who, currency="EUR", started_at=left)
+    with sqlite_db.write() as connection:
+        program.load(connection, story.shop, {"journeys": [cart]}, BEGIN)
+        write_checkouts(connection, story.shop, [begun], left)
+    with sqlite_db.write() as connection:
+        done = replace(begun, completed_at=left + 3 * HOUR)
+        write_checkouts(connection, story.shop, [done], left + 3 * HOUR)
+    assert isinstance(story.runtime.clock, FixedClock)
+    story.runtime.clock.at = BEGIN + 6 * DAY
+    first = (BEGIN + DAY).date()
+    seen = rehearse(story.runtime, story.shop, Ask(first, first + 4 * DAY))
+    assert [(one.journey, one.messages) for one in seen.sends] == [("cart", 1)]
