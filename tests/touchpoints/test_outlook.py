@@ -13,6 +13,7 @@ from crm_plugin.store import connections, journeys, members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints import outlook as outlook_module
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.outlook import Coming, newest_match, outlook, recent, waiting
@@ -200,3 +201,15 @@ def test_whom_reentry_keeps_out_is_not_said_to_come_in(sqlite_db: Database, reen
         coming.append(sum(row.count for row in found.rows if row.reason != "dealt_with"))
         plan_shop(sqlite_db, shop, at + timedelta(days=2))
     assert coming == [1, 0]
+
+
+def test_no_example_is_looked_for_among_the_oldest(db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3):
+        write(db, shop, [_person(number, country="DE" if number == 1 else "GB")])
+    journey = _journey(db, shop, audience='country == "DE"')
+    found = []
+    with db.read() as connection:
+        for looked_through in (3, 2):
+            monkeypatch.setattr(outlook_module, "_LOOKED_THROUGH", looked_through)
+            found.append(newest_match(connection, shop, journey, NOON.date()) is None)
+    assert found == [False, True]
