@@ -135,7 +135,7 @@ def journey_publish(name: str, key: str, most: int | None, confirm: str, as_json
             told: dict[str, Any] = {"journey": key, "version": journey.version, "status": journey.status}
             if most is not None:
                 told["taken_in"] = publishing.take_in(connection, found, journey, most, now, typed=confirm)
-            elif journey.flow.steps and journey.audience is not None:
+            elif insiders.wanted(journey):
                 told["could_be_taken_in"] = insiders.count(connection, found, journey, now)
             told["warnings"] = _warnings(connection, found, journey, now)
             told["audience"] = audience_check(connection, found, journey, now).as_dict()

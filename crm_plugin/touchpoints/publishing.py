@@ -74,9 +74,7 @@ def take_in(connection: Connection, shop: Shop, journey: Journey, most: int, now
 
     Raises: InvalidInput, NotFound, RuleError.
     """
-    if journey.trigger.type != confirming.CAMPAIGN:
-        # Of a campaign the number was asked for when it was published: these are among them.
-        confirming.require(shop, min(most, insiders.count(connection, shop, journey, now)), typed)
+    confirming.require(shop, min(most, insiders.count(connection, shop, journey, now)), typed)
     return insiders.take_in(connection, shop, journey, most, now)
 
 

@@ -13,6 +13,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant
+from crm_plugin.touchpoints.confirming import CAMPAIGN
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import hold
 from crm_plugin.touchpoints.steps.ending import INSIDE
@@ -39,12 +40,23 @@ def take_in(connection: Connection, shop: Shop, journey: Journey, most: int, now
     return enrol(connection, shop, journey, chosen, now)
 
 
+def wanted(journey: Journey) -> bool:
+    """Whether taking in makes sense: in a journey of several steps with an audience. A campaign reaches all whom it means by itself."""
+    return bool(journey.flow.steps) and journey.audience is not None and journey.trigger.type != CAMPAIGN
+
+
 def _held(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Select[Any]:
     if not journey.flow.steps or not journey.runs:
         raise InvalidInput(
             phrase("The journey %(key)s takes nobody in.", key=journey.key),
             field="journey",
             hint=phrase("Only one of several steps does, while it is on."),
+        )
+    if journey.trigger.type == CAMPAIGN:
+        raise InvalidInput(
+            phrase("The campaign %(key)s reaches all whom it means by itself.", key=journey.key),
+            field="most",
+            hint=phrase("Publish it without taking anybody in."),
         )
     if journey.audience is None:
         raise InvalidInput(

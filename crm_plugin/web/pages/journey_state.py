@@ -193,7 +193,7 @@ def _publish_page(connection: Connection, journey: Journey, form: Form) -> str:
 
 def _could_come_in(connection: Connection, shop: Shop, shown: Journey) -> int | None:
     """How many the audience holds already; None where taking them in makes no sense."""
-    if not shown.flow.steps or shown.audience is None:
+    if not insiders.wanted(shown):
         return None
     return insiders.count(connection, shop, replace(shown, enabled=True, paused_at=None), _now())
 

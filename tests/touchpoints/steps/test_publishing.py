@@ -307,6 +307,16 @@ def test_nobody_is_taken_in_where_everyone_is_meant(db: Database, shop: Shop) ->
         insiders.count(connection, shop, journey, TEN)
 
 
+def test_nobody_is_taken_into_a_campaign_which_reaches_them_by_itself(sqlite_db: Database) -> None:
+    shop = stage(sqlite_db)
+    write(sqlite_db, shop, [person(1)], START)
+    journey = _publish(sqlite_db, shop, SEND, trigger={"type": "campaign"}, audience="known(email)")
+    with pytest.raises(InvalidInput, match="by itself"), sqlite_db.write() as connection:
+        publishing.take_in(connection, shop, journey, 9, TEN)
+    plan(sqlite_db, shop, TEN)
+    assert len(planned(sqlite_db)) == 1
+
+
 def test_saving_a_journey_that_is_on_publishes_it(db: Database, shop: Shop) -> None:
     _publish(db, shop, SEND)
     with db.write() as connection:
