@@ -23,7 +23,7 @@ MOST = 100_000
 
 
 def count(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> int:
-    """How many could be taken in: whom the audience holds and who was never in this journey. Raises: InvalidInput, RuleError."""
+    """How many could be taken in: whom the audience holds, and who was never in this journey nor has a message of it. Raises: InvalidInput, RuleError."""
     found = _held(connection, shop, journey, now).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
@@ -72,9 +72,10 @@ def _held(connection: Connection, shop: Shop, journey: Journey, now: datetime) -
         literal_column("CAST(NULL AS BIGINT)").label("subject_order_id"),
         *(literal_column(f"CAST({at} AS BIGINT)").label(name) for name in ("due_at", "next_try_at", "valid_until")),
     )
-    never = (
-        "(SELECT 1 FROM enrolments AS been WHERE been.shop_id = m.shop_id AND been.member_id = m.member_id "
+    never = " AND ".join(
+        f"(SELECT 1 FROM {table} AS been WHERE been.shop_id = m.shop_id AND been.member_id = m.member_id "  # noqa: S608
         "AND been.journey_key = :journey_key LIMIT 1) IS NULL"
+        for table in ("enrolments", "touchpoints")
     )
     told = text(f"m.shop_id = :shop_id AND m.state = 'active' AND {never}")
     chosen: Select[Any] = select(*columns).select_from(text("members AS m"))

@@ -317,6 +317,20 @@ def test_nobody_is_taken_into_a_campaign_which_reaches_them_by_itself(sqlite_db:
     assert len(planned(sqlite_db)) == 1
 
 
+def test_whoever_has_a_message_of_before_it_had_steps_is_not_taken_in(sqlite_db: Database) -> None:
+    shop = stage(sqlite_db)
+    write(sqlite_db, shop, [person(1), person(2, birth_day=9)], START)
+    told = {"key": "j", "trigger": {"type": "birthday", "days": 0}, "audience": "known(email)"}
+    with sqlite_db.write() as connection:
+        alone = {**told, "channels": ["email"], "template": "hello", "enabled": True}
+        journey_store.save(connection, shop, read_draft(alone), START)
+    plan(sqlite_db, shop, TEN)
+    with sqlite_db.write() as connection:
+        publishing.save_draft(connection, shop, {**told, "steps": [SEND]}, TEN)
+        journey = publishing.publish(connection, shop, "j", TEN)
+        assert insiders.count(connection, shop, journey, TEN) == 1
+
+
 def test_saving_a_journey_that_is_on_publishes_it(db: Database, shop: Shop) -> None:
     _publish(db, shop, SEND)
     with db.write() as connection:
