@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
+from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import (
@@ -176,16 +177,23 @@ def remember_date(
             phrase("Say whose day it is, in at most %(most)s characters.", most=_LONGEST), field="person"
         )
     _require_member(connection, shop, member_id)
+    d = member_dates.c
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    made = add(member_dates).values(
-        shop_id=shop.shop_id,
-        date_id=new_id(),
-        member_id=member_id,
-        person=person.strip(),
-        month_day=month_day,
-        recorded_at=now,
-    )
-    return connection.execute(made.on_conflict_do_nothing().returning(member_dates.c.date_id)).first() is not None
+    told = {"shop_id": shop.shop_id, "member_id": member_id, "person": person.strip(), "month_day": month_day}
+    kept = select(d.date_id).where(*(d[name] == value for name, value in told.items()))
+    place = 0
+    while True:
+        made = add(member_dates).values(date_id=_date_id(member_id, month_day, place), recorded_at=now, **told)
+        if connection.execute(made.on_conflict_do_nothing().returning(d.date_id)).first() is not None:
+            return True
+        if connection.execute(kept).first() is not None:
+            return False
+        place += 1
+
+
+def _date_id(member_id: int, month_day: int, place: int) -> int:
+    """The id of a member's first, second ... person of a day: whoever is named anew is the same occasion, and reminded of once a year."""
+    return int.from_bytes(blake2b(f"{member_id}:{month_day}:{place}".encode(), digest_size=8).digest()) >> 1
 
 
 def forget_date(connection: Connection, shop: Shop, member_id: int, person: str, month_day: int) -> bool:

@@ -236,6 +236,21 @@ def test_day_of_a_person_that_a_member_named(world: World, at: datetime, due: st
     assert world.verdicts(at) == [("ada", "skipped", "no_longer_matches")]
 
 
+def test_person_who_is_named_anew_is_reminded_of_once(world: World) -> None:
+    world.journey("gift_reminder", days=-14)
+    ada = world.id_of("ada")
+    with world.db.write() as connection:
+        for who in ("mum", "Grace"):
+            assert remember_date(connection, world.shop, ada, who, 619, NOW)
+    world.plan(NOW + 4 * DAY)
+    with world.db.write() as connection:
+        assert forget_date(connection, world.shop, ada, "mum", 619)
+        assert not remember_date(connection, world.shop, ada, "Grace", 619, NOW + 4 * DAY)
+        assert remember_date(connection, world.shop, ada, "Mum", 619, NOW + 4 * DAY)
+    world.plan(NOW + 4 * DAY + HOUR)
+    assert len(world.rows()) == 2
+
+
 def test_day_that_is_none_is_refused(world: World) -> None:
     ada = world.id_of("ada")
     for person_, number, field in (("Grace", 231, "month_day"), ("Grace", 600, "month_day"), (" ", 619, "person")):

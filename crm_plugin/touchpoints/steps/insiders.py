@@ -23,7 +23,7 @@ MOST = 100_000
 
 
 def count(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> int:
-    """How many could be taken in: whom the audience holds, and who was never in this journey nor has a message of it. Raises: InvalidInput, RuleError."""
+    """How many could be taken in: held by the audience, never in this journey, without a message of it. Raises: InvalidInput, RuleError."""
     found = _held(connection, shop, journey, now).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
