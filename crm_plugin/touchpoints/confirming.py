@@ -18,6 +18,8 @@ from crm_plugin.touchpoints.policy import policy_of
 CAMPAIGN = "campaign"
 # By how much the number may have moved since it was typed, in hundredths of it.
 ALMOST_PCT = 1
+# Digits that a number of people may have; Python reads no number of thousands.
+_LONGEST = 19
 
 
 def people(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> int:
@@ -48,7 +50,7 @@ def require(shop: Shop, count: int, typed: str) -> None:
     if not policy_of(shop).blast.asks(count):
         return
     told = typed.strip()
-    number = int(told) if told.isascii() and told.isdigit() else None
+    number = int(told) if told.isascii() and told.isdigit() and len(told) <= _LONGEST else None
     if number is not None and abs(count - number) * 100 <= number * ALMOST_PCT:
         return
     message = phrase("This reaches %(count)s people at once.", count=count)

@@ -44,6 +44,7 @@ def test_a_campaign_to_many_asks_for_their_number(db: Database, shop: Shop) -> N
         ("", "This reaches 3 people at once."),
         ("2", "This reaches 3 people at once, and not 2."),
         ("many", "This reaches 3 people at once."),
+        ("3" * 5000, "This reaches 3 people at once."),
     ):
         with pytest.raises(InvalidInput) as refused, db.write() as connection:
             publishing.publish(connection, shop, "j", START, typed=typed)
