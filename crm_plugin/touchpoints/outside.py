@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import at_local, local_day
-from crm_plugin.errors import RuleError
+from crm_plugin.errors import InvalidInput, RuleError
 from crm_plugin.phrases import joined, phrase
 from crm_plugin.rules.book import resolved
 from crm_plugin.rules.explain import Explanation, explain_from, snapshot_of
@@ -30,6 +30,8 @@ from crm_plugin.touchpoints.steps.flow import EVERY_DAYS, ONCE
 NOT_ON, UNKNOWN, GONE, NO_OCCASION, BEEN, AUDIENCE, BROKEN, COMES, CHANGED = (
     "not_on", "not_known_yet", "member_gone", "no_occasion", "was_in_before", "audience", "audience_broken", "to_come", "changed_since",
 )  # fmt: skip
+# Days that may be asked for: orders and birthdays are worked out around them.
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2100, 12, 31)
 # How far back is looked where no day was asked for, and how many occasions are told.
 LONGEST = timedelta(days=366)
 MOST = 5
@@ -50,19 +52,26 @@ class Outside:
         return {"cause": self.cause, "text": self.text, **({"audience": told} if told else {})}
 
 
+def require_day(on: date) -> date:
+    """The day, where it may be asked for. Raises: InvalidInput."""
+    if FIRST_DAY <= on <= LAST_DAY:
+        return on
+    raise InvalidInput(phrase("Ask for a day from %(first)s to %(last)s.", first=FIRST_DAY, last=LAST_DAY), field="on")
+
+
 def outside(
     connection: Connection, shop: Shop, journey: Journey, member_id: int, now: datetime, on: date | None = None
 ) -> tuple[Outside, ...]:
     """Why the member did not come in on a day (the shop's), or since the journey is on; the newest occasion first.
 
-    Empty where every occasion of that time led to a stay or a message.
+    Empty where every occasion of that time led to a stay or a message. Raises: InvalidInput for a day that `require_day` refuses.
     """
     m = members.c
     member = connection.execute(select(members).where(m.shop_id == shop.shop_id, m.member_id == member_id)).one()
     if on is None:
         since, until = max(journey.enabled_at or now - LONGEST, now - LONGEST), now
     else:
-        since = at_local(on, time(), shop.timezone)
+        since = at_local(require_day(on), time(), shop.timezone)
         until = at_local(on + timedelta(days=1), time(), shop.timezone)
     if (first := _before_all(shop, journey, member, until)) is not None:
         return (first,)

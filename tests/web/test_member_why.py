@@ -32,3 +32,5 @@ def test_page_says_what_did_not_hold_that_day(runtime: Runtime, shop: Shop, page
     told = words(page(f"members/{one}/why?journey=j&on=2026-03-26&lang=zh"))
     assert "当天会员不符合受众条件" in told
     assert "This is no day" in words(page(f"members/{one}/why?journey=j&on=gestern&lang=en", status=422))
+    for far in ("0001-01-01", "9999-12-31"):
+        assert "from 1970-01-01 to 2100-12-31" in words(page(f"members/{one}/why?journey=j&on={far}", status=422))

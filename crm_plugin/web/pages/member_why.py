@@ -7,10 +7,11 @@ from datetime import date
 from flask import render_template, request
 from flask_babel import gettext as _
 
-from crm_plugin.errors import NotFound
+from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.rules.called import called
 from crm_plugin.store.members import names_of
 from crm_plugin.touchpoints.journeys import all_journeys
+from crm_plugin.touchpoints.outside import require_day
 from crm_plugin.touchpoints.why import why
 from crm_plugin.web import labels
 from crm_plugin.web.forms import Form
@@ -52,7 +53,9 @@ def members_why(member_id: int) -> str | tuple[str, int]:
 
 def _day(form: Form) -> date | None:
     try:
-        return date.fromisoformat(form.text("on")) if form.text("on") else None
+        return require_day(date.fromisoformat(form.text("on"))) if form.text("on") else None
+    except InvalidInput as error:
+        form.refuse(error)
     except ValueError:
         form.errors["on"] = _("This is no day. An example: 2026-11-24.")
-        return None
+    return None
