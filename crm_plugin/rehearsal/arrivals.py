@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from crm_plugin.rehearsal import answers, consents, dials, finished, inside, levels, lists, statuses, tags, withdrawn
-from crm_plugin.rehearsal.unknown import Unknown, unrewound
+from crm_plugin.rehearsal.unknown import UNREAD, Unknown, unrewound
 from crm_plugin.store import metadata, shops
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.bulk import execute
@@ -119,7 +119,8 @@ def take_out(connection: Connection, shop: Shop, start: datetime) -> Arrivals:
     withdrawn.take_back(connection, shop.shop_id, since)
     finished.take_back(connection, shop.shop_id, since)
     dials.take_back(connection, shop.shop_id, since)
-    tags.take_back(connection, shop.shop_id, since)
+    if unread := tags.take_back(connection, shop.shop_id, since):
+        unknown += (Unknown(UNREAD, unread),)
     tables = [table for table in metadata.sorted_tables if table.name in WITH or _came(table)]
     for table in tables:
         _set_aside(connection, table, since, created)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, select
 
+from crm_plugin.errors import CrmError
 from crm_plugin.store import journey_versions, member_tags
 from crm_plugin.store.bulk import execute, insert_rows, select_in
 from crm_plugin.touchpoints.steps.document import read_steps, walk
+
+_log = logging.getLogger(__name__)
 
 _DONE = (
     "SELECT e.member_id, v.at, e.journey_key, v.version, v.step_key FROM enrolment_events AS v JOIN enrolments AS e "
@@ -19,11 +23,15 @@ _DONE = (
 Steps = Mapping[tuple[str, int, str], Mapping[str, bool]]
 
 
-def take_back(connection: Connection, shop_id: int, since: int) -> None:
-    """Undo what steps after `since` gave and took."""
-    steps = _steps(connection, shop_id)
-    if not steps:
-        return
+def take_back(connection: Connection, shop_id: int, since: int) -> int:
+    """Undo what steps after `since` gave and took. Answers how many published versions could not be read, whose tags stay as they are."""
+    steps, unread = _steps(connection, shop_id)
+    if steps:
+        _undo(connection, shop_id, since, steps)
+    return unread
+
+
+def _undo(connection: Connection, shop_id: int, since: int, steps: Steps) -> None:
     later = execute(connection, f"{_DONE} AND v.at > ?", (shop_id, since))
     touched = {(row[0], tag) for row in later for tag in steps.get(tuple(row[2:]), {})}
     had: dict[tuple[int, str], bool] = dict.fromkeys(touched, False)
@@ -49,15 +57,24 @@ def take_back(connection: Connection, shop_id: int, since: int) -> None:
     insert_rows(connection, member_tags, columns, [row for row in rows if row[1:3] not in kept])
 
 
-def _steps(connection: Connection, shop_id: int) -> dict[tuple[str, int, str], dict[str, bool]]:
-    """The steps that give or take tags, over all versions."""
+def _steps(connection: Connection, shop_id: int) -> tuple[Steps, int]:
+    """The steps that give or take tags, over all versions, and how many of these cannot be read."""
     v = journey_versions.c
-    found: dict[tuple[str, int, str], dict[str, bool]] = {}
+    found: dict[tuple[str, int, str], Mapping[str, bool]] = {}
     query = select(v.journey_key, v.version, v.document).where(v.shop_id == shop_id)
+    unread = 0
     for key, version, document in connection.execute(query):
-        for step in walk(read_steps(document.get("steps"))):
-            if step.kind == "tag":
-                told: Mapping[str, Any] = step.told
-                taken = dict.fromkeys(told.get("remove", ()), False)
-                found[key, version, step.key] = {**taken, **dict.fromkeys(told.get("add", ()), True)}
-    return found
+        try:
+            told = [
+                (step.key, _given(step.told)) for step in walk(read_steps(document.get("steps"))) if step.kind == "tag"
+            ]
+        except (CrmError, AttributeError, LookupError, TypeError, ValueError) as error:
+            _log.warning("version %s of journey %s in shop %s: %s", version, key, shop_id, error)
+            unread += 1
+        else:
+            found |= {(key, version, step_key): given for step_key, given in told}
+    return found, unread
+
+
+def _given(told: Mapping[str, Any]) -> dict[str, bool]:
+    return {**dict.fromkeys(told.get("remove", ()), False), **dict.fromkeys(told.get("add", ()), True)}

@@ -46,6 +46,11 @@ _TOLD = (
     (_CODES, phrase("Coupon codes, whenever they were loaded: all are there from the beginning.")),
 )
 
+# Counted where they are read.
+UNREAD = phrase(
+    "Published versions of journeys that cannot be read: tags that their steps gave and took stand as they do now."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:

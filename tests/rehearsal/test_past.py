@@ -13,11 +13,12 @@ from sqlalchemy import select
 from crm_plugin.clock import FixedClock
 from crm_plugin.records import CheckoutRecord, ConsentRecord, ConsentState
 from crm_plugin.rehearsal import Ask, rehearse
-from crm_plugin.store import journeys, members
+from crm_plugin.store import journey_versions, journeys, members
 from crm_plugin.store.session import Database
 from crm_plugin.sync.checkouts import write_checkouts
 from crm_plugin.touchpoints import program
 from tests.rehearsal.story import BEGIN, HOUR, Story, begin
+from tests.touchpoints.steps.stage import turn_on
 
 DAY = timedelta(days=1)
 
@@ -134,3 +135,16 @@ def test_checkout_that_was_finished_later_stands_open_until_then(sqlite_db: Data
     first = (BEGIN + DAY).date()
     seen = rehearse(story.runtime, story.shop, Ask(first, first + 4 * DAY))
     assert [(one.journey, one.messages) for one in seen.sends] == [("cart", 1)]
+
+
+@pytest.mark.slow
+def test_published_version_that_cannot_be_read_is_told_and_stops_nothing(sqlite_db: Database, tmp_path: Path) -> None:
+    story = begin(sqlite_db, tmp_path, 4, people=0, on=["thanks"])
+    turn_on(sqlite_db, story.shop, {"key": "t", "tag": {"add": ["a"]}}, at=BEGIN)
+    with sqlite_db.write() as connection:
+        broken = journey_versions.update().where(journey_versions.c.journey_key == "j")
+        connection.execute(broken.values(document={"steps": [{"key": "t", "tagg": {}}]}))
+    assert isinstance(story.runtime.clock, FixedClock)
+    story.runtime.clock.at = BEGIN + 3 * DAY
+    seen = rehearse(story.runtime, story.shop, Ask(BEGIN.date(), (BEGIN + DAY).date()))
+    assert [one.count for one in seen.unknown if one.what.startswith("Published versions")] == [1]
