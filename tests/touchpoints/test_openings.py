@@ -12,7 +12,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import openings
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.touchpoints.guarding import journey, send, shop_with
-from tests.touchpoints.plans import counted
+from tests.touchpoints.plans import counted, explained
 
 _NIGHT: dict[str, dict[str, Any]] = {"quiet_hours": {"from": "22:00", "to": "07:00"}}
 
@@ -43,7 +43,7 @@ def test_texts_wait_for_the_hour_of_their_place(db: Database) -> None:
     assert {at for at, _ in _waits(db).values()} == {"02 11:00"}
     with counted(db) as statements:
         assert openings.put_off(db, shop, night) == 3
-    assert sum(one.startswith("UPDATE") for one in statements) == 1
+    assert sum("UPDATE touchpoints" in one for one in statements) == 1
     # Eight o'clock in New York and nine in Connecticut.
     expected = {"0": ("02 12:00", "quiet_hours"), "1": ("02 13:00", "quiet_hours"), "2": ("02 13:00", "quiet_hours")}
     assert _waits(db) == expected
@@ -51,6 +51,17 @@ def test_texts_wait_for_the_hour_of_their_place(db: Database) -> None:
     assert send(db, shop, night + timedelta(minutes=60)).total == 0
     assert dict(send(db, shop, night + timedelta(minutes=90)).states) == {"accepted": 1}
     assert dict(send(db, shop, night + timedelta(minutes=150)).states) == {"accepted": 2}
+
+
+def test_places_are_unpacked_once(sqlite_db: Database) -> None:
+    statement = openings._move(is_sqlite=True)
+    values = dict.fromkeys(statement.compile().params, "[]")
+    with sqlite_db.read() as connection:
+        plan = explained(connection, statement.bindparams(**values)).splitlines()
+    # Places are few beside messages, but each is not held against each.
+    assert ["json_each" in line for line in plan].count(True) == 1
+    last = next(place for place, line in enumerate(plan) if "SEARCH m" in line)
+    assert any("SEARCH g USING AUTOMATIC" in line for line in plan[last:]), plan
 
 
 def test_day_of_rest_is_known_from_the_start(sqlite_db: Database) -> None:
