@@ -17,17 +17,16 @@ from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.bulk import execute
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.claims import BY_INDEX
 from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, known_zones
 from crm_plugin.touchpoints.journeys import all_journeys
-from crm_plugin.touchpoints.states import WAITING
 from crm_plugin.touchpoints.steps import ending
 
 _DAY = timedelta(days=1)
 _SELDOM = timedelta(hours=6)
 # How often the clock asks.
 _MINUTE = timedelta(minutes=1)
-_WAITING = [state.value for state in WAITING]
 # What a round may leave to the next: whoever waits for a message of theirs that was settled in it, and what a step did to tags and levels,
 # of which another journey or a segment speaks.
 _GOES_ON = (
@@ -101,7 +100,7 @@ class Ticks:
         """When the first of those that wait goes on: a message, or a member at a step."""
         t, e = touchpoints.c, enrolments.c
         shop_id = self._shop.shop_id
-        waits = select(func.min(t.next_try_at)).where(t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at > at)
+        waits = select(func.min(t.next_try_at)).where(t.shop_id == shop_id, t.state.in_(BY_INDEX), t.next_try_at > at)
         # Who waits for a message goes on when it is settled.
         stands = select(func.min(e.due_at)).where(
             e.shop_id == shop_id, e.state == ending.ACTIVE, e.phase != ending.SENT, e.due_at > at

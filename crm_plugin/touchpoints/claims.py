@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
-from crm_plugin.store.base import Instant
+from crm_plugin.store.base import Instant, unindexed
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -38,7 +38,7 @@ from crm_plugin.touchpoints.waves import HELD
 LEASE = timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
 # Written out, SQLite knows by these words that the index of what waits holds the rows; where others lead to fewer rows it is not told.
-_BY_INDEX: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in WAITING]
+BY_INDEX: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in WAITING]
 
 
 @dataclass(slots=True)
@@ -130,16 +130,17 @@ def _due(
     now: datetime,
     resting: Collection[str],
     idle: Collection[ColumnElement[bool]],
-    waiting: Sequence[Any] = _BY_INDEX,
 ) -> Select[Any]:
     """Touchpoints that may be taken; what a paused journey planned waits untouched, and so does what stands still."""
     t = touchpoints.c
-    return (
-        select(*(t[name] for name in _ASKED))
-        .where(t.shop_id == shop_id, t.state.in_(waiting), t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
-        .where(*idle)
-        .order_by(t.next_try_at, t.touchpoint_id)
-    )
+    waits = t.state.in_(BY_INDEX)
+    return _asked(shop_id, now, resting, idle).where(waits).order_by(t.next_try_at, t.touchpoint_id)
+
+
+def _asked(shop_id: int, now: datetime, resting: Collection[str], idle: Collection[ColumnElement[bool]]) -> Select[Any]:
+    t = touchpoints.c
+    may_leave = (t.shop_id == shop_id, t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
+    return select(*(t[name] for name in _ASKED)).where(*may_leave, *idle)
 
 
 def _behind(place: Place) -> list[ColumnElement[bool]]:
@@ -158,8 +159,9 @@ def _due_of(
 ) -> Select[Any]:
     """The same of some members, however many others are due before."""
     t = touchpoints.c
-    recent = t.due_at > caps.earliest(now)
-    return _due(shop_id, now, resting, idle, _WAITING).order_by(None).where(t.member_id.in_(sorted(members)), recent)
+    waits = unindexed(t.state).in_(_WAITING)
+    recent = unindexed(t.due_at) > caps.earliest(now)
+    return _asked(shop_id, now, resting, idle).where(waits, recent, t.member_id.in_(sorted(members)))
 
 
 def _take(
