@@ -79,6 +79,7 @@ member_events = Table(
 )
 
 # One row: a day of the year that a member asked to be reminded of, and whose it is; `month_day` is as in `birthdays.py`.
+# `date_id` names the occasion, so it comes back with a person who is named anew (`_date_id`).
 member_dates = Table(
     "member_dates",
     metadata,
@@ -179,11 +180,11 @@ def remember_date(
     _require_member(connection, shop, member_id)
     d = member_dates.c
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    told = {"shop_id": shop.shop_id, "member_id": member_id, "person": person.strip(), "month_day": month_day}
-    kept = select(d.date_id).where(*(d[name] == value for name, value in told.items()))
+    row = {"shop_id": shop.shop_id, "member_id": member_id, "person": person.strip(), "month_day": month_day}
+    kept = select(d.date_id).where(*(d[name] == value for name, value in row.items()))
     place = 0
     while True:
-        made = add(member_dates).values(date_id=_date_id(member_id, month_day, place), recorded_at=now, **told)
+        made = add(member_dates).values(date_id=_date_id(member_id, month_day, place), recorded_at=now, **row)
         if connection.execute(made.on_conflict_do_nothing().returning(d.date_id)).first() is not None:
             return True
         if connection.execute(kept).first() is not None:
