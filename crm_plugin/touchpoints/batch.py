@@ -15,7 +15,7 @@ from crm_plugin.errors import RuleError
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.trigger_events import program_of
 from crm_plugin.rules.trigger_kinds import MEMBER
-from crm_plugin.rules.triggers import kind_of
+from crm_plugin.rules.triggers import BIRTHDAY, kind_of
 from crm_plugin.store import (
     coupon_codes,
     enrolments,
@@ -30,7 +30,7 @@ from crm_plugin.store import (
     templates,
 )
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import caps, cases, in_step, level, once, subjects
+from crm_plugin.touchpoints import caps, cases, greetings, in_step, level, once, subjects
 from crm_plugin.touchpoints.audience import arrived, meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.due import holding
@@ -103,6 +103,8 @@ class Batch:
     ledger: Ledger = field(default_factory=Ledger)
     # Who has an open case, and which.
     cases: dict[int, str] = field(default_factory=dict)
+    # By touchpoint: whether another journey has written about the birthday (True), or goes first.
+    greeted: dict[int, bool] = field(default_factory=dict)
     # The journeys that stand still.
     held: set[str] = field(default_factory=set)
 
@@ -151,6 +153,7 @@ def load(
     _load_audiences(connection, shop, rows, today, batch)
     _load_inside(connection, shop_id, rows, batch)
     _load_holding(connection, shop, rows, batch)
+    batch.greeted = greetings.load(connection, shop_id, [row for row in rows if _greets(row, batch)])
     batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
     programs = sorted({batch.program_of(row) for row in rows})
     batch.levels = {program: level.held(connection, shop_id, ids, program) for program in programs}
@@ -162,6 +165,13 @@ def load(
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
     return batch
+
+
+def _greets(row: Any, batch: Batch) -> bool:
+    """Whether it is about a birthday, and no preview."""
+    journey = batch.journey_of(row)
+    about = journey is not None and journey.trigger.type == BIRTHDAY and not caps.exempt(journey)
+    return about and bool(batch.occasion_of(row))
 
 
 def _load_members(connection: Connection, shop_id: int, ids: Sequence[int], batch: Batch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import literal_column
@@ -14,10 +13,11 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.cases import concerns, conditions
 from crm_plugin.touchpoints.dial import ONLY_BIRTHDAY
+from crm_plugin.touchpoints.greetings import greeted_sql
 from crm_plugin.touchpoints.holdout import held_out_sql
 from crm_plugin.touchpoints.journey import MARKETING, Journey
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.states import Reason
 
 TRUE = "1 = 1"
 # No channel to the member: what a system of the shop is told. Its address is the step's own, and its row says so by this word.
@@ -80,31 +80,13 @@ def refusals(shop: Shop, journey: Journey) -> list[tuple[str, Reason]]:
     )
     found = [(dial, Reason.MEMBER_DIAL)]
     if journey.trigger.type == BIRTHDAY:
-        found.append((_greeted(shop, journey), Reason.GREETED))
+        found.append((greeted_sql(shop, journey), Reason.GREETED))
     if concerns(journey):
         cases = conditions(shop.shop_id, policy_of(shop).cases, "reached.member_id")
         found = [*((condition, Reason.OPEN_CASE) for _, condition in cases), *found]
     # Last: those who are held out are to be compared with those who would get it.
     held_out = held_out_sql(shop.shop_id, journey, "reached.member_id")
     return [*found, *([(held_out, Reason.HOLDOUT)] if held_out else [])]
-
-
-# Another journey's word for the birthday stands, unless it was left out.
-_STANDS = ", ".join(
-    f"'{state}'" for state in State if state not in (State.SKIPPED, State.MISSED, State.CANCELLED, State.FAILED)
-)
-# A day, whatever zone and hour each of the two journeys keeps.
-_SAME_DAY = timedelta(hours=12) // timedelta(microseconds=1)
-
-
-def _greeted(shop: Shop, journey: Journey) -> str:
-    """Whether another journey about birthdays writes to the member on the same day: two greetings for one birthday are one too many."""
-    return (
-        "EXISTS (SELECT 1 FROM touchpoints AS g JOIN journeys AS j ON j.shop_id = g.shop_id AND j.journey_key = g.journey_key "  # noqa: S608
-        f"WHERE g.shop_id = {shop.shop_id} AND g.member_id = reached.member_id AND g.journey_key <> '{journey.key}' "
-        f"AND g.due_at > reached.due_at - {_SAME_DAY} AND g.due_at < reached.due_at + {_SAME_DAY} "
-        f"AND g.state IN ({_STANDS}) AND j.\"trigger\" = '{BIRTHDAY}')"
-    )
 
 
 def _agreed(journey: Journey, channel: str, own_ground: bool) -> str:
