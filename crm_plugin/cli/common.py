@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -34,6 +35,7 @@ from crm_plugin.sync import pull
 
 ACTOR = "cli"
 _F = TypeVar("_F", bound=Callable[..., Any])
+_SAY_SECONDS = 10.0
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -194,9 +196,26 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+class _Lines:
+    """Says how far something is, at most every few seconds: what ends before that says nothing."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def note(self, told: pull.Progress) -> None:
+        now = time.monotonic()
+        if now - self._said >= _SAY_SECONDS:
+            self._said = now
+            of = "" if told.total is None else f" of {told.total:,}"
+            stderr.print(f"{told.stream}: {told.done:,}{of}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress() -> Iterator[Any]:
-    """A bar on stderr that `sync` and `import` report to; nothing where stderr is no terminal."""
+    """What long commands report to: a bar on stderr, or a line now and then where that is no terminal."""
+    if not stderr.is_terminal:
+        yield _Lines().note
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -204,7 +223,7 @@ def progress() -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
+    with Progress(*columns, console=stderr) as bar:
         tasks: dict[str, Any] = {}
 
         def note(told: pull.Progress) -> None:
