@@ -18,10 +18,10 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import questions, tokens
 from crm_plugin.touchpoints.batch import Batch, Subject
-from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey import WEBHOOK, Journey
 from crm_plugin.touchpoints.locales import choose_locale
 from crm_plugin.touchpoints.policy import Policy
-from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, WEBHOOK
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.render import CALLED, Rendered, names_in, render
 from crm_plugin.touchpoints.scene import (
     CouponView,

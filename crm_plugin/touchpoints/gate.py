@@ -15,10 +15,10 @@ from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.cases import COMPLAINT, LATE_PARCEL, RETURN, concerns
 from crm_plugin.touchpoints.holdout import held_out
-from crm_plugin.touchpoints.journey import MARKETING, Journey
+from crm_plugin.touchpoints.journey import MARKETING, WEBHOOK, Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.quiet import open_after
-from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, WEBHOOK
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.relevance import said_before, still_relevant
 from crm_plugin.touchpoints.states import Reason, State
 

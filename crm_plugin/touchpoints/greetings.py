@@ -1,4 +1,4 @@
-"""One greeting for one birthday: of several journeys about birthdays one writes to a member on a day.
+"""One greeting for one birthday: of several journeys about birthdays one writes to a member on a day. A webhook greets nobody.
 
 What has left is known when another is planned, and settles it. Of those that only wait none is settled by another, for it may still be
 cancelled, missed or refused: just before sending, the one that was planned first goes, and the others wait until it has come to an end.
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, select
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey import WEBHOOK, Journey
 from crm_plugin.touchpoints.states import WAITING, State
 
 _OPEN = {State.IN_FLIGHT, *WAITING}
@@ -31,7 +31,7 @@ def greeted_sql(shop: Shop, journey: Journey) -> str:
         "EXISTS (SELECT 1 FROM touchpoints AS g JOIN journeys AS j ON j.shop_id = g.shop_id AND j.journey_key = g.journey_key "  # noqa: S608
         f"WHERE g.shop_id = {shop.shop_id} AND g.member_id = reached.member_id AND g.journey_key <> '{journey.key}' "
         f"AND g.due_at > reached.due_at - {day} AND g.due_at < reached.due_at + {day} "
-        f"AND g.state IN ({left}) AND j.\"trigger\" = '{BIRTHDAY}')"
+        f"AND g.channel <> '{WEBHOOK}' AND g.state IN ({left}) AND j.\"trigger\" = '{BIRTHDAY}')"
     )
 
 
@@ -45,6 +45,7 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[int,
         select(t.touchpoint_id, t.member_id, t.journey_key, t.state, t.due_at, t.next_try_at, j.enabled, j.paused_at)
         .join_from(touchpoints, journeys, (j.shop_id == t.shop_id) & (j.journey_key == t.journey_key))
         .where(t.shop_id == shop_id, t.member_id.in_(sorted({row.member_id for row in rows})), j.trigger == BIRTHDAY)
+        .where(t.channel != WEBHOOK)
         .where(t.due_at > min(due) - _SAME_DAY, t.due_at < max(due) + _SAME_DAY, t.state.in_([*_OPEN, *_LEFT]))
     )
     by_member: dict[int, list[Row[Any]]] = {}

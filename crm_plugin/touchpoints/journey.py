@@ -12,6 +12,8 @@ from crm_plugin.rules.triggers import Trigger, kind_of, params_of, read_time
 from crm_plugin.touchpoints.steps.flow import WITHOUT_STEPS, Flow, voice_of
 
 CHANNELS = ("email", "sms", "inapp", "note")
+# No channel to the member: what a system of the shop is told. Its address is the step's own, and its row says so by this word.
+WEBHOOK = "webhook"
 KINDS = ("marketing", "transactional")
 # The topic that stands for all promotional messages.
 MARKETING = "marketing"

@@ -18,9 +18,9 @@ from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.caps import exempt
+from crm_plugin.touchpoints.journey import WEBHOOK
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.quiet import Rest, open_after
-from crm_plugin.touchpoints.reach import WEBHOOK
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.versions import voices
 

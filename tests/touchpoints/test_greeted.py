@@ -63,3 +63,15 @@ def test_second_goes_when_the_first_does_not(sqlite_db: Database) -> None:
         journey_store.switch(connection, shop, "first", False, NOON)
     assert dict(send(sqlite_db, shop, NOON).states) == {"accepted": 1}
     assert [row[1] for row in planned(sqlite_db)] == ["cancelled", "accepted"]
+
+
+def test_webhook_is_no_greeting(sqlite_db: Database) -> None:
+    shop = shop_with(sqlite_db, settings={"caps": {"day": 2}})
+    journey(sqlite_db, shop, "first")
+    plan_shop(sqlite_db, shop, NOON)
+    with sqlite_db.write() as connection:
+        connection.execute(update(touchpoints).values(channel="webhook", state="accepted"))
+    journey(sqlite_db, shop, "second")
+    plan_shop(sqlite_db, shop, NOON)
+    assert [row[1] for row in planned(sqlite_db)] == ["accepted", "planned"]
+    assert dict(send(sqlite_db, shop, NOON).states) == {"accepted": 1}
