@@ -37,6 +37,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # Nobody wakes those who wait for a message any more: they look for themselves.
+    op.execute("UPDATE enrolments SET due_at = base_at WHERE state = 'active' AND phase = 'sent'")
     op.drop_index("ix_journey_versions_kinds", table_name="journey_versions")
     op.drop_column("journey_versions", "kinds")
     _index_what_is_due(["shop_id", "next_try_at"])

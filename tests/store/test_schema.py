@@ -6,11 +6,14 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, insert, select, text, update
 
 from crm_plugin.errors import ConfigError
+from crm_plugin.resources import migrations_dir
 from crm_plugin.rules.tier_undo import undo
 from crm_plugin.store import (
     journey_versions,
@@ -152,7 +155,10 @@ def test_levels_held_before_the_upgrade_count_as_those_of_their_run(empty_databa
 
 
 def test_steps_of_stored_versions_are_told_by_the_upgrade(empty_database_url: str) -> None:
-    """Revision 0025 on rows of 0024: what the steps do, as a version that is published now tells it; all that was settled is looked at."""
+    """Revision 0025 on rows of 0024: what the steps do, as a version that is published now tells it; all that was settled is looked at.
+
+    Back at 0024, whoever waits for a message is due.
+    """
     database = Database.at(empty_database_url)
     migrate.upgrade(database.engine, "0024")
     shop = (
@@ -181,12 +187,36 @@ def test_steps_of_stored_versions_are_told_by_the_upgrade(empty_database_url: st
         for version, (document, numbers) in stored.items():
             values = {"version": version, "document": to_json(document), "numbers": to_json(numbers)}
             connection.execute(told, values)
+        connection.exec_driver_sql(
+            "INSERT INTO members (shop_id, member_id, state, email, phone, first_name, last_name, locale, timezone, zone, country, "
+            "attributes, first_seen_at, changed_at, fingerprint) "
+            "VALUES (1, 1, 'active', '', '', '', '', '', '', '', '', '{}', 5, 5, '')"
+        )
+        inside = text(
+            "INSERT INTO enrolments (shop_id, enrolment_id, journey_key, member_id, occasion, cause, version, state, end_reason, "
+            "step_key, phase, seq, base_at, due_at, occasion_on, enrolled_at, updated_at) "
+            "VALUES (1, :id, 'j', 1, CAST(:id AS TEXT), '', 2, 'active', '', 'y', :phase, 0, 7, 99, 20000, 5, 5)"
+        )
+        for number, phase in ((1, "sent"), (2, "waits")):
+            connection.execute(inside, {"id": number, "phase": phase})
     migrate.upgrade(database.engine)
     with database.read() as connection:
         kept = {row.version: row.kinds for row in connection.execute(select(journey_versions))}
     assert kept == {1: [], 2: kinds(read_steps(steps)), 3: None}
     assert kept[2] == ["send", "split", "tag", "wait", "wait:opened"]
+    _downgrade(database, "0024")
+    with database.read() as connection:
+        waking = connection.execute(text("SELECT phase, due_at FROM enrolments ORDER BY enrolment_id")).all()
+    assert [tuple(row) for row in waking] == [("sent", 7), ("waits", 99)]
     database.dispose()
+
+
+def _downgrade(database: Database, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_dir()))
+    config.set_main_option("path_separator", "os")
+    config.attributes["engine"] = database.engine
+    command.downgrade(config, revision)
 
 
 def test_newer_database_is_refused(empty_database_url: str) -> None:
