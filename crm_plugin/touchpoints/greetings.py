@@ -48,7 +48,7 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[int,
         .where(t.channel != WEBHOOK)
         .where(t.due_at > min(due) - _SAME_DAY, t.due_at < max(due) + _SAME_DAY, t.state.in_([*_OPEN, *_LEFT]))
     )
-    by_member: dict[int, list[Row[Any]]] = {}
+    by_member: dict[int, list[Any]] = {}
     for other in connection.execute(query):
         by_member.setdefault(other.member_id, []).append(other)
     found: dict[int, bool] = {}
