@@ -14,13 +14,14 @@ from sqlalchemy import event, update
 from crm_plugin.errors import InvalidInput, OutcomeUnknown
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import shop_by_id
+from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import acts, claims, dial
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.guard_settings import Limit, limits_of, read_caps
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.recover import miss_shop
 from crm_plugin.touchpoints.settings import save_settings
+from tests.touchpoints import guarding
 from tests.touchpoints.guarding import (
     BOX,
     NOON,
@@ -28,7 +29,6 @@ from tests.touchpoints.guarding import (
     START,
     Sent,
     bought,
-    journey,
     plant,
     rows,
     send,
@@ -37,6 +37,11 @@ from tests.touchpoints.guarding import (
 )
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
+
+
+def journey(db: Database, shop: Shop, key: str, **told: Any) -> None:
+    """A journey of which a member may have several on a day, unlike those about birthdays."""
+    guarding.journey(db, shop, key, **{"trigger": {"type": "campaign"}, **told})
 
 
 def test_second_of_a_day_waits_for_the_next(db: Database) -> None:
