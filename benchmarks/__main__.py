@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import planning, rehearsal, rendering, rules, sending, sync, tiers  # noqa: F401  (they register themselves)
+from benchmarks import planning, rehearsal, rendering, rules, sending, steps, sync, tiers  # noqa: F401  (they register themselves)
 from benchmarks.harness import REGISTRY, Options, Result, count_cpu_time
 from crm_plugin.runtime import calm_collector
 

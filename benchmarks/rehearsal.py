@@ -18,6 +18,7 @@ from crm_plugin.clock import FixedClock, local_day
 from crm_plugin.config import Config
 from crm_plugin.ids import new_ids
 from crm_plugin.rehearsal import Ask, rehearse
+from crm_plugin.rehearsal import result as rehearsed
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import connections, consents, journeys, members, orders, touchpoints
 from crm_plugin.store.base import to_micros
@@ -32,6 +33,8 @@ _YEAR = timedelta(days=365)
 _WEEK = timedelta(days=7)
 _FEW = 1_000
 _SAMPLE = 5_000
+# The shop whose year has to be over within so many seconds, all its messages at no less than this share of the bare writing of as many.
+_MEMBERS, _LONGEST, _RATE = 100_000, 600.0, 1.0
 _TEXT = {
     "email": {"en": {"subject": "Hello {{ member.name }}", "text": "Hello {{ member.name }}! {{ unsubscribe_url }}"}}
 }
@@ -57,26 +60,40 @@ def year(options: Options) -> Iterator[Result]:
         last = local_day(data.END, shop.timezone) - timedelta(days=1)
         span = _YEAR if options.members >= _FEW else _WEEK
         told = _Telling(options)
-        begun = time.perf_counter()
-        seen = rehearse(runtime, shop, Ask(last - span + timedelta(days=1), last), progress=told.hear)
-        took = time.perf_counter() - begun
+        ask = Ask(last - span + timedelta(days=1), last)
+        played: list[rehearsed.Result] = []
+        took = seconds(lambda: played.append(rehearse(runtime, shop, ask, progress=told.hear)))
+        (seen,) = played
         assert not seen.problems, seen.problems
         raw = _raw(database, shop)
+    detail = {
+        "seconds": round(took, 1),
+        "messages": seen.messages,
+        "held_back": seen.held_back,
+        "rounds": seen.rounds,
+        **told.marks,
+    }
+    # In a smaller shop the same rounds carry fewer messages, a larger one has no such budget.
+    is_judged = options.members == _MEMBERS
     yield Result(
         "rehearsal: a year of ten journeys",
+        took,
+        _LONGEST,
+        "s",
+        1.0 if is_judged else None,
+        False,
+        "ten minutes",
+        detail,
+    )
+    yield Result(
+        "rehearsal: messages of the year",
         seen.messages / took,
         raw,
         "messages/s",
-        None,
+        _RATE if is_judged else None,
         True,
         "inserted, claimed and settled alone",
-        {
-            "seconds": round(took, 1),
-            "messages": seen.messages,
-            "held_back": seen.held_back,
-            "rounds": seen.rounds,
-            **told.marks,
-        },
+        detail,
     )
 
 
@@ -139,4 +156,4 @@ def _raw(database: Database, shop: Shop) -> float:
             connection.execute(insert(touchpoints), rows)
         claim_and_settle(database, shop, at)
 
-    return len(ids) / seconds(work, wall=True)
+    return len(ids) / seconds(work)

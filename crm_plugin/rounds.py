@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError
@@ -20,9 +21,10 @@ from crm_plugin.rules.trigger_rhythm import COUNTED_FOR
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
+from crm_plugin.store.session import is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull, zones
-from crm_plugin.touchpoints import radius, wave_figures
+from crm_plugin.touchpoints import openings, radius, wave_figures
 from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
 from crm_plugin.touchpoints.inquiry import inquire_shop
 from crm_plugin.touchpoints.intake import match_early
@@ -88,7 +90,7 @@ def tick(
 
     A step that goes wrong is told in the report and does not keep the others from theirs. `live` lets time go on while messages are sent;
     else the round stays at `at`. `ways` is how messages are made and leave.
-    Raises: SQLAlchemyError when the database is away, for then no step can do anything.
+    Raises: DBAPIError, or the pool's TimeoutError, when the database is away, for then no step can do anything.
     """
     report = TickReport(at)
     db, errors = runtime.db, report.errors
@@ -112,6 +114,8 @@ def tick(
         report = replace(report, zones=zones.replace_unknown(db, shop, at))
     with _step(shop, "plan", errors):
         report.plan.update(plan_shop(db, shop, at).as_dict())
+        if report.plan["planned"]:
+            openings.put_off(db, shop, at)
     with _step(shop, "radius", errors):
         forecasts_of_today(runtime, shop, at)
         report.held.update(radius.look(db, shop, at))
@@ -144,12 +148,15 @@ def _dispatch(
 def _step(shop: Shop, name: str, errors: dict[str, str]) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, Stopped):
+    except (Stopped, PoolTimeout):
         raise
     except CrmError as error:
         _log.warning("%s of %s: %s", name, shop.name, error)
         errors[name] = str(error)
     except Exception as error:
+        if isinstance(error, DBAPIError) and is_away(error):
+            # No other step could do anything either.
+            raise
         _log.exception("%s of %s", name, shop.name)
         errors[name] = f"{type(error).__name__}: {error}"[:500]
 

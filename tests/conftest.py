@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import Phase, settings
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 
 from crm_plugin.clock import FixedClock
-from crm_plugin.store import metadata
+from crm_plugin.store import metadata, session
 from crm_plugin.store.session import Database, make_engine
 from tests import brokers
 from tests.brokers import Broker
@@ -106,6 +106,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sqlite_compiled() -> Compiled:
     """What one SQLite database has compiled serves the next."""
     return Compiled()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(sqlite_compiled: Compiled) -> Iterator[None]:
+    """So it does what a command or a rehearsal opens by itself."""
+    make = session.make_engine
+
+    def sharing(url: str | URL, **options: Any) -> Engine:
+        engine = make(url, **options)
+        return engine.execution_options(compiled_cache=sqlite_compiled) if engine.dialect.name == "sqlite" else engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "make_engine", sharing)
+        yield
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def test_number_stands_for_the_birthday() -> None:
     assert len({*SOLAR, *OF_LUNAR}) == 12 + 366 + 2 * 12 * 31
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leap_day", [BEFORE, AFTER])
 @pytest.mark.parametrize("years", [range(1950, 1990), range(2020, 2060), range(2085, 2100)], ids=str)
 def test_each_birthday_is_kept_once_in_each_year_of_its_calendar(years: range, leap_day: str) -> None:
@@ -238,6 +239,7 @@ def test_greeted_once_a_year_when_allowed_and_while_valid(
             assert slot.next_try_at < slot.valid_until == slot.due_at + validity_days * 86_400_000_000
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(NUMBERS, st.integers(1950, 2095), st.integers(1, 900), st.integers(1, 5))
 def test_after_an_outage_only_what_is_still_valid_is_left(number: int, year: int, outage: int, validity: int) -> None:

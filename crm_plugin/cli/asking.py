@@ -17,8 +17,10 @@ from crm_plugin.cli.common import (
     shop_argument,
 )
 from crm_plugin.cli.profile import lines
+from crm_plugin.cli.root import stderr
 from crm_plugin.rules import reference
 from crm_plugin.rules.fields import FIELDS
+from crm_plugin.rules.unmet import unmet
 
 
 @main.group(told=("Fields", lambda: [(reference.example(field), field.help.en) for field in FIELDS.values()]))
@@ -39,7 +41,10 @@ def rule_count(name: str, expression: str, as_of: str | None, as_json: bool) -> 
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         day = day_of(found, runtime, as_of)
         count = rules.count(connection, found, expression, day)
+        nobody = unmet(connection, found, rules.compile_rule(expression).node)
     answer({"count": count, "as_of": day.isoformat()} if as_json else count, as_json)
+    for one in nobody:
+        stderr.print(one, markup=False, highlight=False, soft_wrap=True)
 
 
 @rule.command("list")

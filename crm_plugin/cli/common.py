@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -35,6 +36,7 @@ from crm_plugin.sync import pull
 ACTOR = "cli"
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FORMS = ("text", "json")
+_SAY_SECONDS = 10.0
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -76,6 +78,10 @@ class Untraced(RedactingFormatter):
 shop_argument = click.argument("name", metavar="SHOP")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, errors too.")
 
+confirm_option = click.option(
+    "--confirm", metavar="N", default="", help="How many people that is; needed where many are reached at once."
+)
+
 
 def limit_option(usual: int) -> Callable[[_F], _F]:
     """At most so many rows."""
@@ -87,6 +93,10 @@ def limit_option(usual: int) -> Callable[[_F], _F]:
 as_of_option = click.option(
     "--as-of", metavar="DAY", help="As things are on that day, such as 2026-11-24; else today in the shop's zone."
 )
+
+
+# What a number of a row may be on the command line: none of more than 64 bits is in any database.
+row_id = click.IntRange(0, 2**63 - 1)
 
 
 @contextmanager
@@ -191,9 +201,26 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+class _Lines:
+    """Says how far something is, at most every few seconds: what ends before that says nothing."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def note(self, told: pull.Progress) -> None:
+        now = time.monotonic()
+        if now - self._said >= _SAY_SECONDS:
+            self._said = now
+            of = "" if told.total is None else f" of {told.total:,}"
+            stderr.print(f"{told.stream}: {told.done:,}{of}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress() -> Iterator[Any]:
-    """A bar on stderr that `sync` and `import` report to; nothing where stderr is no terminal."""
+    """What long commands report to: a bar on stderr, or a line now and then where that is no terminal."""
+    if not stderr.is_terminal:
+        yield _Lines().note
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -201,7 +228,7 @@ def progress() -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
+    with Progress(*columns, console=stderr) as bar:
         tasks: dict[str, Any] = {}
 
         def note(told: pull.Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -37,7 +38,9 @@ def event_() -> None:
 @click.option("--subject", default="", help="Tells one from another of the same kind: a ticket, a lot of points.")
 @click.option("--at", metavar="INSTANT", help="When it happened, in the shop's zone; else now.")
 @click.option("--on", "on_day", metavar="DAY", help="The day it is about, such as the one on which points expire.")
-@click.option("--amount", type=int, help="An amount in minor units of the shop's currency.")
+@click.option(
+    "--amount", type=click.IntRange(-(2**63), 2**63 - 1), help="An amount in minor units of the shop's currency."
+)
 @click.option("--payload", default="{}", help="More for the texts, as JSON: title, points, code, url.")
 @as_json_option
 def event_raise(
@@ -54,7 +57,7 @@ def event_raise(
     """Note that something happened to a member.
 
     KIND is complaint, points_expiring, coupon_expiring, or a word of your own that a journey follows.
-    The same kind and subject again adds nothing.
+    The same kind and subject again adds nothing, unless it was withdrawn meanwhile.
     """
     with opened_shop(name) as (runtime, found):
         now = runtime.clock.now()
@@ -101,13 +104,22 @@ def event_list(name: str, who: str, limit: int, as_json: bool) -> None:
     answer(rows, as_json)
 
 
+def _day_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Whose day of the year it is, and which."""
+    for option in (
+        click.option("--lunar", is_flag=True, help="A day of the Chinese lunisolar calendar."),
+        click.option("--day", type=click.IntRange(1, 31), required=True, help="Its day of the month."),
+        click.option("--month", type=click.IntRange(1, 12), required=True, help="Its month."),
+        click.option("--person", required=True, help="Whose day it is."),
+    ):
+        command = option(command)
+    return command
+
+
 @event_.command("remind")
 @shop_argument
 @member_option
-@click.option("--person", required=True, help="Whose day it is.")
-@click.option("--month", type=click.IntRange(1, 12), required=True, help="Its month.")
-@click.option("--day", type=click.IntRange(1, 31), required=True, help="Its day of the month.")
-@click.option("--lunar", is_flag=True, help="A day of the Chinese lunisolar calendar.")
+@_day_options
 @as_json_option
 def event_remind(name: str, who: str, person: str, month: int, day: int, lunar: bool, as_json: bool) -> None:
     """Keep a day of the year that a member wants to be reminded of."""
@@ -120,6 +132,24 @@ def event_remind(name: str, who: str, person: str, month: int, day: int, lunar: 
             if added:
                 audit.note(connection, found.shop_id, ACTOR, "date.kept", {"member": member_id}, now)
     answer({"member": member_id, "person": person, "added": added}, as_json)
+
+
+@event_.command("forget")
+@shop_argument
+@member_option
+@_day_options
+@as_json_option
+def event_forget(name: str, who: str, person: str, month: int, day: int, lunar: bool, as_json: bool) -> None:
+    """Remind a member no more of a day that was kept."""
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            member_id = members.find(connection, found, who)
+            number = Birthday(month, day, lunar).number
+            gone = events.forget_date(connection, found, member_id, person, number)
+            if gone:
+                audit.note(connection, found.shop_id, ACTOR, "date.forgotten", {"member": member_id}, now)
+    answer({"member": member_id, "person": person, "forgotten": gone}, as_json)
 
 
 def _payload(told: str) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from crm_plugin.analytics import members
+from crm_plugin.cli import explained
 from crm_plugin.cli.common import (
     ACTOR,
     answer,
@@ -19,11 +20,13 @@ from crm_plugin.cli.common import (
     limit_option,
     main,
     opened_shop,
+    row_id,
     shop_argument,
 )
 from crm_plugin.cli.root import stderr
 from crm_plugin.clock import zone
 from crm_plugin.errors import InvalidInput
+from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.triggers import params_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
@@ -32,7 +35,7 @@ from crm_plugin.touchpoints import why as whys
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.program_yaml import to_yaml
-from crm_plugin.touchpoints.steps import checks, duties, insiders, moving
+from crm_plugin.touchpoints.steps import duties, moving
 from crm_plugin.touchpoints.why import Why
 
 key_argument = click.argument("key", metavar="JOURNEY")
@@ -93,66 +96,6 @@ def journey_show(name: str, key: str, as_json: bool) -> None:
     answer(told, False)
     for one in inside:
         click.echo(f"inside: {one.count} at {one.step_key} of version {one.version}")
-
-
-def _switch(name: str, key: str, on: bool, as_json: bool) -> None:
-    with opened_shop(name) as (runtime, found):
-        now = runtime.clock.now()
-        with runtime.db.write() as connection:
-            changed = journeys.switch(connection, found, key, on, now)
-            audit.note(connection, found.shop_id, ACTOR, "journey.on" if on else "journey.off", {"journey": key}, now)
-    answer({"journey": changed.key, "enabled": changed.enabled}, as_json)
-
-
-@journey_.command("on")
-@shop_argument
-@click.argument("key")
-@as_json_option
-def journey_on(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey on; it speaks from now on.
-
-    KEY as in `journey list`. Nothing of the past is caught up.
-    """
-    _switch(name, key, True, as_json)
-
-
-@journey_.command("off")
-@shop_argument
-@click.argument("key")
-@as_json_option
-def journey_off(name: str, key: str, as_json: bool) -> None:
-    """Switch a journey off; what waits is cancelled.
-
-    KEY as in `journey list`. Whoever is inside ends.
-    """
-    _switch(name, key, False, as_json)
-
-
-@journey_.command("publish")
-@shop_argument
-@key_argument
-@click.option("--inside", "most", type=int, metavar="N", help="Also take in at most N whom the audience holds already.")
-@as_json_option
-def journey_publish(name: str, key: str, most: int | None, as_json: bool) -> None:
-    """Make the draft the next version, and switch it on.
-
-    What it lacks is told with its place, and nothing is published. Whoever is inside stays on the version they came in by; `journey move`
-    moves them.
-    """
-    with opened_shop(name) as (runtime, found):
-        now = runtime.clock.now()
-        with runtime.db.write() as connection:
-            journey = publishing.publish(connection, found, key, now, actor=ACTOR)
-            told: dict[str, Any] = {"journey": key, "version": journey.version, "status": journey.status}
-            if most is not None:
-                told["taken_in"] = insiders.take_in(connection, found, journey, most, now)
-            elif journey.flow.steps and journey.audience is not None:
-                told["could_be_taken_in"] = insiders.count(connection, found, journey, now)
-            told["warnings"] = checks.warnings(connection, found, journey)
-            audit.note(
-                connection, found.shop_id, ACTOR, "journey.published", {"journey": key, "version": journey.version}, now
-            )
-    answer(told, as_json)
 
 
 @journey_.command("move")
@@ -272,7 +215,7 @@ def plan_(name: str, at: str | None, yes: bool, as_json: bool) -> None:
 @main.command("tasks")
 @shop_argument
 @click.option("--due", metavar="DAY", help="Only what is due by that day, such as 2026-11-24.")
-@click.option("--done", type=int, metavar="ID", help="This one is done.")
+@click.option("--done", type=row_id, metavar="ID", help="This one is done.")
 @click.option("--outcome", metavar="TEXT", default="", help="What came of it.")
 @limit_option(100)
 @as_json_option
@@ -330,7 +273,12 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
 
     The store must know them already. Those that are there are left as they are.
     """
-    codes = file.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        codes = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{file} is no text in UTF-8.", field="file", hint="Save it as plain text, UTF-8."
+        ) from error
     if not any(code.strip() for code in codes):
         raise InvalidInput(f"{file} holds no codes.", field="file", hint="One code a line.")
     with opened_shop(name) as (runtime, found):
@@ -345,16 +293,32 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
 @shop_argument
 @click.option("--member", "who", metavar="ID", required=True, help="As in `member`.")
 @click.option("--journey", "key", metavar="KEY", required=True, help="As in `journey list`.")
+@click.option("--on", "day", metavar="DAY", help="Why they did not come in on that day, such as 2026-11-24.")
 @as_json_option
-def why_(name: str, who: str, key: str, as_json: bool) -> None:
+def why_(name: str, who: str, key: str, day: str | None, as_json: bool) -> None:
     """What a journey did with a member, and what comes next."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        told = whys.why(connection, found, members.find(connection, found, who), key)
+        on = None if day is None else day_of(found, runtime, day)
+        told = whys.why(connection, found, members.find(connection, found, who), key, runtime.clock.now(), on)
+        names = called(connection, found)
     if as_json:
         answer(told.as_dict(), True)
         return
-    for line in _lines(told, found):
+    for line in [*_lines(told, found), *_kept_out(told, names, day)]:
         click.echo(line)
+
+
+def _kept_out(told: Why, names: Called, day: str | None) -> Iterator[str]:
+    """Why somebody did not come in."""
+    since = f"on {day}" if day else "since it is on, at most a year back"
+    if told.outside:
+        yield f"Not taken in {since}:" if told.stays or told.messages or day else f"Never in it {since}:"
+    elif day:
+        yield f"Every occasion {since} led to what is told above."
+    for one in told.outside:
+        yield f"  {one.text}"
+        if one.explained is not None and one.rule is not None:
+            yield from (f"    {line}" for line in explained.lines(one.explained, one.rule, "en", names))
 
 
 def _lines(told: Why, shop: Shop) -> list[str]:
@@ -365,10 +329,6 @@ def _lines(told: Why, shop: Shop) -> list[str]:
         )
 
     lines = [f"The journey {told.journey.key} is {told.journey.status}, at version {told.journey.version}."]
-    if not told.stays and not told.messages:
-        # Whom it does not mean when an occasion comes is not written down, so which of these it was is not known.
-        lines.append("This member was never in it: while it was on no occasion of its trigger came for them,")
-        lines.append("or its audience or re-entry kept them out when one did.")
     for stay in told.stays:
         cause = "being in the audience already" if stay.cause.startswith("inside:") else stay.cause
         lines.append(f"Inside since {when(stay.enrolled_at)} for {cause}, on version {stay.version}:")

@@ -18,10 +18,11 @@ from crm_plugin.cli.common import (
     opened,
     opened_shop,
     progress,
+    row_id,
     shop_argument,
 )
 from crm_plugin.cli.root import stderr
-from crm_plugin.errors import CrmError
+from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
@@ -35,22 +36,28 @@ from crm_plugin.touchpoints.states import Reason, State
 @click.option(
     "--at", metavar="INSTANT", help="Such as 2026-11-24T10:00, in the shop's zone unless it names an offset; else now."
 )
+@click.option("--yes", is_flag=True, help="Also for an instant still to come.")
 @click.option("--sync", "pull", is_flag=True, help="Pull the store first, where it can be pulled.")
 @as_json_option
-def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
+def tick(name: str | None, at: str | None, yes: bool, pull: bool, as_json: bool) -> None:
     """One round by hand: plan and send what is due.
 
     Of one shop, or of all without a name: settle what a crash left, levels once a day, plan what has fallen due, send what may leave.
 
-    It is a real round: messages leave, and what was due up to that instant counts as planned. What goes wrong in one shop, or in one
-    step, is told at the end with exit code 1; everything else is done all the same.
+    It is a real round: messages leave, and what was due up to that instant counts as planned; an instant still to come takes `--yes`,
+    and `rehearse` only looks. What goes wrong in one shop, or in one step, is told at the end with exit code 1; everything else is done
+    all the same.
     """
     with opened() as runtime, progress() as note:
         with runtime.db.read() as connection:
             chosen = [shop_named(connection, name)] if name else all_shops(connection)
         instants = {one.name: instant_of(one, runtime, at) for one in chosen}
-        if any(instant > runtime.clock.now() for instant in instants.values()):
-            stderr.print(_AHEAD, markup=False, highlight=False, soft_wrap=True)
+        if not yes and any(instant > runtime.clock.now() for instant in instants.values()):
+            raise InvalidInput(
+                "This instant is still to come: messages would leave now, and none of them again when the day comes.",
+                field="at",
+                hint=f"See what would be with crm-plugin rehearse {name or 'SHOP'}; --yes sends it all the same.",
+            )
         for early in chosen if at is not None else ():
             if _before_all(runtime, early, instants[early.name]):
                 stderr.print(f"{early.name}: {_TOO_EARLY}", markup=False, highlight=False, soft_wrap=True)
@@ -65,12 +72,6 @@ def tick(name: str | None, at: str | None, pull: bool, as_json: bool) -> None:
             stderr.print(f"{shop_name}, {step}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
     if any(one["errors"] for one in told.values()):
         raise SystemExit(1)
-
-
-_AHEAD = (
-    "This instant is still to come, and a rehearsal of it is the real thing: messages leave now, and what counts as sent or missed by then "
-    "is not sent again when the day comes."
-)
 
 
 _TOO_EARLY = "No journey was on at this instant yet, and none catches up what fell due before it was switched on."
@@ -126,7 +127,7 @@ def _counted(counts: dict[str, int]) -> str:
 @click.option("--state", metavar="STATE", default="", help=f"Only these: {', '.join(State)}.")
 @click.option("--reason", metavar="REASON", default="", help=f"Only these: {', '.join(Reason)}.")
 @click.option("--journey", metavar="KEY", default="", help="Only of this journey; `journey list` names them.")
-@click.option("--before", metavar="ID", type=int, help="Go on after this message, the last of the page before.")
+@click.option("--before", metavar="ID", type=row_id, help="Go on after this message, the last of the page before.")
 @click.option("--count", "only_counts", is_flag=True, help="Only how many there are in each state and for each reason.")
 @click.option(
     "--waiting", "only_waiting", is_flag=True, help="Only how many are due and wait, by sender, and until when."
@@ -165,6 +166,7 @@ def outbox_(name: str, only_counts: bool, only_waiting: bool, as_json: bool, **a
             "channel": row.channel,
             "state": row.state,
             "reason": row.reason,
+            "exempt": "exempt" if row.exempt else "",
             "subject": row.subject,
         }
         for row in rows

@@ -12,7 +12,7 @@ import click
 from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.analytics import members
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened_shop, shop_argument
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, confirm_option, main, opened_shop, shop_argument
 from crm_plugin.cli.stores import pair
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
@@ -30,14 +30,15 @@ def program_() -> None:
 @program_.command("load")
 @shop_argument
 @click.argument("file", type=click.Path(path_type=Path))
+@confirm_option
 @as_json_option
-def program_load(name: str, file: Path, as_json: bool) -> None:
+def program_load(name: str, file: Path, confirm: str, as_json: bool) -> None:
     """Make the shop's programme what a file says; all of it or nothing.
 
     What the file does not name stays; tiers and segments are replaced as a whole. `program dump` shows how such a file is written.
     """
     with opened_shop(name) as (runtime, found):
-        report = tasks.load_program(runtime, found, read_file(file), actor=ACTOR)
+        report = tasks.load_program(runtime, found, read_file(file), actor=ACTOR, typed=confirm)
     answer(report, as_json)
 
 
@@ -63,7 +64,7 @@ def program_dump(name: str, output: Path | None, as_json: bool) -> None:
 
 @main.group("sender")
 def sender_() -> None:
-    """What messages leave by: SMTP, Twilio, notes, in-app."""
+    """What messages leave by, such as SMTP or Twilio."""
 
 
 @sender_.command("list")

@@ -20,6 +20,7 @@ from crm_plugin.cli.common import (
     day_of,
     main,
     opened_shop,
+    row_id,
     shop_argument,
 )
 from crm_plugin.errors import InvalidInput
@@ -115,7 +116,7 @@ def _matrix(seen: Lab, by: Called) -> Iterator[str]:
 
 @tiers_.command("undo")
 @shop_argument
-@click.option("--run", "run_id", metavar="ID", type=int, help="Which run; else the last.")
+@click.option("--run", "run_id", metavar="ID", type=row_id, help="Which run; else the last.")
 @click.option("--reason", default="", help="Why; it is shown as long as the programme stands still.")
 @as_json_option
 def tiers_undo(name: str, run_id: int | None, reason: str, as_json: bool) -> None:

@@ -126,14 +126,16 @@ def retry_problems(
             storefront.close()
 
 
-def load_program(runtime: Runtime, shop: Shop, document: Mapping[str, Any], *, actor: str) -> dict[str, Any]:
+def load_program(
+    runtime: Runtime, shop: Shop, document: Mapping[str, Any], *, actor: str, typed: str = ""
+) -> dict[str, Any]:
     """Make a shop's programme what the document says; with new exchange rates all sums are counted anew.
 
     Raises: InvalidInput, RuleError; nothing is written then.
     """
     now = runtime.clock.now()
     with runtime.db.write() as connection:
-        report = program.load(connection, shop, document, now, actor=actor)
+        report = program.load(connection, shop, document, now, actor=actor, typed=typed)
         if report.rates_changed:
             _recount(connection, shop_by_id(connection, shop.shop_id), now)
     return report.as_dict()

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from crm_plugin.rehearsal import consents, inside, levels, lists, statuses
+from crm_plugin.rehearsal import answers, consents, dials, finished, inside, levels, lists, statuses, tags, withdrawn
+from crm_plugin.rehearsal.unknown import UNREAD, Unknown, unrewound
 from crm_plugin.store import metadata, shops
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.bulk import execute
@@ -38,10 +39,12 @@ _HAPPENED = {
 }
 # These came with the row that they belong to.
 WITH = {"identities": "members", "member_tags": "members", "order_lines": "orders"}
+# What keeps a list of its own of what is to come.
+_NOTED = (statuses, levels, lists, dials, withdrawn, finished, answers)
 # At more instants than this nobody looks at each: what came between two rounds is let in before the second.
 MOST_INSTANTS = 5_000
 # Longer than planning looks back for what changed.
-_LONG_AGO = timedelta(days=1)
+LONG_AGO = timedelta(days=1)
 _ORDER = "member_id, counts, base_minor, items_milli, discount_minor, cost_minor, placed_at, placed_on, currency, total_minor"
 _REFUND = "member_id, counts, base_minor"
 
@@ -49,11 +52,13 @@ _REFUND = "member_id, counts, base_minor"
 class Arrivals:
     """What is still to come in a copy, in the order in which it came."""
 
-    def __init__(self, shop: Shop, tables: Sequence[Table], instants: array[int]) -> None:
+    def __init__(self, shop: Shop, tables: Sequence[Table], instants: array[int], unknown: tuple[Unknown, ...]) -> None:
         self._shop = shop
         self._tables = tables
         self._instants = instants
         self._done = 0
+        # What could not be taken back, in words.
+        self.unknown = unknown
 
     @property
     def are_few(self) -> bool:
@@ -99,13 +104,23 @@ class Arrivals:
         consents.settle(connection, shop_id, low, high)
         levels.turn(connection, self._shop, low, high)
         lists.turn(connection, shop_id, low, high)
+        dials.turn(connection, shop_id, low, high)
+        withdrawn.turn(connection, shop_id, low, high)
+        finished.turn(connection, shop_id, low, high)
+        answers.turn(connection, low, high)
 
 
 def take_out(connection: Connection, shop: Shop, start: datetime) -> Arrivals:
     """Set aside what came after `start`, facts counted without it, and answer with what will come again."""
     since = to_micros(start)
     created = to_micros(_connected(connection, shop.shop_id))
+    unknown = tuple(unrewound(connection, shop.shop_id, since))
     statuses.take_back(connection, shop.shop_id, since, created)
+    withdrawn.take_back(connection, shop.shop_id, since)
+    finished.take_back(connection, shop.shop_id, since)
+    dials.take_back(connection, shop.shop_id, since)
+    if unread := tags.take_back(connection, shop.shop_id, since):
+        unknown += (Unknown(UNREAD, unread),)
     tables = [table for table in metadata.sorted_tables if table.name in WITH or _came(table)]
     for table in tables:
         _set_aside(connection, table, since, created)
@@ -122,9 +137,9 @@ def take_out(connection: Connection, shop: Shop, start: datetime) -> Arrivals:
         keys = ", ".join(column.name for column in table.primary_key.columns)
         execute(connection, f"DELETE FROM {table.name} WHERE ({keys}) IN (SELECT {keys} FROM later_{table.name})")  # noqa: S608
     # After the rows: first and last order are asked from those that are left.
-    delta.write(connection, shop.shop_id, start - _LONG_AGO)
-    _still_marks(connection, tables, since, to_micros(start - _LONG_AGO))
-    return Arrivals(shop, tables, _instants(connection, tables))
+    delta.write(connection, shop.shop_id, start - LONG_AGO)
+    _still_marks(connection, tables, since, to_micros(start - LONG_AGO))
+    return Arrivals(shop, tables, _instants(connection, tables), unknown)
 
 
 def _came(table: Table) -> str:
@@ -190,7 +205,7 @@ def _still_marks(connection: Connection, tables: Sequence[Table], since: int, lo
 
 def _instants(connection: Connection, tables: Sequence[Table]) -> array[int]:
     """Every instant at which something comes, in order, each once."""
-    names = [f"later_{table.name}" for table in tables] + [statuses.LATER, levels.LATER, lists.LATER]
+    names = [f"later_{table.name}" for table in tables] + [one.LATER for one in _NOTED]
     every = " UNION ".join(f"SELECT comes_at FROM {name}" for name in names)  # noqa: S608
     return array("q", (row[0] for row in execute(connection, f"SELECT comes_at FROM ({every}) ORDER BY comes_at")))  # noqa: S608
 

@@ -33,6 +33,7 @@ class Ask:
     first: date
     last: date
     journey: str = ""
+    # That of a `journey` which has one is played unasked.
     draft: Draft | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     member_ids: tuple[int, ...] = ()

@@ -21,6 +21,13 @@ FROM (
 ) AS e
 WHERE e.shop_id = enrolments.shop_id AND e.enrolment_id = enrolments.enrolment_id AND enrolments.updated_at > ?
 """
+# What they wait for again is to be taken up again.
+_AWAITED = """
+UPDATE touchpoints SET taken_up = FALSE WHERE shop_id = ? AND step > 0 AND taken_up AND EXISTS (
+    SELECT 1 FROM enrolments AS e WHERE e.shop_id = touchpoints.shop_id AND e.journey_key = touchpoints.journey_key
+    AND e.member_id = touchpoints.member_id AND e.occasion = touchpoints.occasion AND e.state = 'active' AND e.phase = 'sent'
+)
+"""
 
 
 def take_back(connection: Connection, shop_id: int, since: int) -> None:
@@ -28,6 +35,7 @@ def take_back(connection: Connection, shop_id: int, since: int) -> None:
     for table, column in _MADE:
         execute(connection, f"DELETE FROM {table} WHERE shop_id = ? AND {column} > ?", (shop_id, since))  # noqa: S608
     execute(connection, _BACK, (shop_id, since))
+    execute(connection, _AWAITED, (shop_id,))
     execute(
         connection,
         "UPDATE coupon_codes SET enrolment_id = NULL, step_key = NULL, member_id = NULL, handed_at = NULL "

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from crm_plugin.clock import day_number, local_day
 from crm_plugin.rounds import TIERS
+from crm_plugin.rules.by_hand import INVITED
 from crm_plugin.rules.standing import BY_HAND, UNDONE
 from crm_plugin.store import member_tiers
 from crm_plugin.store.base import to_micros
@@ -33,6 +34,8 @@ _HELD = ("shop_id", "program_key", "member_id", "level_key", "since_at", "since_
 _CHANGE = (
     "change_id", "program_key", "member_id", "from_level", "to_level", "as_of", "reason", "policy_version", "before", "after",
 )  # fmt: skip
+# As `steps.acts` signs what a journey decides.
+_BY_A_PERSON = "COALESCE(json_extract({}, '$.by'), '') NOT IN (SELECT 'journey ' || journey_key FROM journeys)"
 Place = tuple[str, int]
 
 
@@ -95,17 +98,24 @@ def _held_before(connection: Connection, shop_id: int, since: int) -> dict[Place
 
 
 def _set_aside(connection: Connection, shop_id: int, since: int) -> None:
-    """What was decided by hand, or taken back: no rule says it again."""
+    """What a person decided, or took back: no rule says it again. What a step of a journey decided is decided anew."""
     names = ", ".join(_CHANGE)
     execute(
         connection,
         f"CREATE TABLE {LATER} AS SELECT {names}, changed_at AS comes_at FROM tier_changes WHERE shop_id = ? AND changed_at > ? "  # noqa: S608
-        "AND json_extract(reason, '$.cause') IN (?, ?) UNION ALL "
+        f"AND json_extract(reason, '$.cause') IN (?, ?) AND {_BY_A_PERSON.format('reason')} UNION ALL "
         "SELECT NULL, program_key, member_id, level_key, level_key, as_of, detail, policy_version, before, after, at "
-        "FROM tier_terms WHERE shop_id = ? AND at > ? AND after IS NOT NULL AND kind IN (?, ?)",
+        f"FROM tier_terms WHERE shop_id = ? AND at > ? AND after IS NOT NULL AND kind IN (?, ?) AND {_BY_A_PERSON.format('detail')}",
         (shop_id, since, BY_HAND, UNDONE) * 2,
     )
     execute(connection, f"CREATE INDEX ix_{LATER} ON {LATER} (comes_at)")
+    execute(
+        connection,
+        "DELETE FROM later_tier_invitations WHERE (program_key, member_id, level_key, invited_at) IN "  # noqa: S608
+        "(SELECT program_key, member_id, level_key, at FROM tier_terms WHERE shop_id = ? AND kind = ? "
+        f"AND NOT {_BY_A_PERSON.format('detail')})",
+        (shop_id, INVITED),
+    )
 
 
 def turn(connection: Connection, shop: Shop, low: int, high: int) -> None:

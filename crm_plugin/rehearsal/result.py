@@ -9,12 +9,14 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from crm_plugin.clock import local_day, zone
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal.ask import Ask
-from crm_plugin.store import attempts, coupon_codes, enrolments, touchpoint_contents, touchpoints
+from crm_plugin.rehearsal.members import Contact, Taken, contacts, taken
+from crm_plugin.rehearsal.unknown import Unknown
+from crm_plugin.store import attempts, coupon_codes, enrolments, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.states import WAITING, State
@@ -28,7 +30,7 @@ class Played:
     """What the rounds told on the way. `waited` holds the messages put off for each reason, `segments` who came and left.
 
     `levels_today` are changes of level that were due as it began, `levels` those that the days bring; `knows_address` is whether the public
-    address is set.
+    address is set. `unknown` is what could not be taken back.
     """
 
     rounds: int = 0
@@ -39,6 +41,7 @@ class Played:
     segments: dict[str, tuple[int, int]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     waited: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    unknown: tuple[Unknown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +77,6 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
-    """What one member would get, or would not and why; `text` as it would be read."""
-
-    member_id: int
-    at: datetime
-    due_on: date
-    journey: str
-    occasion: str
-    channel: str
-    state: str
-    reason: str
-    subject: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """All of it. Days are the shop's; `cost` is in `currency`, None while no price is known. `waits` are not out at the end."""
 
@@ -109,11 +96,13 @@ class Result:
     coupons: Mapping[str, int]
     loads: tuple[Load, ...]
     contacts: tuple[Contact, ...]
+    steps: tuple[Taken, ...]
     levels: int
     levels_today: int
     segments: Mapping[str, tuple[int, int]]
     problems: Mapping[str, str]
     assumes: tuple[str, ...]
+    unknown: tuple[Unknown, ...]
     rounds: int
 
     @property
@@ -145,7 +134,8 @@ class Result:
         told = asdict(self)
         told["segments"] = {key: {"entered": came, "left": left} for key, (came, left) in self.segments.items()}
         # Ids as text, for JavaScript rounds such long numbers.
-        told["contacts"] = [{**one, "member_id": str(one["member_id"])} for one in told["contacts"]]
+        for name in ("contacts", "steps"):
+            told[name] = [{**one, "member_id": str(one["member_id"])} for one in told[name]]
         told |= {"messages": self.messages, "held_back": self.held_back}
         found: dict[str, Any] = _plain(told)
         return found
@@ -184,12 +174,14 @@ def collect(scratch: Database, shop: Shop, ask: Ask, played: Played, now: dateti
             cost=price * parts if price is not None else None if texts else Decimal(0),
             coupons=_coupons(connection, shop, ask),
             loads=tuple(_loads(connection, shop, ask)),
-            contacts=tuple(_contacts(connection, shop, ask)),
+            contacts=tuple(contacts(connection, shop, ask)),
+            steps=tuple(taken(connection, shop, ask)),
             levels=played.levels,
             levels_today=played.levels_today,
             segments=dict(sorted(played.segments.items())),
             problems=played.problems,
             assumes=tuple(_assumed(shop, ask, played, now)),
+            unknown=played.unknown,
             rounds=played.rounds,
         )
 
@@ -292,53 +284,23 @@ def _loads(connection: Connection, shop: Shop, ask: Ask) -> Iterator[Load]:
             yield Load(channel, fullest, on_day[fullest], per_hour, done[fullest].astimezone(zone(shop.timezone)))
 
 
-def _contacts(connection: Connection, shop: Shop, ask: Ask) -> Iterator[Contact]:
-    """What the members that were asked for get, and what they do not."""
-    if not ask.member_ids:
-        return
-    t, c = touchpoints.c, touchpoint_contents.c
-    begin, end = ask.span(shop)
-    at = func.coalesce(t.accepted_at, t.due_at)
-    query = (
-        select(touchpoints, c.subject, c.body_text)
-        .outerjoin_from(
-            touchpoints, touchpoint_contents, (c.shop_id == t.shop_id) & (c.touchpoint_id == t.touchpoint_id)
-        )
-        .where(*_own(shop, ask), t.member_id.in_(ask.member_ids), at >= begin, at < end)
-        .order_by(at, t.touchpoint_id)
-    )
-    for row in connection.execute(query):
-        yield _contact(shop, row)
-
-
-def _contact(shop: Shop, row: Row[Any]) -> Contact:
-    at = (row.accepted_at or row.due_at).astimezone(zone(shop.timezone))
-    return Contact(
-        member_id=row.member_id,
-        at=at,
-        due_on=local_day(row.due_at, shop.timezone),
-        journey=row.journey_key,
-        occasion=row.occasion,
-        channel=row.channel,
-        state=row.state,
-        reason=row.reason,
-        subject=row.subject or "",
-        text=row.body_text or "",
-    )
-
-
 def _assumed(shop: Shop, ask: Ask, played: Played, now: datetime) -> Iterator[str]:
     """What is taken for granted, in words."""
     _, end = ask.span(shop)
     yield phrase("Journeys, texts, rules and settings are as they are now.")
+    if ask.draft is not None:
+        yield phrase("The journey is as it is drafted, and not as it was published.")
     if ask.first < local_day(now, shop.timezone):
         yield phrase(
-            "Members, orders, refunds and consents come as they came. What was changed in place is as it is now: names, birthdays, "
-            "addresses, orders that were cancelled."
+            "Members, orders, refunds, consents, events and dials come as they came, and everybody stands in each journey where they stood."
         )
     if end > now:
         yield phrase("From now on nothing new comes: no order, no member, no consent, no refusal. Only the days pass.")
     yield phrase("Every sender takes all that it is handed, and nobody answers, opens or orders because of it.")
+    if ask.first < local_day(now, shop.timezone):
+        yield phrase(
+            "What came back of messages comes again when it came, where the message leaves in the rehearsal too."
+        )
     if not played.knows_address:
         yield phrase("The public address (CRM_PUBLIC_URL) is set by then: without it no marketing by mail leaves.")
     if ask.only:

@@ -43,7 +43,7 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
     now = runtime.clock.now()
     check(ask, shop, now)
     with runtime.db.read() as connection:
-        known(connection, shop, ask)
+        ask = known(connection, shop, ask)
 
     def note(what: str, done: int, total: int | None = None) -> None:
         if progress is not None:
@@ -62,6 +62,7 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
         stand_in = Runtime(config, scratch, SecretBox(Fernet.generate_key()), FixedClock(start))
         played = _Play(stand_in, staged, ask, arrivals, note).play(start)
         played.knows_address = bool(runtime.config.public_url)
+        played.unknown = () if arrivals is None else arrivals.unknown
         return collect(scratch, staged, ask, played, now)
 
 

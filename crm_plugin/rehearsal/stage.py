@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, or_, update
 
 from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
-from crm_plugin.rehearsal.arrivals import Arrivals, take_out
+from crm_plugin.rehearsal import answers
+from crm_plugin.rehearsal.arrivals import LONG_AGO, Arrivals, take_out
 from crm_plugin.rehearsal.ask import Ask
-from crm_plugin.store import connections, delivery_events, journeys, shops, sync_state, touchpoints
+from crm_plugin.rounds import CADENCES
+from crm_plugin.rules import cadences
+from crm_plugin.store import connections, journeys, shops, sync_state, touchpoints
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.bulk import execute
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.journey import CHANNELS
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.states import WAITING, State
 
 # What fell due so shortly before the span may have been planned in its first round; what was planned has its key.
 _FIRST_ROUND = timedelta(hours=1)
 
 
-def known(connection: Connection, shop: Shop, ask: Ask) -> None:
-    """Refuse what the shop has not got. Raises: NotFound, InvalidInput."""
+def known(connection: Connection, shop: Shop, ask: Ask) -> Ask:
+    """The same, with the draft of a journey that has one. Raises: NotFound, InvalidInput for what the shop has not got."""
     if ask.journey:
-        journey_store.get(connection, shop.shop_id, ask.journey)
+        journey = journey_store.get(connection, shop.shop_id, ask.journey)
+        if ask.draft is None and journey.draft is not None:
+            return replace(ask, draft=read_draft({**journey.draft, "enabled": None}))
     elif ask.draft is None and not any(one.enabled for one in journey_store.all_journeys(connection, shop.shop_id)):
         raise InvalidInput(
             phrase("No journey is on, so there is nothing to rehearse."),
             field="journey",
             hint=phrase("Name one: it is rehearsed as if it were on."),
         )
+    return ask
 
 
 def prepare(scratch: Database, shop: Shop, ask: Ask, start: datetime, now: datetime) -> tuple[Shop, Arrivals | None]:
@@ -43,10 +54,11 @@ def prepare(scratch: Database, shop: Shop, ask: Ask, start: datetime, now: datet
             settings = {**shop.settings, **ask.settings}
             connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(settings=settings))
         set_ = shop_by_id(connection, shop.shop_id)
-        arrivals = None
+        arrivals, has_cadences = None, False
         if start < now:
             _forget_sends(connection, shop.shop_id, start)
             arrivals = take_out(connection, set_, start)
+            has_cadences = _forget_cadences(connection, set_, start - LONG_AGO)
         _open_senders(connection, set_, ask)
         _set_marks(connection, set_, start)
         if ask.draft is not None:
@@ -59,6 +71,8 @@ def prepare(scratch: Database, shop: Shop, ask: Ask, start: datetime, now: datet
             .where(sync_state.c.shop_id == shop.shop_id)
             .values(whole_since=_end(ask, shop), phase="idle")
         )
+    if has_cadences:
+        cadences.count(scratch, set_, start - LONG_AGO)
     return set_, arrivals
 
 
@@ -66,10 +80,21 @@ def _end(ask: Ask, shop: Shop) -> datetime:
     return ask.span(shop)[1]
 
 
+def _forget_cadences(connection: Connection, shop: Shop, at: datetime) -> bool:
+    """How long products and pauses last is not known, nor which day it was counted on last; answers whether it ever was."""
+    had = [execute(connection, f"DELETE FROM {name} WHERE shop_id = ?", (shop.shop_id,)).rowcount for name in _COUNTED]  # noqa: S608
+    mark = "UPDATE job_runs SET through = MIN(through, ?) WHERE shop_id = ? AND job = ?"
+    execute(connection, mark, (local_day(at, shop.timezone).isoformat(), shop.shop_id, CADENCES))
+    return any(had)
+
+
+_COUNTED = ("cadences", "refills")
+
+
 def _forget_sends(connection: Connection, shop_id: int, start: datetime) -> None:
     """What was planned after `start` is planned anew; what was only settled after it waits again."""
-    t, e = touchpoints.c, delivery_events.c
-    connection.execute(delete(delivery_events).where(e.shop_id == shop_id, e.received_at > start))
+    t = touchpoints.c
+    answers.take_back(connection, shop_id, to_micros(start))
     connection.execute(delete(touchpoints).where(t.shop_id == shop_id, t.planned_at > start))
     open_then = or_(t.settled_at > start, t.accepted_at > start, t.state.in_([one.value for one in WAITING]))
     planned = t.channel != ""

@@ -20,8 +20,10 @@ def in_words(result: Result, asked: Iterable[int] = ()) -> list[str]:
         ("Coupons handed out", [f"{count:>9,}  {pool}" for pool, count in result.coupons.items()]),
         ("Fullest days", [*_loads(result)]),
         ("What members get", [*_contacts(result), *_nothing(result, asked)]),
+        ("Steps that they take", [*_steps(result)]),
         ("Stood still", [f"{key}: {problem}" for key, problem in result.problems.items()]),
         ("Taken for granted", list(result.assumes)),
+        ("Not known of the past, so as it is now", [f"{one.count:>9,}  {one.what}" for one in result.unknown]),
     ):
         if part:
             lines += ["", f"{title}:", *(f"  {line}" for line in part)]
@@ -73,8 +75,15 @@ def _contacts(result: Result) -> Iterator[str]:
         yield f"{one.at:%Y-%m-%d %H:%M}  member {one.member_id}  {one.journey}{channel}, {what}{said}"
 
 
+def _steps(result: Result) -> Iterator[str]:
+    for one in result.steps:
+        step = f" {one.step}" if one.step else ""
+        more = ", ".join(told for told in (one.reason, one.detail) if told)
+        yield f"{one.at:%Y-%m-%d %H:%M}  member {one.member_id}  {one.journey}: {one.what}{step}{f' ({more})' if more else ''}"
+
+
 def _nothing(result: Result, asked: Iterable[int]) -> Iterator[str]:
-    told = {one.member_id for one in result.contacts}
+    told = {one.member_id for one in result.contacts} | {one.member_id for one in result.steps}
     for member_id in asked:
         if member_id not in told:
             yield f"member {member_id}  nothing, and nothing was held back: no journey had an occasion for them"

@@ -14,7 +14,17 @@ from crm_plugin.rules.operators import MATCHES, fold
 from crm_plugin.rules.windows import FIRST_ORDER, MONTH, OWN_ANCHORS, YEAR, Window, window_of
 
 _WHOLE = ("birthday_day", "lunar_birthday_month", "lunar_birthday_day")
-_COUNTS = ("orders", "refunds", "products", "bought_times", "received", "opened", "clicked", "machine_opened")
+_COUNTS = (
+    "orders",
+    "refunds",
+    "products",
+    "bought_times",
+    "received",
+    "opened",
+    "clicked",
+    "machine_opened",
+    "happened",
+)
 # Never below zero, and no more in a shorter span than in a longer one. Amounts are not: a store may send any.
 GROWING = (*_COUNTS, "bought_items")
 _SUMS = ("spent", "gross", "profit", "refunded", "items", "discounts", "bought_amount")

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from crm_plugin.clock import day_number, local_day
-from crm_plugin.rules.trigger_rhythm import OWN_ORDERS
+from crm_plugin.rules.trigger_rhythm import OWN_RHYTHM, SHORTEST_DAYS
 from crm_plugin.store import bulk, cadences, members
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import HAS_PACE, PACE, lock
@@ -37,11 +37,13 @@ _PART = 10
 _MEMBERS = 5000
 _PRODUCTS = 50
 
+# Less than a thousandth of a piece is a slip of whoever sold it, and whatever lasts longer than a century lasts a century.
+_CENTURY = 36_500
 _AMONG = "AND o.member_id > :low AND o.member_id <= :high"
 _BOUGHT = (
     "SELECT o.member_id, l.sku, o.placed_on AS day, SUM(l.quantity) AS pieces, MAX(o.order_id) AS order_id FROM orders AS o "
     "JOIN order_lines AS l ON l.shop_id = o.shop_id AND l.order_id = o.order_id WHERE o.shop_id = :shop_id AND o.counts "
-    "AND o.status <> 'refunded' AND o.member_id IS NOT NULL AND o.placed_on >= :since AND l.sku <> '' AND l.quantity > 0 {where} "
+    "AND o.status <> 'refunded' AND o.member_id IS NOT NULL AND o.placed_on >= :since AND l.sku <> '' AND l.quantity >= 0.001 {where} "
     "GROUP BY o.member_id, l.sku, o.placed_on"
 )
 # Hundredths of a day are enough, and so the many pauses of a large shop come as few rows.
@@ -54,7 +56,8 @@ _FILLED = (
     "INSERT INTO refills (shop_id, member_id, sku, order_id, bought_on, quantity, expected_on, changed_at) "  # noqa: S608
     f"WITH bought AS ({_BOUGHT}), latest AS (SELECT bought.*, ROW_NUMBER() OVER (PARTITION BY member_id, sku ORDER BY day DESC) AS place "
     "FROM bought) SELECT :shop_id, b.member_id, b.sku, b.order_id, b.day, b.pieces, "
-    "b.day + CAST(ROUND(b.pieces * c.milli_days / 1000.0) AS INTEGER), :at FROM latest AS b JOIN cadences AS c ON c.shop_id = :shop_id "
+    f"b.day + CASE WHEN b.pieces * c.milli_days > {_CENTURY}000 THEN {_CENTURY} "
+    "ELSE CAST(ROUND(b.pieces * c.milli_days / 1000.0) AS INTEGER) END, :at FROM latest AS b JOIN cadences AS c ON c.shop_id = :shop_id "
     "AND c.kind = 'sku' AND c.name = b.sku WHERE b.place = 1"
 )
 _CHANGED = (
@@ -220,10 +223,10 @@ def _steady(found: Mapping[str, tuple[int, int]], before: Mapping[str, tuple[int
 
 
 def _pooled(connection: Connection, shop_id: int) -> tuple[int | None, int]:
-    """The usual pause between orders: the median over members with a rhythm of their own."""
+    """The usual pause between orders: the median over members with a rhythm of their own, a week at least."""
     sql = (
         f"SELECT {PACE} AS days, COUNT(*) AS seen FROM member_facts WHERE shop_id = :shop_id AND {HAS_PACE} "  # noqa: S608
-        f"AND orders_count >= {OWN_ORDERS} GROUP BY 1"
+        f"AND {OWN_RHYTHM} GROUP BY 1"
     )
     gaps = Counter({int(row.days): row.seen for row in connection.execute(text(sql).bindparams(shop_id=shop_id))})
-    return (_median(gaps) * 1000, gaps.total()) if gaps.total() >= PAIRS else (None, gaps.total())
+    return (max(_median(gaps), SHORTEST_DAYS) * 1000, gaps.total()) if gaps.total() >= PAIRS else (None, gaps.total())

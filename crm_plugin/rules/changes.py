@@ -52,6 +52,7 @@ from crm_plugin.store import (
     delivery_events,
     identities,
     member_consents,
+    member_events,
     member_facts,
     member_tiers,
     members,
@@ -174,6 +175,13 @@ class _Parts:
             settled = (t.shop_id == shop_id, t.accepted_at.is_not(None), t.settled_at >= since)
             self._add("messages", "settled", select(t.member_id).where(*settled))
             self._add("messages", "told", self._told(delivery_events.c.received_at >= since))
+        elif source is Source.EVENTS:
+            self._of_events(asked, "raised", member_events.c.recorded_at >= since)
+
+    def _of_events(self, asked: Field, key: Hashable, *when: ColumnElement[bool]) -> None:
+        e, kind = member_events.c, str(asked.arg("event"))
+        own = (e.shop_id == self._shop.shop_id, e.kind == kind, *when)
+        self._add("events", (kind, key), select(e.member_id).where(*own))
 
     def _suppressed(self) -> Select[int]:
         s, i = suppressions.c, identities.c
@@ -221,6 +229,8 @@ class _Parts:
         if Source.PURCHASES in spec.sources:
             self._of_orders(day_number(self._low) + 1, _FAR)
             self._of_refunds(day_number(self._low) + 1, _FAR)
+        if Source.EVENTS in spec.sources:
+            self._of_events(asked, "to come", member_events.c.on_day > self._low)
         if Source.TIERS in spec.sources and _asks_for_tier(asked, spec):
             t = tier_changes.c
             query = select(t.member_id).where(t.shop_id == shop_id, t.as_of > self._low)
@@ -283,11 +293,11 @@ class _Parts:
         (begins, ends), (begins_too, ends_too) = window.bounds(self._low), window.bounds(self._high)
         day = timedelta(days=1)
         if begins is not None and begins_too is not None and begins != begins_too:
-            self._rows_between(spec, min(begins, begins_too), max(begins, begins_too) - day)
+            self._rows_between(asked, spec, min(begins, begins_too), max(begins, begins_too) - day)
         if ends != ends_too:
-            self._rows_between(spec, min(ends, ends_too) + day, max(ends, ends_too))
+            self._rows_between(asked, spec, min(ends, ends_too) + day, max(ends, ends_too))
 
-    def _rows_between(self, spec: FieldSpec, first: date, last: date) -> None:
+    def _rows_between(self, asked: Field, spec: FieldSpec, first: date, last: date) -> None:
         if Source.MESSAGES in spec.sources:
             zone, t = self._shop.timezone, touchpoints.c
             low, high = at_local(first, time(), zone), at_local(last + timedelta(days=1), time(), zone)
@@ -295,6 +305,9 @@ class _Parts:
             self._add("days", ("sent", low, high), select(t.member_id).where(*sent))
             at = delivery_events.c.at
             self._add("days", ("told", low, high), self._told(at >= low, at < high))
+            return
+        if Source.EVENTS in spec.sources:
+            self._of_events(asked, (first, last), member_events.c.on_day.between(first, last))
             return
         self._of_orders(day_number(first), day_number(last))
         if spec.group == "purchases" or spec.key == "refunded_among":

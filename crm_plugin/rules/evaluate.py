@@ -103,8 +103,8 @@ class HeldTerm:
 class Snapshot:
     """Everything a rule can ask about one member.
 
-    `tiers` is by programme the level held and since when; `consents` by channel and topic what was said last; `segments` the lists that
-    hold the member and since when.
+    `events` are what was raised, by kind and the day it is about; `tiers` is by programme the level held and since when; `consents` by
+    channel and topic what was said last; `segments` the lists that hold the member and since when.
     """
 
     currency: str
@@ -119,6 +119,7 @@ class Snapshot:
     orders: tuple[PlacedOrder, ...] = ()
     refunds: tuple[GivenRefund, ...] = ()
     messages: tuple[SentMessage, ...] = ()
+    events: tuple[tuple[str, date], ...] = ()
     tags: frozenset[str] = frozenset()
     consents: Mapping[tuple[str, str], str] = field(default_factory=dict)
     suppressed: frozenset[str] = frozenset()
@@ -468,6 +469,9 @@ FIELDS: dict[str, Callable[[_Asked], Found]] = {
     "age": _age,
     "guest": lambda asked: asked.of.guest,
     "tag": lambda asked: asked.arg("tag") in asked.of.tags,
+    "happened": lambda asked: Fraction(
+        sum(kind == asked.arg("event") and asked.counts(day) for kind, day in asked.of.events)
+    ),
     "attribute": _attribute,
     "attribute_number": _attribute_number,
     "consents": lambda asked: _consent(asked) == "granted",

@@ -45,6 +45,7 @@ def filled(template: Text, field: Field, chinese: bool, by: Called) -> str:
         text = text.format(
             tag=field.arg("tag"),
             name=field.arg("name"),
+            event=field.arg("event"),
             segment=by.segment(str(field.arg("segment"))),
             channel=channel_words(field, chinese),
             topic=topic_words(field, chinese),

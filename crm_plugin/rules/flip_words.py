@@ -127,6 +127,7 @@ _LEAVES = {
     "order": Text("the order of {day} leaves the span", "{day}的订单移出统计期"),
     "refund": Text("the refund of {day} leaves the span", "{day}的退款移出统计期"),
     "message": Text("the message of {day} leaves the span", "{day}的消息移出统计期"),
+    "event": Text("the event of {day} leaves the span", "{day}的事件移出统计期"),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from crm_plugin.errors import InvalidInput
+from crm_plugin.errors import InvalidInput, RuleError
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.catalogue.common import BETWEEN
 from crm_plugin.rules.check import check
@@ -113,7 +113,14 @@ def at_least(measure: Measure, bar: Value, today: date, *, last_year_too: bool =
 
 def _term(what: str) -> Term:
     """The number a text stands for. Raises: RuleError, InvalidInput."""
-    node = check(parse(f"{what}() >= 0" if what in SUMS else f"({what}) >= 0"))
+    try:
+        node = check(parse(f"{what}() >= 0" if what in SUMS else f"({what}) >= 0"))
+    except RuleError as error:
+        # In the text as it was told: without the bracket that was put before it, and never behind its end.
+        lines = what.split("\n")
+        line = min(error.line, len(lines))
+        column = max(1, min(error.column - (line == 1), len(lines[line - 1]) + 1)) if line else error.column
+        raise type(error)(error.message, line=line, column=column, path="measure", hint=error.hint) from error
     if isinstance(node, Compare):
         return node.field
     if isinstance(node, Relation):

@@ -53,12 +53,12 @@ class Quotient:
     def combine(self, op: str, other: Quotient) -> Quotient:
         """The two added, subtracted, multiplied or divided."""
         a, b, c, d = exact(self.top), self.bottom, exact(other.top), other.bottom
-        if op == "*":
-            return Quotient(a * c, exact(b) * d)
         if op == "/":
-            # The sign goes to the top; divided by zero the bottom is zero, which is unknown.
-            return Quotient(a * d * func.sign(c), exact(b) * func.abs(c))
-        return Quotient(a * d + (c if op == "+" else -c) * b, exact(b) * d)
+            # The sign goes to the top; divided by zero the bottom is zero, which is unknown. So is what is divided by something unknown.
+            return Quotient(a * d * func.sign(c), exact(b) * func.abs(c) * case((d > 0, 1)))
+        # Two bottoms below zero must not become one above it.
+        bottom = exact(b) * case((d > 0, d))
+        return Quotient(a * c if op == "*" else a * d + (c if op == "+" else -c) * b, bottom)
 
 
 def constant(value: Value) -> Quotient:

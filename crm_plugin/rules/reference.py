@@ -76,7 +76,7 @@ def _takes(spec: FieldSpec) -> str:
 
 
 def _label(spec: FieldSpec) -> str:
-    blank = dict.fromkeys(("tag", "name", "segment", "channel", "topic", "product"), "…")
+    blank = dict.fromkeys(("tag", "name", "segment", "channel", "topic", "product", "event"), "…")
     told = spec.label.en.format(**blank, messages="")
     told = f"Those who {told}" if spec.kind is Kind.FLAG else told
     return told[:1].upper() + told[1:]

@@ -31,6 +31,7 @@ from crm_plugin.rules.operands import Truth
 from crm_plugin.store import (
     delivery_events,
     member_consents,
+    member_events,
     member_tags,
     members,
     order_lines,
@@ -194,6 +195,14 @@ def messages_of(what: str, channel: str | None, journey: str | None) -> Rows:
     where += [event.kind == (CLICKED if what == CLICKED else OPENED), event.machine == (what == MACHINE_OPENED)]
     instant = type_coerce(event.at, BigInteger)
     return Rows(key, source, t.shop_id, t.member_id, tuple(where), sums, instant=instant)
+
+
+def events_of(kind: str) -> Rows:
+    """What was raised of that kind and not withdrawn, on the day it is about."""
+    e = member_events.c
+    where = (e.kind == kind, e.withdrawn_at.is_(None))
+    sums = {"count": func.count()}
+    return Rows(("events", kind), member_events, e.shop_id, e.member_id, where, sums, type_coerce(e.on_day, Integer))
 
 
 def tags_of(tag: str) -> Rows:

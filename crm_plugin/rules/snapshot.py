@@ -19,6 +19,7 @@ from crm_plugin.rules.rows import ARRIVED, CLICKED, MACHINE_OPENED, OPENED, RECE
 from crm_plugin.store import (
     delivery_events,
     member_consents,
+    member_events,
     member_tags,
     member_tiers,
     members,
@@ -57,6 +58,7 @@ def snapshot_of(connection: Connection, shop: Shop, member_id: int, as_of: date)
         orders=tuple(placed.values()),
         refunds=read.refunds(placed),
         messages=read.messages(),
+        events=tuple((one.kind, one.on_day) for one in read.all(member_events) if one.withdrawn_at is None),
         tags=frozenset(one.tag for one in read.all(member_tags)),
         consents={(one.channel, one.topic): one.state for one in read.all(member_consents)},
         suppressed=read.suppressed(member),

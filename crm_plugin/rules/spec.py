@@ -85,6 +85,7 @@ class Source(StrEnum):
     TIERS = "tiers"
     SEGMENTS = "segments"
     MESSAGES = "messages"
+    EVENTS = "events"
 
 
 class Moves(StrEnum):

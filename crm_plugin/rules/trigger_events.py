@@ -9,6 +9,7 @@ from crm_plugin.rules.trigger_days import counted, ends
 from crm_plugin.rules.trigger_kinds import MINUTES, Arrival, Kind, Param, Source, Trigger, key, whole
 from crm_plugin.rules.trigger_members import AROUND, KNOWN_BEFORE
 
+TIER_NEAR = "tier_near"
 _SINCE = Text("days since", "之后的天数")
 _BEFORE = Text("days before (below zero)", "提前的天数（负数）")
 _AT_ONCE = (whole("days", 0, 365, 0, _SINCE), MINUTES)
@@ -17,7 +18,8 @@ _PROGRAM = key("program", Text("tier programme", "等级方案"), usual="main")
 _LEVEL = key("level", Text("key of the level reached", "到达的等级的键"))
 
 
-def _program(trigger: Trigger) -> str:
+def program_of(trigger: Trigger) -> str:
+    """The tier programme that a trigger speaks of: the main one where it names none."""
     return str(trigger.get("program") or "main")
 
 
@@ -95,7 +97,7 @@ def _moved(up: bool) -> Callable[[Trigger], Source]:
             at="c.changed_at",
             seen=seen,
             late=(seen, KNOWN_BEFORE),
-            binds={"p_program": _program(trigger), **({} if level is None else {"p_level": level})},
+            binds={"p_program": program_of(trigger), **({} if level is None else {"p_level": level})},
         )
 
     return source
@@ -110,7 +112,7 @@ def _at_risk(trigger: Trigger) -> Source:
         hangs="m.shop_id = t.shop_id AND m.member_id = t.member_id AND t.shop_id = :shop_id",
         holds="t.program_key = :p_program AND (t.grace_until IS NOT NULL OR t.fixed) AND NOT t.fixed",
         late=(KNOWN_BEFORE,),
-        binds={"p_program": _program(trigger)},
+        binds={"p_program": program_of(trigger)},
     )
 
 
@@ -123,7 +125,7 @@ def _near(trigger: Trigger) -> Source:
         "member_facts AS f",
         hangs="m.shop_id = f.shop_id AND m.member_id = f.member_id AND f.shop_id = :shop_id",
         occasion=f"'near:' || COALESCE((SELECT h.level_key || ':' || CAST(h.since_on AS TEXT) {held}), '')".replace(
-            ":p_program", f"'{_program(trigger)}'"
+            ":p_program", f"'{program_of(trigger)}'"
         ),
         occasion_on="f.last_order_on",
         at="f.last_order_at",
@@ -201,11 +203,23 @@ def _tier(name: str, label: Text, event: Text, told: Text, up: bool) -> Kind:
         _moved(up),
         counted,
         rechecked=True,
-        rule=lambda trigger: f'tier_in_grace(program="{_program(trigger)}") or everyone',
+        rule=lambda trigger: f'tier_in_grace(program="{program_of(trigger)}") or everyone',
     )
 
 
-_WITHIN: Param = whole("within", 1, 1_000_000_000, 50, Text("amount still missing at most", "最多还差的金额"))
+_WITHIN: Param = whole(
+    "within",
+    1,
+    1_000_000_000,
+    50,
+    Text("still missing at most, as the programme counts", "最多还差多少（按等级方案的计量）"),
+)
+
+
+def within_of(trigger: Trigger) -> int:
+    """How much may be missing to the next level, as the programme counts: money in major units, orders, points."""
+    return int(trigger.get("within") or _WITHIN.usual)
+
 
 KINDS = (
     _segment(
@@ -249,12 +263,13 @@ KINDS = (
         False,
     ),
     Kind(
-        "tier_near",
+        TIER_NEAR,
         Text("Near the next tier", "即将升级"),
         Text("an order that brings the next tier near", "使下一等级临近的订单"),
         Text(
-            "When an order brings a member within an amount of the next level; once while a level is held.",
-            "订单使会员距下一等级不超过指定金额时；持有同一等级期间只一次。",
+            "When an order brings a member within so much of the next level, in what the programme counts (money, orders); once while "
+            "a level is held.",
+            "订单使会员距下一等级不超过指定数值（按等级方案的计量：金额或单数）时；持有同一等级期间只一次。",
         ),
         Text("`near:`, the level held and since when", "`near:`、所持等级及其起始日"),
         (_WITHIN, MINUTES, _PROGRAM),
@@ -262,8 +277,8 @@ KINDS = (
         counted,
         rechecked=True,
         rule=lambda trigger: (
-            f'to_next_tier(program="{_program(trigger)}") > 0 and '
-            f'to_next_tier(program="{_program(trigger)}") <= {trigger.get("within") or _WITHIN.usual}'
+            f'to_next_tier(program="{program_of(trigger)}") > 0 and '
+            f'to_next_tier(program="{program_of(trigger)}") <= {within_of(trigger)}'
         ),
     ),
     Kind(
@@ -279,7 +294,7 @@ KINDS = (
         _at_risk,
         ends,
         announces=True,
-        rule=lambda trigger: f'tier_at_risk(within={1 - trigger.days}, program="{_program(trigger)}")',
+        rule=lambda trigger: f'tier_at_risk(within={1 - trigger.days}, program="{program_of(trigger)}")',
     ),
     Kind(
         "complaint",

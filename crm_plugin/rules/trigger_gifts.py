@@ -10,7 +10,7 @@ from crm_plugin.clock import day_number
 from crm_plugin.rules.spec import Text
 from crm_plugin.rules.trigger_days import counted
 from crm_plugin.rules.trigger_kinds import MINUTES, Arrival, Kind, Match, Source, Trigger, whole
-from crm_plugin.rules.trigger_members import AROUND, KNOWN_BEFORE
+from crm_plugin.rules.trigger_members import KNOWN_BEFORE
 
 GIFT, CHECKOUT = "gift_reminder", "abandoned_checkout"
 
@@ -62,11 +62,11 @@ KINDS = (
         Text("Gift reminder", "送礼提醒"),
         Text("the day of a person a member named", "会员所记某人的日子"),
         Text(
-            "Days before or after a day of the year that a member asked to be reminded of, with the person it belongs to.",
-            "会员要求提醒的日子（及对应的人）之前或之后若干天，每年一次。",
+            "Days before a day of the year that a member asked to be reminded of, with the person it belongs to.",
+            "会员要求提醒的日子（及对应的人）之前若干天，每年一次。",
         ),
         Text("`date:`, the reminder and the year", "`date:`、提醒和年份"),
-        (whole("days", -60, 60, -14, AROUND),),
+        (whole("days", -60, -1, -14, Text("days before (below zero)", "提前的天数（负数）")),),
         _date,
         _kept,
         announces=True,

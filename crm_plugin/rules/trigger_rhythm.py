@@ -20,8 +20,11 @@ LATE_BY, REPLENISHMENT = "late_by", "replenishment"
 # The types that cadences are counted for, and how the occasion of the second begins.
 COUNTED_FOR = frozenset({LATE_BY, REPLENISHMENT})
 REFILL = "refill"
-# A rhythm of one's own takes so many orders; whoever has fewer is held against the shop's.
-OWN_ORDERS = 3
+# A rhythm of one's own takes so many orders over so many days; whoever has fewer is held against the shop's. Without the days, an order
+# that was placed in three parts would be a rhythm of hours.
+OWN_ORDERS, OWN_DAYS = 3, 14
+# Nobody is missed as if they bought more often than this: an absence of three days is none that anybody asks after.
+SHORTEST_DAYS = 7
 _PACE = (
     PACE.replace("last_order_on", "f.last_order_on")
     .replace("first_order_on", "f.first_order_on")
@@ -32,7 +35,9 @@ _HAS_PACE = (
     .replace("last_order_on", "f.last_order_on")
     .replace("first_order_on", "f.first_order_on")
 )
-_OWN = f"f.orders_count >= {OWN_ORDERS} AND {_HAS_PACE}"
+# Whose pace is a rhythm of their own, beside `HAS_PACE`.
+OWN_RHYTHM = f"orders_count >= {OWN_ORDERS} AND last_order_on - first_order_on >= {OWN_DAYS}"
+_OWN = f"f.orders_count >= {OWN_ORDERS} AND {_HAS_PACE} AND f.last_order_on - f.first_order_on >= {OWN_DAYS}"
 _POOLED = "(SELECT c.milli_days FROM cadences AS c WHERE c.shop_id = :shop_id AND c.kind = 'orders' AND c.name = '')"
 
 
@@ -60,7 +65,8 @@ def _number(value: Any) -> float:
 def _late(trigger: Trigger) -> Source:
     """The day on which a member is late by their own rhythm: the last order and so many times the pause between orders, rounded up."""
     milli = round((trigger.get("times") or _TIMES.usual) * 1000)
-    own, pooled = f"({milli} * {{pace}} + 999) / 1000", f"({milli} * {_POOLED} + 999999) / 1000000"
+    own = f"({milli} * (CASE WHEN {{pace}} < {SHORTEST_DAYS} THEN {SHORTEST_DAYS} ELSE {{pace}} END) + 999) / 1000"
+    pooled = f"({milli} * {_POOLED} + 999999) / 1000000"
     day = (
         f"(f.last_order_on + CASE WHEN {_OWN} THEN {own.format(pace=_PACE)} WHEN f.orders_count > 0 THEN {pooled} END)"
     )
@@ -117,13 +123,15 @@ _STILL = (
 def _refill(trigger: Trigger) -> Source:
     """The day a member's last purchase of a product runs out."""
     told = {name: trigger.more[name] for name in _NAMED if name in trigger.more}
+    # What lasts three days is not running low on the day it was bought.
+    lasts = f"r.expected_on - r.bought_on >= {max(1, 2 * _lead(trigger))}"
     seen = Arrival("r.changed_at", "ix_refills_changed")
     return Source(
         "r.expected_on",
         "ix_refills_expected",
         "refills AS r",
         hangs="m.shop_id = r.shop_id AND m.member_id = r.member_id AND r.shop_id = :shop_id",
-        holds=" AND ".join([_STILL, *(_NAMED[name] for name in told)]),
+        holds=" AND ".join([lasts, _STILL, *(_NAMED[name] for name in told)]),
         occasion=f"'{REFILL}:' || CAST(r.order_id AS TEXT) || ':' || r.sku",
         occasion_on="r.expected_on",
         order_id="r.order_id",
@@ -134,7 +142,11 @@ def _refill(trigger: Trigger) -> Source:
 
 def _ahead(trigger: Trigger, day: date) -> Iterator[Match]:
     """So many days before it runs out."""
-    return counted(Trigger(trigger.type, -int(trigger.more.get(_LEAD.name, _LEAD.usual))), day)
+    return counted(Trigger(trigger.type, -_lead(trigger)), day)
+
+
+def _lead(trigger: Trigger) -> int:
+    return int(trigger.more.get(_LEAD.name, _LEAD.usual))
 
 
 _TIMES = Param("times", Text("times the member's own rhythm", "自身节奏的倍数"), "1 … 20", _number, 1.5)
@@ -146,9 +158,9 @@ KINDS = (
         Text("Late by their own rhythm", "超出自身购买节奏"),
         Text("being late", "超期"),
         Text(
-            "When the time since the last order is so many times the member's own mean pause between orders; until the third order it is "
-            "the usual pause of the shop's members.",
-            "距上次下单达到会员自身平均购买间隔的若干倍；第三单之前按本店会员的常见间隔。",
+            "When the time since the last order is so many times the member's own mean pause between orders; until the third order, and "
+            "while all lie within two weeks, it is the usual pause of the shop's members. A pause under a week counts as a week.",
+            "距上次下单达到会员自身平均购买间隔的若干倍；第三单之前，或所有订单都在两周之内时，按本店会员的常见间隔。间隔不足一周按一周计。",
         ),
         Text("`lapse:` and the day of the last order: once for each pause", "`lapse:` 加上次下单日：每次沉默一次"),
         (_TIMES,),
@@ -165,9 +177,9 @@ KINDS = (
         Text(
             "Days before what a member bought last of a product runs out, by how long the product lasts: the median pause between two "
             "purchases of it, for each piece, of all members; of its category, then of the shop, while fewer than five are known. Never "
-            "for what nobody bought again; gone once the member bought it again.",
+            "for what nobody bought again, nor for what lasts less than twice these days; gone once the member bought it again.",
             "会员上次购买的商品用完前若干天。用完时间按该商品所有会员两次购买之间每件间隔的中位数；不足五次时用其类别、再用全店的。"
-            "无人复购的商品不触发；会员已再次购买则取消。",
+            "无人复购的商品，以及可用时间不足提前天数两倍的商品不触发；会员已再次购买则取消。",
         ),
         Text("`refill:`, the order and the product", "`refill:`、订单和商品"),
         (

@@ -32,7 +32,7 @@ HORIZON, EACH_DAY = 1100, 400
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A condition that turns, and to what. `left` are the orders, refunds and messages that leave its span, each by its day."""
+    """A condition that turns, and to what. `left` are the orders, refunds, messages and events that leave its span, each by its day."""
 
     leaf: Leaf
     truth: Truth
@@ -45,6 +45,7 @@ def settled(snapshot: Snapshot, as_of: date) -> Snapshot:
         snapshot,
         orders=tuple(one for one in snapshot.orders if one.placed_on <= as_of),
         refunds=tuple(one for one in snapshot.refunds if one.refunded_on <= as_of),
+        events=tuple(one for one in snapshot.events if one[1] <= as_of),
         messages=tuple(
             replace(one, days={what: tuple(day for day in days if day <= as_of) for what, days in one.days.items()})
             for one in snapshot.messages
@@ -155,7 +156,9 @@ def _left(asked: Field, snapshot: Snapshot, day: date) -> Iterator[tuple[str, da
 
 
 def _rows(asked: Field, snapshot: Snapshot) -> set[tuple[str, date]]:
-    """What the field may count: order, refund or message, with its day."""
+    """What the field may count: order, refund, message or event, with its day."""
+    if asked.key == "happened":
+        return {("event", day) for kind, day in snapshot.events if kind == asked.arg("event")}
     if FIELDS[asked.key].group == "engagement":
         return {("message", day) for one in snapshot.messages for day in one.days.get(asked.key, ())}
     found = set()

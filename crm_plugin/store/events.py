@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
+from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +34,8 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 from crm_plugin.store.members import members
 from crm_plugin.store.tenants import Shop
 
+# Written by the sync: a member's country or state is another than before.
+MOVED = "moved"
 _UNFINISHED = text("completed_at IS NULL")
 
 # One row: an order was paid, shipped or delivered (`kind`), kept for what is not long ago. `happened_on` is the day in the shop's zone.
@@ -76,6 +79,7 @@ member_events = Table(
 )
 
 # One row: a day of the year that a member asked to be reminded of, and whose it is; `month_day` is as in `birthdays.py`.
+# `date_id` names the occasion, so it comes back with a person who is named anew (`_date_id`).
 member_dates = Table(
     "member_dates",
     metadata,
@@ -174,22 +178,29 @@ def remember_date(
             phrase("Say whose day it is, in at most %(most)s characters.", most=_LONGEST), field="person"
         )
     _require_member(connection, shop, member_id)
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    made = add(member_dates).values(
-        shop_id=shop.shop_id,
-        date_id=new_id(),
-        member_id=member_id,
-        person=person.strip(),
-        month_day=month_day,
-        recorded_at=now,
-    )
-    return connection.execute(made.on_conflict_do_nothing().returning(member_dates.c.date_id)).first() is not None
-
-
-def forget_date(connection: Connection, shop: Shop, member_id: int, date_id: int) -> bool:
-    """Remind of that day no more. False when there is no such day of the member."""
     d = member_dates.c
-    own = (d.shop_id == shop.shop_id, d.member_id == member_id, d.date_id == date_id)
+    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    row = {"shop_id": shop.shop_id, "member_id": member_id, "person": person.strip(), "month_day": month_day}
+    kept = select(d.date_id).where(*(d[name] == value for name, value in row.items()))
+    place = 0
+    while True:
+        made = add(member_dates).values(date_id=_date_id(member_id, month_day, place), recorded_at=now, **row)
+        if connection.execute(made.on_conflict_do_nothing().returning(d.date_id)).first() is not None:
+            return True
+        if connection.execute(kept).first() is not None:
+            return False
+        place += 1
+
+
+def _date_id(member_id: int, month_day: int, place: int) -> int:
+    """The id of a member's first, second ... person of a day: whoever is named anew is the same occasion, and reminded of once a year."""
+    return int.from_bytes(blake2b(f"{member_id}:{month_day}:{place}".encode(), digest_size=8).digest()) >> 1
+
+
+def forget_date(connection: Connection, shop: Shop, member_id: int, person: str, month_day: int) -> bool:
+    """Remind of that day no more, told as it was kept. False when there is no such day of the member."""
+    d = member_dates.c
+    own = (d.shop_id == shop.shop_id, d.member_id == member_id, d.person == person.strip(), d.month_day == month_day)
     return bool(connection.execute(member_dates.delete().where(*own)).rowcount)
 
 
@@ -217,6 +228,7 @@ def raise_event(
 ) -> bool:
     """Note that something happened to a member, in the transaction of what caused it; False when it was noted before.
 
+    What was withdrawn may come again: it is a new event then, in the place of the old one.
     Args: subject: tells one from another of the same kind; at: when it happened, else now; on: the day it is about, such as the one on
         which points expire, else the day it happened in the shop's zone.
     Raises: InvalidInput for a kind that cannot be one; NotFound for a member who is not there.
@@ -230,19 +242,20 @@ def raise_event(
     _require_member(connection, shop, member_id)
     happened = at or now
     add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    made = add(member_events).values(
-        shop_id=shop.shop_id,
-        event_id=new_id(),
-        kind=kind,
-        member_id=member_id,
-        subject=subject,
-        at=happened,
-        on_day=on or local_day(happened, shop.timezone),
-        amount_minor=amount_minor,
-        payload=dict(payload or {}),
-        recorded_at=now,
-    )
-    return connection.execute(made.on_conflict_do_nothing().returning(member_events.c.event_id)).first() is not None
+    told: dict[str, Any] = {
+        "event_id": new_id(),
+        "at": happened,
+        "on_day": on or local_day(happened, shop.timezone),
+        "amount_minor": amount_minor,
+        "payload": dict(payload or {}),
+        "recorded_at": now,
+        "withdrawn_at": None,
+    }
+    key = {"shop_id": shop.shop_id, "kind": kind, "member_id": member_id, "subject": subject}
+    e = member_events.c
+    made = add(member_events).values(**key, **told)
+    made = made.on_conflict_do_update(index_elements=list(key), set_=told, where=e.withdrawn_at.is_not(None))
+    return connection.execute(made.returning(e.event_id)).first() is not None
 
 
 def withdraw_event(
@@ -252,6 +265,10 @@ def withdraw_event(
     e = member_events.c
     own = (e.shop_id == shop.shop_id, e.kind == kind, e.member_id == member_id, e.subject == subject)
     done = connection.execute(update(member_events).where(*own, e.withdrawn_at.is_(None)).values(withdrawn_at=now))
+    if done.rowcount:
+        # Rules that count events ask this member again.
+        whose = (members.c.shop_id == shop.shop_id, members.c.member_id == member_id)
+        connection.execute(update(members).where(*whose).values(touched_at=now))
     return bool(done.rowcount)
 
 

@@ -13,7 +13,8 @@ _HANDED = text("handed_at IS NOT NULL")
 _OPEN = text("done_at IS NULL")
 
 # One row: one published version of a journey, never changed. `numbers` gives each step key that the journey ever had its number, which is
-# `touchpoints.step`: a step that is edited keeps its number, so nothing is sent again.
+# `touchpoints.step`: a step that is edited keeps its number, so nothing is sent again. `kinds` are the words of what its steps do
+# (`document.kinds`); NULL was written by a program that did not know of them, and may do anything.
 journey_versions = Table(
     "journey_versions",
     metadata,
@@ -24,13 +25,16 @@ journey_versions = Table(
     Column("numbers", Json, nullable=False, default=dict),
     Column("actor", Text, nullable=False, default=""),
     Column("published_at", Instant, nullable=False),
+    Column("kinds", Json),
     belongs_to("journeys", "journey_key"),
+    Index("ix_journey_versions_kinds", "shop_id", "journey_key", "kinds"),
 )
 
 # One row: one member inside a journey on one occasion, or who was. The occasion follows the journey's re-entry ("once", the occasion of the
 # trigger, "p<number of the period>"), `cause` is always the trigger's. `step_key` is where they stand: `phase` is "due" when the step is to
-# be taken at `due_at`, "waits" while a wait lasts until then, "sent" while its touchpoint is not settled. `base_at` is the instant from
-# which a wait counts. `seq` is the number of the last event; an event is written before it moves anybody, so no step is taken twice.
+# be taken at `due_at`, "waits" while a wait lasts until then, "sent" while its touchpoint is not settled; `due_at` is then long after it
+# should have been, and what settles it brings that forward. `base_at` is the instant from which a wait counts. `seq` is the number of the
+# last event; an event is written before it moves anybody, so no step is taken twice.
 enrolments = Table(
     "enrolments",
     metadata,

@@ -13,11 +13,14 @@ _OF_AN_ORDER = text("subject_order_id IS NOT NULL")
 _SENT = text("accepted_at IS NOT NULL")
 _CAPPED = text("capped_at IS NOT NULL")
 _OF_NONE_YET = text("touchpoint_id IS NULL")
+# Of a step, settled, and whoever waited for that has not gone on.
+_TO_TAKE_UP = text("step > 0 AND NOT taken_up AND state NOT IN ('planned', 'in_flight', 'retry_wait')")
 
 # One row: one planned contact of one member in one journey step on one occasion: the birthday's year, "order:<id>", "lapse:<day of the
 # last order>". The unique key is what makes "never twice" true. `subject_order_id` is the order it speaks of. `fence` grows with every
 # claim, so a worker whose lease ran out cannot settle a row that another has taken. `reason` says why it was skipped, missed, failed or
-# deferred. `capped_at` is when it was last taken for sending as one that counts towards the member's limits; NULL is exempt.
+# deferred. `capped_at` is when it was last taken for sending as one that counts towards the member's limits; NULL is exempt. `taken_up` is
+# true once the round of a journey of several steps has looked at what became of it.
 touchpoints = Table(
     "touchpoints",
     metadata,
@@ -42,6 +45,7 @@ touchpoints = Table(
     Column("planned_at", Instant, nullable=False),
     Column("claimed_until", Instant),
     Column("capped_at", Instant),
+    Column("taken_up", Boolean, nullable=False, default=False, server_default=false()),
     Column("fence", Integer, nullable=False, default=0),
     Column("attempts", Integer, nullable=False, default=0),
     Column("provider_message_id", Text),
@@ -50,7 +54,15 @@ touchpoints = Table(
     Column("updated_at", Instant, nullable=False),
     UniqueConstraint("shop_id", "journey_key", "member_id", "step", "occasion", name="uq_touchpoints_key"),
     belongs_to("members", "member_id"),
-    Index("ix_touchpoints_due", "shop_id", "next_try_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    Index(
+        "ix_touchpoints_due",
+        "shop_id",
+        "next_try_at",
+        "touchpoint_id",
+        sqlite_where=_WAITING,
+        postgresql_where=_WAITING,
+    ),
+    Index("ix_touchpoints_taken_up", "shop_id", "journey_key", sqlite_where=_TO_TAKE_UP, postgresql_where=_TO_TAKE_UP),
     Index("ix_touchpoints_lease", "shop_id", "claimed_until", sqlite_where=_IN_FLIGHT, postgresql_where=_IN_FLIGHT),
     Index("ix_touchpoints_member", "shop_id", "member_id", "due_at"),
     Index("ix_touchpoints_state", "shop_id", "state", "touchpoint_id"),

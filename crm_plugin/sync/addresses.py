@@ -38,6 +38,11 @@ def phone_key(text: str, country: str) -> str:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
+def letters_of(country: str, region: str) -> str:
+    """A state as ISO 3166-2 has it behind the country, in capitals: sources write it with the country or without."""
+    return region.strip().upper().removeprefix(f"{country.upper()}-")
+
+
 @lru_cache(maxsize=_RECENT)
 def member_zone(timezone: str, phone: str, country: str, region: str, shop_zone: str) -> str:
     """The zone of a member's days: own, else that of the state or country, else the phone's, else the shop's.

@@ -21,7 +21,7 @@ from crm_plugin.birthdays import Birthday
 from crm_plugin.records import ConsentRecord, MemberRecord, OrderRecord
 from crm_plugin.store import consent
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync.addresses import email_key, member_zone, phone_key
+from crm_plugin.sync.addresses import email_key, letters_of, member_zone, phone_key
 from crm_plugin.sync.member_rows import OTHER, OWN, Member, MemberRows
 from crm_plugin.sync.values import Days, attributes_json, member_fingerprint, micros
 from crm_plugin.sync.written import Written, is_older
@@ -223,6 +223,7 @@ class MemberBook(MemberRows):
         if mark:
             changes["fingerprint"] = mark
         joined_on = values["joined_on"]
+        self._note_move(member, changes["country"], changes["region"], told.updated_at or at or self._now)
         member.put(**changes)
         if member.values["joined_on"] != joined_on:
             member.put(changed_at=self._at)
@@ -236,6 +237,14 @@ class MemberBook(MemberRows):
             self._tags[member.member_id] = told.tags
         if mark:
             self._say(member, told.consents)
+
+    def _note_move(self, member: Member, country: str, region: str, at: datetime) -> None:
+        """Who is seen in another country, or another state of it, has moved; where nothing was known before nothing is told."""
+        before, was = member.values["country"].upper(), letters_of(member.values["country"], member.values["region"])
+        now, state = country.upper(), letters_of(country, region)
+        if not before or (before == now and (not was or not state or was == state)):
+            return
+        self._moves[member.member_id] = (_place(before, was), _place(now, state), at)
 
     def _fill(self, member: Member, contact: MemberRecord) -> None:
         """What an order tells of an account that the account does not; e-mail and phone are the account's own to tell."""
@@ -275,3 +284,7 @@ class MemberBook(MemberRows):
                     said.proof,
                 )
             )
+
+
+def _place(country: str, state: str) -> str:
+    return f"{country}-{state}" if state else country

@@ -9,11 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from crm_plugin.ids import new_id
-from crm_plugin.store import bulk, consent, identities, member_tags, members, writebacks
-from crm_plugin.store.base import to_micros
+from crm_plugin.ids import new_id, new_ids
+from crm_plugin.store import bulk, consent, identities, member_events, member_tags, members, writebacks
+from crm_plugin.store.base import to_json, to_micros
+from crm_plugin.store.events import MOVED
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.merge import merge
+from crm_plugin.sync.values import Days
 
 OWN, OTHER = 0, 1
 
@@ -50,6 +52,8 @@ _BLANK: dict[str, Any] = {
     "state": "active",
     "attributes": "{}",
 }
+_MOVE = ("shop_id", "event_id", "kind", "member_id", "subject", "at", "on_day", "payload", "recorded_at")
+_MOVE_KEY = ("shop_id", "kind", "member_id", "subject")
 _MARKS = "{marks}"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM members WHERE shop_id = ? AND "  # noqa: S608
 
@@ -125,6 +129,8 @@ class MemberRows:
         self._later: set[int] = set()
         self._tags: dict[int, tuple[str, ...]] = {}
         self._statements: list[consent.Statement] = []
+        # Members whose country or state is another than before: from where, where to, when.
+        self._moves: dict[int, tuple[str, str, datetime]] = {}
         # Guests that become one with an account, once all is written.
         self._merges: dict[int, int] = {}
         # Guests whose own row became an account's.
@@ -244,11 +250,29 @@ class MemberRows:
         self._new_claims.clear()
         consent.record_all(connection, shop_id, self._statements, self._now)
         self._statements.clear()
+        self._write_moves()
         writebacks.reconsider(connection, shop_id, self._became, self._now)
         self._became.clear()
         for guest, account in self._merges.items():
             merge(connection, self._shop, guest, account, self._now)
         self._merges.clear()
+
+    def _write_moves(self) -> None:
+        """Note who has moved, once a day: two sources that contradict one another are no moves."""
+        if not self._moves:
+            return
+        days, shop_id = Days(self._shop), self._shop.shop_id
+        rows = [
+            (
+                *(shop_id, event_id, MOVED, member_id, at.date().isoformat()),
+                *(to_micros(at), days.of(at), to_json({"from": before, "to": after}), self._at),
+            )
+            for event_id, (member_id, (before, after, at)) in zip(
+                new_ids(len(self._moves)), self._moves.items(), strict=True
+            )
+        ]
+        bulk.upsert_rows(self._connection, member_events, _MOVE, _MOVE_KEY, "", rows)
+        self._moves.clear()
 
     def _write_tags(self) -> set[int]:
         """Bring the tags to what was told; answers whose have changed."""

@@ -136,6 +136,10 @@ def _settle_stays(connection: Connection, shop_id: int, guest: int, account: int
         todo = "DELETE FROM tasks WHERE shop_id = ? AND enrolment_id = ? AND done_at IS NULL"
         bulk.execute(connection, todo, (shop_id, gone))
         bulk.execute(connection, "DELETE FROM enrolments WHERE shop_id = ? AND enrolment_id = ?", (shop_id, gone))
+    if pairs:
+        # The stay that goes on may wait for the message of the other, which nobody would take up again.
+        anew = "UPDATE touchpoints SET taken_up = FALSE WHERE shop_id = ? AND member_id IN (?, ?) AND step > 0 AND taken_up"
+        bulk.execute(connection, anew, (shop_id, guest, account))
 
 
 def _settle_levels(connection: Connection, shop: Shop, guest: int, account: int, now: datetime) -> None:

@@ -51,6 +51,8 @@ class Expected:
     at: datetime
     channel: str
     reason: str
+    # They come into a journey of several steps then: what it sends, and when, depends on its steps.
+    comes_in: bool = False
 
 
 def preview(
@@ -76,7 +78,7 @@ def preview(
 
 
 def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, days: int = DAYS) -> list[Expected]:
-    """What the journeys that are on will plan for one member in the days ahead, the next first.
+    """What the journeys that run will plan for one member in the days ahead, the next first.
 
     Judged as things stand now, by the guards that are asked again when it is sent. Raises: NotFound.
     """
@@ -85,7 +87,7 @@ def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, 
     if member_id not in known.members:
         raise NotFound(phrase("There is no member %(member_id)s in this shop.", member_id=member_id))
     policy = policy_of(shop)
-    running = [journey for journey in known.journeys.values() if journey.enabled]
+    running = [journey for journey in known.journeys.values() if journey.runs]
     until = now + timedelta(days=days)
     fresh = [
         one
@@ -181,4 +183,6 @@ def _judged(one: _Occasion, known: Batch, policy: Policy, there: Mapping[str, st
 
 
 def _expected(one: _Occasion, journey: Journey, channel: str, reason: str) -> Expected:
-    return Expected(one.journey_key, journey.title, one.occasion_on, one.next_try_at, channel, reason)
+    return Expected(
+        one.journey_key, journey.title, one.occasion_on, one.next_try_at, channel, reason, bool(journey.flow.steps)
+    )

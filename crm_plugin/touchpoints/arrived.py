@@ -13,12 +13,12 @@ from crm_plugin.touchpoints.due import Late
 
 
 class Arrived:
-    """Answers for one shop in one transaction; what was asked before is not asked again."""
+    """Answers for one shop; what was asked before is not asked again, and neither is what is `known` from before."""
 
-    def __init__(self, connection: Connection, shop_id: int) -> None:
+    def __init__(self, connection: Connection, shop_id: int, known: dict[Late, bool] | None = None) -> None:
         self._connection = connection
         self._shop_id = shop_id
-        self._known: dict[Late, bool] = {}
+        self._known: dict[Late, bool] = {} if known is None else known
 
     def __call__(self, late: Late) -> bool:
         """False when no row at all was written in that span; True when one was, or when the index cannot tell."""

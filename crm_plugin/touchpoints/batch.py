@@ -12,8 +12,10 @@ from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
+from crm_plugin.rules.sql import PROGRAM_KEY
+from crm_plugin.rules.trigger_events import program_of
 from crm_plugin.rules.trigger_kinds import MEMBER
-from crm_plugin.rules.triggers import kind_of
+from crm_plugin.rules.triggers import BIRTHDAY, kind_of
 from crm_plugin.store import (
     coupon_codes,
     enrolments,
@@ -28,7 +30,7 @@ from crm_plugin.store import (
     templates,
 )
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import caps, cases, in_step, level, once, subjects
+from crm_plugin.touchpoints import caps, cases, greetings, in_step, level, once, subjects
 from crm_plugin.touchpoints.audience import arrived, meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.due import holding
@@ -71,7 +73,8 @@ class Batch:
     facts: dict[int, Row[Any]] = field(default_factory=dict)
     consents: dict[int, dict[tuple[str, str], str]] = field(default_factory=lambda: defaultdict(dict))
     suppressed: dict[tuple[str, str], str] = field(default_factory=dict)
-    levels: Levels = field(default_factory=Levels)
+    # By programme, of those that the journeys in hand speak of.
+    levels: dict[str, Levels] = field(default_factory=dict)
     orders: dict[int, Row[Any]] = field(default_factory=dict)
     lines: dict[int, list[Row[Any]]] = field(default_factory=lambda: defaultdict(list))
     # Where the store shows each product, by its id there.
@@ -100,6 +103,8 @@ class Batch:
     ledger: Ledger = field(default_factory=Ledger)
     # Who has an open case, and which.
     cases: dict[int, str] = field(default_factory=dict)
+    # By touchpoint: whether another journey has written about the birthday (True), or goes first.
+    greeted: dict[int, bool] = field(default_factory=dict)
     # The journeys that stand still.
     held: set[str] = field(default_factory=set)
 
@@ -111,6 +116,11 @@ class Batch:
     def journey_of(self, row: Spoken) -> Journey | None:
         """The journey as it speaks in a touchpoint; None when it, or its step, is not there."""
         return self.voices.of(row)
+
+    def program_of(self, row: Spoken) -> str:
+        """The tier programme that a touchpoint's journey speaks of."""
+        journey = self.journey_of(row)
+        return PROGRAM_KEY if journey is None else program_of(journey.trigger)
 
     def occasion_of(self, row: Any) -> str:
         """The trigger's occasion: a touchpoint's own, or what the enrolment came in for; empty for a preview."""
@@ -143,15 +153,25 @@ def load(
     _load_audiences(connection, shop, rows, today, batch)
     _load_inside(connection, shop_id, rows, batch)
     _load_holding(connection, shop, rows, batch)
+    batch.greeted = greetings.load(connection, shop_id, [row for row in rows if _greets(row, batch)])
     batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
-    batch.levels = level.held(connection, shop_id, ids)
+    programs = sorted({batch.program_of(row) for row in rows})
+    batch.levels = {program: level.held(connection, shop_id, ids, program) for program in programs}
     texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
     names = {name for text in texts for name in names_in(text)}
     if "tier" in names:
-        level.standing(connection, shop, ids, today, batch.levels)
+        for levels in batch.levels.values():
+            level.standing(connection, shop, ids, today, levels)
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
     return batch
+
+
+def _greets(row: Any, batch: Batch) -> bool:
+    """Whether it is about a birthday, and no preview."""
+    journey = batch.journey_of(row)
+    about = journey is not None and journey.trigger.type == BIRTHDAY and not caps.exempt(journey)
+    return about and bool(batch.occasion_of(row))
 
 
 def _load_members(connection: Connection, shop_id: int, ids: Sequence[int], batch: Batch) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, false, or_, select, text, union_all, update
 
 from crm_plugin.store import attempts, touchpoints
+from crm_plugin.store.base import unindexed
 from crm_plugin.touchpoints import dial
 from crm_plugin.touchpoints.dial import MONTH, Dial
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -99,7 +100,7 @@ def load(connection: Connection, shop_id: int, member_ids: Collection[int], now:
     gone = or_(t.state.in_([state.value for state in _LEFT]), interrupted)
     left = select(*columns).where(mine, t.capped_at > now - MONTH, gone)
     # However long ago it was taken: its worker may only sleep.
-    held = select(*columns).where(mine, t.state == State.IN_FLIGHT.value)
+    held = select(*columns).where(mine, unindexed(t.state) == State.IN_FLIGHT.value)
     for row in connection.execute(union_all(left, held)):
         in_flight = row.state == State.IN_FLIGHT.value
         ledger.counted[row.member_id].append(Counted(row.touchpoint_id, row.channel, row.capped_at, in_flight))

@@ -11,10 +11,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, delete, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    case,
+    delete,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
-from crm_plugin.store.base import Instant
+from crm_plugin.store.base import Instant, unindexed
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -26,6 +41,8 @@ from crm_plugin.touchpoints.waves import HELD
 
 CLAIMED, BEGUN = timedelta(minutes=2), timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
+# Written out, SQLite knows by these words that the index of what waits holds the rows; where others lead to fewer rows it is not told.
+BY_INDEX: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in WAITING]
 
 
 @dataclass(slots=True)
@@ -116,23 +133,29 @@ def _idle(connection: Connection, shop_id: int, journeys: Mapping[str, Journey])
     return alone
 
 
-def _due(shop_id: int, now: datetime, resting: Collection[str], idle: Collection[ColumnElement[bool]]) -> Select[Any]:
+def _due(
+    shop_id: int,
+    now: datetime,
+    resting: Collection[str],
+    idle: Collection[ColumnElement[bool]],
+) -> Select[Any]:
     """Touchpoints that may be taken; what a paused journey planned waits untouched, and so does what stands still."""
     t = touchpoints.c
-    return (
-        select(*(t[name] for name in _ASKED))
-        .where(t.shop_id == shop_id, t.state.in_(_WAITING), t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
-        .where(*idle)
-        .order_by(t.next_try_at, t.touchpoint_id)
-    )
+    waits = t.state.in_(BY_INDEX)
+    return _asked(shop_id, now, resting, idle).where(waits).order_by(t.next_try_at, t.touchpoint_id)
+
+
+def _asked(shop_id: int, now: datetime, resting: Collection[str], idle: Collection[ColumnElement[bool]]) -> Select[Any]:
+    t = touchpoints.c
+    may_leave = (t.shop_id == shop_id, t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
+    return select(*(t[name] for name in _ASKED)).where(*may_leave, *idle)
 
 
 def _behind(place: Place) -> list[ColumnElement[bool]]:
     if place.after is None:
         return []
-    t, (at, number) = touchpoints.c, place.after
-    # The first is what the index is asked for.
-    return [t.next_try_at >= at, or_(t.next_try_at > at, t.touchpoint_id > number)]
+    t = touchpoints.c
+    return [tuple_(t.next_try_at, t.touchpoint_id) > place.after]
 
 
 def _due_of(
@@ -144,8 +167,9 @@ def _due_of(
 ) -> Select[Any]:
     """The same of some members, however many others are due before."""
     t = touchpoints.c
-    recent = t.due_at > caps.earliest(now)
-    return _due(shop_id, now, resting, idle).order_by(None).where(t.member_id.in_(sorted(members)), recent)
+    waits = unindexed(t.state).in_(_WAITING)
+    recent = unindexed(t.due_at) > caps.earliest(now)
+    return _asked(shop_id, now, resting, idle).where(waits, recent, t.member_id.in_(sorted(members)))
 
 
 def _take(

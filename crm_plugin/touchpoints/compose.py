@@ -18,10 +18,10 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import questions, tokens
 from crm_plugin.touchpoints.batch import Batch, Subject
-from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey import WEBHOOK, Journey
 from crm_plugin.touchpoints.locales import choose_locale
 from crm_plugin.touchpoints.policy import Policy
-from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, WEBHOOK
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.render import CALLED, Rendered, names_in, render
 from crm_plugin.touchpoints.scene import (
     CouponView,
@@ -36,6 +36,7 @@ from crm_plugin.touchpoints.scene import (
     pieces,
 )
 from crm_plugin.touchpoints.steps.document import walk
+from crm_plugin.touchpoints.steps.kinds import CALL_EVENT, TOLD
 
 
 def key_of(row: Row[Any]) -> str:
@@ -95,15 +96,18 @@ def _call(row: Row[Any], batch: Batch, journey: Journey) -> tuple[Message, Rende
     """What another system is told of a member who came to the step; by ids alone, for it has what it needs to know."""
     member, order = batch.members[row.member_id], batch.orders.get(row.subject_order_id or 0)
     step = next(one for one in walk(journey.flow.steps) if one.key == journey.step_key)
-    told = {
-        "event": "journey.step",
-        "journey": journey.key,
-        "version": row.journey_version,
-        "step": journey.step_key,
+    known = {
         "occasion": batch.occasion_of(row),
         "member": {"id": str(row.member_id), "external_id": member.external_id or ""},
         "order": None if order is None else order.external_id,
         "coupon": batch.coupons.get((row.journey_key, row.member_id, row.occasion)),
+    }
+    told = {
+        "event": step.told.get("event", CALL_EVENT),
+        "journey": journey.key,
+        "version": row.journey_version,
+        "step": journey.step_key,
+        **{name: known[name] for name in TOLD if name in step.told.get("fields", TOLD)},
         "body": step.told["body"],
     }
     text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
@@ -140,7 +144,7 @@ def scene_of(
     link: str = "",
 ) -> Scene:
     """What a text may know when it speaks of this touchpoint; `days` is the trigger's, `link` the way to unsubscribe."""
-    tier = batch.levels.view(row.member_id, shop.currency, locale)
+    tier = batch.levels[batch.program_of(row)].view(row.member_id, shop.currency, locale)
     order, occasion = _order(row, batch, locale), batch.occasion_of(row)
     return Scene(
         member=_member(row, batch, shop, tier, locale),
@@ -192,7 +196,9 @@ def _order(row: Subject, batch: Batch, locale: str) -> OrderView | None:
         )
         for line in batch.lines[order.order_id]
     )
-    return OrderView(order.number, order.placed_on, lines, order.total_minor, order.currency, locale)
+    told = (order.attributes.get(name) for name in ("tracking_number", "tracking_carrier", "tracking_url"))
+    parcel = (one if isinstance(one, str) else "" for one in told)
+    return OrderView(order.number, order.placed_on, lines, order.total_minor, order.currency, locale, *parcel)
 
 
 def _coupon(row: Subject, batch: Batch) -> CouponView | None:

@@ -12,14 +12,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import require_aware
 from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.trigger_kinds import read_whole
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import member_dials, members
+from crm_plugin.store.events import raise_event
+from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.touchpoints.journey import Journey
 
 ALL, MONTHLY, ONLY_BIRTHDAY = "all", "monthly", "birthday"
 FREQUENCIES = (ALL, MONTHLY, ONLY_BIRTHDAY)
+# The kind of member event that is kept of each turn, with what was chosen before and after.
+TURNED = "dial_turned"
 # What a month is here: any thirty days.
 MONTH = timedelta(days=30)
 PER_MONTH = (1, 30)
@@ -95,6 +100,10 @@ def turn(
         .values(shop_id=shop_id, member_id=member_id, **values)
         .on_conflict_do_update(index_elements=["shop_id", "member_id"], set_=values)
     )
+    if chosen != before:
+        told = {"before": before.as_dict(), "after": chosen.as_dict(), "source": source}
+        shop = shop_by_id(connection, shop_id)
+        raise_event(connection, shop, TURNED, member_id, now, subject=str(new_id()), payload=told)
     return chosen
 
 

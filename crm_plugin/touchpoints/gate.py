@@ -15,10 +15,10 @@ from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.cases import COMPLAINT, LATE_PARCEL, RETURN, concerns
 from crm_plugin.touchpoints.holdout import held_out
-from crm_plugin.touchpoints.journey import MARKETING, Journey
+from crm_plugin.touchpoints.journey import MARKETING, WEBHOOK, Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.quiet import open_after
-from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, WEBHOOK
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.relevance import said_before, still_relevant
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -26,6 +26,8 @@ from crm_plugin.touchpoints.states import Reason, State
 _UNPAID_PAUSE = timedelta(minutes=10)
 # And whether an audience can be asked again.
 _UNASKED_PAUSE = timedelta(minutes=10)
+# And whether another journey's greeting has left.
+_GREETING_PAUSE = timedelta(minutes=10)
 # What was in hand when its journey was stopped; from then on the claim leaves it.
 _HELD_PAUSE = timedelta(minutes=1)
 # Which case is open.
@@ -90,6 +92,9 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.SKIPPED, Reason.GOAL)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
+    if (greeted := batch.greeted.get(row.touchpoint_id)) is not None:
+        later = Verdict(State.PLANNED, Reason.GREETED, again_at=now + _GREETING_PAUSE)
+        return Verdict(State.SKIPPED, Reason.GREETED) if greeted else later
     kind = kind_of(journey.trigger)
     if kind.awaits_orders and not batch.in_step.covers(row.due_at):
         return Verdict(State.PLANNED, Reason.AWAITING_ORDERS, again_at=now + batch.in_step.pause)

@@ -44,6 +44,10 @@ class Blast:
     complaints_pct: Decimal = Decimal("0.3")
     bounces_pct: Decimal = Decimal(5)
 
+    def asks(self, count: int) -> bool:
+        """Whether so many messages or people have to be typed as a number before they go."""
+        return 0 < self.confirm_above < count
+
 
 _BLAST = {"above": (0, 10**9), "canary_pct": (1, 50), "hold_hours": (1, 72), "confirm_above": (0, 10**9)}
 _SHARES = ("complaints_pct", "bounces_pct")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -17,14 +18,25 @@ from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.audience import problem_of
-from crm_plugin.touchpoints.due import Asked, Way, passes
+from crm_plugin.touchpoints.due import Asked, Late, Way, passes
 from crm_plugin.touchpoints.journey import Journey
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Looked:
+    """What a round has looked up for all its journeys: the zones that members live in, whether any birthday is lunar, and what came.
+
+    Whoever comes after it has looked is found by the next round, which looks back behind the mark (`due.LATE_OVERLAP`).
+    """
+
+    calendar: tuple[frozenset[str], bool] | None = None
+    came: dict[Late, bool] = field(default_factory=dict)
+
+
 def pass_idle(
-    db: Database, shop: Shop, running: Sequence[Journey], now: datetime, problems: dict[str, str]
+    db: Database, shop: Shop, running: Sequence[Journey], now: datetime, problems: dict[str, str], looked: Looked
 ) -> set[str]:
     """Move the marks of journeys for which no slot fell due and no row came, in one transaction; answers which these are.
 
@@ -32,7 +44,7 @@ def pass_idle(
     them where the database refuses, is left to be planned by itself. Raises: DBAPIError when the database is away.
     """
     try:
-        return again(partial(_pass_idle, db, shop, running, now, problems))
+        return again(partial(_pass_idle, db, shop, running, now, problems, looked))
     except DBAPIError as error:
         if is_away(error):
             raise
@@ -41,7 +53,7 @@ def pass_idle(
 
 
 def _pass_idle(
-    db: Database, shop: Shop, running: Sequence[Journey], now: datetime, problems: dict[str, str]
+    db: Database, shop: Shop, running: Sequence[Journey], now: datetime, problems: dict[str, str], looked: Looked
 ) -> set[str]:
     waiting = [
         one for one in running if one.planned_through != now and one.enabled_at is not None and one.enabled_at < now
@@ -51,10 +63,9 @@ def _pass_idle(
         return idle
     moved: list[Journey] = []
     with db.write() as connection:
-        zones, lunar = _calendar(connection, shop)
-        arrived = Arrived(connection, shop.shop_id)
+        arrived = Arrived(connection, shop.shop_id, looked.came)
         for journey in waiting:
-            asked = Asked(shop, journey, zones, db.is_sqlite, lunar=lunar)
+            asked = asked_of(connection, shop, journey, looked)
             try:
                 due = next(passes(asked, journey.enabled_at or now, journey.planned_through, now, arrived), None)
                 problem = problem_of(connection, shop, journey) if due is None else None
@@ -76,10 +87,17 @@ def _pass_idle(
 
 
 def due_of(
-    connection: Connection, shop: Shop, journey: Journey, begun: datetime, mark: datetime | None, now: datetime
+    connection: Connection,
+    shop: Shop,
+    journey: Journey,
+    begun: datetime,
+    mark: datetime | None,
+    now: datetime,
+    looked: Looked,
 ) -> Iterator[Way]:
     """By which ways a journey has something to plan now; those by which nothing came are left out."""
-    return passes(asked_of(connection, shop, journey), begun, mark, now, Arrived(connection, shop.shop_id))
+    asked = asked_of(connection, shop, journey, looked)
+    return passes(asked, begun, mark, now, Arrived(connection, shop.shop_id, looked.came))
 
 
 def move_marks(connection: Connection, shop: Shop, moved: Sequence[Journey], now: datetime) -> None:
@@ -106,9 +124,12 @@ _MOVE = text(
 )
 
 
-def asked_of(connection: Connection, shop: Shop, journey: Journey) -> Asked:
+def asked_of(connection: Connection, shop: Shop, journey: Journey, looked: Looked | None = None) -> Asked:
     """The journey's occasions, in the zones that members live in."""
-    zones, lunar = _calendar(connection, shop)
+    looked = looked or Looked()
+    if looked.calendar is None:
+        looked.calendar = _calendar(connection, shop)
+    zones, lunar = looked.calendar
     return Asked(shop, journey, zones, connection.dialect.name == "sqlite", lunar=lunar)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, time
 from typing import Any, Self
 
+from crm_plugin.rules.document import from_json
 from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.triggers import Trigger, kind_of, params_of
+from crm_plugin.rules.triggers import Trigger, kind_of, params_of, read_time
 from crm_plugin.touchpoints.steps.flow import WITHOUT_STEPS, Flow, voice_of
 
 CHANNELS = ("email", "sms", "inapp", "note")
+# No channel to the member: what a system of the shop is told. Its address is the step's own, and its row says so by this word.
+WEBHOOK = "webhook"
 KINDS = ("marketing", "transactional")
 # The topic that stands for all promotional messages.
 MARKETING = "marketing"
@@ -120,6 +123,17 @@ class Journey(_Terms):
             # They are the steps'.
             del told["channels"], told["template"]
         return told
+
+
+# What a draft keeps in another form than a journey, or leaves as it is.
+_OTHERWISE = frozenset({"audience", "send_at", "enabled"})
+
+
+def as_drafted(journey: Journey, draft: Draft) -> Journey:
+    """The journey as a draft has it, on or off as it is."""
+    told: dict[str, Any] = {one.name: getattr(draft, one.name) for one in fields(Draft) if one.name not in _OTHERWISE}
+    told["audience"] = None if draft.audience is None else from_json(draft.audience)
+    return replace(journey, send_at=read_time(draft.send_at), **told)
 
 
 def kinds_of(trigger: Trigger) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.journey import KINDS, Draft, Journey, kinds_of
 from crm_plugin.touchpoints.states import WAITING, Reason, State
 from crm_plugin.touchpoints.steps import checks
-from crm_plugin.touchpoints.steps.document import allot
+from crm_plugin.touchpoints.steps.document import allot, kinds
 from crm_plugin.touchpoints.steps.ending import OFF as OFF_REASON
 from crm_plugin.touchpoints.steps.ending import end_all
 from crm_plugin.touchpoints.steps.flow import flow_of
@@ -102,7 +102,7 @@ def save(connection: Connection, shop: Shop, draft: Draft, now: datetime, *, act
     if present is None or edited:
         _keep_version(connection, shop.shop_id, get(connection, shop.shop_id, draft.key), now, actor)
     if draft.enabled is not None:
-        switch(connection, shop, draft.key, draft.enabled, now)
+        switch(connection, shop, draft.key, draft.enabled, now, by_file=True)
     saved = get(connection, shop.shop_id, draft.key)
     if saved.enabled and present is not None and present.enabled:
         # It goes on running with what was just changed.
@@ -150,6 +150,7 @@ def _keep_version(connection: Connection, shop_id: int, journey: Journey, now: d
             numbers=allot(journey.flow.steps, connection.execute(newest).scalar() or {}),
             actor=actor,
             published_at=now,
+            kinds=kinds(journey.flow.steps),
         )
     )
 
@@ -165,11 +166,13 @@ def _looked_at_anew(present: Row[Any], draft: Draft, now: datetime) -> datetime:
     return back
 
 
-def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime) -> Journey:
+def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime, *, by_file: bool = False) -> Journey:
     """Switch on (from now on, nothing of the past is caught up) or off (what waits is cancelled).
 
-    Raises: NotFound, InvalidInput when one of its channels has no text, or one that cannot be rendered for this trigger, RuleError when its
-    audience asks for what is gone.
+    `by_file`: the one message of a journey without steps may be written in fewer languages on one channel than on another, and its senders
+    may come later; until then it is skipped as `no_sender`.
+
+    Raises: NotFound, InvalidInput or RuleError naming the place of what it lacks to run (`steps/checks.py`).
     """
     journey = hold(connection, shop.shop_id, key)
     if journey.enabled == on:
@@ -180,7 +183,8 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
             phrase("The journey %(key)s is archived.", key=key), field="journey", hint=phrase("Publish it again.")
         )
     if on:
-        _require(connection, shop, journey, now)
+        require = _require if by_file else checks.require
+        require(connection, shop, journey, now)
         if journey.audience is not None:
             resolved(connection, shop.shop_id, journey.audience)
         if asked := kind_of(journey.trigger).rule(journey.trigger):
@@ -208,7 +212,7 @@ def _cancel_waiting(connection: Connection, shop_id: int, key: str, now: datetim
 
 
 def _require(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
-    """Refuse what could not run. Raises: InvalidInput, RuleError."""
+    """Refuse what could not run; of a journey without steps what has no words. Raises: InvalidInput, RuleError."""
     if journey.flow.steps:
         checks.require(connection, shop, journey, now)
         return

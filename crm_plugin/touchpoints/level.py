@@ -1,4 +1,4 @@
-"""What a text tells of a member's level in the main tier programme: its name, the next one, what is missing to it, until when it holds."""
+"""What a text tells of a member's level in a tier programme: its name, the next one, what is missing to it, until when it holds."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from crm_plugin.touchpoints.scene import TierView, babel_locale
 
 # Orders are counted in words: "2 orders", "2 单".
 _ORDERS = {"en": ("%s order", "%s orders"), "zh": ("%s 单", "%s 单")}
-# What each field is asked by; only the field itself is read from it.
-_ASKED = ("known(tier_next)", "known(to_next_tier)", "known(tier_ends_in)")
+# What is asked; only the field itself is read from the rule made of it.
+_ASKED = ("tier_next", "to_next_tier", "tier_ends_in")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ class Level:
 
 @dataclass(slots=True)
 class Levels:
-    """The levels of some members, and what the shop calls each, by key and language."""
+    """The levels of some members in one programme, and what the shop calls each, by key and language."""
 
+    program: str = PROGRAM_KEY
     of: dict[int, Level] = field(default_factory=dict)
     titles: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -62,14 +63,14 @@ class Levels:
         return told.get(locale) or told.get(locale.split("-")[0]) or told.get("en") or next(iter(told.values()), "")
 
 
-def held(connection: Connection, shop_id: int, ids: Sequence[int]) -> Levels:
-    """The level each of these members holds, and no more."""
+def held(connection: Connection, shop_id: int, ids: Sequence[int], program: str = PROGRAM_KEY) -> Levels:
+    """The level each of these members holds in a programme, and no more."""
     t = tier_levels.c
-    query = select(t.level_key, t.title).where(t.shop_id == shop_id, t.program_key == PROGRAM_KEY)
-    found = Levels(titles={row.level_key: row.title for row in connection.execute(query)})
+    query = select(t.level_key, t.title).where(t.shop_id == shop_id, t.program_key == program)
+    found = Levels(program, titles={row.level_key: row.title for row in connection.execute(query)})
     if found.titles:
         h = member_tiers.c
-        query = select(h.member_id, h.level_key).where(h.shop_id == shop_id, h.program_key == PROGRAM_KEY)
+        query = select(h.member_id, h.level_key).where(h.shop_id == shop_id, h.program_key == program)
         for row in connection.execute(query.where(h.member_id.in_(ids))):
             found.of[row.member_id] = Level(row.level_key)
     return found
@@ -80,7 +81,8 @@ def standing(connection: Connection, shop: Shop, ids: Sequence[int], today: date
     if not into.titles:
         return
     book = read_book(connection, shop.shop_id)
-    following, missing, ends = (_field(resolve(check(parse(text)), book)) for text in _ASKED)
+    rules = (f'known({name}(program="{into.program}"))' for name in _ASKED)
+    following, missing, ends = (_field(resolve(check(parse(rule)), book)) for rule in rules)
     scope = SingleScope(shop, today)
     asked = [operand(scope, one) for one in (following, missing, ends)]
     query = select(scope.member("member_id"), *(column for one in asked for column in one.columns))

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from crm_plugin.rules.trigger_kinds import ORDER, PAUSE
 from crm_plugin.store import touchpoints
+from crm_plugin.store.base import unindexed
 from crm_plugin.touchpoints.states import State
 
 # It has left, or may have. One in flight counts while planning; the guards leave it out, for they are asked about such rows.
@@ -47,7 +48,7 @@ def lapses(
         t.shop_id == shop_id,
         t.member_id.in_(sorted(set(member_ids))),
         func.substr(t.occasion, 1, len(_PREFIX)) == _PREFIX,
-        t.state.in_([state.value for state in _LEFT]),
+        unindexed(t.state).in_([state.value for state in _LEFT]),
     )
     found: dict[tuple[str, int], dict[str, datetime]] = defaultdict(dict)
     for row in connection.execute(query):
@@ -61,7 +62,7 @@ def orders(connection: Connection, shop_id: int, order_ids: Iterable[int]) -> di
     query = select(t.journey_key, t.subject_order_id, t.member_id).where(
         t.shop_id == shop_id,
         t.subject_order_id.in_(sorted(set(order_ids))),
-        t.state.in_([state.value for state in _LEFT]),
+        unindexed(t.state).in_([state.value for state in _LEFT]),
     )
     found: dict[tuple[str, int], set[int]] = defaultdict(set)
     for key, order_id, member_id in connection.execute(query):
@@ -82,7 +83,7 @@ def members(
         t.shop_id == shop_id,
         t.member_id.in_(sorted(set(member_ids))),
         t.journey_key.in_(wanted),
-        t.state.in_([state.value for state in _LEFT]),
+        unindexed(t.state).in_([state.value for state in _LEFT]),
     )
     for key, member_id, occasion in connection.execute(query):
         found[key, member_id].add(occasion)

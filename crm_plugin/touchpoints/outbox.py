@@ -31,7 +31,9 @@ from crm_plugin.touchpoints.acts import (
     settle,
     settle_all,
 )
+from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.versions import Voices, voices
 
 __all__ = [
     "ACTS",
@@ -81,6 +83,8 @@ class Entry:
     settled_at: datetime | None
     updated_at: datetime
     attempts: int
+    # About the member's own order, or told to another program: no marketing consent, limit or open case concerns it.
+    exempt: bool
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: ids as text, for JavaScript rounds such long numbers."""
@@ -175,7 +179,9 @@ def entries(
     # Of one member there are few: they are found by the member and then sorted, never by a walk over all messages.
     newest = t.touchpoint_id if member_id is None else t.touchpoint_id + 0
     rows = connection.execute(query.order_by(newest.desc()).limit(limit))
-    return [_entry(row) for row in rows]
+    found = rows.all()
+    spoken = voices(connection, shop_id, found)
+    return [_entry(row, spoken) for row in found]
 
 
 def counts(connection: Connection, shop_id: int) -> dict[str, int]:
@@ -206,7 +212,7 @@ def show(connection: Connection, shop_id: int, touchpoint_id: int) -> Detail:
         .order_by(delivery_events.c.at, delivery_events.c.received_at, delivery_events.c.event_id)
     )
     return Detail(
-        entry=_entry(row),
+        entry=_entry(row, voices(connection, shop_id, [row])),
         content=None if made is None else _content(made),
         attempts=tuple(
             Attempt(r.attempt_no, r.adapter, r.started_at, r.finished_at, r.outcome, r.error_code, r.error, r.parts)
@@ -232,7 +238,7 @@ def _entries(shop_id: int) -> Select[Any]:
     )
 
 
-def _entry(row: Row[Any]) -> Entry:
+def _entry(row: Row[Any], spoken: Voices) -> Entry:
     return Entry(
         touchpoint_id=row.touchpoint_id,
         state=row.state,
@@ -258,6 +264,7 @@ def _entry(row: Row[Any]) -> Entry:
         settled_at=row.settled_at,
         updated_at=row.updated_at,
         attempts=row.attempts,
+        exempt=exempt(spoken.of(row)),
     )
 
 

@@ -23,6 +23,8 @@ from crm_plugin.touchpoints.senders import available
 from crm_plugin.touchpoints.states import WAITING, State
 
 _NEWEST = 5000
+# No example is looked for further back: where nobody fits, all members would be gone through.
+_LOOKED_THROUGH = 50_000
 _OVER = tuple(state.value for state in State if state not in WAITING)
 
 
@@ -126,7 +128,7 @@ def waiting(connection: Connection, shop_id: int, key: str) -> int:
 
 
 def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: date, language: str = "") -> int | None:
-    """The newest member the journey can speak to: in its audience, with what its trigger waits for; None when there is none.
+    """The newest member the journey can speak to: in its audience, with what its trigger waits for; None where none of the newest is.
 
     With a `language` such as zh one who reads it comes first, if there is one among the newest.
     """
@@ -134,6 +136,7 @@ def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: da
         return None
     m = members.alias("m").c
     query = select(m.member_id).where(m.shop_id == shop.shop_id, m.state == rules_sql.ACTIVE, _awaited(shop, journey))
+    query = query.where(m.member_id >= _oldest(shop))
     if rule_of(journey) is not None:
         query = query.where(meant(connection, shop, journey, as_of, m.member_id))
     # Whom no address reaches would make a poor example, but is better than none. By the key, so that the first who fits is enough.
@@ -143,6 +146,13 @@ def newest_match(connection: Connection, shop: Shop, journey: Journey, as_of: da
         if found is not None:
             return int(found)
     return None
+
+
+def _oldest(shop: Shop) -> ColumnElement[int]:
+    """The oldest member that is looked at; 0 where there are fewer."""
+    o = members.alias("older").c
+    last = select(o.member_id).where(o.shop_id == shop.shop_id).order_by(o.member_id.desc())
+    return func.coalesce(last.offset(_LOOKED_THROUGH - 1).limit(1).scalar_subquery(), 0)
 
 
 def _reads(m: Any, shop: Shop, language: str) -> ColumnElement[bool]:

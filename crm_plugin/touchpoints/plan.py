@@ -16,7 +16,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, case, func, literal_column, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.clock import local_day
@@ -28,12 +28,13 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, statement
 from crm_plugin.touchpoints.audience import meant, problem_of, resolved_of, rule_of
 from crm_plugin.touchpoints.due import between
-from crm_plugin.touchpoints.idle import asked_of, due_of, move_marks, pass_idle
+from crm_plugin.touchpoints.idle import Looked, asked_of, due_of, move_marks, pass_idle
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.statement import Terms
-from crm_plugin.touchpoints.states import State
+from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import engine
+from crm_plugin.touchpoints.steps.enrol import came_in
 from crm_plugin.touchpoints.versions import with_steps
 
 _log = logging.getLogger(__name__)
@@ -79,13 +80,13 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     with db.read() as connection:
         known, report.problems = readable(connection, shop.shop_id)
         stepped = with_steps(connection, shop.shop_id)
-    running = [journey for journey in known if journey.runs]
-    idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems)
+    running, looked = [journey for journey in known if journey.runs], Looked()
+    idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems, looked)
     for journey in running:
         if journey.key in idle:
             continue
         try:
-            counts = again(partial(_plan_alone, db, shop, journey.key, stepped, now))
+            counts = again(partial(_plan_alone, db, shop, journey.key, stepped, now, looked))
         except RuleError as error:
             # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
             report.problems[journey.key] = error.message
@@ -105,7 +106,9 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     return report
 
 
-def _plan_alone(db: Database, shop: Shop, key: str, stepped: Mapping[str, bool], now: datetime) -> dict[str, int]:
+def _plan_alone(
+    db: Database, shop: Shop, key: str, stepped: Mapping[str, bool], now: datetime, looked: Looked
+) -> dict[str, int]:
     """Plan one journey in a transaction of its own, as it is by then; answers what came of it."""
     with db.write() as connection:
         if stepped.get(key):
@@ -113,11 +116,11 @@ def _plan_alone(db: Database, shop: Shop, key: str, stepped: Mapping[str, bool],
             lock(connection, shop.shop_id)
         held = hold(connection, shop.shop_id, key)
         plan = _plan_steps if held.key in stepped or held.flow.steps else _plan_journey
-        return plan(connection, shop, held, now) if held.runs else {}
+        return plan(connection, shop, held, now, looked) if held.runs else {}
 
 
 def _plan_journey(
-    connection: Connection, shop: Shop, journey: Journey, now: datetime, *, had_steps: bool = False
+    connection: Connection, shop: Shop, journey: Journey, now: datetime, looked: Looked, *, had_steps: bool = False
 ) -> dict[str, int]:
     begun, mark = journey.enabled_at or now, journey.planned_through
     if now <= begun or mark == now:
@@ -126,20 +129,20 @@ def _plan_journey(
     rule, today = resolved_of(connection, shop, journey), local_day(now, shop.timezone)
     terms = Terms(shop, journey, _channels(connection, shop, journey), rule, today if rule else None, had_steps)
     counts: dict[str, int] = {}
-    for way in due_of(connection, shop, journey, begun, mark, now):
+    for way in due_of(connection, shop, journey, begun, mark, now, looked):
         statement.write_way(connection, terms, way, now, counts)
     move_marks(connection, shop, [journey], now)
     return counts
 
 
-def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, int]:
+def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datetime, looked: Looked) -> dict[str, int]:
     """The same for a journey in which somebody may be inside."""
-    counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now, had_steps=True)
+    counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now, looked, had_steps=True)
     if (problem := problem_of(connection, shop, journey)) is not None:
         raise problem
     begun, mark = journey.enabled_at or now, journey.planned_through
     comes = journey.flow.steps and now > begun and mark != now
-    ways = due_of(connection, shop, journey, begun, mark, now) if comes else iter(())
+    ways = due_of(connection, shop, journey, begun, mark, now, looked) if comes else iter(())
     due = [way.select() for way in ways]
 
     def insert(voice: Journey, base: Select[Any]) -> None:
@@ -156,10 +159,10 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
 
 
 def forecast(connection: Connection, shop: Shop, since: datetime, until: datetime) -> list[Forecast]:
-    """What the journeys that are on will plan between two instants, if nothing changes."""
+    """What the journeys that run will plan between two instants, if nothing changes; those with steps, whom they will take in."""
     found: list[Forecast] = []
     for journey in all_journeys(connection, shop.shop_id):
-        if journey.enabled and problem_of(connection, shop, journey) is None:
+        if journey.runs and problem_of(connection, shop, journey) is None:
             found += forecast_journey(connection, shop, journey, since, until)
     return sorted(found, key=lambda one: (one.on, one.journey_key))
 
@@ -181,13 +184,19 @@ def forecast_journey(
 def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime, until: datetime) -> Subquery | None:
     """One row: a member and an occasion due between two instants, judged as things stand now; None when no day can fall due.
 
+    What the journey has dealt with already, before its trigger was changed, it does not say again: that is a reason too.
     Raises: RuleError when its audience cannot be asked.
     """
     due = between(asked_of(connection, shop, journey), since, until)
     if due is None:
         return None
     due = due.where(_means(connection, shop, journey, since))
-    return statement.judged(Terms(shop, journey, _channels(connection, shop, journey)), due, since).subquery("judged")
+    found = statement.judged(Terms(shop, journey, _channels(connection, shop, journey)), due, since).subquery("judged")
+    told = or_(statement.known(shop, journey, found) == 1, came_in(shop, journey, found) == 1)
+    own = [column for column in found.c if column.name not in ("reason", "state")]
+    reason = case((told, Reason.DEALT_WITH.value), else_=found.c.reason).label("reason")
+    state = case((told, State.SKIPPED.value), else_=found.c.state).label("state")
+    return select(*own, reason, state).subquery("coming")
 
 
 def day_of(shop: Shop, stored: int) -> date:

@@ -24,7 +24,7 @@ from crm_plugin.rules.triggers import kind_of
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.store import audit, shops
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.touchpoints import journeys, texts
+from crm_plugin.touchpoints import confirming, journeys, texts
 from crm_plugin.touchpoints.journey import Draft, Journey
 from crm_plugin.touchpoints.program_file import PART_NAMES, Place, Program, place_of, read_program, within
 from crm_plugin.touchpoints.program_state import ProgramReport, ProgramState, report_of
@@ -36,9 +36,17 @@ LOADED = "program.loaded"
 
 
 def load(
-    connection: Connection, shop: Shop, document: Mapping[str, Any], now: datetime, *, actor: str = ""
+    connection: Connection,
+    shop: Shop,
+    document: Mapping[str, Any],
+    now: datetime,
+    *,
+    actor: str = "",
+    typed: str = "",
 ) -> ProgramReport:
     """Make the shop's programme what the document says. An `actor` goes into the audit log.
+
+    `typed` is the number of people, which campaigns to many that it switches on or changes ask for (`confirming.py`).
 
     Raises: InvalidInput, RuleError, naming section and key; nothing is written then.
     """
@@ -52,6 +60,7 @@ def load(
     _check_texts(shop, program, before, wanted)
     _write(connection, shop, program, wanted, now)
     after = ProgramState.of(connection, shop_by_id(connection, shop.shop_id))
+    _confirm(connection, shop, before, after, typed, now)
     report = report_of(program, before, after)
     if actor:
         audit.note(connection, shop.shop_id, actor, LOADED, report.as_dict(), now)
@@ -192,6 +201,17 @@ def _write(connection: Connection, shop: Shop, program: Program, wanted: Mapping
     for draft in program.journeys or ():
         with within("journeys", draft.key):
             journeys.save(connection, shop, draft, now)
+
+
+def _confirm(
+    connection: Connection, shop: Shop, before: ProgramState, after: ProgramState, typed: str, now: datetime
+) -> None:
+    """Ask for the number of people where campaigns are on that were not, or not so. Raises: InvalidInput."""
+    was = {key: journey.as_dict() for key, journey in before.journeys.items()}
+    fresh = [one for key, one in after.journeys.items() if one.enabled and was.get(key) != one.as_dict()]
+    count = sum(confirming.people(connection, shop, one, now) for one in fresh)
+    with within("journeys"):
+        confirming.require(shop, count, typed)
 
 
 def _write_segments(connection: Connection, shop: Shop, program: Program, now: datetime) -> None:

@@ -14,12 +14,13 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store import enrolments, journeys, touchpoints
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journey import ARCHIVED, PAUSED, Draft, Journey
+from crm_plugin.touchpoints import confirming
+from crm_plugin.touchpoints.journey import ARCHIVED, PAUSED, Draft, Journey, as_drafted
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.journeys import get, hold, save, switch
 from crm_plugin.touchpoints.plan import coming
 from crm_plugin.touchpoints.states import WAITING, State
-from crm_plugin.touchpoints.steps import ending
+from crm_plugin.touchpoints.steps import ending, insiders
 from crm_plugin.touchpoints.versions import versions
 
 
@@ -44,10 +45,13 @@ def discard(connection: Connection, shop: Shop, key: str, now: datetime) -> Jour
     return get(connection, shop.shop_id, key)
 
 
-def publish(connection: Connection, shop: Shop, key: str, now: datetime, *, actor: str = "") -> Journey:
+def publish(
+    connection: Connection, shop: Shop, key: str, now: datetime, *, actor: str = "", typed: str = ""
+) -> Journey:
     """Make the draft (or, without one, what was saved) the version that runs, and switch it on. Whoever is inside stays on theirs.
 
-    Raises: NotFound, InvalidInput, RuleError naming the place of what it lacks; nothing is published then.
+    `typed` is the number of people, which a campaign to many asks for (`confirming.py`). Raises: NotFound, InvalidInput, RuleError naming
+    the place of what it lacks; nothing is published then.
     """
     journey = hold(connection, shop.shop_id, key)
     j = journeys.c
@@ -55,7 +59,28 @@ def publish(connection: Connection, shop: Shop, key: str, now: datetime, *, acto
     connection.execute(update(journeys).where(*mine).values(draft=None, archived_at=None))
     if journey.draft is not None:
         save(connection, shop, read_draft({**journey.draft, "enabled": None}), now, actor=actor)
-    return switch(connection, shop, key, True, now)
+    return switch_on(connection, shop, key, now, typed=typed)
+
+
+def switch_on(connection: Connection, shop: Shop, key: str, now: datetime, *, typed: str = "") -> Journey:
+    """Let it run as it was saved; a campaign to many asks for the number of people. Raises: as `publish`."""
+    journey = switch(connection, shop, key, True, now)
+    confirming.require(shop, confirming.people(connection, shop, journey, now), typed)
+    return journey
+
+
+def take_in(connection: Connection, shop: Shop, journey: Journey, most: int, now: datetime, *, typed: str = "") -> int:
+    """Take in at most so many whom the audience holds already; many ask for their number. Answers how many.
+
+    Raises: InvalidInput, NotFound, RuleError.
+    """
+    confirming.require(shop, min(most, insiders.count(connection, shop, journey, now)), typed)
+    return insiders.take_in(connection, shop, journey, most, now)
+
+
+def edited(journey: Journey) -> Journey:
+    """The journey as it would be once its draft is published; itself where there is none. Raises: InvalidInput, RuleError."""
+    return journey if journey.draft is None else as_drafted(journey, read_draft({**journey.draft, "enabled": None}))
 
 
 def pause(connection: Connection, shop: Shop, key: str, now: datetime) -> Journey:

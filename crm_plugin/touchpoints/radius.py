@@ -90,7 +90,7 @@ def release(connection: Connection, shop: Shop, key: str, now: datetime, actor: 
     if wave is None or wave.state not in (HELD, CANARY):
         raise InvalidInput(phrase("Nothing of the journey %(key)s is held back.", key=key), field="journey")
     count = held_back(connection, shop.shop_id, key)
-    if count > policy_of(shop).blast.confirm_above and typed.strip() != str(count):
+    if policy_of(shop).blast.asks(count) and typed.strip() != str(count):
         raise InvalidInput(
             phrase("%(count)s messages would go out.", count=count),
             field="confirm",

@@ -13,14 +13,13 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.cases import concerns, conditions
 from crm_plugin.touchpoints.dial import ONLY_BIRTHDAY
+from crm_plugin.touchpoints.greetings import greeted_sql
 from crm_plugin.touchpoints.holdout import held_out_sql
-from crm_plugin.touchpoints.journey import MARKETING, Journey
+from crm_plugin.touchpoints.journey import MARKETING, WEBHOOK, Journey
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason
 
 TRUE = "1 = 1"
-# No channel to the member: what a system of the shop is told. Its address is the step's own, and its row says so by this word.
-WEBHOOK = "webhook"
 # Where a channel's address stands, and under whose consent it is used: a note is mailed by the store.
 _ADDRESS = {
     "email": "m.email",
@@ -78,6 +77,8 @@ def refusals(shop: Shop, journey: Journey) -> list[tuple[str, Reason]]:
         f"AND ({unwanted}d.snooze_until >= reached.valid_until))"
     )
     found = [(dial, Reason.MEMBER_DIAL)]
+    if journey.trigger.type == BIRTHDAY:
+        found.append((greeted_sql(shop, journey), Reason.GREETED))
     if concerns(journey):
         cases = conditions(shop.shop_id, policy_of(shop).cases, "reached.member_id")
         found = [*((condition, Reason.OPEN_CASE) for _, condition in cases), *found]

@@ -14,9 +14,10 @@ from sqlalchemy import Connection
 
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
+from crm_plugin.rules.trigger_events import TIER_NEAR, program_of
 from crm_plugin.rules.triggers import Trigger
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import documents, journeys
+from crm_plugin.touchpoints import documents, journeys, near
 from crm_plugin.touchpoints.journey import Draft
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.render import Text
@@ -141,7 +142,10 @@ def install(connection: Connection, shop: Shop, now: datetime) -> list[str]:
 
 
 def install_one(connection: Connection, shop: Shop, key: str, now: datetime) -> list[str]:
-    """Add one recipe as `install` does; answers the templates whose texts were added. Raises: NotFound, InvalidInput when it is there."""
+    """Add one recipe as `install` does; answers the templates whose texts were added.
+
+    What is near the next level goes by what the shop's levels take. Raises: NotFound, InvalidInput when it is there.
+    """
     wanted = recipe(key)
     if wanted.key in {journey.key for journey in journeys.all_journeys(connection, shop.shop_id)}:
         raise InvalidInput(
@@ -154,7 +158,11 @@ def install_one(connection: Connection, shop: Shop, key: str, now: datetime) -> 
 
 def _add(connection: Connection, shop: Shop, one: Recipe, now: datetime) -> list[str]:
     written = {text.template_key for text in texts(connection, shop.shop_id)}
-    journeys.save(connection, shop, read_draft(one.as_journey()), now)
+    told = one.as_journey()
+    if one.trigger.type == TIER_NEAR:
+        within = near.usual(connection, shop, program_of(one.trigger), now)
+        told["trigger"] |= {"within": within} if within is not None else {}
+    journeys.save(connection, shop, read_draft(told), now)
     added = [text for text in recipe_texts(one.key) if text.template_key not in written]
     for text in added:
         put(connection, shop.shop_id, text, now)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateError, TemplateSyntaxError, meta
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
 
 from crm_plugin.errors import InvalidInput, RenderError
 from crm_plugin.phrases import phrase
@@ -217,7 +217,13 @@ def names_in(text: Text) -> frozenset[str]:
 
 @lru_cache(maxsize=4096)
 def _names_in(source: str) -> frozenset[str]:
+    tree = tree_of(source)
+    return frozenset() if tree is None else frozenset(meta.find_undeclared_variables(tree))
+
+
+def tree_of(source: str) -> nodes.Template | None:
+    """A text as it is read; None when it cannot be."""
     try:
-        return frozenset(meta.find_undeclared_variables(environment(False).parse(source)))
+        return environment(False).parse(source)
     except (TemplateSyntaxError, *_TOO_DEEP, ValueError):
-        return frozenset()
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -35,7 +35,8 @@ VARIABLES = (
     "cta_url",
     "locale",
 )
-_NAMES = {"en": "there", "zh": "顾客"}
+# What somebody without a name is called.
+UNNAMED = {"en": "there", "zh": "顾客"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class MemberView:
     @property
     def name(self) -> str:
         """How to address them: the family name stands first where it is written in Chinese; without a name a friendly word."""
-        return full_name(self.first_name, self.last_name) or _NAMES["zh" if self._locale.startswith("zh") else "en"]
+        return full_name(self.first_name, self.last_name) or UNNAMED["zh" if self._locale.startswith("zh") else "en"]
 
     @property
     def spent(self) -> str:
@@ -76,7 +77,7 @@ class LineView:
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
-    """The order a message speaks of."""
+    """The order a message speaks of; what is told of its parcel is empty where the store does not say it."""
 
     number: str
     placed_on: date
@@ -84,6 +85,9 @@ class OrderView:
     _total_minor: int
     _currency: str
     _locale: str
+    tracking_number: str = ""
+    tracking_carrier: str = ""
+    tracking_url: str = ""
 
     @property
     def total(self) -> str:
@@ -254,11 +258,13 @@ def sample_scenes(policy: Policy, shop: ShopView, locale: str, *, with_order: bo
     bare = MemberView("", "", "", "", 0, 0, shop.currency, locale)
     line = LineView("亚麻衬衫" if chinese else "Linen shirt", "2", "https://shop.example/linen-shirt")
     order = OrderView("1042", day, (line,), 5900, shop.currency, locale) if with_order else None
+    parcel = ("1Z999AA10123456784", "UPS", "https://shop.example/parcel/sample")
+    shipped = order and replace(order, tracking_number=parcel[0], tracking_carrier=parcel[1], tracking_url=parcel[2])
     amount = money(5900, shop.currency, locale)
     links = ("https://shop.example/u/sample", policy.cta_url or shop.url)
     until = date(2026, 4, 30)
     known = Scene(
-        *(full, shop, JourneyView("sample"), locale, day, 7, order),
+        *(full, shop, JourneyView("sample"), locale, day, 7, shipped),
         product=line,
         tier=TierView(tier, "白金卡" if chinese else "Platinum", amount, until),
         event=EventView("sample", day, "", amount, 500, "THANKS", "https://shop.example/thanks", until),

@@ -16,6 +16,7 @@ from sqlalchemy import (
     BindParameter,
     Connection,
     Insert,
+    ScalarSelect,
     Select,
     Text,
     bindparam,
@@ -113,16 +114,7 @@ def _statement(terms: Terms, base: Select[Any], now: datetime, start: int, node:
 
 def _rows(terms: Terms, judged: Any, now: datetime, start: int, node: int) -> tuple[list[str], Select[Any]]:
     """Columns and rows of new touchpoints, at most `_BATCH` of those that are not there yet, with ids made by the statement."""
-    shop, journey, there = terms.shop, terms.journey, touchpoints.c
-    mine = (
-        there.shop_id == shop.shop_id,
-        there.journey_key == journey.key,
-        there.member_id == judged.c.member_id,
-        there.step == journey.step,
-        there.occasion == judged.c.occasion,
-    )
-    # With a limit it is asked for each by the key; else PostgreSQL may hold all rows against all touchpoints of the journey.
-    known = select(literal(1)).where(*mine).limit(1).scalar_subquery()
+    shop, journey = terms.shop, terms.journey
     values: dict[str, Any] = {
         "shop_id": literal(shop.shop_id),
         # Without an order of its own the numbering costs no sort.
@@ -140,7 +132,21 @@ def _rows(terms: Terms, judged: Any, now: datetime, start: int, node: int) -> tu
         "updated_at": _now(now),
         **{column.name: column for column in judged.c},
     }
-    return list(values), select(*values.values()).where(known.is_(None)).limit(_BATCH)
+    return list(values), select(*values.values()).where(known(shop, journey, judged).is_(None)).limit(_BATCH)
+
+
+def known(shop: Shop, journey: Journey, judged: Any) -> ScalarSelect[Any]:
+    """1 where there is a touchpoint of the journey for the member and occasion."""
+    there = touchpoints.c
+    mine = (
+        there.shop_id == shop.shop_id,
+        there.journey_key == journey.key,
+        there.member_id == judged.c.member_id,
+        there.step == journey.step,
+        there.occasion == judged.c.occasion,
+    )
+    # With a limit it is asked for each by the key; else PostgreSQL may hold all rows against all touchpoints of the journey.
+    return select(literal(1)).where(*mine).limit(1).scalar_subquery()
 
 
 def judged(terms: Terms, base: Select[Any], now: datetime) -> Select[Any]:

@@ -37,6 +37,8 @@ class Reason(StrEnum):
     HOLDOUT = "holdout"
     OPEN_CASE = "open_case"
     MEMBER_DIAL = "member_dial"
+    GREETED = "greeted"
+    DEALT_WITH = "dealt_with"
     QUIET_HOURS = "quiet_hours"
     FREQUENCY_CAP = "frequency_cap"
     BLAST_RADIUS = "blast_radius"

@@ -106,7 +106,9 @@ def newest(connection: Connection, shop_id: int, member_id: int, trigger: str, e
         kind, where = EVENT, (member_events.c.kind == (event or trigger), member_events.c.withdrawn_at.is_(None))
     table, key = _TABLES[kind]
     query = select(table.c[key]).where(table.c.shop_id == shop_id, table.c.member_id == member_id, *where)
-    found = connection.execute(query.order_by(table.c[key].desc()).limit(1)).scalar()
+    # The ids of days do not grow with time.
+    last = member_dates.c.recorded_at if kind == DATE else table.c[key]
+    found = connection.execute(query.order_by(last.desc()).limit(1)).scalar()
     return "" if found is None else f"{kind}:{found}"
 
 

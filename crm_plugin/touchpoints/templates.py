@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.birthdays import kept_around
+from crm_plugin.birthdays import BEFORE, kept_around
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
@@ -195,7 +195,7 @@ def _last_order(connection: Connection, shop_id: int, member_id: int) -> int | N
 
 
 def _occasion(journey: Journey | None, known: batches.Batch, made: _Made, usual: date) -> date:
-    """The day the message would be about: the order's, the last order's, the birthday of this year; else the one due today."""
+    """The day the message would be about: of the order, the last order, the birthday, a reminder; else the one due today."""
     order = known.orders.get(made.subject_order_id or 0)
     if order is not None:
         placed_on: date = order.placed_on
@@ -207,4 +207,7 @@ def _occasion(journey: Journey | None, known: batches.Batch, made: _Made, usual:
     born = known.members[made.member_id].birth_md
     if journey is not None and journey.trigger.type == BIRTHDAY and born:
         return kept_around(usual, born, leap_day(journey.trigger))
+    named = known.subjects.reminder(made.occasion)
+    if named is not None:
+        return kept_around(usual, named.month_day, BEFORE)
     return usual

@@ -6,7 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
@@ -14,18 +14,15 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Row, select, text
 
 from crm_plugin.errors import CrmError
-from crm_plugin.rules.document import from_json
-from crm_plugin.rules.triggers import read_time
 from crm_plugin.store import journey_versions
 from crm_plugin.store.base import to_json
-from crm_plugin.touchpoints.journey import Draft, Journey
+from crm_plugin.touchpoints.journey import Draft, Journey, as_drafted
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.steps.flow import NEVER, voice_of
+from crm_plugin.touchpoints.steps.kinds import EVENTS, KINDS
 
 _log = logging.getLogger(__name__)
-# What a draft keeps in another form than a journey, and what is the journey's whatever its version.
-_OTHERWISE = frozenset({"audience", "send_at", "enabled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +131,36 @@ def voices(connection: Connection, shop_id: int, rows: Iterable[Spoken]) -> Voic
     return found
 
 
-# As `Json` writes it; a colon of a statement's text is doubled, or it would be a parameter's.
-_HAS_STEPS = """journey_versions.document LIKE '%"steps"\\:[%'"""
-_WRITES = """MAX(CASE WHEN journey_versions.document LIKE '%"tag"\\:%' OR journey_versions.document LIKE '%"tier"\\:%' THEN 1 ELSE 0 END)"""
+# Those with steps, or of which it is not known; answered by an index alone, without their documents.
+_STEPPED = "FROM journey_versions WHERE shop_id = :shop_id AND (kinds <> '[]' OR kinds IS NULL)"
+_KINDS_OF_ALL = text(f"SELECT DISTINCT journey_key, kinds {_STEPPED}")
+_KINDS_OF_ONE = text(f"SELECT DISTINCT kinds {_STEPPED} AND journey_key = :journey_key")
+_WRITES = frozenset({"tag", "tier"})
+_ANYTHING = frozenset({*KINDS, *(f"wait:{event}" for event in EVENTS)})
 
 
 def with_steps(connection: Connection, shop_id: int) -> dict[str, bool]:
     """The journeys with several steps in any of their versions, so that somebody may be inside → whether one of these writes members."""
-    columns = journey_versions.c
-    query = select(columns.journey_key, text(_WRITES)).where(columns.shop_id == shop_id, text(_HAS_STEPS))
-    return {key: bool(writes) for key, writes in connection.execute(query.group_by(columns.journey_key))}
+    found: dict[str, bool] = {}
+    for key, told in connection.execute(_KINDS_OF_ALL, {"shop_id": shop_id}):
+        found[key] = found.get(key, False) or not _WRITES.isdisjoint(_kinds(told))
+    return found
+
+
+def kinds_of(connection: Connection, shop_id: int, journey_key: str) -> frozenset[str]:
+    """What the steps of a journey do in any of its versions, in the words of `document.kinds`."""
+    told = connection.execute(_KINDS_OF_ONE, {"shop_id": shop_id, "journey_key": journey_key}).scalars()
+    return frozenset().union(*(_kinds(one) for one in told))
+
+
+def _kinds(told: str | None) -> frozenset[str]:
+    return _ANYTHING if told is None else frozenset(json.loads(told))
 
 
 def _version(row: Row[Any], journey: Journey) -> Version:
     draft = _draft_of(to_json(row.document))
-    told: dict[str, Any] = {one.name: getattr(draft, one.name) for one in fields(Draft) if one.name not in _OTHERWISE}
-    told |= {
-        "audience": from_json(draft.audience) if draft.audience is not None else None,
-        "send_at": read_time(draft.send_at),
-        "version": row.version,
-    }
-    return Version(replace(journey, **told), dict(row.numbers), row.published_at, row.actor)
+    made = replace(as_drafted(journey, draft), version=row.version)
+    return Version(made, dict(row.numbers), row.published_at, row.actor)
 
 
 @lru_cache(maxsize=256)

@@ -86,7 +86,7 @@ def note_forecasts(db: Database, shop: Shop, day: date) -> int:
         kept = []
         for journey in journeys.journeys.values():
             # One that was switched on within a day has no day to be held against.
-            if not journey.enabled or not concerned(journey) or (journey.enabled_at or begins) > begins - _DAY:
+            if not journey.runs or not concerned(journey) or (journey.enabled_at or begins) > begins - _DAY:
                 continue
             try:
                 coming = forecast_journey(connection, shop, journey, begins, ends)

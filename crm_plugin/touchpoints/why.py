@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from crm_plugin.clock import zone
+from crm_plugin.clock import is_known_zone, zone
 from crm_plugin.errors import NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.store import enrolment_events, enrolments, members, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import get
+from crm_plugin.touchpoints.outside import Outside, outside
 from crm_plugin.touchpoints.states import WAITING
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.versions import versions
@@ -79,6 +80,8 @@ class Why:
     shop_zone: str
     stays: tuple[Stay, ...]
     messages: tuple[Message, ...]
+    # Why they did not come in: since it is on, where they never did, or on the day that was asked for.
+    outside: tuple[Outside, ...] = ()
 
     @property
     def inside(self) -> bool:
@@ -106,6 +109,7 @@ class Why:
                 }
                 for one in self.messages
             ],
+            "outside": [{**one.as_dict(), "due": self.both(one.due_at)} for one in self.outside],
         }
 
     def _stay(self, one: Stay) -> dict[str, Any]:
@@ -140,8 +144,8 @@ def _local(at: datetime, name: str) -> str:
         return at.isoformat(timespec="minutes")
 
 
-def why(connection: Connection, shop: Shop, member_id: int, key: str) -> Why:
-    """What a journey did with a member. Raises: NotFound."""
+def why(connection: Connection, shop: Shop, member_id: int, key: str, now: datetime, on: date | None = None) -> Why:
+    """What a journey did with a member, and why it did not take them in on a day (the shop's). Raises: NotFound."""
     journey = get(connection, shop.shop_id, key)
     m = members.c
     own_zone = connection.execute(select(m.zone).where(m.shop_id == shop.shop_id, m.member_id == member_id)).scalar()
@@ -156,14 +160,13 @@ def why(connection: Connection, shop: Shop, member_id: int, key: str) -> Why:
         for one in versions(connection, shop.shop_id, journey).values()
         for step, number in one.numbers.items()
     }
-    return Why(
-        journey,
-        member_id,
-        own_zone,
-        shop.timezone,
-        tuple(stay for _key, stay in reversed(stays(connection, shop, member_id, key))),
-        tuple(_message(row, steps.get(row.step, "")) for row in sent),
-    )
+    inside = tuple(stay for _key, stay in reversed(stays(connection, shop, member_id, key)))
+    told = tuple(_message(row, steps.get(row.step, "")) for row in sent)
+    never = not inside and not told
+    kept_out = outside(connection, shop, journey, member_id, now, on) if on is not None or never else ()
+    # One that this machine does not know is given another at the next round.
+    own_zone = own_zone if is_known_zone(own_zone) else shop.timezone
+    return Why(journey, member_id, own_zone, shop.timezone, inside, told, kept_out)
 
 
 def stays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,17 @@ from flask import request
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.phrases import phrase
 from crm_plugin.web.i18n import explained
+from crm_plugin.web.ids import LARGEST
 from crm_plugin.web.languages import sentences
+
+# Python itself refuses to read thousands of digits.
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
+
+
+def as_whole(told: str) -> int | None:
+    """The whole number that a text is; None for any other, and for one longer than any that is kept."""
+    number = int(told) if _WHOLE.fullmatch(told) else None
+    return number if number is not None and abs(number) <= LARGEST else None
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from crm_plugin.errors import CrmError
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.settings import read_settings, told_settings
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.i18n import explained
 
 # The fields that hold whole numbers, by setting; the path within it follows.
@@ -97,9 +97,9 @@ def _name(setting: str, path: tuple[str, ...]) -> str:
 
 
 def _whole(form: Form, name: str) -> int:
-    typed = form.text(name)
-    if typed.isascii() and typed.isdecimal() and len(typed) < 10:
-        return int(typed)
+    typed = as_whole(form.text(name))
+    if typed is not None and 0 <= typed < 10**9:
+        return typed
     form.errors[name] = _("Write a whole number.")
     return 0
 

@@ -33,7 +33,7 @@ def held_of(connection: Connection, shop: Shop, key: str) -> Held | None:
     if wave is None or wave.state not in (waves.HELD, waves.CANARY):
         return None
     count = radius.held_back(connection, shop.shop_id, key)
-    return Held(title(wave), why(wave), _figures(wave), count, count > policy_of(shop).blast.confirm_above)
+    return Held(title(wave), why(wave), _figures(wave), count, policy_of(shop).blast.asks(count))
 
 
 def title(wave: Wave) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 
 from flask_babel import gettext as _
@@ -10,7 +9,6 @@ from sqlalchemy import Connection
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.rules import compile_for
-from crm_plugin.rules.document import from_json
 from crm_plugin.rules.trigger_kinds import Param, Trigger
 from crm_plugin.rules.triggers import kind_of, read_time
 from crm_plugin.store.tenants import Shop
@@ -24,7 +22,7 @@ from crm_plugin.touchpoints.journey import (
     kinds_of,
 )
 from crm_plugin.touchpoints.journey_document import read_draft
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.rule_help import rule_error
@@ -122,14 +120,6 @@ def refuse(form: Form, error: CrmError) -> None:
 _OTHERWISE = frozenset({"audience", "send_at", "enabled"})
 
 
-def as_journey(journey: Journey, draft: Draft) -> Journey:
-    """The journey as it would be."""
-    told: dict[str, Any] = {one.name: getattr(draft, one.name) for one in fields(Draft) if one.name not in _OTHERWISE}
-    told["audience"] = None if draft.audience is None else from_json(draft.audience)
-    told["send_at"] = read_time(draft.send_at)
-    return replace(journey, **told)
-
-
 def has_days(trigger: Trigger) -> bool:
     """Whether it counts days."""
     return "days" in kind_of(trigger).names
@@ -174,9 +164,9 @@ def _params(form: Form, trigger: Trigger) -> dict[str, Any]:
 
 
 def _number(form: Form, name: str, low: int, high: int) -> int:
-    told = form.text(name)
-    if told.isascii() and told.isdecimal() and low <= int(told) <= high:
-        return int(told)
+    told = as_whole(form.text(name))
+    if told is not None and low <= told <= high:
+        return told
     form.errors[name] = _("Write a whole number from %(low)s to %(high)s.", low=low, high=high)
     return low
 

@@ -37,15 +37,19 @@ _WRONG = (State.FAILED, State.UNCONFIRMED)
 
 def sentence(journey: Journey, called: Called) -> str:
     """When, to whom, through what, and until when; `called` is what the shop calls its own."""
+    told = {
+        "when": when(journey.trigger, called),
+        "whom": whom(journey, called),
+        "channels": by(journey.channels),
+        "validity": validity(journey.validity_days),
+    }
+    kind = kind_of(journey.trigger)
+    if is_at_once(kind, journey.trigger):
+        # What comes of something that happened leaves then, whatever the time of day.
+        return str(_("%(when)s, to %(whom)s, by %(channels)s; %(validity)s.", **told))
+    time = clock(kind.time_of(journey.trigger) or journey.send_at)
     return str(
-        _(
-            "%(when)s, at %(time)s in their own time, to %(whom)s, by %(channels)s; %(validity)s.",
-            when=when(journey.trigger, called),
-            time=clock(journey.send_at),
-            whom=whom(journey, called),
-            channels=by(journey.channels),
-            validity=validity(journey.validity_days),
-        )
+        _("%(when)s, at %(time)s in their own time, to %(whom)s, by %(channels)s; %(validity)s.", time=time, **told)
     )
 
 

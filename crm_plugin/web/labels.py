@@ -126,6 +126,16 @@ REASONS: dict[Reason, Label] = {
             "The member chose how often they want to hear from you: fewer, only for their birthday, or not before a day."
         ),
     ),
+    Reason.DEALT_WITH: Label(
+        "",
+        _("Dealt with already"),
+        _("The journey has dealt with this occasion already, or does not let the member in a second time."),
+    ),
+    Reason.GREETED: Label(
+        "",
+        _("Greeted by another journey"),
+        _("Another journey about birthdays writes to the member that day. One greeting is enough."),
+    ),
     Reason.FREQUENCY_CAP: Label(
         "info",
         _("Enough for now"),

@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 
 from crm_plugin.analytics.timeline import Event, TermChanged, TierChanged
 from crm_plugin.birthdays import Birthday, birthday_of
-from crm_plugin.clock import local_day, zone
+from crm_plugin.clock import is_known_zone, local_day, zone
 from crm_plugin.places import place_of
 from crm_plugin.rules.called import Called
 from crm_plugin.rules.sql import PROGRAM_KEY
@@ -54,7 +54,9 @@ def _told(event: Event, by: Called) -> Told:
 
 
 def their_time(at: datetime, own: str, shops: str) -> str:
-    """The wall clock where the member is; empty where it shows the same as the shop's."""
+    """The wall clock where the member is; empty where it shows the same as the shop's, or this machine does not know the zone."""
+    if not is_known_zone(own):
+        return ""
     theirs, ours = at.astimezone(zone(own)), at.astimezone(zone(shops))
     if theirs.replace(tzinfo=None) == ours.replace(tzinfo=None):
         return ""

@@ -21,7 +21,7 @@ from crm_plugin.rules.policy import (
     Policy,
     PolicyLevel,
 )
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.titles import CHINESE, ENGLISH, in_language
 
 # How a level is reached; a measure of the merchant's own, told in the rule language.
@@ -84,10 +84,10 @@ def _posted_rows() -> list[dict[str, str]]:
 def _arranged(rows: list[dict[str, str]], act: str) -> list[dict[str, str]]:
     """The rows after one of the form's own buttons: `up-1`, `down-0`, `remove-2`, `add`."""
     what, _sep, told = act.partition("-")
-    place = int(told) if told.isdecimal() else -1
+    place = as_whole(told)
     if what == "add":
         rows.insert(0, dict(_BLANK))
-    elif what in ("up", "down", "remove") and 0 <= place < len(rows):
+    elif what in ("up", "down", "remove") and place is not None and 0 <= place < len(rows):
         row = rows.pop(place)
         if what != "remove":
             rows.insert(max(place - 1, 0) if what == "up" else place + 1, row)

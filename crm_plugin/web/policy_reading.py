@@ -19,7 +19,7 @@ from crm_plugin.rules.measure import LIFETIME, WINDOWS, Excluded, Measure, check
 from crm_plugin.rules.policy import DAYS, DESCENTS, MOST_DAYS, NEVER, NO_TERM, STRAIGHT, TERMS, Policy
 from crm_plugin.rules.policy_read import read_policy
 from crm_plugin.rules.standing_sql import rungs
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.policy_form import BY_BAR, BY_INVITATION, BY_RULE, OWN, rows_of
 from crm_plugin.web.rule_help import rule_error
@@ -158,9 +158,9 @@ def _day(form: Form, today: date) -> str | None:
 
 
 def _whole(form: Form, name: str, low: int) -> int:
-    told = form.text(name)
-    if told.isascii() and told.isdecimal() and low <= int(told) <= MOST_DAYS:
-        return int(told)
+    told = as_whole(form.text(name))
+    if told is not None and low <= told <= MOST_DAYS:
+        return told
     form.errors[name] = _("Write a whole number from %(low)s to %(high)s.", low=low, high=MOST_DAYS)
     return low
 

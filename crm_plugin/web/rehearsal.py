@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -15,8 +16,10 @@ from crm_plugin.rules import count as count_rule
 from crm_plugin.rules.called import called
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.outlook import Outlook, outlook
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.senders import available
 from crm_plugin.web import journey_words
 
 AHEAD = timedelta(days=7)
@@ -42,6 +45,8 @@ class Rehearsal:
     days: tuple[Day, ...]
     night: str
     unreachable: bool
+    # How many messages a journey of several steps may send; 0 without steps. What is to come counts those who come in.
+    sends: int
 
 
 def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime, public_url: str) -> Rehearsal:
@@ -59,6 +64,18 @@ def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime
         days=tuple(Day(_day_name(day), coming.on(day), round(100 * coming.on(day) / fullest)) for day in days),
         night=journey_words.night(journey, policy_of(shop)),
         unreachable=not public_url and journey.kind == "marketing" and "email" in journey.channels,
+        sends=len(journey.flow.sends),
+    )
+
+
+def stamp(connection: Connection, shop: Shop, now: datetime) -> Hashable:
+    """What an outlook hangs on besides the members: a change of it shows at once, also where the outlook is kept for a while."""
+    running = [one for one in all_journeys(connection, shop.shop_id) if one.runs]
+    return (
+        local_day(now, shop.timezone),
+        str(shop.settings),
+        tuple(available(connection, shop).items()),
+        tuple((one.key, one.version, one.enabled_at) for one in running),
     )
 
 

@@ -53,6 +53,7 @@ class Rehearsed:
     columns: dict[str, str]
     reasons: list[tuple[str, int]]
     assumes: list[str]
+    unknown: list[tuple[str, int]]
 
     @property
     def first(self) -> date:
@@ -112,7 +113,12 @@ def seen(told: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> Re
         {name: _column(by, name, titles) for name in names},
         held.most_common(),
         [_(one) for one in told["assumes"]],
+        [_unknown(**one) for one in told.get("unknown", ())],
     )
+
+
+def _unknown(what: str, count: int) -> tuple[str, int]:
+    return _(what), count
 
 
 def _column(by: str, name: str, titles: Mapping[str, Mapping[str, str]]) -> str:

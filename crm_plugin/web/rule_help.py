@@ -41,5 +41,5 @@ def field_help(*without: str) -> list[FieldHelp]:
 
 
 def _label(spec: FieldSpec, lang: str) -> str:
-    blank = dict.fromkeys(("tag", "name", "segment", "channel", "topic", "product"), "…")
+    blank = dict.fromkeys(("tag", "name", "segment", "channel", "topic", "product", "event"), "…")
     return spec.label.in_language(lang).format(**blank, messages="")

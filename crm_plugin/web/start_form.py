@@ -11,7 +11,7 @@ from crm_plugin.rules.trigger_kinds import Kind, Param
 from crm_plugin.rules.triggers import KINDS
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps.flow import AUDIENCE, EACH, EVERY_DAYS, NEVER, ONCE
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.rule_help import rule_error
 from crm_plugin.web.titles import chinese
@@ -96,8 +96,9 @@ def _value(told: str, param: Param) -> Any:
 
 
 def _whole(told: str) -> Any:
-    digits = told.lstrip("-")
-    return int(told) if digits.isascii() and digits.isdigit() else told
+    """A whole number where it is one; else as it was written, for the document's reading to refuse."""
+    number = as_whole(told)
+    return told if number is None else number
 
 
 def refuse(form: Form, error: CrmError) -> None:

@@ -78,12 +78,27 @@ def insert(steps: Steps, place: Place, step: dict[str, Any]) -> None:
 
 
 def replace(steps: Steps, key: str, kind: str, told: Any) -> None:
-    """Give a step other parameters; arms that are gone take what is in them along. Raises: NotFound."""
+    """Give a step other parameters. Raises: NotFound; InvalidInput for an arm that is gone while steps are in it."""
     listed, number = find(steps, key)
     step = listed[number]
-    step[kind] = told
     if kind == "split":
-        step["arms"] = {arm: inner for arm, inner in (step.get("arms") or {}).items() if arm in told}
+        step["arms"] = _arms(step, told)
+    step[kind] = told
+
+
+def _arms(step: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Steps]:
+    """What is in the arms as they are called now. As many gone as new ones were renamed, each to the one in its place."""
+    inner: dict[str, Steps] = dict(step.get("arms") or {})
+    gone, new = [arm for arm in step["split"] if arm not in told], [arm for arm in told if arm not in step["split"]]
+    names = dict(zip(gone, new, strict=True)) if len(gone) == len(new) else {}
+    for arm in gone:
+        if inner.get(arm) and arm not in names:
+            raise InvalidInput(
+                _("There are steps in “%(arm)s”.", arm=arm),
+                field=f"steps.{step['key']}",
+                hint=_("Take them out first, or leave it in the list."),
+            )
+    return {names.get(arm, arm): listed for arm, listed in inner.items() if arm in told or arm in names}
 
 
 def move(steps: Steps, key: str, by: int) -> None:

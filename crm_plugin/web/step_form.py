@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +10,16 @@ from flask_babel import gettext as _
 
 from crm_plugin.errors import CrmError, InvalidInput, RuleError
 from crm_plugin.touchpoints.journey import CHANNELS
-from crm_plugin.web.forms import Form
+from crm_plugin.touchpoints.steps.kinds import CALL_EVENT, TOLD
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.rule_help import rule_error
+from crm_plugin.web.titles import CHINESE, ENGLISH, in_language, retitled
 
 # What has a form; all else is written as text.
-FORMS = ("send", "wait", "branch", "split", "coupon", "tag", "tier", "task", "end")
+FORMS = ("send", "wait", "branch", "split", "coupon", "tag", "tier", "task", "webhook", "end")
 PLACES = tuple(f"channel-{number}" for number in range(1, len(CHANNELS) + 1))
+# What a call may tell, each a box of its own.
+PARTS = tuple(f"tell-{name}" for name in TOLD)
 SPAN, HOUR, WEEKDAY, OCCASION, EVENT = "span", "hour", "weekday", "occasion", "event"
 _EMPTY: dict[str, dict[str, str]] = {
     "send": {"template": "", "validity_days": "", **dict.fromkeys(PLACES, ""), "channel-1": "email"},
@@ -35,6 +40,7 @@ _EMPTY: dict[str, dict[str, str]] = {
     "tag": {"add": "", "remove": ""},
     "tier": {"level": "", "reason": "", "until_days": "", "invite": ""},
     "task": {"en": "", "zh": "", "due_days": "0", "owner": ""},
+    "webhook": {"url": "", "event": CALL_EVENT, "body": "", "validity_days": "", **dict.fromkeys(PARTS, "1")},
     "end": {},
 }
 
@@ -73,9 +79,31 @@ def _fill_wait(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _fill_task(told: Mapping[str, Any]) -> dict[str, str]:
-    title = told["title"]
-    chinese = title.get("zh-CN") or title.get("zh", "")
-    return {"en": title.get("en", ""), "zh": chinese, "due_days": str(told["due_days"]), "owner": told["owner"]}
+    names = {name: in_language(told["title"], locale) for name, locale in (("en", ENGLISH), ("zh", CHINESE))}
+    return {**names, "due_days": str(told["due_days"]), "owner": told["owner"]}
+
+
+def _fill_webhook(told: Mapping[str, Any]) -> dict[str, str]:
+    named = told.get("fields", TOLD)
+    return {
+        "url": told["url"],
+        "event": told.get("event", CALL_EVENT),
+        "body": "\n".join(f"{name}: {_as_line(value)}" for name, value in told["body"].items()),
+        "validity_days": str(told.get("validity_days", "")),
+        **{f"tell-{name}": "1" if name in named else "" for name in TOLD},
+    }
+
+
+def _as_line(value: Any) -> str:
+    """A value on a line of its own; what is no text as JSON, and a text that would be read as that too."""
+    return value if isinstance(value, str) and _value(value) == value else json.dumps(value, ensure_ascii=False)
+
+
+def _value(told: str) -> Any:
+    try:
+        return json.loads(told)
+    except ValueError:
+        return told
 
 
 _FILL: dict[str, Any] = {
@@ -92,6 +120,7 @@ _FILL: dict[str, Any] = {
         "invite": "1" if told.get("invite") else "",
     },
     "task": _fill_task,
+    "webhook": _fill_webhook,
 }
 
 
@@ -102,8 +131,12 @@ def read(kind: str, form: Form, before: Mapping[str, Any]) -> Any:
 
 def _number(form: Form, name: str) -> Any:
     """A whole number where it is one; else as it was written, for the document's reading to refuse."""
-    told = form.text(name)
-    return int(told) if told.lstrip("-").isascii() and told.lstrip("-").isdigit() else told
+    return _whole(form.text(name))
+
+
+def _whole(told: str) -> Any:
+    number = as_whole(told)
+    return told if number is None else number
 
 
 def _numbers(form: Form, *names: str) -> dict[str, Any]:
@@ -134,7 +167,7 @@ def _split(form: Form, _before: Mapping[str, Any]) -> dict[str, Any]:
     for line in form.text("arms").splitlines():
         name, _space, share = line.replace(":", " ").replace("%", " ").strip().partition(" ")
         if name:
-            found[name] = int(share) if share.strip().isascii() and share.strip().isdigit() else share
+            found[name] = _whole(share.strip())
     return found
 
 
@@ -150,10 +183,24 @@ def _tier(form: Form, _before: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "invite": True} if form.text("invite") else {**told, "reason": form.text("reason")}
 
 
-def _task(form: Form, _before: Mapping[str, Any]) -> dict[str, Any]:
-    title = {locale: form.text(name) for locale, name in (("en", "en"), ("zh-CN", "zh")) if form.text(name)}
+def _task(form: Form, before: Mapping[str, Any]) -> dict[str, Any]:
+    title = retitled(before.get("title", {}), form.text("en"), form.text("zh"))
     owner = {"owner": form.text("owner")} if form.text("owner") else {}
     return {"title": title, "due_days": _number(form, "due_days") if form.text("due_days") else 0, **owner}
+
+
+def _webhook(form: Form, _before: Mapping[str, Any]) -> dict[str, Any]:
+    lines = [line.partition(":") for line in form.text("body").splitlines() if line.strip()]
+    body = {name.strip(): _value(value.strip()) for name, _colon, value in lines}
+    named = [name for name in TOLD if form.text(f"tell-{name}")]
+    event = form.text("event")
+    return {
+        "url": form.text("url"),
+        **({"event": event} if event and event != CALL_EVENT else {}),
+        **({"fields": named} if len(named) < len(TOLD) else {}),
+        **({"body": body} if body else {}),
+        **_numbers(form, "validity_days"),
+    }
 
 
 _READ: dict[str, Any] = {
@@ -165,10 +212,11 @@ _READ: dict[str, Any] = {
     "tag": _tag,
     "tier": _tier,
     "task": _task,
+    "webhook": _webhook,
     "end": lambda _form, _before: {},
 }
 # Where an error of the document stands whose own name is no field.
-_AT = {"channels": "channel-1", "title": "en", "send_at": "at", "program": "level"}
+_AT = {"channels": "channel-1", "title": "en", "send_at": "at", "program": "level", "fields": "tell-occasion"}
 
 
 def refuse(form: Form, kind: str, key: str, error: CrmError) -> None:
@@ -187,6 +235,8 @@ def refuse(form: Form, kind: str, key: str, error: CrmError) -> None:
         place = "add"
     elif kind == "task" and field == f"steps.{key}":
         place = "en"
+    elif kind == "webhook" and field == f"steps.{key}":
+        place = "url"
     elif not (field.startswith(f"steps.{key}.") or field == "send_at"):
         place = ""
     form.refuse(type(error)(error.message, field=place, hint=error.hint) if isinstance(error, InvalidInput) else error)

@@ -34,6 +34,13 @@ KINDS: dict[str, Any] = {
     "webhook": _l("Tell another system"),
     "end": _l("End"),
 }
+# What a call may tell another system.
+TOLD: dict[str, Any] = {
+    "occasion": _l("The occasion"),
+    "member": _l("The member"),
+    "order": _l("The order"),
+    "coupon": _l("The coupon that was handed out"),
+}
 WEEKDAYS: dict[str, Any] = {
     "mon": _l("Monday"),
     "tue": _l("Tuesday"),

@@ -22,7 +22,7 @@ from crm_plugin.touchpoints import lint, templates
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.outlook import newest_match
 from crm_plugin.touchpoints.render import PARTS, Rendered, Text
-from crm_plugin.web.forms import Form
+from crm_plugin.web.forms import Form, as_whole
 from crm_plugin.web.i18n import in_words
 from crm_plugin.web.languages import sentences
 
@@ -98,8 +98,7 @@ def reader_of(connection: Connection, shop: Shop, journey: Journey, form: Form, 
         return Reader(
             found[0].member_id, _called(found[0]), others=tuple((row.member_id, _called(row)) for row in found[1:])
         )
-    chosen = form.text("member")
-    member_id = int(chosen) if chosen.isascii() and chosen.isdecimal() and int(chosen) < 2**63 else None
+    member_id = as_whole(form.text("member"))
     if member_id is None:
         member_id = newest_match(connection, shop, journey, as_of, locale.split("-")[0].lower())
     if member_id is None:

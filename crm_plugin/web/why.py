@@ -16,6 +16,7 @@ from flask_babel import gettext as _
 from crm_plugin.analytics.profile import LevelView, TierView
 from crm_plugin.money import to_major
 from crm_plugin.rules.called import Called
+from crm_plugin.rules.explain import Explanation
 from crm_plugin.rules.field_words import field_words, text_words
 from crm_plugin.rules.fields import FIELDS, Kind, Unit
 from crm_plugin.rules.flip_words import Manner, way_words
@@ -54,9 +55,16 @@ def capital(told: str) -> str:
 
 def conditions(level: LevelView, by: Called) -> list[Condition]:
     """Every condition of a level's rule, said so that ✓ helps the member towards it."""
-    explained = {leaf.node: leaf for leaf in level.explanation.leaves}
+    return conditions_of(level.node, level.explanation, by)
+
+
+def conditions_of(node: Node | None, explanation: Explanation | None, by: Called) -> list[Condition]:
+    """The same for any rule that was explained; none where none was."""
+    if node is None or explanation is None:
+        return []
+    explained = {leaf.node: leaf for leaf in explanation.leaves}
     found = []
-    for leaf, negated in dict.fromkeys(_parts(level.node, False)):
+    for leaf, negated in dict.fromkeys(_parts(node, False)):
         known = explained[leaf]
         truth = None if known.truth is None else known.truth != negated
         value = _value(leaf, known.value, by)

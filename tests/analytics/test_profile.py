@@ -140,6 +140,7 @@ def test_other_programmes_are_told_beside(db: Database, shop: Shop) -> None:
     assert seen.as_dict()["tier"]["others"] == {"club": "a"}
 
 
+@pytest.mark.slow
 def test_history_is_read_once_for_all_levels(db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import benchmarks
 from benchmarks.__main__ import main
 from benchmarks.harness import REGISTRY, Options
 
@@ -31,6 +32,11 @@ def test_postgres_run_gives_a_finite_ratio() -> None:
     (result,) = REGISTRY["sync.postgres"](Options(**_SMALL))
     assert math.isfinite(result.ratio)
     assert list(REGISTRY["sync.postgres"](Options(**_SMALL, postgres=False))) == []
+
+
+def test_each_is_described() -> None:
+    told = (Path(benchmarks.__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert {line.split("`")[1] for line in told.splitlines() if line.startswith("| `")} == set(REGISTRY)
 
 
 def test_figures_are_written_as_json(tmp_path: Path) -> None:

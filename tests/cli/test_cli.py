@@ -35,6 +35,7 @@ def imported(run: Any, tmp_path: Path) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_rules_count_and_list(imported: Any) -> None:
     assert imported("rule", "count", "uci", "spent() >= 10.55", "--as-of", "2011-12-10") == (
         0,

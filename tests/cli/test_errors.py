@@ -60,6 +60,8 @@ def _refused(said: Spoken, *parts: str) -> None:
         (("nonsense",), ("No such command", "crm-plugin --help")),
         (("outbox", "uci", "--limit", "0"), ("--limit", "x>=1")),
         (("outbox", "uci", "--limit", "many"), ("not a valid integer", "--help")),
+        (("outbox", "uci", "--before", "9" * 20), ("--before", "range")),
+        (("coupons", "load", "uci", "care", sys.executable), ("is no text in UTF-8",)),
         (("tick", "none"), ("no shop named 'none'", "There are: uci.")),
         (("tick", "uci", "--at", "noon"), ("'noon' is not an instant", "2026-11-24T10:00")),
         (("tick", "--at", "2026-02-30T10:00"), ("is not an instant",)),
@@ -399,6 +401,7 @@ def test_doctor_and_sender_list_tell_of_a_rest_that_a_command_ends(shop: Run) ->
     assert shop("sender", "list", "uci")[1][0]["rests_until"] is None
 
 
+@pytest.mark.slow
 def test_journey_that_reaches_nobody_is_told_of(shop: Run) -> None:
     runtime = Runtime.open()
     with runtime.db.write() as connection:
@@ -418,12 +421,12 @@ def test_journey_that_reaches_nobody_is_told_of(shop: Run) -> None:
         "The journey hello stands still: There is no segment 'vip'.",
     ]
     assert all(told_of.values())
-    code, round_ = shop("tick", "uci", "--at", "2026-07-01T10:00")
+    code, round_ = shop("tick", "uci", "--at", "2026-07-01T10:00", "--yes")
     assert (code, round_["errors"]) == (1, {"journey hello": "There is no segment 'vip'."})
 
 
 def test_round_before_any_journey_was_on_says_so(shop: Run) -> None:
-    words = ("tick", "uci", "--at", "2026-05-01T10:00")
+    words = ("tick", "uci", "--at", "2026-05-01T10:00", "--yes")
     with_none = CliRunner().invoke(cli.main, words)
     shop("journey", "on", "uci", "birthday")
     before = CliRunner().invoke(cli.main, words)

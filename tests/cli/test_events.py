@@ -34,12 +34,19 @@ def test_event_is_raised_once_and_withdrawn(shop: Run) -> None:
     )  # fmt: skip
     assert [shop("event", "withdraw", "s", *told)[1]["withdrawn"] for _ in range(2)] == [True, False]
     assert shop("event", "list", "s", "--member", "ada")[1][0]["withdrawn_at"] is not None
+    # It comes again: a new event, so that journeys speak of it.
+    assert shop("event", "raise", "s", *told)[1]["added"] is True
+    [again] = shop("event", "list", "s", "--member", "ada")[1]
+    assert (again["event_id"] > row["event_id"], again["payload"], again["withdrawn_at"]) == (True, {}, None)
 
 
 def test_day_to_be_reminded_of(shop: Run) -> None:
     told = ("event", "remind", "s", "--member", "ada", "--person", "Grace", "--month", "6", "--day", "19")
     assert [shop(*told)[1]["added"] for _ in range(2)] == [True, False]
     assert shop(*told, "--lunar")[1]["added"] is True
+    again = ("event", "forget", *told[2:])
+    assert [shop(*again)[1]["forgotten"] for _ in range(2)] == [True, False]
+    assert shop(*told)[1]["added"] is True
 
 
 @pytest.mark.parametrize(

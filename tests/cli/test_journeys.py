@@ -51,6 +51,7 @@ def _codes(run: Run, tmp_path: Path, *codes: str) -> Any:
     return run("coupons", "load", "shop", "care", str(tmp_path / "codes.txt"))
 
 
+@pytest.mark.slow
 def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: Path) -> None:
     code, told = run("journey", "publish", shop, "care")
     assert code == 1
@@ -58,7 +59,9 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     assert _codes(run, tmp_path, "A1", "A2", "A1", "")[1] == {"pool": "care", "added": 2}
     assert _codes(run, tmp_path, "A2")[1] == {"pool": "care", "added": 0}
     told = run("journey", "publish", shop, "care")[1]
+    audience = told.pop("audience")
     assert told == {"journey": "care", "version": 1, "status": "on", "could_be_taken_in": 2, "warnings": []}
+    assert audience == {"members": 2, "gaps": []}
     told = run("journey", "publish", shop, "care", "--inside", "1")[1]
     assert told["taken_in"] == 1
     assert run("plan", shop)[0] == 0
@@ -77,6 +80,7 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     assert run("coupons", "list", shop)[1] == [{"key": "care", "title": "", "codes": 2, "left": 1}]
 
 
+@pytest.mark.slow
 def test_why_says_where_somebody_is_and_what_comes_next(run: Run, say: Any, shop: str, tmp_path: Path) -> None:
     _codes(run, tmp_path, "A1")
     run("journey", "publish", shop, "care", "--inside", "2")
@@ -97,9 +101,11 @@ def test_why_says_where_somebody_is_and_what_comes_next(run: Run, say: Any, shop
     never = run("why", shop, "--member", "m3@x.test", "--journey", "care")[1]
     assert (never["inside"], never["enrolments"], never["messages"]) == (False, [], [])
     assert say("why", shop, "--member", "m3@x.test", "--journey", "care").out.splitlines()[1:] == [
-        "This member was never in it: while it was on no occasion of its trigger came for them,",
-        "or its audience or re-entry kept them out when one did.",
+        "Never in it since it is on, at most a year back:",
+        "  Nothing that it speaks of fell due for the member in that time. No order that counts is known.",
     ]
+    before = run("why", shop, "--member", "m3@x.test", "--journey", "care", "--on", "2020-02-01")[1]["outside"]
+    assert [(one["cause"], one["due"]) for one in before] == [("not_on", None)]
     assert run("why", shop, "--member", "m1@x.test", "--journey", "gone")[0] == 1
 
 
@@ -113,6 +119,7 @@ def test_pause_look_and_go_on(run: Run, shop: str, tmp_path: Path) -> None:
     assert run("journey", "resume", shop, "care", "--yes")[0] == 1
 
 
+@pytest.mark.slow
 def test_move_show_and_archive(run: Run, shop: str, tmp_path: Path) -> None:
     _codes(run, tmp_path, "A1", "A2", "A3")
     run("journey", "publish", shop, "care", "--inside", "2")
@@ -146,3 +153,37 @@ def test_what_lacks_is_told_with_its_step(run: Run, say: Any, shop: str, tmp_pat
     file.write_text(_PROGRAM.replace("tag: {add: [called]}", 'branch: {rule: segment("gone")}'), encoding="utf-8")
     said = say("program", "load", shop, str(file)).err
     assert said.startswith("line 1, column 1: In the rule of journeys, care, steps.mark: There is no segment 'gone'.")
+
+
+def test_what_its_audience_lacks_is_told_before_and_with_publishing(
+    run: Run, say: Any, shop: str, tmp_path: Path
+) -> None:
+    code, told = run("journey", "check", shop, "care")
+    assert (code, [one["field"] for one in told["faults"]]) == (1, ["steps.code.pool"])
+    _codes(run, tmp_path, "A1")
+    code, told = run("journey", "check", shop, "care")
+    assert (code, told["faults"], told["audience"]) == (0, [], {"members": 2, "gaps": []})
+    assert run("journey", "publish", shop, "care")[1]["audience"] == told["audience"]
+    (tmp_path / "one.yaml").write_text(_CAMPAIGN, encoding="utf-8")
+    assert run("program", "load", shop, str(tmp_path / "one.yaml"))[0] == 0
+    lines = say("journey", "check", shop, "sale").out.splitlines()
+    assert lines[:2] == ["people reached at once: 3", "audience: 3"]
+    assert "  3 (100 %): Without a language: they get English." in lines
+
+
+def test_a_campaign_to_many_is_confirmed_by_their_number(run: Run, say: Any, shop: str, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(_CAMPAIGN, encoding="utf-8")
+    assert run("program", "load", shop, str(tmp_path / "one.yaml"))[0] == 0
+    for command in ("on", "publish"):
+        said = say("journey", command, shop, "sale").err.strip()
+        assert said == "--confirm: This reaches 3 people at once. Type 3 to go ahead."
+    assert run("journey", "publish", shop, "sale", "--confirm", "3")[1]["status"] == "on"
+
+
+_CAMPAIGN = """
+settings: {blast: {confirm_above: 2}}
+journeys:
+  - {key: sale, trigger: {type: campaign}, channels: [inapp]}
+templates:
+  sale: {inapp: {en: {subject: "Hi {{ member.name }}", text: Come and see.}}}
+"""

@@ -74,7 +74,7 @@ def database(request: pytest.FixtureRequest, data_dir: Path, monkeypatch: pytest
 
 
 def _tick(at: str) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "crm_plugin", "tick", "shop", "--at", at, "--json"]
+    words = [sys.executable, "-m", "crm_plugin", "tick", "shop", "--at", at, "--yes", "--json"]
     return subprocess.Popen(words, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -109,12 +109,12 @@ def test_killed_round_doubles_nothing(
     stall.over.set()
     assert len(sink.messages) == arrived
     # Within the lease nothing of it is touched.
-    assert run("tick", "shop", "--at", AT)[1]["dispatch"]["states"] == {}
+    assert run("tick", "shop", "--at", AT, "--yes")[1]["dispatch"]["states"] == {}
     assert len(sink.messages) == arrived
-    code, told = run("tick", "shop", "--at", AFTER_THE_LEASE)
+    code, told = run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")
     waiting = MEMBERS - number
     assert (code, told["recovered"].get("unconfirmed"), told["recovered"].get("planned", 0)) == (0, 1, waiting)
-    assert run("tick", "shop", "--at", AFTER_THE_LEASE)[1]["dispatch"]["states"] == {}
+    assert run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")[1]["dispatch"]["states"] == {}
     sent = Counter(mail.recipients[0] for mail in sink.messages)
     assert set(sent.values()) <= {1}
     # The one in the air is not sent again by itself, whether it had arrived or not: it is shown.
@@ -134,7 +134,7 @@ def test_merchant_sends_the_one_in_the_air_again(
     process.kill()
     process.wait(30)
     stall.over.set()
-    run("tick", "shop", "--at", AFTER_THE_LEASE)
+    run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")
     [lost] = run("outbox", "shop", "--state", "unconfirmed")[1]
     runtime = Runtime.open()
     with runtime.db.write() as connection:
@@ -142,7 +142,7 @@ def test_merchant_sends_the_one_in_the_air_again(
         outbox.send_again(connection, shop, int(lost["touchpoint_id"]), runtime.clock.now(), "page:me")
         connection.exec_driver_sql("UPDATE touchpoints SET next_try_at = 0 WHERE state = 'planned'")
     runtime.close()
-    run("tick", "shop", "--at", AFTER_THE_LEASE)
+    run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")
     assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
     assert _states() == {"accepted": 3}
 
@@ -162,7 +162,7 @@ def test_interrupted_round_gives_back_the_rest_at_once(
     monkeypatch.setenv("CRM_PUBLIC_URL", "https://crm.example")
     greet(run, sink, members=MEMBERS)
     stall.at = ("kept", 5)
-    words = [sys.executable, "-m", "crm_plugin", "tick", "shop", "--at", AT]
+    words = [sys.executable, "-m", "crm_plugin", "tick", "shop", "--at", AT, "--yes"]
     # A run in the background would hand down that it is not to be interrupted.
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -184,5 +184,5 @@ def test_interrupted_round_gives_back_the_rest_at_once(
 
 
 def _tick_here(run: Run, at: str) -> dict[str, int]:
-    states: dict[str, int] = run("tick", "shop", "--at", at)[1]["dispatch"]["states"]
+    states: dict[str, int] = run("tick", "shop", "--at", at, "--yes")[1]["dispatch"]["states"]
     return states

@@ -29,11 +29,12 @@ def shop(run: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
+@pytest.mark.slow
 def test_round_twice_sends_once(shop: Run, sink: mail_sink.MailSink) -> None:
-    code, first = shop("tick", "shop", "--at", AT)
+    code, first = shop("tick", "shop", "--at", AT, "--yes")
     assert (code, first["at"], first["errors"]) == (0, "2026-06-02T12:00:00+02:00", {})
     assert (first["plan"]["planned"], first["dispatch"]["states"]) == (2, {"accepted": 2})
-    code, second = shop("tick", "shop", "--at", AT)
+    code, second = shop("tick", "shop", "--at", AT, "--yes")
     assert (code, second["plan"]["planned"], second["dispatch"], second["tiers"], second["recovered"]) == (
         0,
         0,
@@ -44,13 +45,15 @@ def test_round_twice_sends_once(shop: Run, sink: mail_sink.MailSink) -> None:
     assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test"]
 
 
+@pytest.mark.slow
 def test_round_without_a_name_is_for_all(shop: Run, sink: mail_sink.MailSink) -> None:
     greet(shop, sink, "other", 1)
-    code, told = shop("tick", "--at", "2026-06-02T10:00Z")
+    code, told = shop("tick", "--at", "2026-06-02T10:00Z", "--yes")
     assert (code, sorted(told)) == (0, ["other", "shop"])
     assert [told[name]["dispatch"]["states"] for name in ("other", "shop")] == [{"accepted": 1}, {"accepted": 2}]
 
 
+@pytest.mark.slow
 def test_fault_of_one_shop_is_told_and_stops_no_other(
     shop: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch, say: Callable[..., Spoken]
 ) -> None:
@@ -63,10 +66,10 @@ def test_fault_of_one_shop_is_told_and_stops_no_other(
         return plan(db, one, now)
 
     monkeypatch.setattr(rounds, "plan_shop", broken)
-    code, told = shop("tick", "--at", AT)
+    code, told = shop("tick", "--at", AT, "--yes")
     assert (code, told["other"]["errors"], told["shop"]["errors"]) == (1, {"plan": "KeyError: 'x'"}, {})
     assert len(sink.messages) == 2
-    spoken = say("tick", "other", "--at", AT)
+    spoken = say("tick", "other", "--at", AT, "--yes")
     assert spoken.code == 1
     assert "other, plan: KeyError: 'x'" in spoken.err
     assert "Traceback" not in spoken.err
@@ -80,43 +83,47 @@ def test_store_that_cannot_be_pulled_keeps_no_message_waiting(
 
     monkeypatch.setattr(tasks, "can_be_pulled", lambda _shop: True)
     monkeypatch.setattr(tasks, "sync", away)
-    code, told = shop("tick", "shop", "--at", AT, "--sync")
+    code, told = shop("tick", "shop", "--at", AT, "--yes", "--sync")
     assert (code, told["errors"]) == (1, {"sync": "The store does not answer. Try again later."})
     assert len(sink.messages) == 2
 
 
+@pytest.mark.slow
 def test_shop_of_files_is_not_pulled(shop: Run) -> None:
-    code, told = shop("tick", "shop", "--at", AT, "--sync")
+    code, told = shop("tick", "shop", "--at", AT, "--yes", "--sync")
     assert (code, "sync" in told) == (0, False)
 
 
+@pytest.mark.slow
 def test_lost_key_pauses_the_sender_and_planning_goes_on(
     shop: Run, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setenv("CRM_SECRET_KEY", "B" * 43 + "=")
-        code, told = shop("tick", "shop", "--at", AT)
+        code, told = shop("tick", "shop", "--at", AT, "--yes")
         assert (code, told["plan"]["planned"], told["dispatch"]["reasons"]) == (0, 2, {"sender_paused": 2})
         [smtp] = [one for one in shop("sender", "list", "shop")[1] if one["adapter"] == "smtp"]
         assert smtp["status"] == "action_required"
     assert shop("sender", "check", "shop", "smtp") == (0, {"sender": "smtp", "problems": []})
-    assert shop("tick", "shop", "--at", AT)[1]["dispatch"]["states"] == {"accepted": 2}
+    assert shop("tick", "shop", "--at", AT, "--yes")[1]["dispatch"]["states"] == {"accepted": 2}
     assert len(sink.messages) == 2
 
 
 def test_round_is_told_in_words(shop: Run, say: Callable[..., Spoken]) -> None:
-    assert say("tick", "shop", "--at", AT).out == "shop: 2 planned; 2 accepted\n"
-    assert say("tick", "shop", "--at", AT).out == "shop: nothing to plan; nothing to send\n"
+    assert say("tick", "shop", "--at", AT, "--yes").out == "shop: 2 planned; 2 accepted\n"
+    assert say("tick", "shop", "--at", AT, "--yes").out == "shop: nothing to plan; nothing to send\n"
 
 
-def test_round_ahead_of_time_is_warned_of(shop: Run, say: Callable[..., Spoken]) -> None:
+def test_round_ahead_of_time_is_asked_for_twice(shop: Run, say: Callable[..., Spoken]) -> None:
     ahead = (datetime.now(UTC) + timedelta(days=2)).isoformat()
-    assert "still to come" in say("tick", "shop", "--at", ahead).err
-    assert say("tick", "shop", "--at", AT).err == ""
+    refused = say("tick", "shop", "--at", ahead)
+    assert (refused.code, "still to come" in refused.err, say("outbox", "shop").out) == (1, True, "")
+    assert (say("tick", "shop", "--at", ahead, "--yes").code, say("tick", "shop", "--at", AT, "--yes").err) == (0, "")
 
 
+@pytest.mark.slow
 def test_outbox_is_listed_filtered_and_counted(shop: Run, say: Callable[..., Spoken]) -> None:
-    shop("tick", "shop", "--at", AT)
+    shop("tick", "shop", "--at", AT, "--yes")
     code, rows = shop("outbox", "shop")
     assert (code, [(row["state"], row["address"]) for row in rows]) == (
         0,
@@ -130,8 +137,9 @@ def test_outbox_is_listed_filtered_and_counted(shop: Run, say: Callable[..., Spo
     assert (line[0], line[2:6]) == (rows[0]["touchpoint_id"], ["N1", "birthday", "email", "accepted"])
 
 
+@pytest.mark.slow
 def test_member_is_shown(shop: Run, say: Callable[..., Spoken]) -> None:
-    shop("tick", "shop", "--at", AT)
+    shop("tick", "shop", "--at", AT, "--yes")
     code, told = shop("member", "shop", "m1@x.test")
     assert (code, told["external_id"], told["permissions"][0]["state"]) == (0, "1", "granted")
     assert [event["kind"] for event in told["timeline"]] == ["touchpoint", "consent"]
@@ -155,6 +163,7 @@ def test_member_whose_zone_is_open_is_shown(shop: Run, say: Callable[..., Spoken
     assert "US-TX · born --leap-04-12 by the lunar calendar\n" in say("member", "shop", "8").out
 
 
+@pytest.mark.slow
 def test_programme_goes_out_and_in_again(shop: Run, say: Callable[..., Spoken], tmp_path: Path) -> None:
     file = tmp_path / "program.yaml"
     assert say("program", "dump", "shop", "-o", str(file)).code == 0
@@ -168,7 +177,7 @@ def test_programme_goes_out_and_in_again(shop: Run, say: Callable[..., Spoken], 
 def test_journeys_are_switched(shop: Run, sink: mail_sink.MailSink) -> None:
     assert shop("journey", "off", "shop", "birthday") == (0, {"journey": "birthday", "enabled": False})
     assert {one["key"]: one["enabled"] for one in shop("journey", "list", "shop")[1]}["birthday"] is False
-    assert shop("tick", "shop", "--at", AT)[1]["plan"]["planned"] == 0
+    assert shop("tick", "shop", "--at", AT, "--yes")[1]["plan"]["planned"] == 0
     assert sink.messages == []
 
 
@@ -219,5 +228,5 @@ def test_what_waited_too_long_is_missed_whatever_recovery_says(shop: Run, monkey
         raise TransientError("away")
 
     monkeypatch.setattr(rounds, "recover_shop", broken)
-    _, told = shop("tick", "shop", "--at", "2026-07-20T12:00")
+    _, told = shop("tick", "shop", "--at", "2026-07-20T12:00", "--yes")
     assert (told["errors"], told["recovered"]) == ({"recover": "away"}, {"missed": 2})

@@ -83,6 +83,7 @@ def test_rule_is_told_in_both_languages(run: Run) -> None:
     assert run("rule", "words", "orders() >= 2")[1]["words"] == "members whose number of orders is at least 2"
 
 
+@pytest.mark.slow
 def test_member_is_explained(shop: Run, say: Callable[..., Spoken]) -> None:
     words = ("rule", "explain", "shop", "spent() >= 100 and orders() >= 2", "--as-of", DAY, "--member")
     code, told = shop(*words, "bob@x.test")

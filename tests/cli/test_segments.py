@@ -69,6 +69,7 @@ def test_saved_rule_says_whom_it_holds(run: Run, people: dict[str, str]) -> None
     assert rows == [{**told, "entered_30_days": 0, "left_30_days": 0, "problem": ""}]
 
 
+@pytest.mark.slow
 def test_rule_is_asked_of_any_day(run: Run, people: dict[str, str]) -> None:
     run("segment", "save", "shop", "regulars", "orders() >= 2")
     assert [one["name"] for one in run("segment", "members", "shop", "regulars")[1]] == ["Ada"]
@@ -134,6 +135,7 @@ def test_mistake_is_told_and_nothing_saved(run: Run, people: dict[str, str], wor
     assert run("segment", "list", "shop")[1] == []
 
 
+@pytest.mark.slow
 def test_segment_that_a_rule_asks_for_stays(run: Run, people: dict[str, str]) -> None:
     run("segment", "save", "shop", "regulars", "orders() >= 2")
     run("segment", "save", "shop", "gone", 'segment("regulars") and days_since_order > 90')

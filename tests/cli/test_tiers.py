@@ -49,6 +49,7 @@ def club(run: Any, tmp_path: Path) -> Any:
     return command
 
 
+@pytest.mark.slow
 def test_policy_is_previewed_applied_and_undone(club: Any, say: Callable[..., Spoken], tmp_path: Path) -> None:
     policy = str(tmp_path / "policy.yaml")
     code, seen = club("preview", policy)
@@ -97,6 +98,7 @@ def test_run_on_which_others_stand_says_which_to_undo_first(club: Any, say: Any,
         assert club("undo", "--run", run_id)[1]["restored"] == restored
 
 
+@pytest.mark.slow
 def test_one_member_by_hand_and_by_invitation(club: Any, tmp_path: Path) -> None:
     club("apply", "--policy", str(tmp_path / "policy.yaml"))
     bob = ("--member", "bob@example.com")

@@ -54,6 +54,7 @@ def _marks(served: ServedShop) -> dict[str, str]:
     return {one.external_id: one.marks["main"] for one in records if isinstance(one, MemberRecord) and one.marks}
 
 
+@pytest.mark.slow
 def test_on_write_check_off(shop: Run, served: ServedShop) -> None:
     code, found = shop("tiers", "writeback", "s")
     assert (code, found["possible"], found["enabled"], sum(found["states"].values())) == (0, True, False, 0)

@@ -87,6 +87,7 @@ def test_nobody_can_be_reached_by_accident(small: DemoShop) -> None:
     assert all(email_key(address) for address in told if address)
 
 
+@pytest.mark.slow
 def test_phones_are_read_and_tell_a_zone() -> None:
     shop = generate(seed=3, members=800, years=1, until=UNTIL)
     zones = defaultdict(set)

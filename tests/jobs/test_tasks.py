@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from crm_plugin import rounds
 from crm_plugin.clock import FixedClock
@@ -95,17 +95,29 @@ def test_tiers_of_a_day_to_come_keep_no_day_from_its_own(runtime: Runtime, shop:
 
 
 @pytest.mark.parametrize(
-    ("broken", "step"), [("recover_shop", "recover"), ("match_early", "events"), ("daily_tiers", "tiers")]
+    ("broken", "step", "error"),
+    [
+        ("recover_shop", "recover", KeyError("x")),
+        ("match_early", "events", KeyError("x")),
+        # The database is there, and refuses one statement.
+        ("daily_tiers", "tiers", DataError("SELECT 1", {}, Exception({"C": "22003"}))),
+    ],
 )
 def test_broken_step_keeps_no_other_from_its_work(
-    runtime: Runtime, shop: Shop, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch, broken: str, step: str
+    runtime: Runtime,
+    shop: Shop,
+    sink: mail_sink.MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    step: str,
+    error: Exception,
 ) -> None:
     def fail(*_: Any) -> None:
-        raise KeyError("x")
+        raise error
 
     monkeypatch.setattr(rounds, broken, fail)
     report = rounds.tick(runtime, shop, DUE)
-    assert report.errors == {step: "KeyError: 'x'"}
+    assert report.errors == {step: f"{type(error).__name__}: {error}"}
     assert report.dispatch["states"] == {"accepted": 2}
     assert len(sink.messages) == 2
 

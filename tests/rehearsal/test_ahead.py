@@ -24,7 +24,7 @@ from crm_plugin.store import connections, consent, members, metadata
 from crm_plugin.store.session import Database
 from crm_plugin.sync.pull import Progress
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints import program
+from crm_plugin.touchpoints import program, publishing
 from crm_plugin.touchpoints.journey_document import read_draft
 from tests.factories import make_shop, member, write
 from tests.rehearsal.story import BEGIN, Story, begin
@@ -101,6 +101,7 @@ def _everything(db: Database) -> dict[str, tuple[int, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_birthdays_ahead_by_day_and_reason(story: Story) -> None:
     _yes(story, refuses=2)
     seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=6), "birthday"))
@@ -140,6 +141,17 @@ def test_draft_stands_for_what_is_saved(either: Story) -> None:
     told = {"key": "birthday", "trigger": {"type": "birthday", "days": -1}, "channels": ["email"], "send_at": "12:00"}
     seen = rehearse(either.runtime, either.shop, Ask(FIRST, FIRST + timedelta(days=5), draft=read_draft(told)))
     assert [(one.on.day, one.messages) for one in seen.sends] == [(21, 1), (23, 2)]
+
+
+@pytest.mark.slow
+def test_draft_that_is_being_edited_is_what_is_played(story: Story) -> None:
+    _yes(story)
+    told = {"key": "birthday", "trigger": {"type": "birthday", "days": -1}, "channels": ["email"], "send_at": "12:00"}
+    with story.db.write() as connection:
+        publishing.save_draft(connection, story.shop, told, BEGIN)
+    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=5), "birthday"))
+    assert [(one.on.day, one.messages) for one in seen.sends] == [(21, 1), (23, 2)]
+    assert "The journey is as it is drafted, and not as it was published." in seen.assumes
 
 
 @pytest.mark.slow
@@ -270,6 +282,7 @@ def test_copy_is_gone_when_it_is_stopped(story: Story, scratch: Path, error: typ
     assert there == [1]
 
 
+@pytest.mark.slow
 def test_copy_of_a_killed_process_is_removed_and_no_other(
     story: Story, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +321,7 @@ def test_changes_of_level_that_are_due_already_are_told_apart(story: Story) -> N
     assert (seen.levels_today, seen.levels) == (1, 1)
 
 
+@pytest.mark.slow
 def test_copy_holds_no_secret(either: Story, scratch: Path) -> None:
     held: list[bytes] = []
 
@@ -392,6 +406,7 @@ def test_words_of_a_rehearsal(story: Story) -> None:
     )
 
 
+@pytest.mark.slow
 def test_other_shops_stay_out(story: Story) -> None:
     with story.db.write() as connection:
         other = make_shop(connection, 2)
@@ -401,3 +416,13 @@ def test_other_shops_stay_out(story: Story) -> None:
     with story.db.read() as connection:
         assert connection.execute(select(func.count()).select_from(members)).scalar_one() == 5
     assert Progress("members", 4, None) in heard
+
+
+@pytest.mark.slow
+def test_campaign_leaves_at_its_own_time(story: Story) -> None:
+    _yes(story)
+    trigger = {"type": "campaign", "at": "2026-03-25 19:10"}
+    told = {"key": "spring", "trigger": trigger, "channels": ["email"], "template": "birthday"}
+    seen = rehearse(story.runtime, story.shop, Ask(FIRST, FIRST + timedelta(days=6), draft=read_draft(told)))
+    # A round that comes later finds the night; in Berlin it is the next day when it is that evening in New York.
+    assert {one.on.day: one.messages for one in seen.sends} == {25: 3, 26: 1}

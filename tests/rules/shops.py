@@ -37,6 +37,7 @@ from crm_plugin.rules.windows import ANCHORS
 from crm_plugin.store import (
     delivery_events,
     member_consents,
+    member_events,
     member_tags,
     member_tiers,
     members,
@@ -128,6 +129,8 @@ class MadeMember:
     refunds: tuple[MadeRefund, ...] = ()
     messages: tuple[MadeMessage, ...] = ()
     lists: tuple[tuple[str, int], ...] = ()
+    # Kind, how many days ago, whether withdrawn.
+    events: tuple[tuple[str, int, bool], ...] = ()
 
 
 def _ago(days: int) -> date:
@@ -194,6 +197,7 @@ made_members = st.builds(
     ).map(tuple),
     messages=st.lists(made_messages, max_size=2).map(tuple),
     lists=st.sampled_from([(), (("vips", 0),), (("vips", 30),)]),
+    events=st.lists(st.tuples(st.sampled_from(["moved", "complaint"]), _OFFSETS, st.booleans()), max_size=3).map(tuple),
 )
 
 _DAYS = st.sampled_from([1, 30, 365])
@@ -287,7 +291,7 @@ def _listed(draw: st.DrawFn) -> list[tuple[str, Any]]:
 @st.composite
 def numbers(draw: st.DrawFn) -> tuple[Field, st.SearchStrategy[Any]]:
     """A field that is a number, and values to compare it with."""
-    key = draw(st.sampled_from([*_SPANNED, *_BOUGHT, *_PLAIN, *_MESSAGES, "days_in_segment"]))
+    key = draw(st.sampled_from([*_SPANNED, *_BOUGHT, *_PLAIN, *_MESSAGES, "days_in_segment", "happened"]))
     if key in _SPANNED:
         return Field(key, draw(_windows())), _SPANNED[key]
     if key in _BOUGHT:
@@ -297,6 +301,8 @@ def numbers(draw: st.DrawFn) -> tuple[Field, st.SearchStrategy[Any]]:
         return Field(key), _PLAIN[key]
     if key == "days_in_segment":
         return Field(key, (("segment", "vips"),)), _SINCE
+    if key == "happened":
+        return Field(key, (("event", "moved"), *draw(_windows(anchors=False)))), _COUNTS
     of = draw(st.sampled_from([(), (("channel", "email"),), (("journey", "lapse"),)]))
     return Field(key, (*of, *draw(_windows(anchors=False)))), _COUNTS
 
@@ -494,6 +500,11 @@ def _keep_member(connection: Connection, shop: Shop, member_id: int, made: MadeM
     for segment, days_ago in made.lists:
         row = {**key, "segment_key": segment, "since_at": NOW, "since_on": _ago(days_ago)}
         connection.execute(insert(segment_members).values(**row))
+    for number, (kind, days_ago, withdrawn) in enumerate(made.events):
+        at = _noon(days_ago)
+        row = {"kind": kind, "subject": str(number), "at": at, "on_day": _ago(days_ago), "recorded_at": at}
+        withdrawn_at = at if withdrawn else None
+        connection.execute(insert(member_events).values(**key, event_id=new_id(), **row, withdrawn_at=withdrawn_at))
     for number, message in enumerate(made.messages):
         _keep_message(connection, key, number, message)
     kept = [_keep_order(connection, shop, member_id, order) for order in made.orders]

@@ -247,6 +247,7 @@ def _conditions(spec: FieldSpec, marks: _Marks) -> Iterator[Node]:
             yield Relation(Calculation("*", asked, Number(marks.number)), ">=", asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", FIELDS)
 def test_no_value_of_a_rule_is_in_its_statement(key: str) -> None:
     node, other = (check(And(tuple(_conditions(FIELDS[key], marks)))) for marks in (_FIRST, _SECOND))

@@ -49,6 +49,7 @@ def _lower(policy: Mapping[str, Any]) -> dict[str, Any]:
     return {**policy, "levels": [silver, {**gold, "entry": 40}]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("applied", [False, True], ids=["everybody moves today", "nobody moves today"])
 @pytest.mark.parametrize(
     ("policy", "bound", "statements"),

@@ -16,6 +16,7 @@ def _spends(amounts: list[int], days_ago: int = 1) -> list[MadeMember]:
     return [MadeMember(orders=(MadeOrder(days_ago, amount * 100),)) for amount in amounts]
 
 
+@pytest.mark.slow
 def test_a_fifth_and_a_twentieth_reach_the_upper_levels(db: Database) -> None:
     people = [*_spends(list(range(10, 1010, 10))), MadeMember(), *_spends([9000], days_ago=500)]
     with db.write() as connection:

@@ -40,6 +40,7 @@ def test_any_text_survives_as_value(value: str) -> None:
     assert from_json(to_json(node)) == node
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     found = _read_or_refused(text)

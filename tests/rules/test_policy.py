@@ -236,3 +236,18 @@ def test_excluded_and_given_back_counts_once(what: str, back: int, counts: int) 
     member = Snapshot("GBP", orders=(order,), refunds=(GivenRefund(DAY, back, order),) if back else ())
     rule = compile_rule(f"{Measure(what, excluded=Excluded(products=('GIFT',))).text()} == {counts}").node
     assert evaluate(rule, member, DAY) is True
+
+
+@pytest.mark.parametrize(
+    ("measure", "column", "message"),
+    [
+        ("spnt()", 1, "There is no field 'spnt'."),
+        ("spent() / ordrs()", 11, "There is no field 'ordrs'."),
+        ("spent(", 1, ""),
+    ],
+)
+def test_a_mistyped_measure_is_told_where_it_is_written(measure: str, column: int, message: str) -> None:
+    with pytest.raises(RuleError) as refused:
+        read_policy({"measure": measure, "levels": [_LEVEL]})
+    assert (refused.value.line, refused.value.column, refused.value.path) == (1, column, "measure")
+    assert refused.value.message.startswith(message)

@@ -104,6 +104,7 @@ def test_rules_match_exactly(db: Database, rule: str, day: int, matching: set[in
         assert _matching(connection, shop, rule, AS_OF + timedelta(days=day)) == matching
 
 
+@pytest.mark.slow
 def test_grace_and_by_hand(db: Database) -> None:
     shop = _shop(db)
     tiers.apply(db, shop, as_of=AS_OF + timedelta(days=100), now=_noon(100))

@@ -109,6 +109,7 @@ def test_what_was_missed_in_grace_begins_again_a_level_below(db: Database, desce
     _same_day_by_day(db, document, [(False, [(-400, 20_000), (-330, 5_000), (448, 4_900)])], [30, 30, 366, 90, 1])
 
 
+@pytest.mark.slow
 def test_a_second_pass_goes_no_further_down_on_the_day_of_a_fall(db: Database) -> None:
     levels = [{"key": "level0", "entry": 100}, {"key": "level1", "entry": 200, "keep": 50}]
     document = {**_LEFT_IN_GRACE, "window": {"days": 365}, "grace_days": 1, "levels": levels}

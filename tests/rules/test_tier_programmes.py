@@ -125,6 +125,7 @@ def _everything(db: Database) -> dict[str, int]:
         }
 
 
+@pytest.mark.slow
 def test_airline_club(db: Database) -> None:
     shop = _club(db)
     assert _apply(db, shop, 0).moves == (Move("", "gold", 1), Move("", "platinum", 1), Move("", "silver", 1))
@@ -408,6 +409,7 @@ def test_page_changes_levels_and_keeps_what_is_promised(db: Database) -> None:
     }
 
 
+@pytest.mark.slow
 def test_run_is_undone_once(db: Database) -> None:
     with db.write() as connection:
         shop = keep(connection, 1, PEOPLE)
@@ -507,6 +509,7 @@ def test_undone_stands_still_until_somebody_goes_on(db: Database) -> None:
     assert tiers.apply(db, shop, as_of=_day(3), now=_noon(_day(3)), daily=True).still == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effective_on", "first_day"), [(None, 1), ("2026-06-05", 4)])
 def test_another_policy_goes_on_once_it_is_in_force(db: Database, effective_on: str | None, first_day: int) -> None:
     shop = _club(db)
@@ -520,6 +523,7 @@ def test_another_policy_goes_on_once_it_is_in_force(db: Database, effective_on: 
         assert bool(_held(db)) == (number >= first_day)
 
 
+@pytest.mark.slow
 def test_runs_are_undone_the_newest_first(db: Database) -> None:
     shop = _club(db)
     first = _apply(db, shop, 0)
@@ -535,6 +539,7 @@ def test_runs_are_undone_the_newest_first(db: Database) -> None:
     assert _held(db) == {}
 
 
+@pytest.mark.slow
 def test_level_of_an_undone_run_was_not_held_before(db: Database) -> None:
     shop = _club(db, [MadeMember()])
     _apply(db, shop, 0)

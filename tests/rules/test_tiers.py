@@ -88,6 +88,7 @@ def test_everyone_gets_the_highest_that_holds(db: Database) -> None:
     }
 
 
+@pytest.mark.slow
 def test_second_run_writes_nothing(db: Database) -> None:
     shop = _shop(db)
     tiers.apply(db, shop, as_of=AS_OF, now=NOW)

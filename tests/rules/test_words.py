@@ -81,6 +81,7 @@ def test_shop_names_its_levels_and_its_currency() -> None:
     assert words(rule, "zh-CN", by).startswith("会员等级为“金卡”或“old”，并且消费金额不低于 100 EUR")
 
 
+@pytest.mark.slow
 @given(rules)
 def test_every_rule_has_words(node: Node) -> None:
     assert words(node, "en")

@@ -6,16 +6,29 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, insert, select, update
+from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, insert, select, text, update
 
 from crm_plugin.errors import ConfigError
+from crm_plugin.resources import migrations_dir
 from crm_plugin.rules.tier_undo import undo
-from crm_plugin.store import member_tiers, metadata, migrate, tier_changes, tier_entries, tier_holds, tier_runs
-from crm_plugin.store.base import from_micros
+from crm_plugin.store import (
+    journey_versions,
+    member_tiers,
+    metadata,
+    migrate,
+    tier_changes,
+    tier_entries,
+    tier_holds,
+    tier_runs,
+)
+from crm_plugin.store.base import from_micros, to_json
 from crm_plugin.store.session import Database, make_engine
 from crm_plugin.store.tenants import shop_by_id
+from crm_plugin.touchpoints.steps.document import kinds, read_steps
 
 TABLES = [pytest.param(table, id=table.name) for table in metadata.sorted_tables]
 
@@ -48,6 +61,7 @@ def test_migrations_give_exactly_the_tables(empty_database_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_facts_lie_in_the_order_of_their_key_on_sqlite(tmp_path: Path) -> None:
     for name, make in (("upgraded", migrate.upgrade), ("made", metadata.create_all)):
         engine = make_engine(f"sqlite:///{tmp_path / name}.sqlite3")
@@ -66,6 +80,7 @@ def test_upgrade_twice_changes_nothing(empty_database_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_store_in_step_stays_so_over_an_upgrade(empty_database_url: str) -> None:
     database = Database.at(empty_database_url)
     migrate.upgrade(database.engine, "0006")
@@ -87,6 +102,7 @@ def test_store_in_step_stays_so_over_an_upgrade(empty_database_url: str) -> None
     database.dispose()
 
 
+@pytest.mark.slow
 def test_levels_held_before_the_upgrade_count_as_those_of_their_run(empty_database_url: str) -> None:
     """Revision 0018 on rows of 0017: what was held is known by its run, what was only passed by none; runs know no former passes."""
     database = Database.at(empty_database_url)
@@ -136,6 +152,71 @@ def test_levels_held_before_the_upgrade_count_as_those_of_their_run(empty_databa
         assert connection.execute(select(tier_entries.c.level_key)).scalars().all() == ["top"]
         assert connection.execute(select(member_tiers)).all() == []
     database.dispose()
+
+
+def test_steps_of_stored_versions_are_told_by_the_upgrade(empty_database_url: str) -> None:
+    """Revision 0025 on rows of 0024: what the steps do, as a version that is published now tells it; all that was settled is looked at.
+
+    Back at 0024, whoever waits for a message is due.
+    """
+    database = Database.at(empty_database_url)
+    migrate.upgrade(database.engine, "0024")
+    shop = (
+        "shop_id, name, title, platform, url, currency, timezone, locale, status, status_detail, settings, created_at"
+    )
+    inner = [{"key": "w", "wait": {"event": "opened", "within_days": 1}, "then": [{"key": "t", "tag": {"add": ["a"]}}]}]
+    steps = [
+        {"key": "s", "split": {"a": 50, "b": 50}, "arms": {"a": [], "b": inner}},
+        {"key": "x", "wait": {"days": 1}},
+        {"key": "y", "send": {"template": "t", "channels": ["email"]}},
+    ]
+    stored = {1: ({"key": "j"}, {}), 2: ({"key": "j", "steps": steps}, {"s": 1}), 3: ("odd", {"s": 1})}
+    with database.write() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO shops ({shop}) VALUES (1, 'a', '', 'csv', '', 'GBP', 'UTC', 'en', '', '', '{{}}', 5)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO journeys (shop_id, journey_key, title, trigger, trigger_params, audience_text, channels, template_key, topic, "
+            "kind, send_at, validity_days, enabled, version, updated_at, goal_text, exit, reentry, steps) VALUES "
+            "(1, 'j', '{}', 'joined', '{}', '', '[]', 't', 'm', 'marketing', '10:00', 3, FALSE, 3, 5, '', '', '\"each\"', '[]')"
+        )
+        told = text(
+            "INSERT INTO journey_versions (shop_id, journey_key, version, document, numbers, actor, published_at) "
+            "VALUES (1, 'j', :version, :document, :numbers, '', 5)"
+        )
+        for version, (document, numbers) in stored.items():
+            values = {"version": version, "document": to_json(document), "numbers": to_json(numbers)}
+            connection.execute(told, values)
+        connection.exec_driver_sql(
+            "INSERT INTO members (shop_id, member_id, state, email, phone, first_name, last_name, locale, timezone, zone, country, "
+            "attributes, first_seen_at, changed_at, fingerprint) "
+            "VALUES (1, 1, 'active', '', '', '', '', '', '', '', '', '{}', 5, 5, '')"
+        )
+        inside = text(
+            "INSERT INTO enrolments (shop_id, enrolment_id, journey_key, member_id, occasion, cause, version, state, end_reason, "
+            "step_key, phase, seq, base_at, due_at, occasion_on, enrolled_at, updated_at) "
+            "VALUES (1, :id, 'j', 1, CAST(:id AS TEXT), '', 2, 'active', '', 'y', :phase, 0, 7, 99, 20000, 5, 5)"
+        )
+        for number, phase in ((1, "sent"), (2, "waits")):
+            connection.execute(inside, {"id": number, "phase": phase})
+    migrate.upgrade(database.engine)
+    with database.read() as connection:
+        kept = {row.version: row.kinds for row in connection.execute(select(journey_versions))}
+    assert kept == {1: [], 2: kinds(read_steps(steps)), 3: None}
+    assert kept[2] == ["send", "split", "tag", "wait", "wait:opened"]
+    _downgrade(database, "0024")
+    with database.read() as connection:
+        waking = connection.execute(text("SELECT phase, due_at FROM enrolments ORDER BY enrolment_id")).all()
+    assert [tuple(row) for row in waking] == [("sent", 7), ("waits", 99)]
+    database.dispose()
+
+
+def _downgrade(database: Database, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_dir()))
+    config.set_main_option("path_separator", "os")
+    config.attributes["engine"] = database.engine
+    command.downgrade(config, revision)
 
 
 def test_newer_database_is_refused(empty_database_url: str) -> None:

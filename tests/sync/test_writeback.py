@@ -320,6 +320,7 @@ def test_store_that_is_away_for_days_loses_nothing(on: Case, made: DemoShop) -> 
     assert (on.states(), on.marks()) == ({"written": 12}, wanted)
 
 
+@pytest.mark.slow
 def test_account_the_store_falls_over_keeps_no_other_waiting(on: Case, made: DemoShop) -> None:
     wanted = dict.fromkeys(_ids(made, 20), "gold")
     poison = next(iter(wanted))

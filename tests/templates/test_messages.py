@@ -39,6 +39,9 @@ MORE = {
     "review_request": (*_NOTE, *_URL),
     "replenishment": _URL,
     "abandoned_checkout": _URL,
+    # A question is answered where the card or the message leads.
+    "vip_invitation": _URL,
+    "win_back/question": _URL,
 }
 FOLLOW_AN_ORDER = ("post_purchase", "second_purchase", "review_request", "cross_sell", "replenishment")
 FOREIGN = {"en": re.compile(r"[\u4e00-\u9fff]"), "zh-CN": re.compile(r"(?!)")}
@@ -189,6 +192,26 @@ def test_mail_runs_right_to_left() -> None:
     shown = mail("birthday", "en", context("birthday", "en", known=True), "rtl")
     assert shown.count('dir="rtl"') == 4
     assert not re.search(r"\b(?:left|right)\b", shown)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("recipe", ["vip_invitation", "win_back/question"])
+def test_question_is_answered_from_the_phone(recipe: str, locale: str) -> None:
+    values = context(recipe, locale, known=True)
+    answers = [SimpleNamespace(title=name, url=f"https://crm.example/a/{name}") for name in ("first", "last")]
+    values["answers"] = SimpleNamespace(why_left=answers, invitation=answers)
+    where = f"https://crm.example/a/{'last' if recipe == 'win_back/question' else 'first'}"
+    assert rendered(recipe, f"inapp.{locale}.url.txt", values) == where
+    text = rendered(recipe, f"sms.{locale}.txt", values)
+    assert where in text
+    assert "https://shop.example/" not in text
+
+
+@pytest.mark.parametrize(("locale", "call"), [("en", "ring you once"), ("zh-CN", "电")])
+def test_last_letter_tells_of_the_call_that_follows(locale: str, call: str) -> None:
+    values = context("win_back/last", locale, known=True)
+    for file in ("email.{}.html", "email.{}.txt", "sms.{}.txt", "inapp.{}.txt"):
+        assert call in rendered("win_back/last", file.format(locale), values)
 
 
 def test_member_cannot_bring_markup() -> None:

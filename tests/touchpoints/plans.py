@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, event
+from sqlalchemy import Connection, Executable, Table, event
 
 from crm_plugin.clock import day_number
 from crm_plugin.store import (
@@ -26,6 +26,7 @@ from crm_plugin.store import (
     segment_events,
     tier_changes,
 )
+from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
@@ -52,14 +53,16 @@ def plans(connection: Connection, shop: Shop, key: str, begun: datetime, mark: d
     return [explained(connection, way.select()) for way in found]
 
 
-def explained(connection: Connection, query: Select[Any]) -> str:
+def explained(connection: Connection, query: Executable) -> str:
     """One query plan. Where reading a whole table of a few thousand rows would be the quickest, PostgreSQL is told to do without."""
     is_sqlite = connection.dialect.name == "sqlite"
-    compiled = query.compile(connection)
-    assert isinstance(compiled.params, dict)
+    compiled: Any = query.compile(connection, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     for name in () if is_sqlite else ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
         connection.exec_driver_sql(f"SET LOCAL {name} = off")
-    parameters: Any = compiled.construct_params()
+    parameters: Any = {
+        name: to_micros(value) if isinstance(value, datetime) else value
+        for name, value in compiled.construct_params().items()
+    }
     if compiled.positional:
         parameters = tuple(parameters[name] for name in compiled.positiontup or ())
     prefix = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "

@@ -33,9 +33,14 @@ def sink() -> Iterator[mail_sink.MailSink]:
 
 @pytest.fixture
 def shop(db: Database, sink: mail_sink.MailSink) -> Shop:
-    """Three birthdays and two journeys that greet: one all of them, one those of a segment that holds two."""
+    """Three birthdays, which one journey greets; on that day another writes to those of a segment that holds two of them."""
     shop = _set_up(db, sink)
-    told = {"key": "some", "trigger": {"type": "birthday"}, "audience": 'segment("vip")', "channels": ["email"]}
+    told = {
+        "key": "some",
+        "trigger": {"type": "fixed_date", "date": "06-02"},
+        "audience": 'segment("vip")',
+        "channels": ["email"],
+    }
     with db.write() as connection:
         # Two on one day are meant here.
         shop = save_settings(connection, shop, {"caps": {"day": 0}}, START)

@@ -71,10 +71,10 @@ def test_fault_of_one_journey_is_told_and_that_of_the_database_is_raised(
     write(db, shop, [person(1, birth_day=2)], START)
     one = planning._plan_journey
 
-    def broken(connection, shop, journey, now):  # type: ignore[no-untyped-def]
+    def broken(connection, shop, journey, *rest):  # type: ignore[no-untyped-def]
         if journey.key == "a":
             raise ValueError("odd")
-        return one(connection, shop, journey, now)
+        return one(connection, shop, journey, *rest)
 
     monkeypatch.setattr(planning, "_plan_journey", broken)
     report = plan_shop(db, shop, NOON)
@@ -145,9 +145,9 @@ def test_transaction_undone_for_another_is_run_again(sqlite_db: Database, monkey
         journey(db, shop, key)
     one, left = planning._plan_journey, {"a": 2, "b": 9}
 
-    def stands_against(connection, shop, journey, now):  # type: ignore[no-untyped-def]
+    def stands_against(connection, shop, journey, *rest):  # type: ignore[no-untyped-def]
         left[journey.key] -= 1
-        counts = one(connection, shop, journey, now)
+        counts = one(connection, shop, journey, *rest)
         if left[journey.key] >= 0:
             raise ProgrammingError("UPDATE", {}, Exception({"C": "40P01", "M": "deadlock detected"}))
         return counts

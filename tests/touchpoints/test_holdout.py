@@ -16,6 +16,7 @@ from crm_plugin.touchpoints.holdout import WHOLE, share, share_sql
 _IDS = st.integers(0, 2**63 - 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.integers(1, 2**63 - 1), st.text(max_size=20), st.text(max_size=20), st.lists(_IDS, min_size=1, max_size=20))
 def test_sql_and_python_agree(db: Database, shop_id: int, key: str, salt: str, ids: list[int]) -> None:

@@ -75,6 +75,17 @@ def test_what_came_is_planned_beside_idle_journeys(db: Database, shop: Shop) -> 
     assert _marks(db) == dict.fromkeys(KINDS, NIGHT + 2 * HOUR)
 
 
+def test_journeys_with_something_due_look_up_together(db: Database, shop: Shop) -> None:
+    _on(db, shop, *KINDS)
+    write(db, shop, [member("1")], START + HOUR)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=START + HOUR)], START + HOUR)
+    with counted(db) as statements:
+        assert plan_shop(db, shop, NIGHT).journeys == {"placed": {"skipped": 1}, "bought": {"skipped": 1}}
+    assert sum(one.startswith("WITH") and "zone" in one and "INSERT" not in one for one in statements) == 1
+    looks = [one for one in statements if "LIMIT 1" in one and one.startswith("SELECT 1 FROM")]
+    assert len(looks) == len(set(looks))
+
+
 def test_audience_that_is_gone_is_told_of_while_nothing_is_due(db: Database, shop: Shop) -> None:
     with db.write() as connection:
         connection.execute(

@@ -113,6 +113,17 @@ def test_filters_narrow_and_are_counted(db: Database, shop: Shop, put: Callable[
         assert (outbox.counts(connection, 2), outbox.reasons(connection, 2)) == ({}, {})
 
 
+def test_what_is_about_an_order_is_marked(db: Database, shop: Shop, put: Callable[..., int]) -> None:
+    put("planned")
+    with db.write() as connection:
+        connection.execute(update(journeys).values(trigger="order_paid", trigger_params={}))
+        assert [one.exempt for one in outbox.entries(connection, 1)] == [False]
+        connection.execute(update(journeys).values(kind="transactional"))
+        [entry] = outbox.entries(connection, 1)
+        assert (entry.exempt, entry.as_dict()["exempt"]) == (True, True)
+        assert outbox.show(connection, 1, entry.touchpoint_id).entry.exempt
+
+
 def test_unknown_filter_is_named(db: Database, shop: Shop) -> None:
     with db.read() as connection:
         with pytest.raises(InvalidInput, match="no state 'sent'") as caught:

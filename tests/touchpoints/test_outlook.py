@@ -6,16 +6,18 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
-from crm_plugin.store import connections, members, touchpoints
+from crm_plugin.store import connections, journeys, members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
+from crm_plugin.touchpoints import outlook as outlook_module
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.outlook import Coming, newest_match, outlook, recent, waiting
+from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import NOON, make_shop, member, order, write
 
 YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=NOON - timedelta(days=90)),)
@@ -39,9 +41,30 @@ def _journey(db: Database, shop: Shop, **told: Any) -> Journey:
         return journey_store.save(connection, shop, draft, NOON)
 
 
+def _switch(db: Database, on: bool, at: datetime) -> None:
+    """On or off, without the texts that it would take."""
+    with db.write() as connection:
+        connection.execute(update(journeys).values(enabled=on, enabled_at=at, planned_through=at))
+
+
 def _person(number: int, **values: Any) -> MemberRecord:
     told = {"email": f"m{number}@x.test", "birth_month": 6, "consents": YES, **values}
     return member(str(number), **told)
+
+
+def test_day_that_is_changed_within_the_year_promises_nothing_twice(db: Database, shop: Shop) -> None:
+    write(db, shop, [_person(1), _person(2)])
+    _journey(db, shop, trigger={"type": "fixed_date", "date": "06-02"})
+    _switch(db, True, NOON)
+    assert plan_shop(db, shop, NOON + timedelta(days=1)).journeys == {"greet": {"planned": 2}}
+    write(db, shop, [_person(3)])
+    _switch(db, False, NOON)
+    changed = _journey(db, shop, trigger={"type": "fixed_date", "date": "06-05"})
+    with db.read() as connection:
+        found = outlook(connection, shop, changed, NOON + timedelta(days=1), WEEK)
+    assert (found.planned, found.reasons()) == (1, [("dealt_with", 2)])
+    _switch(db, True, NOON + timedelta(days=1))
+    assert plan_shop(db, shop, NOON + timedelta(days=5)).journeys == {"greet": {"planned": 1}}
 
 
 def test_counts_by_day_channel_and_reason(db: Database, shop: Shop) -> None:
@@ -156,3 +179,37 @@ def test_newest_match_reads_the_language(db: Database, shop: Shop) -> None:
         ids = {row.external_id: row.member_id for row in connection.execute(select(members))}
         for language, chosen in (("zh", "2"), ("en", "3"), ("fr", "3"), ("", "3"), ("%", "3")):
             assert newest_match(connection, shop, journey, NOON.date(), language) == ids[chosen], language
+
+
+@pytest.mark.parametrize("reentry", ["once", {"every_days": 60}])
+def test_whom_reentry_keeps_out_is_not_said_to_come_in(sqlite_db: Database, reentry: Any) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+    wait = {"key": "rest", "wait": {"days": 2}}
+    told = {"trigger": {"type": "post_purchase", "days": 1}, "reentry": reentry, "steps": [wait]}
+    with sqlite_db.write() as connection:
+        draft = read_draft({"key": "thank", **told})
+        journey = journey_store.save(connection, shop, draft, NOON)
+    _switch(sqlite_db, True, NOON)
+    write(sqlite_db, shop, [_person(1)])
+    coming = []
+    for number in range(2):
+        at = NOON + timedelta(days=10 * number, hours=1)
+        write(sqlite_db, shop, [order(f"o{number}", member_external_id="1", placed_at=at)], at)
+        with sqlite_db.read() as connection:
+            found = outlook(connection, shop, journey, at, at + timedelta(days=7))
+        coming.append(sum(row.count for row in found.rows if row.reason != "dealt_with"))
+        plan_shop(sqlite_db, shop, at + timedelta(days=2))
+    assert coming == [1, 0]
+
+
+def test_no_example_is_looked_for_among_the_oldest(db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3):
+        write(db, shop, [_person(number, country="DE" if number == 1 else "GB")])
+    journey = _journey(db, shop, audience='country == "DE"')
+    found = []
+    with db.read() as connection:
+        for looked_through in (3, 2):
+            monkeypatch.setattr(outlook_module, "_LOOKED_THROUGH", looked_through)
+            found.append(newest_match(connection, shop, journey, NOON.date()) is None)
+    assert found == [False, True]

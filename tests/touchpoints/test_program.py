@@ -364,6 +364,7 @@ def test_installed_recipes_go_round(db: Database, shop: Shop, tmp_path: Path) ->
     assert _rows(db) == before
 
 
+@pytest.mark.slow
 def test_every_recipe_goes_round(db: Database, shop: Shop, tmp_path: Path) -> None:
     with db.write() as connection:
         for one in recipes():
@@ -452,6 +453,7 @@ def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3)
 
 
+@pytest.mark.slow
 @given(st.recursive(_PLAIN, _nested, max_leaves=12))
 def test_yaml_gives_back_what_it_was_given(document: Any) -> None:
     assert documents.read(documents.write(document), "x") == document

@@ -40,6 +40,7 @@ def _waves(db: Database) -> dict[str, tuple[str, str]]:
         return {key: (wave.state, wave.cause) for key, wave in waves.all_waves(connection, 1).items()}
 
 
+@pytest.mark.slow
 def test_canary_goes_first_and_the_rest_after_its_hours(db: Database, shop: Shop) -> None:
     assert radius.look(db, shop, NOON) == {"a": "canary"}
     canary = {row.member_id for row in rows(db) if share(1, "a", "canary", row.member_id) < 2000}
@@ -55,6 +56,7 @@ def test_canary_goes_first_and_the_rest_after_its_hours(db: Database, shop: Shop
     assert send(db, shop, NOON + 2 * HOUR).states == {"accepted": 60 - len(canary)}
 
 
+@pytest.mark.slow
 def test_canary_ends_before_the_window_does(db: Database, shop: Shop) -> None:
     with db.write() as connection:
         connection.execute(update(touchpoints).values(valid_until=NOON + HOUR))
@@ -129,6 +131,7 @@ def test_what_came_back_stops_the_rest(db: Database, shop: Shop, state: str, man
     assert _waves(db)["b"] == ("canary", "")
 
 
+@pytest.mark.slow
 def test_stopped_while_it_is_in_hand(db: Database, shop: Shop) -> None:
     stopped = []
 
@@ -147,6 +150,7 @@ def test_stopped_while_it_is_in_hand(db: Database, shop: Shop) -> None:
     assert {row.state for row in rows(db)} <= {"planned", "accepted"}
 
 
+@pytest.mark.slow
 def test_released_by_the_number_that_would_go(db: Database, shop: Shop) -> None:
     _expect(db, 1)
     radius.look(db, shop, NOON)
@@ -168,6 +172,7 @@ def test_released_by_the_number_that_would_go(db: Database, shop: Shop) -> None:
         radius.release(connection, shop, "a", NOON, "anna")
 
 
+@pytest.mark.slow
 def test_few_are_released_without_a_number_and_a_canary_too(db: Database, shop: Shop) -> None:
     with db.write() as connection:
         shop = replace(shop, settings={"blast": {**_BLAST, "confirm_above": 100}})

@@ -567,6 +567,7 @@ def test_winning_back_goes_by_the_reason_and_ends_with_a_call(db: Database) -> N
     }
 
 
+@pytest.mark.slow
 def test_birthday_club_speaks_a_week_before_and_on_the_day(db: Database) -> None:
     people = [
         who("1", birth_month=6, birth_day=8),
@@ -574,9 +575,16 @@ def test_birthday_club_speaks_a_week_before_and_on_the_day(db: Database) -> None
         # Only the month is known, which begins too late for a word before; another month.
         who("3", birth_month=6),
         who("4", birth_month=9, birth_day=8),
+        who("5"),
     ]
-    told = _live(db, Life("birthday_club", people, (), {}, {}, 10))
-    assert told == {"1": ["0 before", "7 day"], "2": ["1 before", "8 day"]}
+    # Told three days before: too late for the word before, in time for the day.
+    later = {4: [who("5", birth_month=6, birth_day=8, updated_at=day(4))]}
+    told = _live(db, Life("birthday_club", people, (), later, {}, 10))
+    assert told == {"1": ["0 before", "7 day"], "2": ["1 before", "8 day"], "5": ["4 before", "7 day"]}
+    t, m = touchpoints.c, members.c
+    query = select(t.state).join_from(touchpoints, members, t.member_id == m.member_id).where(m.external_id == "5")
+    with db.read() as connection:
+        assert connection.execute(query.order_by(t.due_at)).scalars().all() == ["missed", "accepted"]
 
 
 @pytest.mark.slow

@@ -242,6 +242,7 @@ def test_announcement_ends_when_the_day_begins(db: Database) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_install_adds_what_is_missing_once(db: Database) -> None:
     with db.write() as connection:
         shop, other = make_shop(connection), make_shop(connection, 2)

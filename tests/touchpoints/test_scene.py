@@ -81,6 +81,7 @@ def _ids(connection: Connection) -> dict[int, int]:
     return {int(external): member_id for external, member_id in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("who", "locale", "told"),
     [
@@ -108,6 +109,27 @@ def test_what_is_missing_has_its_unit(sqlite_db: Database, club: dict[str, Any],
     shop = _shop(sqlite_db, club)
     assert _read(sqlite_db, shop, "{{ tier.missing or '-' }}", 1) == english
     assert _read(sqlite_db, shop, "{{ tier.missing or '-' }}", 1, "zh-CN") == chinese
+
+
+@pytest.mark.slow
+def test_level_is_of_the_programme_that_the_trigger_names(sqlite_db: Database) -> None:
+    shop = _shop(sqlite_db)
+    levels = [
+        {"key": key, "title": {"en": key.title()}, "entry": entry} for key, entry in (("taster", 1), ("cellar", 4))
+    ]
+    with sqlite_db.write() as connection:
+        tiers.save_policy(
+            connection,
+            shop,
+            read_policy({"program": "wine", "measure": "orders", "levels": levels}),
+            NOON,
+            actor="test",
+        )
+        trigger = {"type": "tier_up", "program": "wine"}
+        journeys.save(connection, shop, read_draft({"key": "up", "trigger": trigger, "channels": ["sms"]}), NOON)
+    tiers.apply(sqlite_db, shop, as_of=NOON.date(), now=NOON)
+    assert _read(sqlite_db, shop, LEVEL, 1, key="up") == "Taster/Cellar/3 orders/-"
+    assert _read(sqlite_db, shop, LEVEL, 1) == "Silver/Gold/€379.50/9/8/26"
 
 
 def test_shop_without_levels(sqlite_db: Database) -> None:
@@ -283,3 +305,12 @@ def test_what_not_every_message_has_is_asked_for_first(sqlite_db: Database) -> N
 
 
 SHOP = Shop(1, "s", "Lantern & Leaf", "csv", "https://shop.example", "EUR", "Europe/Berlin", "en")
+
+
+def test_parcel_of_an_order_is_told_where_the_store_told_it(sqlite_db: Database) -> None:
+    shop = _shop(sqlite_db)
+    source = '{{ order.tracking_carrier or "-" }}/{{ order.tracking_number or "-" }}/{{ order.tracking_url or "-" }}'
+    assert _read(sqlite_db, shop, source, 2, key="post_purchase") == "-/-/-"
+    parcel = {"tracking_number": "77", "tracking_carrier": "Post", "tracking_url": ["no text"]}
+    write(sqlite_db, shop, [order("b", 70_000, member_external_id="2", attributes=parcel, number="b2")])
+    assert _read(sqlite_db, shop, source, 2, key="post_purchase") == "Post/77/-"

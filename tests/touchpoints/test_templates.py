@@ -10,7 +10,7 @@ import pytest
 from crm_plugin.adapters.channels.base import sms_size
 from crm_plugin.errors import InvalidInput, NotFound, RenderError
 from crm_plugin.records import OrderLineRecord
-from crm_plugin.store import members
+from crm_plugin.store import member_dates, members
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
@@ -201,6 +201,19 @@ def test_preview_of_a_birthday_and_a_lapse(db: Database, shop: Shop, people: dic
     assert _preview(db, shop, text, people["Ann"]) == "2026-05-21 https://True"
     _journey(db, shop, trigger={"type": "post_purchase", "days": 14}, kind="transactional")
     assert _preview(db, shop, text, people["Ann"]) == "2026-05-21 False"
+
+
+def test_preview_of_a_gift_reminder_shows_the_day_that_was_named(
+    db: Database, shop: Shop, people: dict[str, int]
+) -> None:
+    with db.write() as connection:
+        row = {"shop_id": shop.shop_id, "date_id": 1, "member_id": people["Ann"], "person": "Grace"}
+        connection.execute(member_dates.insert().values(**row, month_day=620, recorded_at=NOON))
+    _journey(db, shop, trigger={"type": "gift_reminder", "days": -14})
+    text = _text(
+        channel="sms", body_text="{% if gift %}{{ gift.person }} {{ gift.on.isoformat() }}{% else %}-{% endif %}"
+    )
+    assert _preview(db, shop, text, people["Ann"]) == "Grace 2026-06-20"
 
 
 def test_preview_of_a_text_without_journey(db: Database, shop: Shop, people: dict[str, int]) -> None:

@@ -185,6 +185,7 @@ def test_import_with_a_history_is_no_rise(world: World) -> None:
     assert [row[0] for row in world.told()] == ["new"]
 
 
+@pytest.mark.slow
 def test_order_that_brings_the_next_tier_near(world: World) -> None:
     _policy(world)
     _buys(world, "o0", "bob", NOW - DAY, 90)

@@ -78,6 +78,18 @@ def test_lateness_is_rounded_up_to_days(world: World, times: float, after: int) 
     assert [row[:2] for row in world.told()] == [("ada", "planned")]
 
 
+def test_orders_within_two_weeks_are_no_rhythm(world: World) -> None:
+    world.journey("late_by", times=1.5)
+    # Three orders on two days, and ten within two weeks and a bit: a pause of none, and one of two days.
+    _buys(world, "ada", 1, 0)
+    _buys(world, "ada", 0, sku="CUP")
+    _buys(world, "bob", *range(0, 20, 2))
+    world.plan(NOW + 10 * DAY)
+    assert world.told() == []
+    world.plan(NOW + 11 * DAY)
+    assert world.told() == [("bob", "planned", "", "06-12 08:00")]
+
+
 def test_newcomer_is_held_against_the_pooled_rhythm(world: World) -> None:
     for name, pause in zip(("ada", "bob", "cat", "dan", "eve"), (10, 20, 20, 30, 90), strict=True):
         _buys(world, name, 3 * pause, 2 * pause, pause)
@@ -113,6 +125,18 @@ def test_median_pause_of_a_product_by_the_piece(world: World) -> None:
     assert _count(world) == {"products": 1, "changed": 1, "refills": 4}
     assert _cadences(world)["sku", "TEA"] == (20_000, 5)
     assert _refills(world) == {(name, "TEA"): -80 for name in ("ada", "bob", "cat", "dan")}
+
+
+def test_quantities_out_of_all_measure_stop_no_count(world: World) -> None:
+    # A slip of the hand in either direction; half a piece is a quantity like any other.
+    _buys(world, "ada", 60, quantity=0.000001)
+    _buys(world, "ada", 30)
+    for name in ("bob", "cat", "dan"):
+        _buys(world, name, 60, 40, 20)
+    _buys(world, "eve", 20, quantity=1e12)
+    _count(world)
+    assert _cadences(world)["sku", "TEA"] == (20_000, 6)
+    assert _refills(world)["eve", "TEA"] == 36_500 - 20
 
 
 def test_product_with_few_pauses_borrows_from_its_category(world: World) -> None:
@@ -167,6 +191,20 @@ def test_reminder_before_it_runs_out(world: World) -> None:
     assert [row[0] for row in world.told()] == ["ada", "bob"]
 
 
+def test_product_that_hardly_lasts_is_not_running_low(world: World) -> None:
+    for name in ("ada", "bob", "cat"):
+        _buys(world, name, 46, 44, 42, 40)
+    _count(world, NOW - 39 * DAY)
+    world.journey("replenishment", lead_days=3)
+    # Two days a piece: one is gone before the three days are over, three last long enough.
+    _buys(world, "dan", 0)
+    _buys(world, "eve", 0, quantity=3)
+    _count(world, NOW + HOUR)
+    for later in range(5):
+        world.plan(NOW + 2 * HOUR + later * DAY)
+    assert world.told() == [("eve", "planned", "", "06-04 08:00")]
+
+
 def test_member_who_bought_again_is_not_reminded(world: World) -> None:
     _pairs(world)
     world.journey("replenishment", sku="TEA")
@@ -194,8 +232,23 @@ def test_day_of_a_person_that_a_member_named(world: World, at: datetime, due: st
     [row] = world.rows()
     assert (row.occasion.split(":")[2], row.occasion_on) == ("2026", date(2026, 6, 19))
     with world.db.write() as connection:
-        assert forget_date(connection, world.shop, ada, int(row.occasion.split(":")[1]))
+        assert forget_date(connection, world.shop, ada, "Grace", 619)
     assert world.verdicts(at) == [("ada", "skipped", "no_longer_matches")]
+
+
+def test_person_who_is_named_anew_is_reminded_of_once(world: World) -> None:
+    world.journey("gift_reminder", days=-14)
+    ada = world.id_of("ada")
+    with world.db.write() as connection:
+        for who in ("mum", "Grace"):
+            assert remember_date(connection, world.shop, ada, who, 619, NOW)
+    world.plan(NOW + 4 * DAY)
+    with world.db.write() as connection:
+        assert forget_date(connection, world.shop, ada, "mum", 619)
+        assert not remember_date(connection, world.shop, ada, "Grace", 619, NOW + 4 * DAY)
+        assert remember_date(connection, world.shop, ada, "Mum", 619, NOW + 4 * DAY)
+    world.plan(NOW + 4 * DAY + HOUR)
+    assert len(world.rows()) == 2
 
 
 def test_day_that_is_none_is_refused(world: World) -> None:

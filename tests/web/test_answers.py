@@ -41,6 +41,7 @@ def _touched(runtime: Runtime) -> datetime | None:
         return connection.execute(select(members.c.touched_at)).scalar()
 
 
+@pytest.mark.slow
 def test_opening_the_link_asks_and_keeps_nothing(
     stranger: FlaskClient, runtime: Runtime, shop: Shop, anna: int
 ) -> None:

@@ -101,6 +101,7 @@ def test_link_of_another_installation_is_worthless(stranger: FlaskClient, runtim
     assert stranger.get("/enter/nonsense").status_code == 403
 
 
+@pytest.mark.slow
 def test_sign_in_outlives_a_new_key(runtime: Runtime, queue: Any, shop: Shop) -> None:
     from crm_plugin.app import create_app
 

@@ -84,6 +84,7 @@ def test_without_shop_leads_to_connecting(browser: FlaskClient) -> None:
     assert "WooCommerce > Settings > Advanced > REST API and choose “Add key”" in text
 
 
+@pytest.mark.slow
 def test_connected_store_is_read_at_once(
     browser: FlaskClient, runtime: Runtime, queue: Queue, store: ServedShop
 ) -> None:

@@ -43,6 +43,7 @@ def test_each_string_is_in_chinese(needed: set[Message], translated: dict[Messag
     assert missing == [], "run `./dev i18n` and translate these"
 
 
+@pytest.mark.slow
 def test_nothing_unused_stays(needed: set[Message], translated: dict[Message, tuple[str, ...]]) -> None:
     assert sorted(str(message) for message in translated.keys() - needed) == []
 

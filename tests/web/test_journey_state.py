@@ -10,17 +10,18 @@ from sqlalchemy import insert, select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log, connections, enrolments
+from crm_plugin.store import audit_log, connections, enrolments, shops
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import publishing, texts
 from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.render import Text
 from crm_plugin.touchpoints.steps.tally import Tally, tally
 from tests.factories import NOON, member, write
 from tests.touchpoints.steps.stage import Counting
-from tests.web.conftest import Page, Post, words
+from tests.web.conftest import Page, Post, fields, words
 
 YES = (ConsentRecord(channel="email", state=ConsentState.GRANTED, at=NOON - timedelta(days=90)),)
 REST: dict[str, Any] = {"key": "rest", "wait": {"days": 3}}
@@ -296,3 +297,66 @@ def test_a_foreign_page_changes_nothing(runtime: Runtime, shop: Shop, client: An
     draft(runtime, shop, HELLO)
     answer = client.post(f"/s/shop-1/journeys/j/{path}", headers={"Sec-Fetch-Site": "cross-site"})
     assert (answer.status_code, get(runtime).status, audited(runtime)) == (403, "draft", [])
+
+
+def test_what_the_audience_lacks_is_told_before_publishing(runtime: Runtime, shop: Shop, page: Page) -> None:
+    draft(runtime, shop, HELLO)
+    told = words(page("journeys/j/publish"))
+    assert (
+        "3 members as of today. Of these: 3 Without a zone of their own: that of their state or country is used."
+        in told
+    )
+    assert "3 Without a language: they get English. 100%" in told
+    assert "3 没有语言：收到英文。" in words(page("journeys/j/publish?lang=zh"))
+
+
+def test_taking_in_many_asks_for_the_number_typed(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    _confirm_above(runtime, 2)
+    draft(runtime, shop, REST, HELLO)
+    answer = post("journeys/j/publish", {"most": "50"})
+    assert answer.status_code == 422
+    assert "This reaches 3 people at once. Type 3 to go ahead." in words(answer.text)
+    assert 'name="confirm"' in answer.text
+    assert (get(runtime).enabled, standing(runtime)) == (False, [])
+    assert post("journeys/j/publish", {"most": "50", "confirm": "3"}).status_code == 303
+    assert len(standing(runtime)) == 3
+
+
+def test_a_campaign_to_many_is_switched_on_by_its_number_and_changed_in_a_draft(
+    runtime: Runtime, shop: Shop, page: Page, post: Post
+) -> None:
+    _confirm_above(runtime, 2)
+    document = {"key": "j", "trigger": {"type": "campaign"}, "channels": ["email"], "template": "hello"}
+    with runtime.db.write() as connection:
+        store.save(connection, shop, read_draft(document), NOON)
+    assert "Type 3 to go ahead" in words(page("journeys/j/switch"))
+    assert post("journeys/j/switch", {"on": "1", "confirm": "2"}).status_code == 422
+    assert not get(runtime).enabled
+    assert post("journeys/j/switch", {"on": "1", "confirm": "3"}).status_code == 303
+    assert get(runtime).enabled
+    form = fields(page("journeys/j"), "journey")
+    assert post("journeys/j", {**form, "audience": 'country == "DE"', "do": "save"}).status_code == 303
+    assert get(runtime).audience_text == ""
+    assert get(runtime).draft is not None
+
+
+def _confirm_above(runtime: Runtime, count: int) -> None:
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(settings={"blast": {"confirm_above": count}}))
+
+
+@pytest.mark.slow
+def test_who_comes_into_steps_is_no_message_and_what_is_paused_brings_nothing(
+    runtime: Runtime, shop: Shop, page: Page, post: Post
+) -> None:
+    draft(runtime, shop, HELLO, REST)
+    assert "in the next 7 days" not in words(page("journeys"))
+    with runtime.db.write() as connection:
+        store.switch(connection, shop, "j", True, NOON)
+    came = "3 members come into journeys of several steps."
+    told = words(page("journeys"))
+    assert f"1 journey is on. {came} Each member" in told
+    assert came in words(page("today"))
+    post("journeys/j/pause", {})
+    assert "No journey is on, so nothing goes out by itself." in words(page("journeys"))
+    assert came not in words(page("today"))

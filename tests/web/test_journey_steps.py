@@ -8,9 +8,8 @@ import pytest
 
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.journey_document import read_draft
-from crm_plugin.web.journey_form import as_journey
-from tests.web.conftest import Page, Post, words
+from crm_plugin.touchpoints.publishing import edited
+from tests.web.conftest import Page, Post, fields, words
 from tests.web.test_journey_state import CALL, HELLO, REST, audited, draft, get, set_up
 
 __all__ = ["set_up"]
@@ -20,7 +19,7 @@ AT = "journeys/j/steps"
 def steps(runtime: Runtime) -> list[dict[str, Any]]:
     """The steps as they are edited."""
     journey = get(runtime)
-    shown = journey if journey.draft is None else as_journey(journey, read_draft(journey.draft))
+    shown = edited(journey)
     return [step.as_dict() for step in shown.flow.steps]
 
 
@@ -45,6 +44,17 @@ FORMS: list[tuple[str, dict[str, str], Any]] = [
         "task",
         {"en": "Call", "zh": "打电话", "due_days": "2", "owner": "Anna"},
         {"title": {"en": "Call", "zh-CN": "打电话"}, "due_days": 2, "owner": "Anna"},
+    ),
+    (
+        "webhook",
+        {
+            "url": "https://x.test/in",
+            "event": "won",
+            "tell-member": "1",
+            "body": "from: shop\r\nrank: 2",
+            "validity_days": "",
+        },
+        {"url": "https://x.test/in", "body": {"from": "shop", "rank": 2}, "event": "won", "fields": ["member"]},
     ),
     ("end", {}, {}),
 ]
@@ -84,6 +94,7 @@ def test_each_kind_is_added_and_shown_again_as_it_was(
         ("tier", {"level": "main/gold", "reason": ""}, "reason"),
         ("task", {"en": ""}, "en"),
         ("task", {"en": "Call", "due_days": "400"}, "due_days"),
+        ("webhook", {"url": "http://x.test/in", "tell-member": "1"}, "url"),
     ],
 )
 def test_a_mistake_stands_at_its_field_and_nothing_is_written(
@@ -117,11 +128,14 @@ def test_taking_out_says_what_goes_with_it(runtime: Runtime, shop: Shop, page: P
     assert "go with it" not in words(page(f"{AT}/hello"))
 
 
-def test_arms_that_stay_keep_what_is_in_them(runtime: Runtime, shop: Shop, post: Post) -> None:
+def test_arm_that_is_renamed_keeps_what_is_in_it(runtime: Runtime, shop: Shop, post: Post) -> None:
     draft(runtime, shop, {"key": "s", "split": {"a": 50, "b": 50}, "arms": {"a": [REST], "b": [HELLO]}})
     assert post(f"{AT}/s", {"do": "save", "arms": "a 60\nc 40"}).status_code == 303
-    found = steps(runtime)[0]
-    assert (found["split"], found["arms"]["a"], found["arms"]["c"]) == ({"a": 60, "c": 40}, [REST], [])
+    [found] = steps(runtime)
+    assert (found["split"], found["arms"]) == ({"a": 60, "c": 40}, {"a": [REST], "c": [HELLO]})
+    answer = post(f"{AT}/s", {"do": "save", "arms": "a 60\nd 20\ne 20"})
+    assert (answer.status_code, "There are steps in “c”." in answer.get_data(as_text=True)) == (422, True)
+    assert steps(runtime) == [found]
 
 
 def test_a_running_journey_is_changed_in_its_draft(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
@@ -176,7 +190,7 @@ def test_what_is_not_there_is_not_found(runtime: Runtime, shop: Shop, page: Page
     page(f"{AT}/gone", status=404)
     assert post(f"{AT}/gone", {"do": "remove"}).status_code == 404
     assert post(f"{AT}-new?after=gone&kind=end", {}).status_code == 404
-    assert post(f"{AT}-new?kind=webhook", {}).status_code == 404
+    assert post(f"{AT}-new?kind=fax", {}).status_code == 404
     assert steps(runtime) == [HELLO]
 
 
@@ -202,3 +216,38 @@ def test_codes_are_put_into_the_pool_of_a_step(runtime: Runtime, shop: Shop, pag
     assert "no codes left" not in words(page("journeys/j/publish"))
     assert audited(runtime)[-1] == ("coupons.loaded", {"pool": "thanks", "codes": 2})
     assert post(f"{AT}/hello/codes", {"codes": "A1"}).status_code == 404
+
+
+@pytest.mark.parametrize("told", ["--5", "9" * 5000])
+def test_what_is_no_number_is_refused_wherever_it_is_typed(runtime: Runtime, shop: Shop, post: Post, told: str) -> None:
+    draft(runtime, shop, HELLO)
+    own = {"en": "x", "side": "after", "send_at": "10:00", "validity_days": "3", "kind": "marketing"}
+    for path, form in (
+        (f"{AT}-new?after=hello&kind=wait", {"mode": "span", "days": told}),
+        (f"{AT}-new?after=hello&kind=split", {"arms": f"a {told}"}),
+        ("journeys/j/start", {"type": "birthday", "p-days": told}),
+        ("journeys/j", {**own, "days": told}),
+    ):
+        assert post(path, form).status_code == 422, path
+
+
+def test_title_of_a_task_in_another_language_stays(runtime: Runtime, shop: Shop, post: Post) -> None:
+    call = {"key": "call", "task": {"title": {"de": "Anrufen", "en": "Call"}, "due_days": 2}}
+    draft(runtime, shop, HELLO, call)
+    assert post(f"{AT}/call", {"en": "Ring", "zh": "", "due_days": "2", "do": "save"}).status_code == 303
+    assert steps(runtime)[-1]["task"]["title"] == {"de": "Anrufen", "en": "Ring"}
+
+
+def test_what_was_saved_meanwhile_is_not_overwritten_unseen(
+    runtime: Runtime, shop: Shop, page: Page, post: Post
+) -> None:
+    draft(runtime, shop, HELLO)
+    opened = {path: fields(page(path), form) for path, form in ((AT, "text"), ("journeys/j", "journey"))}
+    assert post(f"{AT}-new?after=hello&kind=wait", {"mode": "span", "days": "3"}).status_code == 303
+    for path, form in opened.items():
+        answer = post("journeys/j" if path != AT else f"{AT}-text", form)
+        assert (answer.status_code, "This was saved meanwhile." in answer.text) == (422, True), path
+    assert [one["key"] for one in steps(runtime)] == ["hello", "wait-1"]
+    again = post(f"{AT}-text", opened[AT]).text
+    assert post(f"{AT}-text", fields(again, "text")).status_code == 303
+    assert [one["key"] for one in steps(runtime)] == ["hello"]

@@ -251,13 +251,14 @@ def test_language_is_taken_out_and_who_reads_what_then(runtime: Runtime, post: P
 def test_last_text_of_a_running_journey_stays(runtime: Runtime, shop: Shop, post: Post) -> None:
     post("journeys/birthday/texts/sms/zh-CN", {"do": "remove"})
     with runtime.db.write() as connection:
-        store.switch(connection, shop, "birthday", True, NOON)
+        store.switch(connection, shop, "birthday", True, NOON, by_file=True)
     answer = post(SMS, {"do": "remove"})
     assert answer.status_code == 422
     assert "is on and has no other sms text" in words(answer.text)
     assert _kept(runtime, "sms") is not None
 
 
+@pytest.mark.slow
 def test_this_very_text_is_sent_to_the_merchant(runtime: Runtime, post: Post, page: Page, mails: MailSink) -> None:
     told = {**LETTER, "do": "test", "to": "me@x.test", "member": _id_of(runtime, "0")}
     answer = post(MAIL, told)

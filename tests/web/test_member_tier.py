@@ -71,6 +71,7 @@ def _error(html: str, place: str) -> str:
     return unescape(found[1]) if found else ""
 
 
+@pytest.mark.slow
 def test_form_offers_each_level_and_none(page: Page, runtime: Runtime, shop: Shop, anna: int) -> None:
     def offered(path: str) -> list[tuple[str, str]]:
         inner = page(path).partition('name="level"')[2].partition("</select>")[0]
@@ -139,6 +140,7 @@ def test_no_rule_fits_either(page: Page, post: Post, runtime: Runtime, shop: Sho
     assert "No level Fixed by hand: Sells it on Let the rules decide again No rule fits today either." in told
 
 
+@pytest.mark.slow
 def test_freed_the_rules_decide_at_once(page: Page, post: Post, runtime: Runtime, shop: Shop, anna: int) -> None:
     assert post(f"members/{anna}/tier", _form()).status_code == 303
     answer = post(f"members/{anna}/tier", {"do": "free", "program": "main"})

@@ -1,12 +1,14 @@
-"""Birthdays in words, solar and lunar, in both languages."""
+"""Birthdays in words, solar and lunar, in both languages; the time where a member is."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
 from flask_babel import Babel, force_locale
 
-from crm_plugin.web.member_words import birthday
+from crm_plugin.web.member_words import birthday, their_time
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,7 @@ def test_birthday_in_words(year: int | None, number: int | None, english: str, c
         for locale, expected in (("en", english), ("zh", chinese)):
             with force_locale(locale):
                 assert birthday(year, number) == expected
+
+
+def test_no_time_is_told_of_a_zone_that_is_not_known() -> None:
+    assert their_time(datetime(2026, 6, 1, tzinfo=UTC), "Europe/Neverland", "Europe/Berlin") == ""

@@ -264,6 +264,7 @@ def test_lunar_birthday_is_said(page: Page, runtime: Runtime, shop: Shop, people
     assert "Birthday day 12 of month 4 of 1985 in the Chinese lunar calendar" in words(page(f"members/{people['Bo']}"))
 
 
+@pytest.mark.slow
 def test_tier_says_why_and_what_is_missing(page: Page, people: dict[str, int]) -> None:
     told = words(page(f"members/{people['Ada']}"))
     assert (
@@ -310,6 +311,7 @@ def test_story_is_told_newest_first(page: Page, people: dict[str, int]) -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_guest_is_told_apart(page: Page, people: dict[str, int]) -> None:
     assert "Guest ordered without an account" in words(page(f"members/{people['Gus']}"))
     assert "Account 1" in words(page(f"members/{people['Ada']}"))
@@ -353,6 +355,7 @@ def _waiting(runtime: Runtime, shop: Shop, member_id: int) -> None:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_waiting_and_held_back_are_shown(
     page: Page, post: Post, runtime: Runtime, shop: Shop, people: dict[str, int]
 ) -> None:

@@ -251,6 +251,7 @@ def test_failed_is_sent_again(post: Post, runtime: Runtime, ada: int) -> None:
     assert _acts(runtime) == [("page:owner", "touchpoint.send_again")]
 
 
+@pytest.mark.slow
 def test_unknown_is_sent_again_only_when_told_twice(page: Page, post: Post, runtime: Runtime, ada: int) -> None:
     _put(runtime, ada, 10, "unconfirmed", "crashed", settled_at=NOON)
     assert "I know that the member may get this message twice." in words(page("outbox/10"))

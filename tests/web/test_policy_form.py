@@ -94,6 +94,7 @@ def _save(post: Post, path: str, form: dict[str, str], act: str = "apply") -> No
     assert answer.status_code == 303, words(answer.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [CLUB, *OTHERS], ids=lambda one: one["program"])
 def test_form_gives_back_what_it_was_filled_with(
     runtime: Runtime, shop: Shop, page: Page, post: Post, document: dict[str, Any]
@@ -123,6 +124,7 @@ def test_nothing_is_saved_that_was_not_looked_at(runtime: Runtime, shop: Shop, p
     assert _in_force(runtime, shop, "club").levels[0].entry == 100
 
 
+@pytest.mark.slow
 def test_preview_tells_who_moves_and_what_is_promised(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     form = {**_fields(page("tiers/programme/club")), "keep-2": "40", "entry-2": "40", "reentry-2": ""}
@@ -184,6 +186,7 @@ MISTAKES: list[tuple[dict[str, str], str, str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_mistake_stands_at_its_field(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB, applied=False)
     club = _fields(page("tiers/programme/club"))
@@ -216,6 +219,7 @@ def test_more_than_a_rule_can_hold_is_told(runtime: Runtime, shop: Shop, page: P
     assert post("tiers/programme/club", {"do": "drop-9", "version": "1"}).status_code == 200
 
 
+@pytest.mark.slow
 def test_what_a_choice_makes_pointless_is_not_read(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     form = _fields(page("tiers/programme/club"))
@@ -294,6 +298,7 @@ def test_who_is_quicker_between_looking_and_saving_is_not_overwritten(
     assert _in_force(runtime, shop, "club").grace_days == 20
 
 
+@pytest.mark.slow
 def test_new_programme_is_looked_at_then_begun(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, {**CLUB, "program": "main"})
     form = _fields(page("tiers/new"))
@@ -385,6 +390,7 @@ def test_bare_ladder_gets_figures(runtime: Runtime, shop: Shop, page: Page, post
     assert "Silver Members whose amount spent is at least 100 EUR 2 members" in words(page("tiers"))
 
 
+@pytest.mark.slow
 def test_retired_main_programme_can_begin_anew(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, {**CLUB, "program": "main"})
     _save(post, MAIN, _fields(post(MAIN, {**_fields(page(MAIN)), "do": "retire"}).text))

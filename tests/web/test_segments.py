@@ -154,6 +154,7 @@ def test_what_is_wrong_with_a_segment_stands_on_its_page(
     assert "No tier, journey or other segment asks for it." in told
 
 
+@pytest.mark.slow
 def test_number_of_statements_is_that_of_one_segment_and_level(
     runtime: Runtime, shop: Shop, people: None, page: Page
 ) -> None:

@@ -69,6 +69,14 @@ def test_what_came_of_a_task_is_kept(runtime: Runtime, shop: Shop, page: Page, p
     assert "in this shop, or it is done." in words(again.text)
 
 
+def test_tasks_of_a_journey_that_was_put_away_are_closed(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
+    run(runtime, shop, post, CALL)
+    assert post("journeys/j/archive", {}).status_code == 303
+    told = words(page("tasks"))
+    assert "No task is open" in told
+    assert told.count("the journey was archived") == 3
+
+
 def test_a_foreign_page_closes_no_task(runtime: Runtime, shop: Shop, post: Post, client: Any) -> None:
     run(runtime, shop, post, CALL)
     one = first(runtime, table.c.task_id)

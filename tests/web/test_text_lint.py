@@ -23,6 +23,7 @@ def journeys(runtime: Runtime, shop: Shop) -> None:
         recipes.install(connection, shop, NOON)
 
 
+@pytest.mark.slow
 def test_text_message_without_a_way_out(page: Page, post: Post) -> None:
     path = SMS.format("birthday")
     assert TOLD not in words(page(path))

@@ -63,6 +63,7 @@ def test_policy_to_come_is_said(runtime: Runtime, shop: Shop, page: Page) -> Non
     assert "A new policy takes effect on Jul 1, 2026." in words(page("tiers"))
 
 
+@pytest.mark.slow
 def test_levels_are_changed_and_promises_kept(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     path = "tiers/programme/main"
     form = {**fields(page(path), "policy"), "en-1": "Sterling"}
@@ -93,6 +94,7 @@ def test_member_is_told_the_term(runtime: Runtime, shop: Shop, page: Page) -> No
     assert "由人工固定。原因：An old friend。至 2026年6月10日 为止。" in words(page(f"members/{anna}?lang=zh"))
 
 
+@pytest.mark.slow
 def test_other_programmes_stand_on_the_page_of_a_member(runtime: Runtime, shop: Shop, page: Page) -> None:
     club = {**CLUB, "program": "club", "title": {"en": "Tea club", "zh-CN": "茶友会"}}
     with runtime.db.write() as connection:
@@ -107,6 +109,7 @@ def test_other_programmes_stand_on_the_page_of_a_member(runtime: Runtime, shop: 
     assert "茶友会：等级“银卡”已续期" in words(page(f"members/{anna}?lang=zh"))
 
 
+@pytest.mark.slow
 def test_story_tells_what_became_of_a_level(runtime: Runtime, shop: Shop, page: Page) -> None:
     anna, day = _anna(runtime), NOON + timedelta(days=30)
     with runtime.db.write() as connection:

@@ -181,6 +181,7 @@ def test_level_taken_out_is_named_in_the_preview(runtime: Runtime, shop: Shop, p
     assert "1 loses their level" in told
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("people")
 def test_level_that_was_replaced_keeps_its_name(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, BRONZE, GOLD)
@@ -200,6 +201,7 @@ def test_level_that_was_replaced_keeps_its_name(runtime: Runtime, shop: Shop, pa
     assert "Moved from tier Gold to Bronze" in words(page(f"members/{rich}"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("people")
 def test_level_a_saved_rule_asks_for_is_not_taken_out(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, BRONZE, GOLD)
@@ -242,6 +244,7 @@ def test_name_of_a_member_is_text(page: Page, post: Post) -> None:
     assert "<script>" not in answer.text
 
 
+@pytest.mark.slow
 def test_ready_ladder_is_offered_and_begun_by_two_buttons(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     write(runtime.db, shop, [member(str(number)) for number in range(40)])
     write(runtime.db, shop, [order(f"o{n}", (n + 1) * 1000, member_external_id=str(n)) for n in range(40)])

@@ -82,6 +82,7 @@ def test_files_cannot_hold_levels(runtime: Runtime, shop: Shop, page: Page, post
     assert _rows(runtime) == []
 
 
+@pytest.mark.slow
 def test_it_is_off_until_switched_on(
     runtime: Runtime, store: Shop, page: Page, post: Post, queue: Queue, served: ServedShop
 ) -> None:
@@ -124,6 +125,7 @@ def _stop(runtime: Runtime, store: Shop) -> None:
         writebacks.stop(connection, store.shop_id, "The key may not do this.", NOON, NOON.replace(hour=13))
 
 
+@pytest.mark.slow
 def test_what_stops_it_stands_on_both_pages(
     runtime: Runtime, store: Shop, page: Page, post: Post, queue: Queue
 ) -> None:
@@ -136,6 +138,7 @@ def test_what_stops_it_stands_on_both_pages(
     assert "Levels no longer reach" not in words(page("today"))
 
 
+@pytest.mark.slow
 def test_refused_levels_are_shown_and_tried_again(
     runtime: Runtime, store: Shop, page: Page, post: Post, queue: Queue
 ) -> None:
@@ -166,6 +169,7 @@ def test_pause_that_the_store_asked_for_is_told(runtime: Runtime, store: Shop, p
     assert "It goes on at" in told
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_chinese_merchant_reads_chinese(app: Flask, shop: Shop, runtime: Runtime) -> None:
     browser = sign_in(app)

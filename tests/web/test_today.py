@@ -86,6 +86,7 @@ def test_new_shop_sees_what_is_to_do(page: Page) -> None:
         assert f'href="/s/shop-1/{href}"' in html
 
 
+@pytest.mark.slow
 def test_steps_tick_themselves_off(page: Page, runtime: Runtime, shop: Shop) -> None:
     write(runtime.db, shop, [member("1")])
     assert "Done: Upload your first file" in words(page("today"))

@@ -8,11 +8,12 @@ from sqlalchemy import Integer, and_, case, func, type_coerce
 
 from crm_plugin.birthdays import LEAP, LUNAR, passed
 from crm_plugin.clock import day_number
-from crm_plugin.rules.catalogue.common import text_of
+from crm_plugin.rules.catalogue.common import PLAIN_SPAN, text_of
 from crm_plugin.rules.nodes import Field
 from crm_plugin.rules.operands import DaysSince, Flag, Loose, Operand, Whole, Words
-from crm_plugin.rules.rows import tags_of
-from crm_plugin.rules.spec import KNOWN, FieldSpec, Kind, Moves, Parameter, Scope, Source, Text, Unit
+from crm_plugin.rules.rows import events_of, tags_of
+from crm_plugin.rules.spec import KNOWN, ZERO, FieldSpec, Kind, Moves, Parameter, Scope, Source, Text, Unit
+from crm_plugin.rules.windows import window_of
 
 _PROFILE = (Source.PROFILE,)
 _NOT_TOLD = Text("Unknown when the store does not tell.", "店铺未提供时为未知。")
@@ -67,6 +68,10 @@ def _guest(scope: Scope, _field: Field) -> Operand:
 
 def _tag(scope: Scope, field: Field) -> Operand:
     return Flag(scope.among(tags_of(text_of(field, "tag") or "")))
+
+
+def _happened(scope: Scope, field: Field) -> Operand:
+    return Whole(scope.total(events_of(text_of(field, "event") or ""), "count", window_of(field)))
 
 
 def _attribute(scope: Scope, field: Field) -> Operand:
@@ -264,5 +269,22 @@ ROWS = (
         parameters=(_NAME,),
         exact=False,
         example=('"loyalty_years"', ">= 2"),
+    ),
+    FieldSpec(
+        "happened",
+        Kind.NUMBER,
+        Text("number of events “{event}”", "“{event}”事件的次数"),
+        Text(
+            "Events of a kind that were raised and not withdrawn, by the day each is about: moved (another country or state than before, "
+            "noted by the sync), complaint, or a kind of your own.",
+            "已发生且未撤回的某类事件，按其所涉及的日期计算：moved（国家或省州有变，由同步记录）、complaint（投诉）或自定义类型。",
+        ),
+        ZERO,
+        (Source.EVENTS,),
+        _happened,
+        Unit.COUNT,
+        (Parameter("event", str, Text("kind of event", "事件类型"), positional=True), *PLAIN_SPAN),
+        moves=Moves.WINDOW,
+        example=('"moved", days=365', ">= 1"),
     ),
 )

@@ -1,8 +1,12 @@
-"""What a journey of several steps lacks to run: looked over whole before it is published, each fault with its place."""
+"""What a journey lacks to run: looked over whole before it is published or switched on, each fault with its place.
+
+A place in a step is `steps.KEY` or `steps.KEY.NAME`; one of the journey itself is the name of its field.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, exists, literal, select
@@ -14,9 +18,10 @@ from crm_plugin.rules import compile_rule
 from crm_plugin.rules.book import resolved
 from crm_plugin.rules.policies import in_force
 from crm_plugin.rules.triggers import kind_of, read_time
+from crm_plugin.rules.unmet import unmet
 from crm_plugin.store import coupon_codes
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import senders, texts
+from crm_plugin.touchpoints import near, senders, texts
 from crm_plugin.touchpoints.render import CALLED, Text
 from crm_plugin.touchpoints.steps.document import Step, walk
 from crm_plugin.touchpoints.steps.kinds import minutes_of
@@ -40,8 +45,10 @@ def require(connection: Connection, shop: Shop, journey: Journey, now: datetime)
 def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Iterator[CrmError]:
     """Everything that is wrong with it, in the order in which it is written."""
     yield from _rules(connection, shop, journey)
-    yield from _unreachable(journey)
-    yield from _too_long(journey)
+    yield from near.faults(connection, shop, journey.trigger, now)
+    if journey.flow.steps:
+        yield from _unreachable(journey)
+        yield from _too_long(journey)
     yield from _words(connection, shop, journey)
     yield from _senders(connection, shop, journey)
     yield from _calls(connection, shop, journey)
@@ -53,20 +60,26 @@ def faults(connection: Connection, shop: Shop, journey: Journey, now: datetime) 
 
 
 def _at(step: str, name: str = "") -> str:
-    return f"steps.{step}.{name}" if name else f"steps.{step}"
+    """A place in a step; without one, in the journey itself."""
+    return ".".join(part for part in ("steps" if step else "", step, name) if part)
 
 
 def _rules(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
     """Rules that ask for a segment, level or journey that is not there."""
-    told = {"audience": journey.audience_text, "goal": journey.flow.goal_text}
-    told |= {_at(step.key): step.told["rule"] for step in walk(journey.flow.steps) if step.kind == "branch"}
-    for place, rule in told.items():
+    for place, rule in _asked(journey).items():
         try:
             if rule:
                 resolved(connection, shop.shop_id, compile_rule(rule).node)
         except RuleError as error:
             where = ": ".join(part for part in (place, error.path) if part)
             yield type(error)(error.message, line=error.line, column=error.column, path=where, hint=error.hint)
+
+
+def _asked(journey: Journey) -> dict[str, str]:
+    """The rules of a journey by their places; empty where there is none."""
+    told = {"audience": journey.audience_text, "trigger": kind_of(journey.trigger).rule(journey.trigger)}
+    told |= {"goal": journey.flow.goal_text}
+    return told | {_at(step.key): step.told["rule"] for step in walk(journey.flow.steps) if step.kind == "branch"}
 
 
 def _unreachable(journey: Journey) -> Iterator[CrmError]:
@@ -146,53 +159,64 @@ def _of_day(at: time) -> int:
 
 
 def _words(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
-    """Steps without words, with words that do not do, or not in a language that others of the journey speak."""
+    """Where it has no words, words that do not do, or none in a language that others of the journey speak."""
     with_order = kind_of(journey.trigger).about_order
     written: dict[str, list[Text]] = {}
-    sends = list(zip(journey.flow.sends, journey.voices, strict=True))
-    for _step, voice in sends:
+    voices = _voices(journey)
+    for _key, voice in voices:
         if voice.template_key not in written:
             written[voice.template_key] = texts.texts(connection, shop.shop_id, voice.template_key)
     spoken = {
-        text.locale for _step, voice in sends for text in written[voice.template_key] if text.channel in voice.channels
+        text.locale for _key, voice in voices for text in written[voice.template_key] if text.channel in voice.channels
     }
-    for step, voice in sends:
+    for key, voice in voices:
         own = written[voice.template_key]
         try:
             texts.require(shop, voice.channels, own, with_order=with_order, marketing=voice.kind == "marketing")
         except InvalidInput as error:
-            field = ".".join(part for part in (_at(step.key), error.field) if part)
+            field = ".".join(part for part in (_at(key), error.field) if part)
             yield InvalidInput(error.message, field=field, line=error.line, hint=error.hint)
             continue
-        yield from _languages(step, voice.channels, own, spoken)
+        yield from _languages(key, voice.channels, own, spoken)
 
 
-def _languages(step: Step, channels: Sequence[str], own: Sequence[Text], spoken: set[str]) -> Iterator[CrmError]:
+def _voices(journey: Journey) -> list[tuple[str, Journey]]:
+    """The keys of the steps that send, with the journey as it speaks there; "" and itself without steps."""
+    keys = [step.key for step in journey.flow.sends] if journey.flow.steps else [""]
+    return list(zip(keys, journey.voices, strict=True))
+
+
+def _languages(step: str, channels: Sequence[str], own: Sequence[Text], spoken: set[str]) -> Iterator[CrmError]:
     for channel in channels:
-        if missing := sorted(spoken - {text.locale for text in own if text.channel == channel}):
-            yield InvalidInput(
-                phrase(
-                    "The step %(step)s has no %(channel)s text in %(locales)s, in which other messages of the journey are written.",
-                    step=step.key,
-                    channel=CALLED[channel],
-                    locales=missing,
-                ),
-                field=_at(step.key, "template"),
-                hint=phrase("Write it, or take that language out of the others."),
+        missing = sorted(spoken - {text.locale for text in own if text.channel == channel})
+        if not missing:
+            continue
+        named = {"channel": CALLED[channel], "locales": missing}
+        told = phrase(
+            "The journey has no %(channel)s text in %(locales)s, in which its other messages are written.", **named
+        )
+        if step:
+            told = phrase(
+                "The step %(step)s has no %(channel)s text in %(locales)s, in which other messages of the journey are written.",
+                step=step,
+                **named,
             )
+        hint = phrase("Write it, or take that language out of the others.")
+        yield InvalidInput(told, field=_at(step, "template"), hint=hint)
 
 
 def _senders(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
     there: Mapping[str, str] = senders.available(connection, shop)
-    for step in journey.flow.sends:
-        if not any(channel in there for channel in step.told["channels"]):
-            yield InvalidInput(
-                phrase(
-                    "The step %(step)s has no sender for %(channels)s.", step=step.key, channels=step.told["channels"]
-                ),
-                field=_at(step.key, "channels"),
-                hint=phrase("Set one up under Connections, or take the channel out."),
-            )
+    for step, voice in _voices(journey):
+        if not any(channel in there for channel in voice.channels):
+            hint = phrase("Set one up under Connections, or take the channel out.")
+            yield InvalidInput(_no_sender(step, voice.channels), field=_at(step, "channels"), hint=hint)
+
+
+def _no_sender(step: str, channels: Sequence[str]) -> str:
+    if not step:
+        return phrase("The journey has no sender for %(channels)s.", channels=list(channels))
+    return phrase("The step %(step)s has no sender for %(channels)s.", step=step, channels=list(channels))
 
 
 def _calls(connection: Connection, shop: Shop, journey: Journey) -> Iterator[CrmError]:
@@ -201,20 +225,27 @@ def _calls(connection: Connection, shop: Shop, journey: Journey) -> Iterator[Crm
     for step in walk(journey.flow.steps):
         if step.kind == "webhook":
             yield InvalidInput(
-                phrase("The step %(step)s has no sender for %(channels)s.", step=step.key, channels=["webhook"]),
+                _no_sender(step.key, ["webhook"]),
                 field=_at(step.key),
                 hint=phrase("Set one up under Connections, or take the channel out."),
             )
 
 
 def warnings(connection: Connection, shop: Shop, journey: Journey) -> list[str]:
-    """What does not keep it from running, and should be known: channels that nobody sends by, beside others that somebody does."""
+    """What does not keep it from running, and should be known: channels that nobody sends by, beside others that somebody does; values
+    that a rule asks for and no member has.
+    """
     there = senders.available(connection, shop)
-    return [
-        phrase("The step %(step)s has no sender for %(channels)s.", step=step.key, channels=missing)
-        for step in journey.flow.sends
-        if (missing := [channel for channel in step.told["channels"] if channel not in there])
+    told = [
+        _no_sender(step, missing)
+        for step, voice in _voices(journey)
+        if (missing := [channel for channel in voice.channels if channel not in there])
     ]
+    for rule in dict.fromkeys(_asked(journey).values()):
+        # One that cannot be read is among the faults.
+        with suppress(RuleError):
+            told += unmet(connection, shop, resolved(connection, shop.shop_id, compile_rule(rule).node)) if rule else []
+    return told
 
 
 def _stock(connection: Connection, shop: Shop, step: Step) -> Iterator[CrmError]:

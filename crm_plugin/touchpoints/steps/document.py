@@ -136,6 +136,12 @@ def walk(steps: Sequence[Step]) -> Iterator[Step]:
             yield from walk(inner)
 
 
+def kinds(steps: Sequence[Step]) -> list[str]:
+    """What these steps and those within them do, each word once; a wait for an event also as `wait:` and the event."""
+    waits = {f"wait:{step.told['event']}" for step in walk(steps) if step.kind == "wait" and "event" in step.told}
+    return sorted({step.kind for step in walk(steps)} | waits)
+
+
 def path(steps: Sequence[Step]) -> dict[str, Place]:
     """Where each step leads, by key. What follows a list is what follows the step it hangs on; every step leads to a later one."""
     order = {step.key: number for number, step in enumerate(walk(steps))}

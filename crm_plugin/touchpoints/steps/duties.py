@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, case, func, select, update
 
+from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.book import check_key
@@ -16,6 +17,9 @@ from crm_plugin.store import bulk, coupon_codes, coupon_pools, members, tasks
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import full_name
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.audience import arrived
+from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.steps import ending
 
 LONGEST_OUTCOME, LONGEST_CODE = 2000, 100
 
@@ -66,6 +70,21 @@ def _task(row: Any) -> Task:
     name = full_name(row.first_name, row.last_name)
     told = (row.title, row.owner, row.due_on, row.done_at, row.outcome, row.done_by)
     return Task(row.task_id, row.journey_key, row.member_id, name, row.email, row.phone, *told)
+
+
+def settle(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> int:
+    """Close what is still to be done about members who have reached the journey's goal meanwhile; answers how many tasks these were.
+
+    Raises: RuleError when the goal cannot be asked.
+    """
+    t = tasks.c
+    mine = (t.shop_id == shop.shop_id, t.journey_key == journey.key, t.done_at.is_(None))
+    if not journey.flow.goal_text or connection.execute(select(t.task_id).where(*mine).limit(1)).first() is None:
+        return 0
+    there = arrived(connection, shop, journey, local_day(now, shop.timezone), t.member_id)
+    reached = select(t.task_id).where(*mine, there).scalar_subquery()
+    done = update(tasks).where(*mine, t.task_id.in_(reached))
+    return int(connection.execute(done.values(done_at=now, done_by=ending.BY_JOURNEY, outcome=ending.GOAL)).rowcount)
 
 
 def finish(connection: Connection, shop: Shop, task_id: int, outcome: str, actor: str, now: datetime) -> None:

@@ -33,10 +33,17 @@ _ENROLMENTS = text(
     "UPDATE enrolments SET state = 'ended', end_reason = :reason, phase = '', seq = seq + 1, ended_at = :now, updated_at = :now "
     "WHERE shop_id = :shop_id AND journey_key = :journey_key AND state = 'active'"
 )
+# Whoever did nothing about a task because the journey settled it: the word in the place of their name. Its outcome is why.
+BY_JOURNEY = "journey"
+_TASKS = text(
+    f"UPDATE tasks SET done_at = :now, done_by = '{BY_JOURNEY}', outcome = :reason "  # noqa: S608
+    "WHERE shop_id = :shop_id AND journey_key = :journey_key AND done_at IS NULL"
+)
 
 
 def end_all(connection: Connection, shop_id: int, journey_key: str, reason: str, now: datetime) -> int:
-    """End every enrolment of a journey; answers how many there were."""
+    """End every enrolment of a journey, and what people still had to do for it; answers how many enrolments there were."""
     values = {"shop_id": shop_id, "journey_key": journey_key, "reason": reason, "now": to_micros(now)}
     connection.execute(_EVENTS, values)
+    connection.execute(_TASKS, values)
     return int(connection.execute(_ENROLMENTS, values).rowcount)

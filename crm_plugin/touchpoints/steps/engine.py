@@ -19,14 +19,14 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.due import LATE_OVERLAP
 from crm_plugin.touchpoints.holdout import WHOLE, share_sql
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import acts, ending, sends, waits
+from crm_plugin.touchpoints.steps import acts, duties, ending, sends, waits
 from crm_plugin.touchpoints.steps.enrol import enrol
 from crm_plugin.touchpoints.steps.moves import Insert, Outcome, Stand, apply, decide, rule, word
 from crm_plugin.touchpoints.versions import Version, versions
 
 _DUE = text(
-    "SELECT version, step_key, phase, MIN(base_at) AS oldest FROM enrolments WHERE shop_id = :shop_id AND journey_key = :journey_key "
-    "AND state = 'active' AND due_at <= CAST(:now AS BIGINT) GROUP BY version, step_key, phase"
+    "SELECT version, step_key, phase, MIN(base_at) AS oldest, COUNT(*) AS many FROM enrolments WHERE shop_id = :shop_id "
+    "AND journey_key = :journey_key AND state = 'active' AND due_at <= CAST(:now AS BIGINT) GROUP BY version, step_key, phase"
 )
 _RANK = {ending.DUE: 0, ending.HEARD: 1, ending.WAITS: 2, ending.SENT: 3}
 
@@ -43,11 +43,13 @@ def run(
     since = mark if mark is not None and mark <= now else begun
     waits.hear(connection, shop.shop_id, journey.key, since - LATE_OVERLAP, now)
     move(connection, shop, journey, now, insert)
+    duties.settle(connection, shop, journey, now)
     return taken
 
 
 def move(connection: Connection, shop: Shop, journey: Journey, now: datetime, insert: Insert) -> None:
     """Every step that is due, for all who are inside, each on their version."""
+    sends.wake(connection, shop.shop_id, journey.key, now)
     ours = {"shop_id": shop.shop_id, "journey_key": journey.key, "now": to_micros(now)}
     rows = connection.execute(_DUE, ours).all()
     if not rows:
@@ -56,7 +58,7 @@ def move(connection: Connection, shop: Shop, journey: Journey, now: datetime, in
     known = versions(connection, shop.shop_id, journey, {row.version for row in rows})
     acts.hold_pools(connection, shop.shop_id, known.values())
     for number, version in known.items():
-        standing = {(row.step_key, row.phase) for row in rows if row.version == number}
+        standing = {(row.step_key, row.phase): row.many for row in rows if row.version == number}
         _move_version(connection, shop, version, standing, min(oldest, now), now, insert)
 
 
@@ -64,7 +66,7 @@ def _move_version(
     connection: Connection,
     shop: Shop,
     version: Version,
-    standing: set[tuple[str, str]],
+    standing: dict[tuple[str, str], int],
     oldest: datetime,
     now: datetime,
     insert: Insert,
@@ -84,22 +86,30 @@ def _move_version(
     while queue:
         _order, _rank, key, phase = heapq.heappop(queue)
         stand = Stand(connection, shop, version, path[key], phase, now, insert)
-        if not _take(stand, oldest):
+        taken = _take(stand, oldest)
+        if phase == ending.SENT and taken < standing[key, phase]:
+            sends.rest(stand)
+        if not taken:
             continue
         for to in path[key].goes.values():
             add(to, ending.DUE)
         if phase == ending.DUE:
             # A wait may be over already, and a touchpoint settled as soon as it was planned.
-            for later in _after(stand):
+            for later, many in _after(stand):
+                standing[key, later] = standing.get((key, later), 0) + many
                 add(key, later)
 
 
-def _after(stand: Stand) -> tuple[str, ...]:
+def _after(stand: Stand) -> tuple[tuple[str, int], ...]:
+    """In which phases of the step some may be due who have just begun it; of messages, of how many it is known."""
     kind = stand.place.step.kind
     if kind == "wait":
         event = stand.told.get("event")
-        return (ending.HEARD, ending.EVENT + event) if event else (ending.WAITS,)
-    return (ending.SENT,) if kind in ("send", "webhook") else ()
+        return ((ending.HEARD, 0), (ending.EVENT + event, 0)) if event else ((ending.WAITS, 0),)
+    if kind not in ("send", "webhook"):
+        return ()
+    settled = sends.wake(stand.connection, stand.shop.shop_id, stand.version.journey.key, stand.now, stand)
+    return ((ending.SENT, settled),) if settled else ()
 
 
 def _take(stand: Stand, oldest: datetime) -> int:

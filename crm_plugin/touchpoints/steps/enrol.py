@@ -117,10 +117,19 @@ def _told(shop: Shop, journey: Journey, came: Any) -> ScalarSelect[Any]:
 
 
 def came_in(shop: Shop, journey: Journey, judged: Any) -> ScalarSelect[Any]:
-    """1 where the member came into the journey for the occasion while it had steps; an edit into one send says it to nobody again."""
+    """1 where the member came into the journey for the occasion while it had steps; an edit into one send says it to nobody again.
+
+    Where it has steps also 1 where its re-entry will not let them in when the occasion is due.
+    """
     e = enrolments.c
     mine = (e.shop_id == shop.shop_id, e.member_id == judged.c.member_id, e.journey_key == journey.key)
-    return select(literal(1)).where(*mine, e.cause == judged.c.occasion).limit(1).scalar_subquery()
+    barred: list[Any] = [e.cause == judged.c.occasion]
+    if journey.flow.steps and journey.flow.reentry == ONCE:
+        barred = []
+    elif journey.flow.steps and journey.flow.reentry == EVERY_DAYS:
+        since = type_coerce(judged.c.due_at, BigInteger) - journey.flow.every_days * _DAY
+        barred = [or_(*barred, type_coerce(e.enrolled_at, BigInteger) > since)]
+    return select(literal(1)).where(*mine, *barred).limit(1).scalar_subquery()
 
 
 _NOTE = text(

@@ -13,6 +13,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import meant
+from crm_plugin.touchpoints.confirming import CAMPAIGN
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import hold
 from crm_plugin.touchpoints.steps.ending import INSIDE
@@ -22,7 +23,7 @@ MOST = 100_000
 
 
 def count(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> int:
-    """How many could be taken in: whom the audience holds and who was never in this journey. Raises: InvalidInput, RuleError."""
+    """How many could be taken in: held by the audience, never in this journey, without a message of it. Raises: InvalidInput, RuleError."""
     found = _held(connection, shop, journey, now).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
@@ -39,12 +40,23 @@ def take_in(connection: Connection, shop: Shop, journey: Journey, most: int, now
     return enrol(connection, shop, journey, chosen, now)
 
 
+def wanted(journey: Journey) -> bool:
+    """Whether taking in makes sense: in a journey of several steps with an audience. A campaign reaches all whom it means by itself."""
+    return bool(journey.flow.steps) and journey.audience is not None and journey.trigger.type != CAMPAIGN
+
+
 def _held(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Select[Any]:
     if not journey.flow.steps or not journey.runs:
         raise InvalidInput(
             phrase("The journey %(key)s takes nobody in.", key=journey.key),
             field="journey",
             hint=phrase("Only one of several steps does, while it is on."),
+        )
+    if journey.trigger.type == CAMPAIGN:
+        raise InvalidInput(
+            phrase("The campaign %(key)s reaches all whom it means by itself.", key=journey.key),
+            field="most",
+            hint=phrase("Publish it without taking anybody in."),
         )
     if journey.audience is None:
         raise InvalidInput(
@@ -60,9 +72,10 @@ def _held(connection: Connection, shop: Shop, journey: Journey, now: datetime) -
         literal_column("CAST(NULL AS BIGINT)").label("subject_order_id"),
         *(literal_column(f"CAST({at} AS BIGINT)").label(name) for name in ("due_at", "next_try_at", "valid_until")),
     )
-    never = (
-        "(SELECT 1 FROM enrolments AS been WHERE been.shop_id = m.shop_id AND been.member_id = m.member_id "
+    never = " AND ".join(
+        f"(SELECT 1 FROM {table} AS been WHERE been.shop_id = m.shop_id AND been.member_id = m.member_id "  # noqa: S608
         "AND been.journey_key = :journey_key LIMIT 1) IS NULL"
+        for table in ("enrolments", "touchpoints")
     )
     told = text(f"m.shop_id = :shop_id AND m.state = 'active' AND {never}")
     chosen: Select[Any] = select(*columns).select_from(text("members AS m"))

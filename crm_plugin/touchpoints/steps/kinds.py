@@ -17,6 +17,9 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # What a wait can wait for, and the longest that anybody waits.
 EVENTS = ("order_placed", "delivered", "opened", "clicked")
 LONGEST_WAIT_DAYS = 365
+# What another system is told of beside the step, unless it is to be told of less, and what such a call is named.
+TOLD = ("occasion", "member", "order", "coupon")
+CALL_EVENT = "journey.step"
 CHANNELS = ("email", "sms", "inapp", "note")
 _Read = Callable[[Any, str], dict[str, Any]]
 
@@ -156,13 +159,17 @@ def _task(told: Any, field: str) -> dict[str, Any]:
 
 
 def _webhook(told: Any, field: str) -> dict[str, Any]:
-    params = Params(told, field, ("url", "body", "validity_days"))
+    params = Params(told, field, ("url", "event", "fields", "body", "validity_days"))
     url = params.text("url", 2000)
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname or parts.username or parts.password:
         params.refuse(phrase("%(url)r cannot be called.", url=url), phrase("Only addresses that begin with https://."))
     body = params.get("body", {})
     found: dict[str, Any] = {"url": url, "body": dict(mapping_of(body, f"{field}.body"))}
+    if "event" in params:
+        found["event"] = params.text("event")
+    if "fields" in params:
+        found["fields"] = params.words("fields", TOLD)
     if "validity_days" in params:
         found["validity_days"] = params.number("validity_days", 1, 60)
     return found

@@ -31,11 +31,13 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.kinds import WEEKDAYS, minutes_of
 from crm_plugin.touchpoints.steps.moves import STANDING, Outcome, Stand, col, word
+from crm_plugin.touchpoints.versions import kinds_of
 
 _MINUTE = 60_000_000
 _DAY = 24 * 60 * _MINUTE
 _WEEK = timedelta(days=7)
 ORDER = "order_placed"
+_WAIT = "wait:"
 
 
 def begins(stand: Stand, oldest: datetime) -> Outcome:
@@ -59,6 +61,13 @@ def ends(stand: Stand) -> Outcome:
     return Outcome(arm=word(arm), base=col("e.due_at"))
 
 
+# The plus keeps the databases from walking back through all messages of the shop to the last one of a member.
+_LAST = (
+    "(SELECT MAX(+l.touchpoint_id) FROM touchpoints AS l WHERE l.shop_id = e.shop_id AND l.journey_key = e.journey_key "
+    "AND l.member_id = e.member_id AND l.occasion = e.occasion)"
+)
+
+
 def _heard(event: str, within: int) -> ColumnElement[Any]:
     """When it first happened, if it has before the wait is found to begin, and not before it began: NULL for most."""
     if event == ORDER:
@@ -69,13 +78,11 @@ def _heard(event: str, within: int) -> ColumnElement[Any]:
         bound = text(f"({told})").bindparams(within=within)
     else:
         told = (
-            "SELECT CASE WHEN MIN(d.at) < e.base_at THEN e.base_at ELSE MIN(d.at) END "
+            "SELECT CASE WHEN MIN(d.at) < e.base_at THEN e.base_at ELSE MIN(d.at) END "  # noqa: S608
             "FROM touchpoints AS t JOIN delivery_events AS d ON d.shop_id = t.shop_id "
             "AND d.touchpoint_id = t.touchpoint_id WHERE t.shop_id = e.shop_id AND t.journey_key = e.journey_key "
             "AND t.member_id = e.member_id AND t.occasion = e.occasion AND d.kind = :event AND NOT d.machine "
-            "AND d.at <= e.base_at + CAST(:within AS BIGINT) AND t.touchpoint_id = "
-            "(SELECT MAX(l.touchpoint_id) FROM touchpoints AS l WHERE l.shop_id = e.shop_id AND l.journey_key = e.journey_key "
-            "AND l.member_id = e.member_id AND l.occasion = e.occasion)"
+            f"AND d.at <= e.base_at + CAST(:within AS BIGINT) AND t.touchpoint_id = {_LAST}"
         )
         bound = text(f"({told})").bindparams(event=event, within=within)
     return type_coerce(bound, BigInteger)
@@ -93,50 +100,50 @@ _NEW_ORDERS = (
     "WHERE o.shop_id = :shop_id AND o.first_seen_at > CAST(:since AS BIGINT) AND o.first_seen_at <= CAST(:now AS BIGINT) AND o.counts "
     "{on} AND e.phase = 'event:order_placed' AND o.placed_at > e.base_at AND o.placed_at <= e.due_at"
 )
-_OF_ORDER = (
-    "x.shop_id = o.shop_id AND x.member_id = o.member_id AND x.journey_key = :journey_key AND x.state = 'active'"
-)
+_OF_ORDER = "x.shop_id = o.shop_id AND x.member_id = o.member_id AND x.journey_key = :journey_key"
 _NEW_DELIVERIES = (
-    "SELECT e.enrolment_id, MIN(d.at) AS at FROM delivery_events AS d CROSS JOIN touchpoints AS t {inside} "
+    "SELECT e.enrolment_id, MIN(d.at) AS at FROM delivery_events AS d CROSS JOIN touchpoints AS t {inside} "  # noqa: S608
     "WHERE d.shop_id = :shop_id AND d.received_at > CAST(:since AS BIGINT) AND d.received_at <= CAST(:now AS BIGINT) AND NOT d.machine "
     "AND t.shop_id = d.shop_id AND t.touchpoint_id = d.touchpoint_id AND t.journey_key = :journey_key "
-    "{on} AND e.phase = 'event:' || d.kind AND d.at <= e.due_at AND t.touchpoint_id = "
-    "(SELECT MAX(l.touchpoint_id) FROM touchpoints AS l WHERE l.shop_id = e.shop_id AND l.journey_key = e.journey_key "
-    "AND l.member_id = e.member_id AND l.occasion = e.occasion)"
+    f"{{on}} AND e.phase = 'event:' || d.kind AND d.at <= e.due_at AND t.touchpoint_id = {_LAST}"
 )
 _OF_MESSAGE = (
-    "x.shop_id = t.shop_id AND x.journey_key = t.journey_key AND x.member_id = t.member_id AND x.occasion = t.occasion "
-    "AND x.state = 'active'"
+    "x.shop_id = t.shop_id AND x.journey_key = t.journey_key AND x.member_id = t.member_id AND x.occasion = t.occasion"
 )
 
 
 def _hearing(is_sqlite: bool) -> tuple[TextClause, ...]:
-    found = []
-    for told, own in ((_NEW_ORDERS, _OF_ORDER), (_NEW_DELIVERIES, _OF_MESSAGE)):
+    found, active = [], "AND e.state = 'active'"
+    for told, own, index in (
+        (_NEW_ORDERS, _OF_ORDER, " INDEXED BY ix_enrolments_member"),
+        (_NEW_DELIVERIES, _OF_MESSAGE, ""),
+    ):
         if is_sqlite:
-            asked = told.format(inside="CROSS JOIN enrolments AS e", on=f"AND {own.replace('x.', 'e.')}")
+            # Without figures about the table it may take the index of what is due, and read all who wait.
+            asked = told.format(
+                inside=f"CROSS JOIN enrolments AS e{index}", on=f"AND {own.replace('x.', 'e.')} {active}"
+            )
         else:
-            # Asked for each that is new; else PostgreSQL may hold all that is new against all who are inside.
+            # Asked for each that is new, by the key alone: else PostgreSQL may hold all that is new against all who are inside, or take for
+            # each the index of those inside, and read them all.
             each = f"CROSS JOIN LATERAL (SELECT x.* FROM enrolments AS x WHERE {own} OFFSET 0) AS e"  # noqa: S608
-            asked = told.format(inside=each, on="")
+            asked = told.format(inside=each, on=active)
         found.append(text(_HEARD.format(found=asked)))
     return tuple(found)
 
 
 _HEARING = {is_sqlite: _hearing(is_sqlite) for is_sqlite in (True, False)}
-_WAITS_FOR = text(
-    "SELECT 1 FROM journey_versions WHERE shop_id = :shop_id AND journey_key = :journey_key "
-    "AND document LIKE '%\"event\"\\:%' LIMIT 1"
-)
 
 
 def hear(connection: Connection, shop_id: int, journey_key: str, since: datetime, now: datetime) -> None:
     """End the waits for what has happened; `since` is how far back something may have been told that was not heard yet."""
-    ours = {"shop_id": shop_id, "journey_key": journey_key}
-    if connection.execute(_WAITS_FOR, ours).first() is None:
-        return
-    for statement in _HEARING[connection.dialect.name == "sqlite"]:
-        connection.execute(statement, {**ours, "since": to_micros(since), "now": to_micros(now)})
+    waited = {kind.removeprefix(_WAIT) for kind in kinds_of(connection, shop_id, journey_key) if kind.startswith(_WAIT)}
+    ours = {"shop_id": shop_id, "journey_key": journey_key, "since": to_micros(since), "now": to_micros(now)}
+    of_orders, of_messages = _HEARING[connection.dialect.name == "sqlite"]
+    if ORDER in waited:
+        connection.execute(of_orders, ours)
+    if waited - {ORDER}:
+        connection.execute(of_messages, ours)
 
 
 def _until(stand: Stand, until: Mapping[str, str], oldest: datetime) -> Outcome:

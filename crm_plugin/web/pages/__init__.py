@@ -90,6 +90,7 @@ from crm_plugin.web.pages import (  # noqa: E402
     journey_texts,  # noqa: F401
     journeys,  # noqa: F401
     member_tier,  # noqa: F401
+    member_why,  # noqa: F401
     members,  # noqa: F401
     outbox,  # noqa: F401
     rehearsal,  # noqa: F401

@@ -15,9 +15,10 @@ from crm_plugin.rules.trigger_kinds import Kind
 from crm_plugin.rules.triggers import KINDS
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.web import journey_words, start_form
 from crm_plugin.web.forms import Form
-from crm_plugin.web.journey_edit import edited, keep
+from crm_plugin.web.journey_edit import keep, mark_in
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
@@ -46,11 +47,13 @@ def journeys_started(key: str) -> Response | tuple[str, int]:
     try:
         with site().runtime.db.write() as connection:
             told = start_form.read(form, kind, edited(journey))
-            keep(connection, the_shop(), journey, told, _now(), g.actor)
+            keep(connection, the_shop(), journey, told, _now(), g.actor, filled_from=request.form.get("mark", ""))
     except CrmError as error:
         start_form.refuse(form, error)
         with site().runtime.db.read() as connection:
-            return _page(connection, _get(connection, key), kind, form), 422
+            journey = _get(connection, key)
+            form.values["mark"] = mark_in(form, journey, error)
+            return _page(connection, journey, kind, form), 422
     flash(_("Saved as a draft.") if journey.enabled and journey.flow.steps else _("Saved."), "good")
     return go("journeys_one", key=key)
 
@@ -60,6 +63,7 @@ def _page(connection: Connection, journey: Journey, kind: Kind, form: Form) -> s
     return render_template(
         "journeys_start.html",
         journey=journey,
+        mark=mark_in(form, journey),
         name=named(shown.title, journey.key),
         present=journey_words.when(shown.trigger, called(connection, the_shop())),
         kind=kind,

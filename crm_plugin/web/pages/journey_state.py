@@ -20,12 +20,14 @@ from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import publishing
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.outlook import waiting
-from crm_plugin.touchpoints.steps import checks, insiders, moving
+from crm_plugin.touchpoints.publishing import edited
+from crm_plugin.touchpoints.steps import insiders, moving
 from crm_plugin.touchpoints.versions import versions
 from crm_plugin.web import formats, journey_words, labels
+from crm_plugin.web.before_going import before_going
 from crm_plugin.web.forms import Form
-from crm_plugin.web.i18n import explained, in_words
-from crm_plugin.web.journey_edit import edited, faults, is_staged
+from crm_plugin.web.i18n import explained
+from crm_plugin.web.journey_edit import is_staged
 from crm_plugin.web.journey_look import standing
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
@@ -41,20 +43,21 @@ _AT = "/s/<shop>/journeys/<key>"
 def journeys_publish(key: str) -> str:
     """What publishing would bring, or what it would refuse."""
     with site().runtime.db.read() as connection:
-        return _publish_page(connection, _get(connection, key), Form({"most": ""}))
+        return _publish_page(connection, _get(connection, key), Form({"most": "", "confirm": ""}))
 
 
 @bp.post(f"{_AT}/publish")
 def journeys_published(key: str) -> Response | tuple[str, int]:
     """Publish what was drafted, switch it on, and take in as many of those inside already as was said."""
-    runtime, shop, now, form = site().runtime, the_shop(), _now(), Form.posted(defaults={"most": ""})
+    runtime, shop, now, form = site().runtime, the_shop(), _now(), Form.posted(defaults={"most": "", "confirm": ""})
     taken = 0
     try:
         most = form.whole("most") if form.text("most") else 0
         with runtime.db.write() as connection:
-            journey = publishing.publish(connection, shop, key, now, actor=g.actor)
+            typed = form.text("confirm")
+            journey = publishing.publish(connection, shop, key, now, actor=g.actor, typed=typed)
             if form.text("most"):
-                taken = insiders.take_in(connection, shop, journey, most, now)
+                taken = publishing.take_in(connection, shop, journey, most, now, typed=typed)
             detail = {"journey": key, "version": journey.version, "taken_in": taken}
             audit.note(connection, shop.shop_id, g.actor, "journey.published", detail, now)
     except CrmError as error:
@@ -170,7 +173,7 @@ def journeys_moved(key: str) -> Response:
 
 def _publish_page(connection: Connection, journey: Journey, form: Form) -> str:
     shop, shown = the_shop(), edited(journey)
-    wrong = faults(connection, shop, shown, _now())
+    looked = before_going(connection, shop, shown, _now())
     by = called(connection, shop)
     return render_template(
         "journeys_publish.html",
@@ -180,9 +183,8 @@ def _publish_page(connection: Connection, journey: Journey, form: Form) -> str:
         name=_name(shown),
         sentence=journey_words.sentence(shown, by),
         lines=Outline(by, texts_of(connection, shop, shown.flow.sends).begins).lines(shown.flow.steps),
-        faults=wrong,
-        warnings=[in_words(one) for one in checks.warnings(connection, shop, shown)],
-        could=None if wrong else _could_come_in(connection, shop, shown),
+        looked=looked,
+        could=None if looked.faults else _could_come_in(connection, shop, shown),
         standing=standing(connection, shop, journey),
         form=form,
         staged=is_staged(journey),
@@ -191,7 +193,7 @@ def _publish_page(connection: Connection, journey: Journey, form: Form) -> str:
 
 def _could_come_in(connection: Connection, shop: Shop, shown: Journey) -> int | None:
     """How many the audience holds already; None where taking them in makes no sense."""
-    if not shown.flow.steps or shown.audience is None:
+    if not insiders.wanted(shown):
         return None
     return insiders.count(connection, shop, replace(shown, enabled=True, paused_at=None), _now())
 

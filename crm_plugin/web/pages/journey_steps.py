@@ -19,17 +19,18 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.steps import duties
 from crm_plugin.touchpoints.steps.document import Step, read_steps, walk
 from crm_plugin.web import formats, journey_form, labels, step_edit, step_form
 from crm_plugin.web.forms import Form
-from crm_plugin.web.journey_edit import edited, keep
+from crm_plugin.web.journey_edit import keep, mark_in
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.step_edit import Place, Steps
 from crm_plugin.web.step_texts import texts_of
-from crm_plugin.web.step_words import EVENTS, KINDS, WEEKDAYS, Outline
+from crm_plugin.web.step_words import EVENTS, KINDS, TOLD, WEEKDAYS, Outline
 from crm_plugin.web.titles import chinese, named
 
 _AT = "/s/<shop>/journeys/<key>/steps"
@@ -50,11 +51,13 @@ def journeys_steps_text(key: str) -> Response | tuple[str, int]:
     with site().runtime.db.read() as connection:
         journey = _get(connection, key)
     try:
-        _keep(journey, step_edit.from_text(form.text("text")) or [])
+        _keep(journey, step_edit.from_text(form.text("text")) or [], form.text("mark"))
     except CrmError as error:
         form.errors["text"] = step_edit.in_text(error, form.text("text"))
         with site().runtime.db.read() as connection:
-            return _list(connection, _get(connection, key), form), 422
+            journey = _get(connection, key)
+            form.values["mark"] = mark_in(form, journey, error)
+            return _list(connection, journey, form), 422
     return go("journeys_steps", key=key)
 
 
@@ -153,10 +156,11 @@ def journeys_step_codes(key: str, step: str) -> Response | tuple[str, int]:
     return go("journeys_step", key=key, step=step)
 
 
-def _keep(journey: Journey, steps: Any) -> None:
+def _keep(journey: Journey, steps: Any, filled_from: str = "") -> None:
     """Raises: InvalidInput, RuleError; nothing is written then."""
+    told = step_edit.document_of(edited(journey), steps)
     with site().runtime.db.write() as connection:
-        keep(connection, the_shop(), journey, step_edit.document_of(edited(journey), steps), _now(), g.actor)
+        keep(connection, the_shop(), journey, told, _now(), g.actor, filled_from=filled_from)
     flash(_("Saved as a draft.") if journey.enabled else _("Saved."), "good")
 
 
@@ -176,6 +180,7 @@ def _list(connection: Connection, journey: Journey, form: Form) -> str:
     return render_template(
         "journeys_steps.html",
         journey=journey,
+        mark=mark_in(form, journey),
         name=named(shown.title, journey.key),
         lines=Outline(called(connection, shop), begins).lines(steps),
         only_message=not shown.flow.steps,
@@ -219,6 +224,7 @@ def _choices(connection: Connection, shop: Shop, shown: Journey, by: Called) -> 
         "modes": step_form.modes(),
         "weekdays": list(WEEKDAYS.items()),
         "events": list(EVENTS.items()),
+        "told_parts": list(TOLD.items()),
     }
 
 

@@ -19,6 +19,7 @@ from crm_plugin.touchpoints import journeys as store
 from crm_plugin.touchpoints import senders, templates, testing
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.locales import choose_locale
+from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.render import PARTS, Text
 from crm_plugin.touchpoints.settings import read_locale
 from crm_plugin.touchpoints.steps.flow import voice_of
@@ -26,7 +27,6 @@ from crm_plugin.touchpoints.texts import get_text, put, same, texts, tidied
 from crm_plugin.web import languages, text_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained, in_words
-from crm_plugin.web.journey_edit import edited
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.security import MESSAGE_POLICY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -20,21 +20,23 @@ from crm_plugin.rules.triggers import kind_of
 from crm_plugin.store import audit
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as store
-from crm_plugin.touchpoints import radius, texts
-from crm_plugin.touchpoints.audience import problem_of
-from crm_plugin.touchpoints.journey import Draft, Journey
+from crm_plugin.touchpoints import publishing, radius
+from crm_plugin.touchpoints.journey import Draft, Journey, as_drafted
 from crm_plugin.touchpoints.lifecycle import READY, STAGES, covering
 from crm_plugin.touchpoints.outlook import Outlook, outlook, recent, waiting
+from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.recipes import Recipe, install_one, recipe
+from crm_plugin.touchpoints.senders import available
 from crm_plugin.web import formats, journey_form, journey_words, labels
+from crm_plugin.web.before_going import before_going
 from crm_plugin.web.forms import Form
 from crm_plugin.web.held_words import held_of
 from crm_plugin.web.i18n import explained, in_words
-from crm_plugin.web.journey_edit import edited, keep
+from crm_plugin.web.journey_edit import keep, mark_in
 from crm_plugin.web.journey_look import look
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.pages import bp, go
-from crm_plugin.web.rehearsal import AHEAD, rehearse
+from crm_plugin.web.rehearsal import AHEAD, rehearse, stamp
 from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.text_list import channels_of
@@ -45,24 +47,32 @@ LATELY = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One journey as the list shows it: a sentence, what it did lately, what it will do."""
+    """One journey as the list shows it: a sentence, what it did lately, what it will do where it runs; `missing` as its outlook has it."""
 
     journey: Journey
     name: str
     sentence: str
     did: dict[str, int]
-    coming: Outlook
+    coming: Outlook | None
+    missing: tuple[str, ...]
 
 
 @bp.get("/s/<shop>/journeys")
 def journeys() -> str:
     """The list."""
-    shop, now = the_shop(), _now()
-    with site().runtime.db.read() as connection:
+    here, shop, now = site(), the_shop(), _now()
+    with here.runtime.db.read() as connection:
         did = recent(connection, shop.shop_id, now - LATELY)
         there = store.all_journeys(connection, shop.shop_id)
         by = called(connection, shop)
-        cards = [_card(connection, shop, journey, did.get(journey.key, {}), now, by) for journey in there]
+        running = [journey for journey in there if journey.runs]
+        coming = here.kept.get(
+            ("journeys", shop.shop_id),
+            stamp(connection, shop, now),
+            lambda: {one.key: outlook(connection, shop, one, now, now + AHEAD) for one in running},
+        )
+        senders = available(connection, shop)
+    cards = [_card(journey, did.get(journey.key, {}), by, coming.get(journey.key), senders) for journey in there]
     return render_template(
         "journeys.html",
         labels=labels,
@@ -114,6 +124,8 @@ def journeys_save(key: str) -> Response | tuple[str, int] | str:
             _save(shop, journey, draft)
         except CrmError as error:
             journey_form.refuse(form, error)
+            with runtime.db.read() as connection:
+                form.values["mark"] = mark_in(form, store.get(connection, shop.shop_id, key), error)
     if form.failed or draft is None:
         with runtime.db.read() as connection:
             return _one(connection, journey, form), 422
@@ -132,7 +144,7 @@ def journeys_preview(key: str) -> str | tuple[str, int]:
             return render_template(
                 "_journeys_preview.html", labels=labels, seen=None, wrong=list(form.errors.values())
             ), 422
-        seen = rehearse(connection, shop, journey_form.as_journey(journey, draft), _now(), site().public_url)
+        seen = rehearse(connection, shop, as_drafted(journey, draft), _now(), site().public_url)
     return render_template("_journeys_preview.html", labels=labels, seen=seen, wrong=[], journey=journey)
 
 
@@ -140,26 +152,29 @@ def journeys_preview(key: str) -> str | tuple[str, int]:
 def journeys_switch(key: str) -> str:
     """What switching would do."""
     with site().runtime.db.read() as connection:
-        return _switch_page(connection, store.get(connection, the_shop().shop_id, key), "")
+        return _switch_page(connection, store.get(connection, the_shop().shop_id, key), Form({"confirm": ""}))
 
 
 @bp.post("/s/<shop>/journeys/<key>/switch")
 def journeys_switched(key: str) -> Response | tuple[str, int]:
     """Switch on or off."""
-    runtime, shop, now = site().runtime, the_shop(), _now()
+    runtime, shop, now, form = site().runtime, the_shop(), _now(), Form.posted(defaults={"confirm": ""})
     on = request.form.get("on") == "1"
     try:
         with runtime.db.write() as connection:
             before = store.get(connection, shop.shop_id, key)
             lost = 0 if on else waiting(connection, shop.shop_id, key)
-            store.switch(connection, shop, key, on, now)
+            if on:
+                publishing.switch_on(connection, shop, key, now, typed=form.text("confirm"))
+            else:
+                store.switch(connection, shop, key, False, now)
             if before.enabled != on:
                 detail = {"journey": key} if on else {"journey": key, "cancelled": lost}
                 audit.note(connection, shop.shop_id, g.actor, "journey.on" if on else "journey.off", detail, now)
     except CrmError as error:
+        form.refuse(error)
         with runtime.db.read() as connection:
-            journey = store.get(connection, shop.shop_id, key)
-            return _switch_page(connection, journey, explained(error)), 422
+            return _switch_page(connection, store.get(connection, shop.shop_id, key), form), 422
     name = named(before.title, key)
     if on:
         flash(_("“%(journey)s” is on.", journey=name), "good")
@@ -192,9 +207,9 @@ def journeys_release(key: str) -> Response | tuple[str, int]:
 
 
 def _save(shop: Shop, journey: Journey, draft: Draft) -> None:
-    runtime, told = site().runtime, journey_form.as_journey(edited(journey), draft).as_dict()
+    runtime, told = site().runtime, as_drafted(edited(journey), draft).as_dict()
     with runtime.db.write() as connection:
-        keep(connection, shop, journey, told, _now(), g.actor)
+        keep(connection, shop, journey, told, _now(), g.actor, filled_from=request.form.get("mark", ""))
 
 
 def _one(connection: Connection, journey: Journey, form: Form, release_form: Form | None = None) -> str:
@@ -202,7 +217,7 @@ def _one(connection: Connection, journey: Journey, form: Form, release_form: For
     shop, kept = the_shop(), edited(journey)
     trial = Form(dict(form.values))
     draft = journey_form.read(connection, shop, trial, kept)
-    shown = kept if draft is None else journey_form.as_journey(kept, draft)
+    shown = kept if draft is None else as_drafted(kept, draft)
     # Those of a journey of several steps are the steps'.
     places = [] if kept.flow.steps else journey_form.places_of(kept)
     options = {name: journey_form.channel_options(kept, name == "channel-1") for name in places}
@@ -211,6 +226,7 @@ def _one(connection: Connection, journey: Journey, form: Form, release_form: For
         "journeys_one.html",
         labels=labels,
         journey=journey,
+        mark=mark_in(form, journey),
         held=held_of(connection, shop, journey.key),
         release_form=release_form or Form({"confirm": ""}),
         shown=kept,
@@ -231,10 +247,12 @@ def _one(connection: Connection, journey: Journey, form: Form, release_form: For
     )
 
 
-def _switch_page(connection: Connection, journey: Journey, refused: str) -> str:
+def _switch_page(connection: Connection, journey: Journey, form: Form) -> str:
     shop = the_shop()
-    if not refused and not journey.enabled:
-        refused = _lacks(connection, shop, journey)
+    looked = before_going(connection, shop, journey, _now())
+    if looked.faults:
+        # They say the same, each with the way to where it is mended.
+        form.errors.pop("", None)
     return render_template(
         "journeys_switch.html",
         labels=labels,
@@ -243,41 +261,31 @@ def _switch_page(connection: Connection, journey: Journey, refused: str) -> str:
         seen=rehearse(connection, shop, journey, _now(), site().public_url),
         today=_today(shop),
         waiting=waiting(connection, shop.shop_id, journey.key),
-        refused=refused,
+        form=form,
+        looked=looked,
     )
 
 
-def _lacks(connection: Connection, shop: Shop, journey: Journey) -> str:
-    """What the journey's audience or texts lack; empty when it can be switched on."""
-    written = texts.texts(connection, shop.shop_id, journey.template_key)
-    if (problem := problem_of(connection, shop, journey)) is not None:
-        return explained(problem)
-    try:
-        with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
-        texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
-    except CrmError as error:
-        return explained(error)
-    return ""
-
-
 def _card(
-    connection: Connection, shop: Shop, journey: Journey, states: dict[str, int], now: datetime, by: Called
+    journey: Journey, states: dict[str, int], by: Called, coming: Outlook | None, senders: Collection[str]
 ) -> Card:
     return Card(
         journey,
         named(journey.title, journey.key),
         journey_words.sentence(journey, by),
         journey_words.became(states),
-        outlook(connection, shop, journey, now, now + AHEAD),
+        coming,
+        tuple(channel for channel in journey.channels if channel not in senders),
     )
 
 
 def _lede(cards: Iterable[Card]) -> str:
     """What runs, and what it brings."""
-    running = [card for card in cards if card.journey.enabled]
+    running = [(card.journey, card.coming) for card in cards if card.coming is not None]
     if not running:
         return str(_("No journey is on, so nothing goes out by itself."))
-    count = sum(card.coming.planned for card in running)
+    count = sum(coming.planned for journey, coming in running if not journey.flow.steps)
+    come_in = sum(coming.planned for journey, coming in running if journey.flow.steps)
     on = ngettext("%(num)s journey is on.", "%(num)s journeys are on.", len(running))
     ahead = ngettext(
         "%(count)s message goes out in the next 7 days.",
@@ -285,7 +293,15 @@ def _lede(cards: Iterable[Card]) -> str:
         count,
         count=formats.number(count),
     )
-    return sentences([on, ahead if count else _("Nothing goes out in the next 7 days.")])
+    inside = ngettext(
+        "%(count)s member comes into a journey of several steps.",
+        "%(count)s members come into journeys of several steps.",
+        come_in,
+        count=formats.number(come_in),
+    )
+    if not (count or come_in):
+        ahead = _("Nothing goes out in the next 7 days.")
+    return sentences([on, ahead if count or not come_in else "", inside if come_in else ""])
 
 
 def _life(there: Sequence[Journey]) -> dict[str, Any]:

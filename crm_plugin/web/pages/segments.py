@@ -12,15 +12,16 @@ from werkzeug.wrappers import Response
 from crm_plugin.analytics import segments as reads
 from crm_plugin.errors import InvalidInput, NotFound, RuleError
 from crm_plugin.jobs import tasks
-from crm_plugin.rules import segments
+from crm_plugin.rules import compile_rule, segments
 from crm_plugin.rules.audit import SEGMENT, Finding, audit
 from crm_plugin.rules.book import LIST
 from crm_plugin.rules.called import called
 from crm_plugin.rules.segments import Segment
 from crm_plugin.rules.tier_words import sentence_of
+from crm_plugin.rules.unmet import unmet
 from crm_plugin.web import why
 from crm_plugin.web.forms import Form
-from crm_plugin.web.i18n import explained
+from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.rule_help import field_help, rule_error
 from crm_plugin.web.site import site, the_shop, today
@@ -35,6 +36,8 @@ class Preview:
     count: int = 0
     sample: tuple[reads.Held, ...] = ()
     error: str = ""
+    # Values it asks for that no member has.
+    unmet: tuple[str, ...] = ()
 
 
 @bp.get("/s/<shop>/segments", endpoint="segments")
@@ -177,4 +180,5 @@ def _preview(connection: Connection, rule: str) -> Preview | None:
         found = reads.tried(connection, shop, rule, today(shop), why.lang())
     except RuleError as error:
         return Preview(error=rule_error(error))
-    return Preview(why.capital(found.words), found.count, found.sample)
+    nobody = tuple(str(in_words(one)) for one in unmet(connection, shop, compile_rule(rule).node))
+    return Preview(why.capital(found.words), found.count, found.sample, unmet=nobody)

@@ -13,9 +13,11 @@ from crm_plugin.errors import CrmError
 from crm_plugin.rules.called import called
 from crm_plugin.store import audit
 from crm_plugin.touchpoints.steps import duties
+from crm_plugin.touchpoints.steps.ending import BY_JOURNEY
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.site import site, the_shop
+from crm_plugin.web.step_words import ENDINGS
 from crm_plugin.web.titles import chinese, who
 
 MOST = 200
@@ -68,8 +70,14 @@ def _page(wrong: int = 0, outcome: str = "", error: str = "") -> str:
         error=error,
         gone=error if wrong not in there else "",
         journey_name=lambda key: by.journey(key, chinese()),
-        who=who,
+        came=_came,
+        who=lambda actor: "" if actor == BY_JOURNEY else who(actor),
     )
+
+
+def _came(one: duties.Task) -> str:
+    """What came of a task, in words; of one that the journey closed, why."""
+    return str(ENDINGS.get(one.outcome, one.outcome)) if one.done_by == BY_JOURNEY else one.outcome
 
 
 def _now() -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -25,6 +25,7 @@ from crm_plugin.web.languages import sentences
 from crm_plugin.web.needs import Need, needs
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.reading import Reading, in_words, read, takes_files
+from crm_plugin.web.rehearsal import stamp
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.titles import named
 
@@ -55,11 +56,15 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Today and the next days. `titles` are the journeys that have anything, `held_back` who matches and will get nothing."""
+    """Today and the next days. `titles` are the journeys that have anything, `held_back` who matches and will get nothing.
+
+    `come_in` are those who come into journeys of several steps: what these send depends on their steps.
+    """
 
     days: tuple[Day, ...]
     titles: dict[str, dict[str, str]]
     held_back: int
+    come_in: int
 
     @property
     def today(self) -> int:
@@ -86,8 +91,8 @@ def today() -> str:
         reading = read(connection, here.queue, shop, now)
         steps = _steps(connection, shop, reading)
         waiting = needs(connection, shop, reading, here.public_url)
-        stamp = _stamp(connection, shop, now)
-        outlook = here.kept.get(("outlook", shop.shop_id), stamp, lambda: _outlook(connection, shop, now))
+        held_for = stamp(connection, shop, now)
+        outlook = here.kept.get(("outlook", shop.shop_id), held_for, lambda: _outlook(connection, shop, now))
         sent_today = figures.became(connection, shop.shop_id, start, now).sent
         week = timedelta(days=7)
         told = {
@@ -96,7 +101,7 @@ def today() -> str:
             "week_before": figures.became(connection, shop.shop_id, now - 2 * week, now - week),
             "members": figures.count_members(connection, shop.shop_id),
             "growth": figures.growth(connection, shop, local_day(now, shop.timezone)),
-            "any_on": any(one.enabled for one in journeys.all_journeys(connection, shop.shop_id)),
+            "any_on": any(one.runs for one in journeys.all_journeys(connection, shop.shop_id)),
         }
     return render_template(
         "today.html",
@@ -136,7 +141,7 @@ def _lede(outlook: Outlook, sent: int, waiting: Sequence[Need]) -> str:
         parts.append(
             ngettext("%(count)s message will go out today.", "%(count)s messages will go out today.", still, count=told)
         )
-    elif not sent:
+    elif not sent and not outlook.come_in:
         parts.append(_("Nothing goes out today."))
     count = len(waiting)
     parts.append(
@@ -202,36 +207,31 @@ def _steps(connection: Connection, shop: Shop, reading: Reading) -> list[Step]:
     ]
 
 
-def _stamp(connection: Connection, shop: Shop, now: datetime) -> Hashable:
-    """What the outlook hangs on besides the members: a change of it shows at once, also where the outlook is kept for a while."""
-    running = [one for one in journeys.all_journeys(connection, shop.shop_id) if one.enabled]
-    return (
-        local_day(now, shop.timezone),
-        str(shop.settings),
-        tuple(senders.available(connection, shop).items()),
-        tuple((one.key, one.version, one.enabled_at) for one in running),
-    )
-
-
 def _outlook(connection: Connection, shop: Shop, now: datetime) -> Outlook:
     """What is planned and what will be, day by day in the shop's zone."""
     first = local_day(now, shop.timezone)
     days = [first + timedelta(days=number) for number in range(DAYS_AHEAD + 1)]
     ends = [at_local(day + timedelta(days=1), time(), shop.timezone) for day in days]
     counts: dict[date, Counter[str]] = {day: Counter() for day in days}
-    held_back = 0
+    there = journeys.all_journeys(connection, shop.shop_id)
+    stepped = {one.key for one in there if one.flow.steps}
+    held_back = come_in = 0
     for one in figures.waiting(connection, shop.shop_id, ends):
         counts[days[one.span]][one.journey_key] += one.count
     for coming in plan.forecast(connection, shop, now, ends[-1]):
-        counts[coming.on][coming.journey_key] += coming.planned
+        if coming.journey_key in stepped:
+            come_in += coming.planned
+        else:
+            counts[coming.on][coming.journey_key] += coming.planned
         held_back += coming.skipped
     most = max(1, *(sum(of.values()) for of in counts.values()))
-    there = {key for of in counts.values() for key, count in of.items() if count}
-    titles = {one.key: one.title for one in journeys.all_journeys(connection, shop.shop_id) if one.key in there}
+    speak = {key for of in counts.values() for key, count in of.items() if count}
+    titles = {one.key: one.title for one in there if one.key in speak}
     return Outlook(
         tuple(Day(day, sum(of.values()), round(100 * sum(of.values()) / most), dict(of)) for day, of in counts.items()),
         titles,
         held_back,
+        come_in,
     )
 
 

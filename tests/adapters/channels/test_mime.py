@@ -117,6 +117,7 @@ def test_names_survive(name: str) -> None:
         assert (str(make_header(decode_header(display))), spec) == (name.strip(), address)
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=300))
 def test_any_subject_survives(subject: str) -> None:
     raw = data(subject=subject)
@@ -125,6 +126,7 @@ def test_any_subject_survives(subject: str) -> None:
     assert read(raw)["Subject"].strip(" ") == subject.strip(" ")
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(min_size=1, alphabet="a=_-. \n<>é会\t"))
 def test_any_body_survives(text: str, html: str) -> None:
     raw = data(text=text, html=html)

@@ -40,6 +40,7 @@ def test_what_was_written_is_read_again(told: dict[str, Any]) -> None:
     assert read_draft(written["journeys"][0]) == draft
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_every_step_leads_to_a_later_one(told: list[dict[str, Any]]) -> None:
@@ -49,6 +50,7 @@ def test_every_step_leads_to_a_later_one(told: list[dict[str, Any]]) -> None:
         assert all(not to or laid[to].order > place.order for to in place.goes.values())
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(JOURNEYS)
 def test_saved_and_loaded_it_is_the_same(sqlite_db: Database, told: dict[str, Any]) -> None:

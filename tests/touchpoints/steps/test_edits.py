@@ -31,6 +31,11 @@ def shop(db: Database) -> Shop:
     return stage(db)
 
 
+@pytest.fixture
+def sqlite_shop(sqlite_db: Database) -> Shop:
+    return stage(sqlite_db)
+
+
 def _save(db: Database, shop: Shop, at: datetime, **told: Any) -> None:
     draft = read_draft({"key": "j", "trigger": {"type": "birthday", "days": 0}, **told})
     with db.write() as connection:
@@ -72,18 +77,18 @@ def test_an_edit_that_takes_the_mark_back_sends_nothing_again(
 
 @pytest.mark.parametrize(("was", "to"), EDITS, ids=lambda form: form)
 def test_who_moves_to_another_zone_after_an_edit_is_told_nothing_again(
-    db: Database, shop: Shop, was: str, to: str
+    sqlite_db: Database, sqlite_shop: Shop, was: str, to: str
 ) -> None:
-    write(db, shop, [person(1), person(2)], START)
-    _save(db, shop, START, **FORMS[was])
-    plan(db, shop, TEN)
-    settle(db, TEN)
-    plan(db, shop, TEN + HOUR / 12)
-    _save(db, shop, TEN + HOUR, **FORMS[to])
-    plan(db, shop, TEN + 2 * HOUR)
-    write(db, shop, [person(1, timezone="Europe/Paris")], TEN + 2 * HOUR + HOUR / 60)
-    plan(db, shop, TEN + 3 * HOUR)
-    assert _told(db) == [(1, "2026"), (2, "2026")]
+    write(sqlite_db, sqlite_shop, [person(1), person(2)], START)
+    _save(sqlite_db, sqlite_shop, START, **FORMS[was])
+    plan(sqlite_db, sqlite_shop, TEN)
+    settle(sqlite_db, TEN)
+    plan(sqlite_db, sqlite_shop, TEN + HOUR / 12)
+    _save(sqlite_db, sqlite_shop, TEN + HOUR, **FORMS[to])
+    plan(sqlite_db, sqlite_shop, TEN + 2 * HOUR)
+    write(sqlite_db, sqlite_shop, [person(1, timezone="Europe/Paris")], TEN + 2 * HOUR + HOUR / 60)
+    plan(sqlite_db, sqlite_shop, TEN + 3 * HOUR)
+    assert _told(sqlite_db) == [(1, "2026"), (2, "2026")]
 
 
 @pytest.mark.parametrize(("was", "to"), [("direct", "each"), ("each", "direct"), ("once", "each")])

@@ -56,6 +56,7 @@ def test_each_order_once(db: Database, shop: Shop) -> None:
     assert _came(db) == [("order", "06-02"), ("order", "06-03"), ("order", "06-05")]
 
 
+@pytest.mark.slow
 def test_once_and_never_again(db: Database, shop: Shop) -> None:
     write(db, shop, [person(1)], START)
     _orders(db, shop, 0, 1, 3)
@@ -63,6 +64,7 @@ def test_once_and_never_again(db: Database, shop: Shop) -> None:
     assert _came(db) == [("once", "06-02")]
 
 
+@pytest.mark.slow
 def test_not_again_within_a_number_of_days(db: Database, shop: Shop) -> None:
     write(db, shop, [person(1)], START)
     _orders(db, shop, *range(12))

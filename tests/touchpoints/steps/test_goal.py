@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from crm_plugin.store import touchpoints
+from crm_plugin.store import tasks, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import batch, gate
+from crm_plugin.touchpoints import batch, gate, publishing
 from crm_plugin.touchpoints.gate import Verdict
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason, State
@@ -57,6 +57,18 @@ def test_who_reaches_the_goal_before_it_leaves_is_not_written_to(
     settle(db, TEN)
     plan(db, shop, TEN + timedelta(hours=1))
     assert inside(db) == {"m1": ("goal", "rest", ""), "m2": ("active", "rest", "waits")}
+
+
+def test_nobody_is_called_who_reached_the_goal_or_whose_journey_ended(db: Database, shop: Shop) -> None:
+    turn_on(db, shop, {"key": "call", "task": {"title": {"en": "Call"}, "due_days": 3}}, goal="orders() >= 1")
+    assert plan(db, shop, TEN) == {"enrolled": 2}
+    write(db, shop, [order("o1", member_external_id="1", placed_at=TEN + MINUTE)], TEN + 2 * MINUTE)
+    plan(db, shop, TEN + timedelta(hours=1))
+    columns = (tasks.c.done_at.is_not(None), tasks.c.done_by, tasks.c.outcome)
+    with db.write() as connection:
+        assert sorted(connection.execute(select(*columns)).all()) == [(False, "", ""), (True, "journey", "goal")]
+        publishing.archive(connection, shop, "j", TEN + timedelta(hours=2))
+        assert [row[2] for row in sorted(connection.execute(select(*columns)).all())] == ["archived", "goal"]
 
 
 def test_a_goal_that_cannot_be_asked_keeps_the_message_waiting(

@@ -113,6 +113,7 @@ class Lives(RuleBasedStateMachine):
         """Rounds as they should be, half a day apart; what was planned is settled between them."""
         for _ in range(1 + way % 6):
             assert plan_shop(self.db, self.shop, self.now).problems == {}
+            self._nobody_is_overlooked()
             self._settle(("accepted", "failed")[way % 2], 9)
             self.now += timedelta(hours=11)
 
@@ -123,6 +124,20 @@ class Lives(RuleBasedStateMachine):
     def round_is_repeated(self, _way: int) -> None:
         self._round(None)
         self._round(None)
+        self._nobody_is_overlooked()
+
+    def _nobody_is_overlooked(self) -> None:
+        """After a round nobody waits for a message that is settled."""
+        e, t = enrolments.c, touchpoints.c
+        with self.db.read() as connection:
+            journey = journey_store.get(connection, self.shop.shop_id, "j")
+            if not journey.runs:
+                return
+            numbers = versions(connection, self.shop.shop_id, journey)[journey.version].numbers
+            key = (t.shop_id == e.shop_id) & (t.member_id == e.member_id) & (t.occasion == e.occasion)
+            waits = select(e.step_key, t.step, t.state).join_from(enrolments, touchpoints, key)
+            rows = connection.execute(waits.where(e.state == "active", e.phase == "sent")).all()
+        assert {row.state for row in rows if numbers[row.step_key] == row.step} <= {"planned"}
 
     def _round(self, kill: int | None) -> None:
         seen = 0

@@ -307,6 +307,30 @@ def test_nobody_is_taken_in_where_everyone_is_meant(db: Database, shop: Shop) ->
         insiders.count(connection, shop, journey, TEN)
 
 
+def test_nobody_is_taken_into_a_campaign_which_reaches_them_by_itself(sqlite_db: Database) -> None:
+    shop = stage(sqlite_db)
+    write(sqlite_db, shop, [person(1)], START)
+    journey = _publish(sqlite_db, shop, SEND, trigger={"type": "campaign"}, audience="known(email)")
+    with pytest.raises(InvalidInput, match="by itself"), sqlite_db.write() as connection:
+        publishing.take_in(connection, shop, journey, 9, TEN)
+    plan(sqlite_db, shop, TEN)
+    assert len(planned(sqlite_db)) == 1
+
+
+def test_whoever_has_a_message_of_before_it_had_steps_is_not_taken_in(sqlite_db: Database) -> None:
+    shop = stage(sqlite_db)
+    write(sqlite_db, shop, [person(1), person(2, birth_day=9)], START)
+    told = {"key": "j", "trigger": {"type": "birthday", "days": 0}, "audience": "known(email)"}
+    with sqlite_db.write() as connection:
+        alone = {**told, "channels": ["email"], "template": "hello", "enabled": True}
+        journey_store.save(connection, shop, read_draft(alone), START)
+    plan(sqlite_db, shop, TEN)
+    with sqlite_db.write() as connection:
+        publishing.save_draft(connection, shop, {**told, "steps": [SEND]}, TEN)
+        journey = publishing.publish(connection, shop, "j", TEN)
+        assert insiders.count(connection, shop, journey, TEN) == 1
+
+
 def test_saving_a_journey_that_is_on_publishes_it(db: Database, shop: Shop) -> None:
     _publish(db, shop, SEND)
     with db.write() as connection:
@@ -323,3 +347,39 @@ def test_a_pool_with_codes_will_do(db: Database, shop: Shop) -> None:
         connection.execute(insert(coupon_pools).values(**ours, title="", created_at=START))
         connection.execute(insert(coupon_codes).values(**ours, code="C1", place=1))
     assert _publish(db, shop, {"key": "c", "coupon": {"pool": "p"}}, SEND).status == "on"
+
+
+_ONE = {"key": "j", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "template": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("told", "field", "message"),
+    [
+        ({"template": "gone"}, "channels", "The journey has no text for email."),
+        ({"template": "phone", "channels": ["sms"]}, "channels", "The journey has no sender for sms."),
+        (
+            {"template": "mixed", "channels": ["email", "inapp"]},
+            "template",
+            "The journey has no inapp text in zh-CN, in which its other messages are written.",
+        ),
+        ({"audience": 'segment("gone")'}, "audience", "There is no segment 'gone'."),
+        ({"trigger": {"type": "segment_entered", "segment": "gone"}}, "trigger", "There is no segment 'gone'."),
+    ],
+)
+def test_what_one_message_lacks_is_told_with_its_place_and_nothing_is_switched_on(
+    db: Database, told: dict[str, Any], field: str, message: str
+) -> None:
+    shop = stage(db)
+    with db.write() as connection:
+        texts.put(connection, shop.shop_id, Text("phone", "sms", "en", body_text="Hi. Reply STOP to opt out"), START)
+        for channel, locale in (("email", "en"), ("email", "zh-CN"), ("inapp", "en")):
+            text = Text("mixed", channel, locale, subject="Hello", body_text="Hello.")
+            texts.put(connection, shop.shop_id, text, START)
+        journey_store.save(connection, shop, read_draft({**_ONE, **told}), START)
+    for live in (publishing.publish, publishing.switch_on):
+        with pytest.raises(CrmError) as refused, db.write() as connection:
+            live(connection, shop, "j", START)
+        place = getattr(refused.value, "field", "") or getattr(refused.value, "path", "")
+        assert (place.partition(":")[0], refused.value.message) == (field, message)
+        with db.read() as connection:
+            assert not get(connection, shop.shop_id, "j").enabled

@@ -171,6 +171,7 @@ class Mapper:
             attributes["payment_method"] = row.payment_method
         if told.source:
             attributes["utm_source"] = told.source
+        attributes |= told.shipment
         total, tax, shipping, shipping_tax, discount, discount_tax = _amounts(row, currency)
         paid, shipped, updated = row.date_paid_gmt, row.date_completed_gmt, row.date_modified_gmt
         return OrderRecord(

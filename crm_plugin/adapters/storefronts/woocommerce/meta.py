@@ -13,6 +13,7 @@ import msgspec
 from crm_plugin.adapters.raw import any_json
 from crm_plugin.adapters.storefronts.lunar_birthdays import is_lunar, read_lunar
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Meta
+from crm_plugin.adapters.storefronts.woocommerce.tracking import SHIPMENTS, shipment_of
 from crm_plugin.records import ConsentState
 
 BIRTHDAY_KEYS = (
@@ -56,6 +57,7 @@ class Told(NamedTuple):
     consent_key: str = ""
     locale: str = ""
     source: str = ""
+    shipment: Mapping[str, str] = {}
 
 
 _NOTHING = Told()
@@ -85,7 +87,7 @@ class MetaKeys:
     def read(self, entries: Iterable[Meta] | None) -> Told:
         """What these entries tell; unreadable values are passed over, so they never stop the record they hang on."""
         found: dict[str, list[tuple[int, str, msgspec.Raw]]] = {}
-        source = ""
+        source, shipment = "", {}
         known = self._known
         for entry in entries or ():
             key = entry.key
@@ -95,15 +97,17 @@ class MetaKeys:
                 found.setdefault(purpose[0], []).append((purpose[1], str(key), entry.value))
             elif key == UTM_SOURCE:
                 source = _text(any_json(entry.value))
+            elif key == SHIPMENTS:
+                shipment = shipment_of(entry.value)
         if not found:
-            return Told(source=source) if source else _NOTHING
+            return Told(source=source, shipment=shipment) if source or shipment else _NOTHING
         birthday, unread = _first_birthday(found.get("lunar", ()), read_lunar_birthday)
         if birthday is None:
             # Who tells both keeps the lunar one.
             birthday, other = _first_birthday(found.get("birthday", ()), read_birthday)
             unread = "" if birthday else unread or other
         consent, consent_key = _first_consent(found.get("consent", ()))
-        return Told(birthday, unread, consent, consent_key, _first_locale(found.get("locale", ())), source)
+        return Told(birthday, unread, consent, consent_key, _first_locale(found.get("locale", ())), source, shipment)
 
     def _purpose(self, key: str | int) -> tuple[str, int] | None:
         purpose = self._known[key] = self._ranks.get(plain_key(str(key)))

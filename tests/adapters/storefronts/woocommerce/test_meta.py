@@ -133,3 +133,42 @@ def test_unread_birthday_is_kept_as_written() -> None:
 )
 def test_locale_becomes_a_tag(value: Any, locale: str) -> None:
     assert _told(("locale", value)).locale == locale
+
+
+_UPS = {
+    "tracking_provider": "ups",
+    "custom_tracking_provider": "",
+    "custom_tracking_link": "",
+    "date_shipped": "1603929600",
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ([{**_UPS, "tracking_number": " 1Z9 "}], {"tracking_number": "1Z9", "tracking_carrier": "ups"}),
+        (
+            [
+                {**_UPS, "tracking_number": "1Z8"},
+                {
+                    "tracking_number": 77,
+                    "custom_tracking_provider": "Lantern Post",
+                    "custom_tracking_link": "https://post.example/77",
+                },
+            ],
+            {
+                "tracking_number": "77",
+                "tracking_carrier": "Lantern Post",
+                "tracking_url": "https://post.example/77",
+            },
+        ),
+        ({"1": {"tracking_number": "A", "custom_tracking_link": "javascript:alert(1)"}}, {"tracking_number": "A"}),
+        ([_UPS, "x", None], {}),
+        ([{"tracking_number": True}], {}),
+        ("a:1:{}", {}),
+        (None, {}),
+    ],
+)
+def test_parcel_of_the_last_shipment_with_a_number(value: Any, told: dict[str, str]) -> None:
+    assert _told(("_wc_shipment_tracking_items", value)).shipment == told
+    assert _told(("_wc_shipment_tracking_items", value), ("locale", "de_DE")).shipment == told

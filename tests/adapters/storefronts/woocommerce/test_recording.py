@@ -215,6 +215,7 @@ def test_same_second_loses_nothing(db: Database, shop: Shop) -> None:
         assert connection.scalar(select(func.count()).where(orders.c.updated_at == BULK_EDIT)) == 12
 
 
+@pytest.mark.slow
 def test_second_pull_writes_no_row(db: Database, shop: Shop, served: ServedShop) -> None:
     before = _all(db)
     assert _sync(db, shop, served).rows == 0

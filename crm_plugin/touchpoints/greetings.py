@@ -1,0 +1,73 @@
+"""One greeting for one birthday: of several journeys about birthdays one writes to a member on a day. A webhook greets nobody.
+
+What has left is known when another is planned, and settles it. Of those that only wait none is settled by another, for it may still be
+cancelled, missed or refused: just before sending, the one that was planned first goes, and the others wait until it has come to an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from crm_plugin.rules.triggers import BIRTHDAY
+from crm_plugin.store import journeys, touchpoints
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.journey import WEBHOOK, Journey
+from crm_plugin.touchpoints.states import WAITING, State
+
+_OPEN = {State.IN_FLIGHT, *WAITING}
+_LEFT = [state for state in State if state not in {*_OPEN, State.SKIPPED, State.MISSED, State.CANCELLED, State.FAILED}]
+# A day, whatever zone and hour each of the two journeys keeps.
+_SAME_DAY = timedelta(hours=12)
+
+
+def greeted_sql(shop: Shop, journey: Journey) -> str:
+    """Whether another journey about birthdays has written to the member of `reached` on the same day."""
+    left, day = ", ".join(f"'{state}'" for state in _LEFT), _SAME_DAY // timedelta(microseconds=1)
+    return (
+        "EXISTS (SELECT 1 FROM touchpoints AS g JOIN journeys AS j ON j.shop_id = g.shop_id AND j.journey_key = g.journey_key "  # noqa: S608
+        f"WHERE g.shop_id = {shop.shop_id} AND g.member_id = reached.member_id AND g.journey_key <> '{journey.key}' "
+        f"AND g.due_at > reached.due_at - {day} AND g.due_at < reached.due_at + {day} "
+        f"AND g.channel <> '{WEBHOOK}' AND g.state IN ({left}) AND j.\"trigger\" = '{BIRTHDAY}')"
+    )
+
+
+def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[int, bool]:
+    """Of these touchpoints about birthdays, by id, those that another journey keeps back: True where it has written, else it goes first."""
+    if not rows:
+        return {}
+    t, j = touchpoints.c, journeys.c
+    due = [row.due_at for row in rows]
+    query = (
+        select(t.touchpoint_id, t.member_id, t.journey_key, t.state, t.due_at, t.next_try_at, j.enabled, j.paused_at)
+        .join_from(touchpoints, journeys, (j.shop_id == t.shop_id) & (j.journey_key == t.journey_key))
+        .where(t.shop_id == shop_id, t.member_id.in_(sorted({row.member_id for row in rows})), j.trigger == BIRTHDAY)
+        .where(t.channel != WEBHOOK)
+        .where(t.due_at > min(due) - _SAME_DAY, t.due_at < max(due) + _SAME_DAY, t.state.in_([*_OPEN, *_LEFT]))
+    )
+    by_member: dict[int, list[Any]] = {}
+    for other in connection.execute(query):
+        by_member.setdefault(other.member_id, []).append(other)
+    found: dict[int, bool] = {}
+    for row in rows:
+        others = [other for other in by_member.get(row.member_id, ()) if _is_rival(other, row)]
+        if any(other.state in _LEFT for other in others):
+            found[row.touchpoint_id] = True
+        elif any(_goes_first(other, row) for other in others):
+            found[row.touchpoint_id] = False
+    return found
+
+
+def _is_rival(other: Row[Any], row: Row[Any]) -> bool:
+    return bool(other.journey_key != row.journey_key and abs(other.due_at - row.due_at) < _SAME_DAY)
+
+
+def _goes_first(other: Row[Any], row: Row[Any]) -> bool:
+    """Whether what is not settled was planned before, and is to leave while there is time for both."""
+    if other.touchpoint_id > row.touchpoint_id:
+        return False
+    runs = other.enabled and other.paused_at is None and other.next_try_at < row.valid_until
+    return bool(other.state == State.IN_FLIGHT or runs)

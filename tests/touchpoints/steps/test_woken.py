@@ -1,0 +1,238 @@
+"""Who waits for a message costs a round nothing, and is found when it is settled: by whom, when and in whatever order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, event, select, update
+
+from crm_plugin.store import journey_versions, members, touchpoints
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync.merge import merge
+from crm_plugin.touchpoints import claims, versions
+from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.steps import sends, waits
+from crm_plugin.touchpoints.versions import kinds_of, with_steps
+from tests.factories import order, write
+from tests.touchpoints.plans import explained
+from tests.touchpoints.steps.stage import SEND, START, Counting, inside, person, plan, settle, stage, turn_on
+
+TEN = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+REST = {"key": "rest", "wait": {"days": 30}}
+
+
+@pytest.fixture
+def shop(db: Database) -> Shop:
+    return stage(db)
+
+
+def _enter(db: Database, shop: Shop, count: int, *steps: dict[str, Any], **told: Any) -> None:
+    write(db, shop, [person(n) for n in range(count)], START)
+    turn_on(db, shop, *steps, **told)
+    plan(db, shop, TEN)
+
+
+def _settle_one(db: Database, at: datetime, state: str = "accepted") -> None:
+    t = touchpoints.c
+    with db.write() as connection:
+        first = select(t.touchpoint_id).where(t.state == "planned").order_by(t.member_id).limit(1)
+        values = {"state": state, "settled_at": at, "updated_at": at}
+        connection.execute(
+            update(touchpoints).where(t.touchpoint_id == connection.execute(first).scalar_one()).values(**values)
+        )
+
+
+def _phases(db: Database) -> list[str]:
+    return [phase for _, _, phase in inside(db).values()]
+
+
+def test_round_looks_at_what_is_settled_alone(db: Database, shop: Shop) -> None:
+    """Of many who wait for a message the rows that a round reads and writes are those of the one whose message is settled."""
+    _enter(db, shop, 9, SEND, REST)
+    with Counting(db) as idle:
+        plan(db, shop, TEN + timedelta(hours=1))
+    assert not any("INSERT INTO enrolment_events" in one for one in idle.statements)
+    _settle_one(db, TEN + timedelta(hours=1))
+    written: list[int] = []
+
+    def note(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith(("UPDATE enrolments", "UPDATE touchpoints")):
+            written.append(cursor.rowcount)
+
+    event.listen(db.engine, "after_cursor_execute", note)
+    plan(db, shop, TEN + timedelta(hours=2))
+    event.remove(db.engine, "after_cursor_execute", note)
+    # Woken, taken up, moved to the wait and into it.
+    assert written == [1, 1, 1, 1]
+    assert sorted(_phases(db)) == ["sent"] * 8 + ["waits"]
+
+
+def test_round_of_many_due_asks_under_twenty_statements(sqlite_db: Database) -> None:
+    """Coming in and being written to, going on from a message into a wait, from a wait to the next message: each in one transaction."""
+    db, shop = sqlite_db, stage(sqlite_db)
+    buys = {"key": "buys", "wait": {"event": "order_placed", "within_days": 9}}
+    opens = {"key": "opens", "wait": {"event": "opened", "within_days": 9}}
+    write(db, shop, [person(n) for n in range(40)], START)
+    turn_on(db, shop, SEND, REST, {**SEND, "key": "again"}, buys, opens)
+    costs = []
+    for at in (TEN, TEN + DAY, TEN + 31 * DAY):
+        with Counting(db) as ran:
+            plan(db, shop, at)
+        settle(db, at)
+        last = len(ran.statements) - ran.statements[::-1].index("BEGIN IMMEDIATE")
+        costs.append(len(ran.statements) - last)
+    assert costs == COSTS
+    assert max(costs) < 20
+
+
+COSTS = [17, 19, 18]
+
+
+@pytest.mark.parametrize("kill", range(1, 24, 3))
+def test_killed_round_loses_nobody_whose_message_is_settled(sqlite_db: Database, kill: int) -> None:
+    db, shop = sqlite_db, stage(sqlite_db)
+    _enter(db, shop, 3, SEND, REST)
+    settle(db, TEN)
+    seen = 0
+
+    def count(*_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == kill:
+            raise KeyboardInterrupt
+
+    event.listen(db.engine, "before_cursor_execute", count)
+    try:
+        plan_shop(db, shop, TEN + DAY)
+    except KeyboardInterrupt:
+        assert _phases(db) == ["sent"] * 3
+    finally:
+        event.remove(db.engine, "before_cursor_execute", count)
+    plan(db, shop, TEN + DAY)
+    assert _phases(db) == ["waits"] * 3
+
+
+def test_clock_that_is_put_back_keeps_nobody(db: Database, shop: Shop) -> None:
+    """Settled an hour ahead, and before a round that ran later: neither instant is asked."""
+    _enter(db, shop, 2, SEND, REST)
+    _settle_one(db, TEN + timedelta(hours=1))
+    plan(db, shop, TEN + 2 * timedelta(hours=1))
+    assert sorted(_phases(db)) == ["sent", "waits"]
+    _settle_one(db, TEN - timedelta(hours=2), "failed")
+    plan(db, shop, TEN - timedelta(hours=1))
+    assert sorted(_phases(db)) == ["due", "waits"]
+    plan(db, shop, TEN + timedelta(hours=1))
+    assert _phases(db) == ["waits", "waits"]
+
+
+def test_message_sent_again_before_the_round_is_waited_for(db: Database, shop: Shop) -> None:
+    _enter(db, shop, 1, SEND, REST)
+    settle(db, TEN, "failed")
+    with db.write() as connection:
+        connection.execute(update(touchpoints).values(state="planned", settled_at=None))
+    plan(db, shop, TEN + DAY)
+    assert _phases(db) == ["sent"]
+    settle(db, TEN + DAY)
+    plan(db, shop, TEN + 2 * DAY)
+    assert _phases(db) == ["waits"]
+
+
+def test_who_waits_for_what_was_deleted_goes_on_a_day_after_its_window(db: Database, shop: Shop) -> None:
+    _enter(db, shop, 1, SEND, REST)
+    with db.write() as connection:
+        connection.execute(delete(touchpoints))
+    plan(db, shop, TEN + 4 * DAY - timedelta(hours=1))
+    assert _phases(db) == ["sent"]
+    plan(db, shop, TEN + 4 * DAY)
+    assert _phases(db) == ["waits"]
+
+
+def test_who_waits_long_is_looked_at_once_a_day(db: Database, shop: Shop) -> None:
+    _enter(db, shop, 1, SEND, REST)
+    costs = []
+    for hours in (95, 96, 97, 119, 120, 121):
+        with Counting(db) as ran:
+            plan(db, shop, TEN + timedelta(hours=hours))
+        costs.append(sum("INSERT INTO enrolment_events" in one for one in ran.statements))
+    assert costs == [0, 1, 0, 0, 1, 0]
+    settle(db, TEN + timedelta(hours=121))
+    plan(db, shop, TEN + timedelta(hours=122))
+    assert _phases(db) == ["waits"]
+
+
+def test_stay_that_waits_for_the_message_of_a_merged_member_goes_on(db: Database, shop: Shop) -> None:
+    """The guest's message left and was taken up; of the two the account's stay goes on, which is at the same step, and waits for it."""
+    _enter(db, shop, 2, SEND, REST, reentry="once")
+    with db.write() as connection:
+        guest, account = connection.execute(select(members.c.member_id).order_by(members.c.external_id)).scalars().all()
+        taken_up = {"state": "accepted", "accepted_at": TEN, "settled_at": TEN, "taken_up": True}
+        connection.execute(update(touchpoints).where(touchpoints.c.member_id == guest).values(**taken_up))
+        merge(connection, shop, guest, account, TEN)
+    plan(db, shop, TEN + timedelta(hours=1))
+    assert inside(db) == {"m1": ("active", "rest", "waits")}
+
+
+def test_version_of_an_older_program_is_heard_for_all(db: Database, shop: Shop) -> None:
+    buys = {"key": "buys", "wait": {"event": "order_placed", "within_days": 9}, "then": [REST]}
+    tag = {"key": "mark", "tag": {"add": ["a"]}}
+    write(db, shop, [person(0)], START)
+    turn_on(db, shop, buys, tag)
+    with db.write() as connection:
+        assert kinds_of(connection, 1, "j") == {"tag", "wait", "wait:order_placed"}
+        assert with_steps(connection, 1) == {"j": True}
+        connection.execute(update(journey_versions).values(kinds=None))
+        assert {"wait:order_placed", "wait:opened", "tier"} <= kinds_of(connection, 1, "j")
+        assert with_steps(connection, 1) == {"j": True}
+    plan(db, shop, TEN)
+    write(db, shop, [order("o1", member_external_id="0", placed_at=TEN + DAY)], TEN + DAY)
+    plan(db, shop, TEN + DAY)
+    assert inside(db) == {"m0": ("active", "rest", "waits")}
+
+
+def test_statements_go_by_their_indexes(db: Database, shop: Shop) -> None:
+    """PostgreSQL is kept from reading a whole table, as it would one of a few rows; which of the indexes of so few it takes is its own."""
+    ours = {"shop_id": 1, "journey_key": "j"}
+    now = {**ours, "now": to_micros(TEN)}
+    some, all_, at_step, take_up = sends._WAKING[db.is_sqlite]
+    of_orders, of_messages = waits._HEARING[db.is_sqlite]
+    step = {**now, "version": 1, "step_key": "hello"}
+    settled, stays = "ix_touchpoints_taken_up", "sqlite_autoindex_enrolments_2"
+    asked: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
+        (some, ours, (settled,)),
+        (all_, now, (settled, stays)),
+        (at_step, step, (settled, stays)),
+        (take_up, now, (settled, stays)),
+        (sends._REST, {**step, "phase": "sent"}, ("ix_enrolments_step",)),
+        (of_orders, {**now, "since": 0}, ("ix_orders_seen", "ix_enrolments_member")),
+        (of_messages, {**now, "since": 0}, ("ix_delivery_events_received", stays, "sqlite_autoindex_touchpoints_2")),
+        (versions._KINDS_OF_ALL, {"shop_id": 1}, ("ix_journey_versions_kinds",)),
+        (versions._KINDS_OF_ONE, ours, ("ix_journey_versions_kinds",)),
+    ]
+    with db.read() as connection:
+        for statement, values, indexes in asked:
+            told = explained(connection, statement.bindparams(**values))
+            assert "Seq Scan" not in told
+            if db.is_sqlite:
+                assert all(name in told for name in indexes), told
+                assert told.count("(shop_id=?)") == (statement is versions._KINDS_OF_ALL), told
+            else:
+                assert settled not in indexes or settled in told, told
+
+
+def test_claims_go_on_within_the_index(db: Database) -> None:
+    """Also among rows that are due at one same instant."""
+    place = claims.Place((TEN, 5))
+    due = claims._due(1, TEN, ["smtp"], claims._behind(place)).limit(9)
+    with db.read() as connection:
+        told = explained(connection, due)
+    if db.is_sqlite:
+        assert "ix_touchpoints_due (shop_id=? AND (next_try_at,touchpoint_id)>(?,?) AND next_try_at<?)" in told
+        assert "TEMP B-TREE" not in told
+    else:
+        assert "ix_touchpoints_due" in told
+        assert "ROW(next_try_at, touchpoint_id) >" in told.split("Index Cond:")[1].split("Filter:")[0]

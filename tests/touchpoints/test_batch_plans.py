@@ -1,0 +1,39 @@
+"""What is read for a batch of many members goes by the members, not by all that was ever sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import event
+
+from crm_plugin.store.session import Database
+from crm_plugin.touchpoints import caps, claims, once
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+MANY = range(100)
+
+
+def _indexes(db: Database) -> list[str]:
+    """The index by which each statement about touchpoints of many members reads them."""
+    seen: list[tuple[str, tuple[object, ...]]] = []
+    with db.read() as connection:
+        event.listen(
+            db.engine, "before_cursor_execute", lambda _c, _cursor, sql, values, *_: seen.append((sql, values))
+        )
+        once.lapses(connection, 1, MANY)
+        once.orders(connection, 1, MANY)
+        once.members(connection, 1, MANY, ["welcome"])
+        caps.load(connection, 1, MANY, NOW)
+        connection.execute(claims._due_of(1, MANY, NOW, (), ())).all()
+        plans = [
+            row[3]
+            for sql, values in list(seen)
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)
+        ]
+    return [plan for plan in plans if plan.startswith(("SEARCH touchpoints", "SCAN touchpoints"))]
+
+
+def test_members_choose_the_index(sqlite_db: Database) -> None:
+    plans = _indexes(sqlite_db)
+    assert len(plans) == 6
+    assert [plan for plan in plans if "member_id=?" not in plan and "subject_order_id=?" not in plan] == []
