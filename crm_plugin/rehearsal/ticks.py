@@ -17,10 +17,10 @@ from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.bulk import execute
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.claims import BY_INDEX
 from crm_plugin.touchpoints.due import between
 from crm_plugin.touchpoints.idle import asked_of, known_zones
 from crm_plugin.touchpoints.journeys import all_journeys
+from crm_plugin.touchpoints.states import BY_INDEX
 from crm_plugin.touchpoints.steps import ending
 
 _DAY = timedelta(days=1)

@@ -21,7 +21,6 @@ from sqlalchemy import (
     delete,
     insert,
     literal,
-    literal_column,
     or_,
     select,
     tuple_,
@@ -35,14 +34,12 @@ from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.states import WAITING, State
+from crm_plugin.touchpoints.states import BY_INDEX, WAITING, State
 from crm_plugin.touchpoints.versions import voices
 from crm_plugin.touchpoints.waves import HELD
 
 CLAIMED, BEGUN = timedelta(minutes=2), timedelta(minutes=10)
 _WAITING = [state.value for state in WAITING]
-# Written out, SQLite knows by these words that the index of what waits holds the rows; where others lead to fewer rows it is not told.
-BY_INDEX: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in WAITING]
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, select
 
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import journeys, touchpoints
+from crm_plugin.store.base import unindexed
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import WEBHOOK, Journey
 from crm_plugin.touchpoints.states import WAITING, State
@@ -46,7 +47,8 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[int,
         .join_from(touchpoints, journeys, (j.shop_id == t.shop_id) & (j.journey_key == t.journey_key))
         .where(t.shop_id == shop_id, t.member_id.in_(sorted({row.member_id for row in rows})), j.trigger == BIRTHDAY)
         .where(t.channel != WEBHOOK)
-        .where(t.due_at > min(due) - _SAME_DAY, t.due_at < max(due) + _SAME_DAY, t.state.in_([*_OPEN, *_LEFT]))
+        .where(unindexed(t.due_at) > min(due) - _SAME_DAY, unindexed(t.due_at) < max(due) + _SAME_DAY)
+        .where(unindexed(t.state).in_([*_OPEN, *_LEFT]))
     )
     by_member: dict[int, list[Any]] = {}
     for other in connection.execute(query):

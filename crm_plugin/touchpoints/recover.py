@@ -15,7 +15,7 @@ from crm_plugin.store import attempts, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import glance
-from crm_plugin.touchpoints.states import WAITING, Reason, State
+from crm_plugin.touchpoints.states import BY_INDEX, Reason, State
 
 _KEEPS = [Reason.FREQUENCY_CAP.value, Reason.MEMBER_DIAL.value, Reason.BLAST_RADIUS.value]
 
@@ -102,7 +102,7 @@ def miss_shop(db: Database, shop: Shop, now: datetime) -> int:
             update(touchpoints)
             .where(
                 t.shop_id == shop.shop_id,
-                t.state.in_([state.value for state in WAITING]),
+                t.state.in_(BY_INDEX),
                 t.next_try_at <= now,
                 t.valid_until <= now,
             )

@@ -20,7 +20,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import forecast_journey
-from crm_plugin.touchpoints.states import WAITING, State
+from crm_plugin.touchpoints.states import BY_INDEX, State
 from crm_plugin.touchpoints.versions import Voices, voices
 from crm_plugin.touchpoints.waves import RELEASED, Figures
 
@@ -39,7 +39,7 @@ def due_by_journey(connection: Connection, shop_id: int, journeys: Voices, now: 
     """Journey → how many bounded messages wait to leave now; none is not named."""
     t = touchpoints.c
     query = select(*_SPOKEN, func.count()).where(
-        t.shop_id == shop_id, t.state.in_([state.value for state in WAITING]), t.next_try_at <= now, t.valid_until > now
+        t.shop_id == shop_id, t.state.in_(BY_INDEX), t.next_try_at <= now, t.valid_until > now
     )
     return {key: told[0] for key, told in _sums(connection, shop_id, journeys, query).items()}
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from datetime import UTC, datetime
 
 from sqlalchemy import event
 
 from crm_plugin.store.session import Database
-from crm_plugin.touchpoints import caps, claims, once
+from crm_plugin.touchpoints import caps, claims, greetings, once
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MANY = range(100)
+Greeting = namedtuple("Greeting", "touchpoint_id member_id due_at")
 
 
 def _indexes(db: Database) -> list[str]:
@@ -25,6 +27,7 @@ def _indexes(db: Database) -> list[str]:
         once.members(connection, 1, MANY, ["welcome"])
         caps.load(connection, 1, MANY, NOW)
         connection.execute(claims._due_of(1, MANY, NOW, (), ())).all()
+        greetings.load(connection, 1, [Greeting(number, number, NOW) for number in MANY])
         plans = [
             row[3]
             for sql, values in list(seen)
@@ -35,5 +38,5 @@ def _indexes(db: Database) -> list[str]:
 
 def test_members_choose_the_index(sqlite_db: Database) -> None:
     plans = _indexes(sqlite_db)
-    assert len(plans) == 6
+    assert len(plans) == 7
     assert [plan for plan in plans if "member_id=?" not in plan and "subject_order_id=?" not in plan] == []
