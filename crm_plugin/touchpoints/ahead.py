@@ -120,6 +120,8 @@ class _Occasion:
     valid_until: datetime
     channel: str = ""
     address: str = ""
+    # None yet: whatever is planned already goes before it.
+    touchpoint_id: int = 0
 
 
 def _occasions(

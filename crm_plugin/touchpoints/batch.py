@@ -104,7 +104,7 @@ class Batch:
     # Who has an open case, and which.
     cases: dict[int, str] = field(default_factory=dict)
     # By touchpoint: whether another journey has written about the birthday (True), or goes first.
-    greeted: dict[int, bool] = field(default_factory=dict)
+    greeted: dict[tuple[int, datetime], bool] = field(default_factory=dict)
     # The journeys that stand still.
     held: set[str] = field(default_factory=set)
 

@@ -92,7 +92,7 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
         return Verdict(State.SKIPPED, Reason.GOAL)
     if not still_relevant(row, journey, batch) or said_before(row, journey, batch):
         return Verdict(State.SKIPPED, Reason.NO_LONGER_MATCHES)
-    if (greeted := batch.greeted.get(row.touchpoint_id)) is not None:
+    if (greeted := batch.greeted.get((row.touchpoint_id, row.due_at))) is not None:
         later = Verdict(State.PLANNED, Reason.GREETED, again_at=now + _GREETING_PAUSE)
         return Verdict(State.SKIPPED, Reason.GREETED) if greeted else later
     kind = kind_of(journey.trigger)

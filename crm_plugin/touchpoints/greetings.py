@@ -7,7 +7,7 @@ cancelled, missed or refused: just before sending, the one that was planned firs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -36,8 +36,11 @@ def greeted_sql(shop: Shop, journey: Journey) -> str:
     )
 
 
-def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[int, bool]:
-    """Of these touchpoints about birthdays, by id, those that another journey keeps back: True where it has written, else it goes first."""
+def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[tuple[int, datetime], bool]:
+    """Of these touchpoints about birthdays those that another journey keeps back: True where it has written, else it goes first.
+
+    By id (0: not planned yet) and instant.
+    """
     if not rows:
         return {}
     t, j = touchpoints.c, journeys.c
@@ -53,13 +56,13 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[int,
     by_member: dict[int, list[Any]] = {}
     for other in connection.execute(query):
         by_member.setdefault(other.member_id, []).append(other)
-    found: dict[int, bool] = {}
+    found: dict[tuple[int, datetime], bool] = {}
     for row in rows:
         others = [other for other in by_member.get(row.member_id, ()) if _is_rival(other, row)]
         if any(other.state in _LEFT for other in others):
-            found[row.touchpoint_id] = True
+            found[row.touchpoint_id, row.due_at] = True
         elif any(_goes_first(other, row) for other in others):
-            found[row.touchpoint_id] = False
+            found[row.touchpoint_id, row.due_at] = False
     return found
 
 
@@ -69,7 +72,7 @@ def _is_rival(other: Row[Any], row: Row[Any]) -> bool:
 
 def _goes_first(other: Row[Any], row: Row[Any]) -> bool:
     """Whether what is not settled was planned before, and is to leave while there is time for both."""
-    if other.touchpoint_id > row.touchpoint_id:
+    if row.touchpoint_id and other.touchpoint_id > row.touchpoint_id:
         return False
     runs = other.enabled and other.paused_at is None and other.next_try_at < row.valid_until
     return bool(other.state == State.IN_FLIGHT or runs)
