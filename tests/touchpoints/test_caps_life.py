@@ -172,6 +172,8 @@ class Lives(RuleBasedStateMachine):
         class Provider:
             """Takes messages, loses answers, and dies."""
 
+            parallel, most_a_minute = 1, 0
+
             def send(self, message: Message, *, idempotency_key: str) -> SendResult:
                 lives.calls += 1
                 end = ends[lives.calls % len(ends)]
