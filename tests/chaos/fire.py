@@ -217,7 +217,7 @@ def _settle(place: _Place) -> None:
     last = datetime.now(UTC)
     for later in _AFTERWARDS:
         at = (last + later).isoformat()
-        words = [sys.executable, "-m", "crm_plugin", "tick", "--at", at, "--json"]
+        words = [sys.executable, "-m", "crm_plugin", "tick", "--at", at, "--yes", "--json"]
         subprocess.run(
             words, env=place.env, cwd=ROOT, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -18,6 +18,7 @@ from crm_plugin.demo import mail_sink
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import shop_named
 from crm_plugin.touchpoints import outbox
+from crm_plugin.touchpoints.calling import Pace
 from tests.cli.conftest import Run, greet
 
 MEMBERS = 30
@@ -107,19 +108,23 @@ def test_killed_round_doubles_nothing(
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     stall.over.set()
-    assert len(sink.messages) == arrived
+    # Others of its group may have been handed over at the same time.
+    assert len(sink.messages) >= arrived
+    handed = len(sink.messages)
     # Within the lease nothing of it is touched.
     assert run("tick", "shop", "--at", AT, "--yes")[1]["dispatch"]["states"] == {}
-    assert len(sink.messages) == arrived
+    assert len(sink.messages) == handed
+    noted = _states().get("accepted", 0)
     code, told = run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")
-    waiting = MEMBERS - number
-    assert (code, told["recovered"].get("unconfirmed"), told["recovered"].get("planned", 0)) == (0, 1, waiting)
+    doubtful, waiting = told["recovered"]["unconfirmed"], told["recovered"].get("planned", 0)
+    assert (code, noted + doubtful + waiting) == (0, MEMBERS)
+    assert 1 <= doubtful <= Pace.MOST
     assert run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")[1]["dispatch"]["states"] == {}
     sent = Counter(mail.recipients[0] for mail in sink.messages)
     assert set(sent.values()) <= {1}
-    # The one in the air is not sent again by itself, whether it had arrived or not: it is shown.
-    assert len(sent) == arrived + waiting
-    assert _states() == {"accepted": MEMBERS - 1, "unconfirmed": 1}
+    # Those in the air are not sent again by themselves, whether they had arrived or not: they are shown.
+    assert len(sent) == handed + waiting
+    assert _states() == {"accepted": MEMBERS - doubtful, "unconfirmed": doubtful}
     ids = Counter(line for mail in sink.messages for line in mail.data.split(b"\r\n") if line[:11] == b"Message-ID:")
     assert (len(ids), set(ids.values())) == (len(sent), {1})
 
@@ -135,16 +140,19 @@ def test_merchant_sends_the_one_in_the_air_again(
     process.wait(30)
     stall.over.set()
     run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")
-    [lost] = run("outbox", "shop", "--state", "unconfirmed")[1]
+    there = {mail.recipients[0] for mail in sink.messages}
+    lost = [one for one in run("outbox", "shop", "--state", "unconfirmed")[1] if one["address"] not in there]
+    assert lost
     runtime = Runtime.open()
     with runtime.db.write() as connection:
         shop = shop_named(connection, "shop")
-        outbox.send_again(connection, shop, int(lost["touchpoint_id"]), runtime.clock.now(), "page:me")
+        for one in lost:
+            outbox.send_again(connection, shop, int(one["touchpoint_id"]), runtime.clock.now(), "page:me")
         connection.exec_driver_sql("UPDATE touchpoints SET next_try_at = 0 WHERE state = 'planned'")
     runtime.close()
     run("tick", "shop", "--at", AFTER_THE_LEASE, "--yes")
     assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
-    assert _states() == {"accepted": 3}
+    assert sum(_states().values()) == 3
 
 
 def test_two_rounds_at_once_send_once(database: None, run: Run, sink: mail_sink.MailSink) -> None:

@@ -24,6 +24,7 @@ from crm_plugin.store import touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.touchpoints import claims, settling
+from crm_plugin.touchpoints.calling import Pace
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import recover_shop
 from crm_plugin.touchpoints.render import Rendered
@@ -91,9 +92,11 @@ def test_database_that_was_away_learns_what_has_left(tmp_path: Path, provider: P
         server.up()
         assert queue.wait()
         assert set(_states(runtime.db)) <= {"accepted", "planned", "in_flight"}
-        assert _states(runtime.db)["accepted"] == provider.taken.total()
-        _tick(runtime, runtime.clock.now() + AFTER_THE_CLAIM)
-        assert _states(runtime.db) == {"accepted": 60}
+        _tick(runtime, runtime.clock.now() + AFTER_THE_CALL)
+        # What could not be noted in time is doubtful; it is never sent again.
+        left = _states(runtime.db)
+        assert left["accepted"] + left.get("unconfirmed", 0) == 60
+        assert left["accepted"] >= 60 - Pace.MOST
         assert set(provider.taken.values()) == {1}
         queue.close()
         runtime.close()
