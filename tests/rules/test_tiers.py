@@ -165,6 +165,8 @@ _SHOPS = itertools.count(1)
 # A level cannot depend on the level held.
 _RULES = rules_of_orders.filter(lambda node: all(asked.arg("since") != "tier" for asked in fields_of(node)))
 _LADDERS = st.lists(_RULES, min_size=1, max_size=3)
+# What is dated after the day is in the facts, and no run of that day counts it.
+_UP_TO_THE_DAY = made_members.filter(lambda one: all(told.days_ago >= 0 for told in (*one.orders, *one.refunds)))
 
 
 @pytest.mark.slow
@@ -173,7 +175,7 @@ _LADDERS = st.lists(_RULES, min_size=1, max_size=3)
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(made=st.lists(made_members, min_size=1, max_size=4), before=_LADDERS, after=_LADDERS)
+@given(made=st.lists(_UP_TO_THE_DAY, min_size=1, max_size=4), before=_LADDERS, after=_LADDERS)
 def test_facts_alone_tell_the_same_changes(
     db: Database, made: list[MadeMember], before: list[Node], after: list[Node]
 ) -> None:
