@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, case, func, literal_column, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import at_local, local_day
 from crm_plugin.errors import RuleError
@@ -97,7 +98,9 @@ def note_forecasts(db: Database, shop: Shop, day: date) -> int:
         f = journey_forecasts.c
         connection.execute(journey_forecasts.delete().where(f.shop_id == shop.shop_id, f.day <= day))
         if kept:
-            connection.execute(journey_forecasts.insert(), kept)
+            # Another round may be noting the same day at this moment; both have looked at the same calendar.
+            add = sqlite.insert if db.is_sqlite else postgresql.insert
+            connection.execute(add(journey_forecasts).on_conflict_do_nothing(), kept)
     return len(kept)
 
 
