@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Connection, func, select
 
 from crm_plugin.clock import Clock
+from crm_plugin.jobs.leader import CLOCK
 from crm_plugin.jobs.stalls import stalls
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import connections, job_runs, leases, sender_health, shops, touchpoints
@@ -54,7 +55,7 @@ class _Figures:
             yield from _jobs(connection, names, now)
             yield _resting(connection, names, now)
             yield _stalled(connection, names, now)
-            leading = any(one.name == "clock" for one in leases.held(connection, leases.EVERYBODY, now))
+            leading = any(one.name == CLOCK for one in leases.held(connection, leases.EVERYBODY, now))
             yield _gauge("crm_clock_leads", "Whether one of several clocks holds the lease.", (), [((), int(leading))])
 
 

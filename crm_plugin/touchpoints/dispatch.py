@@ -231,6 +231,7 @@ class _Round:
     def _send_group(self, group: Sequence[Row[Any]], known: batches.Batch, later: Sequence[Row[Any]]) -> list[Row[Any]]:
         """Send a group; answers those of it whose turn did not come. What ends the round early gives back those and the `later` ones."""
         self._pace.begin()
+        began = self._now
         ready = self._within_rates([one for row in group if (one := self._ready(row, known)) is not None])
         # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
         ours = claims.begin(self._db, [(one.row, one.made) for one in ready], self._now)
@@ -241,7 +242,7 @@ class _Round:
         try:
             for adapter, some in waiting.items():
                 if some:
-                    self._line(adapter, some[0].channel).call(some, self._may_go_on(adapter), self._note_call)
+                    self._line(adapter, some[0].channel).call(some, self._may_go_on(adapter, began), self._note_call)
         except BaseException:
             self._write()
             self._give_up(waiting, later)
@@ -272,22 +273,24 @@ class _Round:
         claims.release(self._db, [*self._take_back(waiting), *later], self._now)
 
     def _take_back(self, waiting: Mapping[str, Iterable[Ready]]) -> list[Row[Any]]:
-        """Those whose call was not made, as they were before the group began."""
+        """Those whose call was not made, as they were before the group began; what a rate allowed for them is free again."""
+        for adapter, some in waiting.items():
+            left = list(some)
+            if left and left[0].channel.most_a_minute > 0:
+                health.give_back(self._db, self._shop.shop_id, adapter, len(left))
         rows = [one.row for some in waiting.values() for one in some]
         claims.take_back(self._db, rows, self._now)
         return rows
 
-    def _may_go_on(self, adapter: str) -> Callable[[], bool]:
-        """Whether the next call of a group may be made: what the guards have seen is fresh, and the sender well."""
-        began, first = self._now, True
+    def _may_go_on(self, adapter: str, began: datetime) -> Callable[[], bool]:
+        """Whether the next call of a group that `began` then may be made: what the guards have seen is fresh, and the sender well."""
+        first = True
 
         def may_go_on() -> bool:
             nonlocal first
-            if first:
-                # The round has just been heard of.
-                first = False
-                return True
-            self._hear()
+            if not first:
+                self._hear()
+            first = False
             return began <= self._now <= began + FRESH_GROUP and adapter not in self._resting
 
         return may_go_on
