@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -286,6 +287,38 @@ class TierWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class CouponOrder:
+    """Codes that a store is to honour. Either `percent` (above 0, at most 100) or `amount_minor` of `currency` comes off.
+
+    `codes` are the very codes, each good once. `references` are the accounts that may use them, by the platform's own ids, with `emails`
+    beside them in the same order for a store that knows people by that; without any, whoever has the code may.
+    `reference` is stable over retries: a store that is asked twice for the same makes it once.
+    """
+
+    reference: str
+    title: str
+    codes: tuple[str, ...]
+    percent: Decimal | None = None
+    amount_minor: int | None = None
+    currency: str = ""
+    least_minor: int = 0
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    references: tuple[str, ...] = ()
+    emails: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CouponMade:
+    """What became of one code: the store's own id of it, or why there is none. `is_restricted`: nobody but its accounts can use it."""
+
+    code: str
+    external_id: str = ""
+    is_restricted: bool = False
+    error: AdapterError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One rendered message to one address; `touchpoint_key` is unique and stable over retries.
 
@@ -331,3 +364,50 @@ class RawRequest:
     url: str
     headers: dict[str, str]
     body: bytes
+
+
+class StoreEventKind(StrEnum):
+    """What a store tells of itself. CHANGED and DELETED both mean: look at this id again; what is there then holds."""
+
+    CHANGED = "changed"
+    DELETED = "deleted"
+    MERGED = "merged"
+    # The store is another than before: its name, currency or zone, or what it lets us do.
+    SHOP = "shop"
+    SCOPES = "scopes"
+    # The app was switched off there for a while, switched on again, or taken away.
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    UNINSTALLED = "uninstalled"
+    # What the law gives a customer: the merchant gets all that is kept of them, or nothing of them stays.
+    EXPORT = "export"
+    ERASE = "erase"
+    ERASE_SHOP = "erase_shop"
+    # A large reading that the store prepares is ready.
+    BULK_READY = "bulk_ready"
+    # It only asks whether we are there.
+    PING = "ping"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEvent:
+    """One event as a store told it.
+
+    `key` is the same when the same event is told again, and of no other; `topic` is the store's own word. `stream` and `external_id` say
+    what to look at; `into` who a merged account has become. `is_own` is True for an echo of what we wrote. An order to erase or to export
+    names its person also by `email`, `phone` and `orders`, for a guest has no account.
+    """
+
+    kind: StoreEventKind
+    key: str
+    topic: str
+    stream: Stream | None = None
+    external_id: str = ""
+    at: datetime | None = None
+    into: str = ""
+    is_own: bool = False
+    email: str = ""
+    phone: str = ""
+    orders: tuple[str, ...] = ()
+    detail: dict[str, Any] = field(default_factory=dict)

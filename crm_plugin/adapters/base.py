@@ -38,6 +38,17 @@ class Capability(StrEnum):
     TIER_GROUP = "tier_group"
     TIER_GRADE = "tier_grade"
     TIER_METAFIELD = "tier_metafield"
+    # What else a store lets us write.
+    WRITE_TAGS = "write_tags"
+    WRITE_CONSENT = "write_consent"
+    COUPONS = "coupons"
+    # A code can be bound to an account, so that nobody else can use it.
+    COUPONS_OF_ONE = "coupons_of_one"
+    # Messages shown inside the storefront, by the platform's own means.
+    IN_APP = "in_app"
+    # Installed from the platform's marketplace, and its page shown inside the platform's admin.
+    INSTALL = "install"
+    EMBEDDED = "embedded"
 
 
 class SettingType(StrEnum):

@@ -5,19 +5,24 @@ An entry point's object is an adapter class. Classes are imported when first ask
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from crm_plugin.adapters.base import Adapter
+from crm_plugin.adapters.base import Adapter, Setting
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.adapters.storefronts.installing import Installer
 from crm_plugin.errors import ConfigError
 
 _STOREFRONTS = {
     "woocommerce": "crm_plugin.adapters.storefronts.woocommerce:WooCommerceStorefront",
     "csv": "crm_plugin.adapters.storefronts.csv:CsvStorefront",
 }
+# How a merchant comes in from a platform that has a marketplace, or hands out keys by itself.
+_INSTALLERS: dict[str, str] = {}
 _CHANNELS = {
     "smtp": "crm_plugin.adapters.channels.smtp:SmtpChannel",
     "twilio": "crm_plugin.adapters.channels.twilio:TwilioChannel",
@@ -43,6 +48,23 @@ def storefront_class(name: str) -> type[StorefrontAdapter]:
     if found is None or not issubclass(found, StorefrontAdapter):
         raise ConfigError(f"There is no platform {name!r}.", hint=f"Use one of: {', '.join(storefront_names())}.")
     return found
+
+
+def installer_class(name: str) -> type[Installer] | None:
+    """How a merchant comes in from that platform; None where keys are typed in."""
+    if name in _INSTALLERS:
+        module, _, attribute = _INSTALLERS[name].partition(":")
+        found = getattr(import_module(module), attribute)
+    else:
+        found = getattr(_foreign().get(name), "installer", None)
+    assert found is None or (isinstance(found, type) and issubclass(found, Installer))
+    return found
+
+
+def app_values(settings: Iterable[Setting], platform: str) -> dict[str, str]:
+    """What the environment tells of the app as a whole: CRM_<PLATFORM>_<KEY> for each setting, where it is set."""
+    names = {setting.key: f"CRM_{platform}_{setting.key}".upper() for setting in settings}
+    return {key: os.environ[name].strip() for key, name in names.items() if os.environ.get(name, "").strip()}
 
 
 def channel_class(name: str) -> type[ChannelAdapter]:

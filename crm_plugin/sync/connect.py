@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from crm_plugin.adapters.base import Severity
-from crm_plugin.adapters.registry import storefront_class
+from crm_plugin.adapters.registry import app_values, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import is_zone
 from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
@@ -110,7 +110,8 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
 
 def open_storefront(db: Database, box: SecretBox, shop: Shop) -> StorefrontAdapter:
     """The adapter of a connected store. Raises: NotFound, ConfigError when the key that sealed the credentials is gone."""
-    return storefront_class(shop.platform)(credentials_of(db, box, shop))
+    storefront = storefront_class(shop.platform)
+    return storefront({**credentials_of(db, box, shop), **app_values(storefront.app_settings, shop.platform)})
 
 
 def credentials_of(db: Database, box: SecretBox, shop: Shop) -> dict[str, Any]:
@@ -125,7 +126,8 @@ def credentials_of(db: Database, box: SecretBox, shop: Shop) -> dict[str, Any]:
 @contextmanager
 def _answering(platform: str, given: Mapping[str, Any]) -> Iterator[tuple[StorefrontAdapter, ShopInfo]]:
     """The store, once it has answered without anything that keeps it from being read."""
-    storefront = storefront_class(platform)(given)
+    cls = storefront_class(platform)
+    storefront = cls({**given, **app_values(cls.app_settings, platform)})
     try:
         for problem in storefront.check():
             if problem.severity is Severity.ERROR:

@@ -77,7 +77,9 @@ class _Later:
 
     def of(self, rows: Sequence[Row[Any]]) -> Iterator[tuple[int, int]]:
         """Of each row that has to wait longer than it is planned for: its key, and the instant in microseconds."""
-        fresh = {tuple(one[1:]): one for one in rows if tuple(one[1:]) not in self._known}
+        fresh: dict[tuple[Any, ...], Row[Any]] = {
+            tuple(one[1:]): one for one in rows if tuple(one[1:]) not in self._known
+        }
         if fresh:
             known = voices(self._connection, self._shop.shop_id, list(fresh.values()))
             for place, one in fresh.items():

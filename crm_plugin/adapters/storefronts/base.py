@@ -1,22 +1,24 @@
-"""The storefront contract: pages of typed records, resumable by an opaque cursor."""
+"""The storefront contract: pages of typed records, resumable by an opaque cursor; beside it what it hears and what it writes.
+
+`installing.py` has the other half of a platform that is installed from a marketplace: how a merchant comes in.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from typing import ClassVar
 
-from crm_plugin.adapters.base import Adapter, Capability, Problem
-from crm_plugin.errors import ActionRequired, AdapterError, TransientError, UnsupportedFeature
-from crm_plugin.phrases import phrase
-from crm_plugin.records import Page, Record, ShopInfo, Stream, TierMark, TierWrite, TierWritten
+from crm_plugin.adapters.storefronts.credentials import Keeper
+from crm_plugin.adapters.storefronts.hearing import Hears
+from crm_plugin.adapters.storefronts.installing import Installer
+from crm_plugin.adapters.storefronts.writing import TIER_FORMS, Writes
+from crm_plugin.records import Page, Record, ShopInfo, Stream
 
-# In what form a store holds a member's level. A storefront without any of these cannot, and says so by that.
-TIER_FORMS = frozenset({Capability.TIER_TAG, Capability.TIER_GROUP, Capability.TIER_GRADE, Capability.TIER_METAFIELD})
+__all__ = ["TIER_FORMS", "FileStorefront", "StorefrontAdapter"]
 
 
-class StorefrontAdapter(Adapter):
+class StorefrontAdapter(Hears, Writes):
     """Where members and orders come from.
 
     `pages(stream, "")` gives the whole history. Each page's `next_cursor`, given back later (also by another process), continues
@@ -28,6 +30,10 @@ class StorefrontAdapter(Adapter):
     """
 
     streams: ClassVar[tuple[Stream, ...]]
+    # How a merchant comes in, for an adapter of another distribution; our own are named in the registry.
+    installer: ClassVar[type[Installer] | None] = None
+    # Set by whoever opens the adapter for a store that is kept; see `credentials.py`.
+    keeper: Keeper | None = None
 
     @abstractmethod
     def shop_info(self) -> ShopInfo:
@@ -41,55 +47,9 @@ class StorefrontAdapter(Adapter):
     def parse(self, stream: Stream, raw: str) -> Record:
         """Read one raw record again, as kept by a problem. Raises: MalformedResponse with the path."""
 
-    def reread(self, stream: Stream, external_id: str) -> Record | None:
-        """Ask the platform for one record again; None when it is gone there. Default: cannot be asked."""
+    def granted(self) -> frozenset[str] | None:
+        """What the store lets us do, in its own words (scopes); None where it tells only by refusing."""
         return None
-
-    # Levels written back. A storefront that declares one of `TIER_FORMS` fills `write_tier`, or `write_tiers` where the store takes many
-    # at once, and tells each account's marks in `MemberRecord.marks`, apart from its tags and attributes.
-
-    # How many marks one call takes.
-    tiers_at_once: ClassVar[int] = 1
-
-    @classmethod
-    def holds_tiers(cls) -> bool:
-        """Whether the store can hold a member's level."""
-        return bool(cls.capabilities & TIER_FORMS)
-
-    def check_tiers(self) -> list[Problem]:
-        """A cheap probe whether marks may be written, without writing any; an empty list means yes. Default: nothing to ask."""
-        return []
-
-    def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
-        """Bring one account's mark of that programme to this level; done twice it is as done once.
-
-        Returns: the store's own time of the change, where it tells one.
-        Raises: PermanentError (with the code "gone" for an account that is no longer there), TransientError, ActionRequired.
-        """
-        raise UnsupportedFeature(
-            phrase("%(platform)s cannot hold a member's level.", platform=self.label),
-            adapter=self.name,
-            operation="write_tier",
-        )
-
-    def write_tiers(self, writes: Sequence[TierWrite]) -> list[TierWritten]:
-        """The same for at most `tiers_at_once`, answered in their order. What stops the store altogether may be raised, or told of each.
-
-        Default: one after the other; after a refusal that would meet the others too, they are not tried.
-        """
-        done: list[TierWritten] = []
-        stopped: AdapterError | None = None
-        for write in writes:
-            if stopped is None:
-                try:
-                    done.append(TierWritten(write.reference, self.write_tier(write.reference, write.mark)))
-                    continue
-                except AdapterError as error:
-                    stopped = error if isinstance(error, (TransientError, ActionRequired)) else None
-                    done.append(TierWritten(write.reference, error=error))
-            else:
-                done.append(TierWritten(write.reference, error=stopped))
-        return done
 
 
 class FileStorefront(StorefrontAdapter):

@@ -1,0 +1,92 @@
+"""How a merchant comes in from a platform's marketplace or admin: agreeing to what we ask for, and opening our page inside theirs.
+
+A platform's installer is a class beside its adapter, named in `adapters/registry.py`. It keeps nothing: what has to be remembered between
+two steps is handed to it again by whoever drives it (`web/install.py`), which also proves that the second step belongs to the first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from crm_plugin.adapters.base import Setting
+from crm_plugin.records import RawRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A store that let us in. `reference` is its own name for itself, the same at every install; `credentials` are the adapter's settings.
+
+    `scopes` is what was agreed to; None where the platform does not say.
+    """
+
+    reference: str
+    url: str
+    credentials: dict[str, Any]
+    title: str = ""
+    scopes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who opened our page inside the platform's admin, as the platform vouches for it.
+
+    `exchange` is what keys can be had for, where the platform gives any with the visit.
+    """
+
+    reference: str
+    user: str
+    exchange: str = ""
+    may_manage: bool = True
+    expires_in: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a page inside the platform's admin needs: who may frame it, and the platform's own scripts, which it demands first in <head>."""
+
+    ancestors: tuple[str, ...]
+    scripts: tuple[str, ...] = ()
+    metas: Mapping[str, str] = field(default_factory=dict)
+    # Hosts beside our own that these scripts are allowed to reach.
+    connects: tuple[str, ...] = ()
+
+
+class Installer(ABC):
+    """One platform's way in. Constructed with the app's own settings and the address under which the platform reaches us.
+
+    Errors: `WebhookRejected` for what is forged or too old (with the status to answer), `ActionRequired` for what the merchant must put
+    right, `TransientError` when the platform cannot be reached.
+    """
+
+    platform: ClassVar[str]
+    app_settings: ClassVar[tuple[Setting, ...]] = ()
+
+    def __init__(self, app: Mapping[str, Any], public_url: str) -> None:
+        self.app: dict[str, Any] = {setting.key: setting.read(app.get(setting.key)) for setting in self.app_settings}
+        self.public_url = public_url
+
+    def begin(self, told: Mapping[str, str], state: str, back: str) -> str:
+        """The address at which the merchant agrees; `state` comes back with the answer to `back`. `told` is what the merchant typed, or the
+        platform's own query. Raises: InvalidInput naming what was typed wrongly.
+        """
+        raise NotImplementedError
+
+    def finish(self, request: RawRequest, told: Mapping[str, str], back: str) -> Installed:
+        """Check the platform's answer and take the keys. `told` is what `begin` was told."""
+        raise NotImplementedError
+
+    def visit(self, request: RawRequest) -> Visitor | None:
+        """Who asks for our page, by the token that the platform put into this request; None where there is none."""
+        del request
+        return None
+
+    def exchange(self, visitor: Visitor) -> Installed:
+        """The keys of the store whose admin opened our page, where the platform gives them for the visit."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def frame(self, reference: str) -> Frame:
+        """What a page of this store needs in order to be shown in the platform's admin."""
