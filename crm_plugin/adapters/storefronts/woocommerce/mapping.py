@@ -17,8 +17,9 @@ import msgspec
 
 from crm_plugin.adapters.raw import FieldError, read_record, whole
 from crm_plugin.adapters.storefronts import limits
+from crm_plugin.adapters.storefronts.metadata import born
 from crm_plugin.adapters.storefronts.woocommerce import payloads
-from crm_plugin.adapters.storefronts.woocommerce.meta import Birthday, MetaKeys, Told, marks_of
+from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told, marks_of
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
 from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import parse_minor
@@ -68,7 +69,7 @@ class Mapper:
         except FieldError as error:
             raise malformed(error) from error
         billing = row.billing if isinstance(row.billing, Billing) else _NO_BILLING
-        told = self.keys.read(row.meta_data)
+        told = self.keys.read_meta(row.meta_data)
         email, billing_email = text(row.email), text(billing.email)
         attributes: dict[str, Any] = {"role": text(row.role)}
         for name in ("company", "city", "postcode"):
@@ -92,7 +93,7 @@ class Mapper:
             consents=_consents(told, None, "customer"),
             attributes=attributes,
             marks=marks_of(row.meta_data),
-            **_born(told.birthday),
+            **born(told.birthday),
         )
 
     def order(self, raw: Raw) -> OrderRecord:
@@ -154,7 +155,7 @@ class Mapper:
         order_id = str(row.id)
         status = row.status.strip().removeprefix("wc-")
         placed = limits.instant(row.date_created_gmt, "$.date_created_gmt")
-        told = self.keys.read(row.meta_data)
+        told = self.keys.read_meta(row.meta_data)
         member = str(row.customer_id) if row.customer_id else ""
         lines = _lines(row.line_items or (), currency)
         cost = row.cost_of_goods_sold
@@ -268,20 +269,8 @@ def _contact(billing: Billing | list[Any] | None, member: str, told: Told, place
         country=text(billing.country).upper(),
         region=text(billing.state).upper(),
         consents=_consents(told, placed, "order"),
-        **_born(told.birthday),
+        **born(told.birthday),
     )
-
-
-def _born(birthday: Birthday | None) -> dict[str, Any]:
-    if birthday is None:
-        return {}
-    return {
-        "birth_year": birthday.year,
-        "birth_month": birthday.month,
-        "birth_day": birthday.day,
-        "birth_lunar": birthday.lunar,
-        "birth_leap": birthday.leap,
-    }
 
 
 def _consents(told: Told, at: datetime | None, where: str) -> tuple[ConsentRecord, ...]:

@@ -13,7 +13,9 @@ from crm_plugin.records import ConsentState
 
 
 def _told(*entries: tuple[str, Any], keys: MetaKeys | None = None) -> Told:
-    return (keys or MetaKeys()).read([Meta(key, msgspec.Raw(msgspec.json.encode(value))) for key, value in entries])
+    return (keys or MetaKeys()).read_meta(
+        [Meta(key, msgspec.Raw(msgspec.json.encode(value))) for key, value in entries]
+    )
 
 
 @pytest.mark.parametrize(
