@@ -12,7 +12,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import planning, rehearsal, rendering, rules, sending, steps, sync, tiers  # noqa: F401  (they register themselves)
+from benchmarks import (  # noqa: F401  (they register themselves)
+    memory,
+    planning,
+    rehearsal,
+    rendering,
+    rules,
+    sending,
+    sending_peers,
+    sending_workers,
+    steps,
+    sync,
+    tiers,
+)
 from benchmarks.harness import REGISTRY, Options, Result, count_cpu_time
 from crm_plugin.runtime import calm_collector
 

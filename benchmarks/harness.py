@@ -82,6 +82,11 @@ def count_cpu_time() -> None:
     _clock = time.process_time
 
 
+def counts_cpu_time() -> bool:
+    """Whether times of processes are to be their CPU time."""
+    return _clock is time.process_time
+
+
 def seconds(work: Callable[[], object], *, wall: bool = False) -> float:
     """Time of one call, with the garbage of the call before collected first; `wall` where another process does part of the work."""
     gc.collect()

@@ -1,7 +1,4 @@
-"""Sending: a round of mails to a server that takes everything, against the bare dialogue; and what claiming and settling take of it.
-
-The budget against django-post-office is not measured here: it would be one more dependency for one figure.
-"""
+"""Sending: a round of mails to a server that takes everything, against the bare dialogue; and what claiming and settling take of it."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from sqlalchemy import Row, update
 
 from benchmarks import data
 from benchmarks.harness import Options, Result, benchmark, seconds
-from benchmarks.mail_server import mail_server
+from benchmarks.mail_server import Sink, mail_server
 from benchmarks.planning import DAWN
 from crm_plugin.records import SendResult
 from crm_plugin.store import attempts, touchpoint_contents, touchpoints
@@ -29,10 +26,11 @@ from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.settling import Outcome, settle
 from crm_plugin.touchpoints.states import State
 
-_BOX = SecretBox("A" * 43 + "=")
+BOX = SecretBox("A" * 43 + "=")
 # Past the hour at which the recipe greets, on the celebrants' own day.
-_NOON = DAWN + timedelta(hours=13)
+NOON = DAWN + timedelta(hours=13)
 _PUBLIC = "https://crm.example"
+SENDER = "shop@lantern.example"
 _MADE = Rendered("en", "Happy birthday", "Happy birthday!\n" * 20, "<p>Happy birthday!</p>" * 200)
 
 
@@ -40,19 +38,19 @@ _MADE = Rendered("en", "Happy birthday", "Happy birthday!\n" * 20, "<p>Happy bir
 def sending(options: Options) -> Iterator[Result]:
     """Up to 10,000 birthday mails: guards, claim, render, send, settle; the limit is smtplib handing over as many on one connection."""
     count = max(min(options.members // 10, 10_000), 100)
-    with mail_server() as (host, port), data.stocked(min(options.members, 1_000), options.seed) as (database, shop):
+    with mail_server() as sink, data.stocked(min(options.members, 1_000), options.seed) as (database, shop):
         data.load(database, shop, data.celebrants(count, 10_000_000))
-        _set_up(database, shop, host, port)
-        plan_shop(database, shop, _NOON)
+        set_up(database, shop, sink)
+        plan_shop(database, shop, NOON)
         options.say(f"{count:,} mails")
         ours, handed, settled = [], [], []
         for _ in range(options.repeats):
-            _plan_again(database)
+            plan_again(database)
             sent: list[int] = []
-            ours.append(seconds(lambda: sent.append(_send(database, shop)), wall=True))  # noqa: B023
+            ours.append(seconds(lambda: sent.append(send(database, shop)), wall=True))  # noqa: B023
             assert sent == [count], f"{sent} of {count} mails were taken"
-            handed.append(seconds(lambda: _hand_over(host, port, count), wall=True))
-            _plan_again(database)
+            handed.append(seconds(lambda: _hand_over(sink, count), wall=True))
+            plan_again(database)
             settled.append(seconds(lambda: claim_and_settle(database, shop), wall=True))
     rate = count / min(ours)
     yield Result(
@@ -77,26 +75,28 @@ def sending(options: Options) -> Iterator[Result]:
     )
 
 
-def _set_up(database: Database, shop: Shop, host: str, port: int) -> None:
-    values = {"host": host, "port": port, "security": "none", "from_address": "shop@lantern.example"}
-    senders.save_connection(database, _BOX, shop, "smtp", values, DAWN)
+def set_up(database: Database, shop: Shop, sink: Sink, **settings: Any) -> None:
+    """Birthday mails by SMTP to that server, at so many connections as are usual unless the `settings` of the sender say otherwise."""
+    values = {"host": sink.host, "port": sink.port, "security": "none", "from_address": SENDER, **settings}
+    senders.save_connection(database, BOX, shop, "smtp", values, DAWN)
     with database.write() as connection:
         recipes.install(connection, shop, DAWN)
         journeys.switch(connection, shop, "birthday", True, DAWN)
 
 
-def _send(database: Database, shop: Shop) -> int:
-    return dispatch_shop(database, _BOX, shop, _NOON, public_url=_PUBLIC).states[State.ACCEPTED.value]
+def send(database: Database, shop: Shop) -> int:
+    """Send what is due; answers how many mails the server took."""
+    return dispatch_shop(database, BOX, shop, NOON, public_url=_PUBLIC).states[State.ACCEPTED.value]
 
 
-def _hand_over(host: str, port: int, count: int) -> None:
+def _hand_over(sink: Sink, count: int) -> None:
     body = f"Subject: {_MADE.subject}\r\n\r\n{_MADE.text}{_MADE.html}".encode()
-    with smtplib.SMTP(host, port) as server:
+    with smtplib.SMTP(sink.host, sink.port) as server:
         for number in range(count):
-            server.sendmail("shop@lantern.example", [f"member{number}@example.test"], body)
+            server.sendmail(SENDER, [f"member{number}@example.test"], body)
 
 
-def _plan_again(database: Database) -> None:
+def plan_again(database: Database) -> None:
     """All touchpoints as they were before anything was sent."""
     with database.write() as connection:
         connection.execute(attempts.delete())
@@ -109,7 +109,7 @@ def _plan_again(database: Database) -> None:
         )  # fmt: skip
 
 
-def claim_and_settle(database: Database, shop: Shop, at: datetime = _NOON) -> None:
+def claim_and_settle(database: Database, shop: Shop, at: datetime = NOON) -> None:
     """What a round writes for its mails, without guards, rendering and sending."""
     while rows := claims.claim(database, shop.shop_id, at, CLAIM, resting=()):
         for group in (rows[place : place + Pace.MOST] for place in range(0, len(rows), Pace.MOST)):

@@ -1,6 +1,7 @@
 """A store that is never the bottleneck: the demo's shop in WooCommerce's lists, each record encoded beforehand, in its own process.
 
-`python -m benchmarks.store_server MEMBERS SEED` prints its address as JSON and serves until its input ends. It looks at no key.
+`python -m benchmarks.store_server MEMBERS SEED [ORDERS]` prints its address as JSON and serves until its input ends. It looks at no key.
+With ORDERS it has so many: the shop's own again and again, each with an id of its own, changed a second after the one before.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,7 +24,9 @@ from crm_plugin.demo.loopback import HOST, JsonHandler, LoopbackServer, running
 from crm_plugin.demo.shop import DemoShop, generate
 
 _API = "/wp-json/wc/v3/"
-_LATEST = "9999"
+# From when on orders that are made again and again have changed, in UTC.
+_BEGINNING = datetime(2025, 1, 1)  # noqa: DTZ001
+_STARTED = _BEGINNING.isoformat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,9 @@ class Served:
 
 
 @contextmanager
-def store(members: int, seed: int) -> Iterator[Served]:
-    """Start the store, and end it with the block."""
-    command = [sys.executable, "-m", "benchmarks.store_server", str(members), str(seed)]
+def store(members: int, seed: int, orders: int = 0) -> Iterator[Served]:
+    """Start the store, and end it with the block; 0 orders are as many as such a shop has."""
+    command = [sys.executable, "-m", "benchmarks.store_server", str(members), str(seed), str(orders)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -71,21 +75,47 @@ class _List:
         return b"[" + b",".join(rows[start : start + size]) + b"]", len(rows) - first
 
 
+class _Repeated:
+    """The orders of a shop again and again, made when they are asked for; they change in the order of their ids."""
+
+    def __init__(self, rows: list[dict[str, Any]], count: int) -> None:
+        self._rows, self._count = rows, count
+        self.by_id = range(count)
+        self.currencies: dict[int, str] = {}
+
+    def page(self, params: dict[str, str]) -> tuple[bytes, int]:
+        """The page asked for, and how many orders follow what they shall have changed after."""
+        if "include" in params:
+            found = [self._row(int(part)) for part in params["include"].split(",")]
+            return msgspec.json.encode(found), len(found)
+        after = params.get("modified_after", "")
+        first = int((datetime.fromisoformat(after) - _BEGINNING).total_seconds()) if after > _STARTED else 0
+        size, number = int(params.get("per_page", "10")), int(params.get("page", "1"))
+        start = first + (number - 1) * size
+        rows = [self._row(order_id) for order_id in range(start + 1, min(start + size, self._count) + 1)]
+        return msgspec.json.encode(rows), self._count - first
+
+    def _row(self, order_id: int) -> dict[str, Any]:
+        changed = (_BEGINNING + timedelta(seconds=order_id)).isoformat()
+        row = self._rows[order_id % len(self._rows)]
+        return {**row, "id": order_id, "number": str(order_id), "date_modified_gmt": changed, "refunds": []}
+
+
 def _changed_at(row: dict[str, Any]) -> tuple[str, int]:
     return str(row.get("date_modified_gmt") or ""), int(row["id"])
 
 
 class _Store(LoopbackServer):
-    def __init__(self, shop: DemoShop) -> None:
+    def __init__(self, shop: DemoShop, orders: int) -> None:
         super().__init__(0, _Handler)
         self.shop = shop
         live = [row for row in shop.orders if row["status"] != "trash"]
         trash = [row for row in shop.orders if row["status"] == "trash"]
-        self.lists = {
+        self.lists: dict[str, _List | _Repeated] = {
             "customers": _List(shop.customers),
-            "orders": _List(live),
+            "orders": _Repeated(live, orders) if orders else _List(live),
             "orders?trash": _List(trash),
-            "refunds": _List(shop.refunds),
+            "refunds": _List([] if orders else shop.refunds),
             "products": _List(shop.products),
             "variations": _List(shop.variations),
         }
@@ -110,7 +140,8 @@ class _Handler(JsonHandler):
 
 def main() -> None:
     """Make the shop, say where it is, serve."""
-    server = _Store(generate(seed=int(sys.argv[2]), members=int(sys.argv[1]), years=3, until=END.date()))
+    shop = generate(seed=int(sys.argv[2]), members=int(sys.argv[1]), years=3, until=END.date())
+    server = _Store(shop, int(sys.argv[3]))
     with running(server):
         records = {name: len(found.by_id) for name, found in server.lists.items()}
         print(json.dumps({"url": f"http://{HOST}:{server.port}", "records": records}), flush=True)
