@@ -9,7 +9,9 @@ from __future__ import annotations
 import http.client
 import io
 import logging
+import ssl
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
@@ -19,6 +21,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from crm_plugin import __version__
 from crm_plugin.redaction import redact
@@ -36,23 +40,39 @@ class BodyTooLarge(requests.RequestException):
     """The answer went on past `MAX_BODY`."""
 
 
-class _Bounded(io.RawIOBase):
-    """What comes out of a socket, until an instant of the monotonic clock. Raises: TimeoutError after it."""
+class NoTls(ssl.SSLError):
+    """The other side and we did not agree on TLS: nothing was asked."""
 
-    def __init__(self, raw: io.RawIOBase, sock: Any, until: float) -> None:
+
+class BadCertificate(NoTls):
+    """Its certificate cannot be trusted."""
+
+
+class Bounded(io.RawIOBase):
+    """What comes out of a socket until `until`, an instant of the monotonic clock, and in no more than `most` bytes from now on.
+
+    Both may be set anew. Raises: TimeoutError after that instant, OSError past so many bytes.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: Any, until: float, most: float = float("inf")) -> None:
         super().__init__()
-        self._raw, self._sock, self._until = raw, sock, until
+        self.until, self.most = until, most
+        self._raw, self._sock = raw, sock
         self._pause = sock.gettimeout()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._until - time.monotonic()
+        left = self.until - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer took too long")
+        if self.most <= 0:
+            raise OSError("the answer is too large")
         self._sock.settimeout(left if self._pause is None else min(left, self._pause))
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self.most -= count or 0
+        return count
 
     def close(self) -> None:
         self._raw.close()
@@ -64,7 +84,7 @@ class _Response(http.client.HTTPResponse):
 
     def __init__(self, sock: Any, *args: Any, until: float, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.fp = io.BufferedReader(_Bounded(self.fp.detach(), sock, until))
+        self.fp = io.BufferedReader(Bounded(self.fp.detach(), sock, until))
 
 
 class _Within:
@@ -78,11 +98,23 @@ class _Within:
         super().putrequest(*args, **options)  # type: ignore[misc]
 
 
+class _Encrypted(_Within, HTTPSConnection):  # type: ignore[misc]
+    """Tells what went wrong before the request was written from what went wrong after it."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except (ssl.SSLCertVerificationError, CertificateError) as error:
+            raise BadCertificate(*error.args) from error
+        except ssl.SSLError as error:
+            raise NoTls(*error.args) from error
+
+
 @lru_cache(maxsize=8)
 def _pools(whole: float) -> dict[str, Any]:
     """The kinds of connection pools whose calls end within so many seconds, by scheme."""
     plain = type("Plain", (_Within, HTTPConnection), {"whole": whole})
-    tls = type("Tls", (_Within, HTTPSConnection), {"whole": whole})
+    tls = type("Tls", (_Encrypted,), {"whole": whole})
     return {
         "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
@@ -123,6 +155,32 @@ def make_session(pool: int = 4, whole: float = CALL_TIMEOUT) -> requests.Session
     return session
 
 
+# The request was not written: nothing but these says so.
+_BEFORE = (
+    *(NewConnectionError, ConnectTimeoutError, ProxyError, NoTls),
+    *(requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema),
+    *(requests.exceptions.ConnectTimeout, requests.exceptions.InvalidHeader),
+)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it was made of, outermost first."""
+    yield error
+    for one in (*error.args, getattr(error, "reason", None)):
+        if isinstance(one, BaseException):
+            yield from causes(one)
+
+
+def never_left(error: requests.RequestException) -> bool:
+    """Whether a call failed before its request was written; of any other failure nobody knows what it did."""
+    return any(isinstance(one, _BEFORE) for one in causes(error))
+
+
+def distrusted(error: Exception) -> bool:
+    """Whether it failed for the other side's certificate."""
+    return any(isinstance(one, BadCertificate) for one in causes(error))
+
+
 def read_body(response: requests.Response, limit: int = MAX_BODY) -> bytes:
     """The body of a streamed response. Raises: BodyTooLarge past `limit` bytes."""
     parts: list[bytes] = []
@@ -137,9 +195,10 @@ def read_body(response: requests.Response, limit: int = MAX_BODY) -> bytes:
 
 
 def excerpt(body: bytes | str) -> str:
-    """The first words of an answer, redacted and on one line, for messages and logs."""
+    """The first words of an answer, redacted and on one line without control characters, for messages and logs."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    return redact(" ".join(text[: _EXCERPT * 4].split()))[:_EXCERPT]
+    words = " ".join(text[: _EXCERPT * 4].split())
+    return redact("".join(letter for letter in words if letter.isprintable()))[:_EXCERPT]
 
 
 def retry_after(response: requests.Response, now: datetime | None = None) -> float | None:
@@ -147,12 +206,16 @@ def retry_after(response: requests.Response, now: datetime | None = None) -> flo
     value = response.headers.get("Retry-After", "").strip()
     if not value:
         return None
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
+    at = mail_date(value)
+    return None if at is None else max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+
+
+def mail_date(text: str) -> datetime | None:
+    """An instant written as in mails and HTTP headers; without a zone it is UTC. None for anything else."""
     try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -48,7 +48,8 @@ def cut(text: str, longest: int) -> str:
 
 def packed(text: str) -> str:
     """As it is stored: the English, and behind a mark what it was made of."""
-    plain = "".join(text).replace(_MARK, " ")
+    # A text in PostgreSQL holds no NUL.
+    plain = "".join(text).replace(_MARK, " ").replace("\0", "")
     if not isinstance(text, Phrase):
         return plain
     return f"{plain}{_MARK}{json.dumps(_as_json(text), ensure_ascii=False)}"

@@ -28,6 +28,10 @@ settings.register_profile("explore", derandomize=False)
 settings.load_profile("steady")
 
 
+# What contracts assert is explained as what tests assert is.
+pytest.register_assert_rewrite("tests.contracts")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--fast`."""
     parser.addoption("--fast", action="store_true", help="first cases alone, on SQLite, without what is slow")

@@ -130,6 +130,8 @@ def test_excerpts_hold_no_secret() -> None:
         ("Mon, 01 Jun 2026 12:01:00 GMT", 60.0),
         ("Mon, 01 Jun 2026 11:00:00 GMT", 0.0),
         ("soon", None),
+        ("²", None),
+        ("Mon, 01 Jun 2026 12:01:00 +99999999999", None),
         ("", None),
     ],
 )

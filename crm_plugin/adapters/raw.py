@@ -17,6 +17,8 @@ from crm_plugin.phrases import Phrase, phrase
 T = TypeVar("T")
 
 _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
+# What bytes from outside can make of a decoder: no JSON, another form, no UTF-8, brackets within brackets without end.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _AT_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]+)`)?$", re.DOTALL)
 # Stray text before the JSON is short; a page full of brackets that never parses is not worth more tries than this.
 _MAX_STARTS = 200
@@ -32,7 +34,7 @@ class FieldError(ValueError):
 
 
 def split_rows(body: bytes) -> list[msgspec.Raw]:
-    """The records of a JSON list, each still raw. Raises: msgspec.DecodeError when it is no JSON list."""
+    """The records of a JSON list, each still raw. Raises: one of UNREADABLE when it is no JSON list."""
     return _ROWS.decode(body)
 
 
@@ -40,7 +42,7 @@ def read_record(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw, *, a
     """One record. Raises: MalformedResponse with the path of what cannot be read."""
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         found = _AT_PATH.match(str(error))
         reason, path = (found["reason"], found["path"] or "$") if found else (str(error), "$")
         raise MalformedResponse(whole(_told(reason)), adapter=adapter, path=path) from error
@@ -81,11 +83,19 @@ def text_of(raw: bytes | msgspec.Raw) -> str:
     return bytes(raw).decode("utf-8", "replace")
 
 
+def read_or_none(decoder: msgspec.json.Decoder[T], raw: bytes) -> T | None:
+    """A value in the form asked for, or None when it is not that."""
+    try:
+        return decoder.decode(raw)
+    except UNREADABLE:
+        return None
+
+
 def any_json(raw: bytes | msgspec.Raw) -> Any:
     """A raw value as plain Python, or None when it is no JSON."""
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -102,7 +112,7 @@ def label_of(raw: bytes | msgspec.Raw, names: Sequence[str], otherwise: str) -> 
 def _parses(body: bytes) -> bool:
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return body.lstrip()[:1] in (b"[", b"{")
 

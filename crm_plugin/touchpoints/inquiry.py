@@ -23,7 +23,7 @@ from crm_plugin.store import attempts, touchpoint_contents, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints import event_rows, senders
 from crm_plugin.touchpoints.states import State
 
 # The provider's own event mostly comes first; then it is asked, again each hour, for a day.
@@ -103,7 +103,7 @@ def _doubtful(db: Database, shop: Shop, now: datetime) -> Sequence[Row[Any]]:
 def _settle(db: Database, row: Row[Any], told: Sequence[SendResult], now: datetime) -> bool:
     """Accept the message if one of those that the provider names is no other message of ours; False where nothing is known anew."""
     t = touchpoints.c
-    named = [one.provider_message_id for one in told]
+    named = [event_rows.told_id(one.provider_message_id) for one in told]
     with db.write() as connection:
         others = select(t.provider_message_id).where(
             t.shop_id == row.shop_id, t.adapter == row.adapter, t.provider_message_id.in_(named)

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, updat
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import NotFound, UnsupportedFeature
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
-from crm_plugin.phrases import phrase
+from crm_plugin.phrases import cut, phrase
 from crm_plugin.records import RawRequest
 from crm_plugin.store import attempts, consent, delivery_events, touchpoints
 from crm_plugin.store.members import present_id
@@ -22,6 +22,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import event_rows, senders, unsubscribe
+from crm_plugin.touchpoints.event_rows import told_id
 from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import Reason, State, may_go
@@ -44,6 +45,7 @@ _DEAD = frozenset({Kind.BOUNCED, Kind.REJECTED, Kind.FAILED})
 _EITHER = {Kind.DELIVERED.value: State.DELIVERED, Kind.BOUNCED.value: State.BOUNCED}
 # An event that came before its touchpoint was known is looked at again for so long.
 _EARLY = timedelta(days=7)
+_LONGEST_ADDRESS = 320
 
 
 @dataclass(slots=True)
@@ -147,8 +149,8 @@ def _find(connection: Connection, shop: Shop, adapter: str, event: DeliveryEvent
     """The touchpoint an event speaks of, locked: by the provider's id of the message, else by our own key."""
     t = touchpoints.c
     ways: list[ColumnElement[bool]] = []
-    if event.provider_message_id:
-        ways.append(and_(t.adapter == adapter, t.provider_message_id == event.provider_message_id))
+    if told_id(event.provider_message_id):
+        ways.append(and_(t.adapter == adapter, t.provider_message_id == told_id(event.provider_message_id)))
     parts = event.touchpoint_key.split(":", 3)
     if len(parts) == 4 and all(part.isdecimal() and len(part) < 19 for part in parts[1:3]):
         key, named, step, occasion = parts
@@ -174,21 +176,21 @@ def _move(
     connection: Connection, touchpoint: Row[Any], event: DeliveryEvent, now: datetime, report: IntakeReport
 ) -> None:
     t = touchpoints.c
-    known = touchpoint.provider_message_id or ""
-    if known and event.provider_message_id and known != event.provider_message_id:
+    known, told = touchpoint.provider_message_id or "", told_id(event.provider_message_id)
+    if known and told and known != told:
         # It speaks of an attempt before the last one.
         return
     own = and_(t.shop_id == touchpoint.shop_id, t.touchpoint_id == touchpoint.touchpoint_id)
     values: dict[str, Any] = {}
-    if not known and event.provider_message_id:
-        values["provider_message_id"] = event.provider_message_id
+    if not known and told:
+        values["provider_message_id"] = told
     to = STATES.get(event.kind)
     if to is not None and may_go(touchpoint.state, to) and not _outdated(connection, touchpoint, event):
         arrived = to in (State.ACCEPTED, State.DELIVERED)
         values |= {
             "state": to.value,
             "reason": _reason(to, event),
-            "reason_detail": "" if arrived else event.reason[:500],
+            "reason_detail": "" if arrived else cut(event.reason, 500),
             "claimed_until": None,
             "settled_at": now,
             "accepted_at": touchpoint.accepted_at or (event.at if to is not State.FAILED else None),
@@ -226,8 +228,12 @@ def _end_attempts(connection: Connection, touchpoint: Row[Any], to: State, event
     connection.execute(
         update(attempts)
         .where(a.shop_id == touchpoint.shop_id, a.touchpoint_id == touchpoint.touchpoint_id, a.outcome == "")
-        .values(outcome=to.value, error=event.reason[:500], finished_at=now)
+        .values(outcome=to.value, error=cut(event.reason, 500), finished_at=now)
     )
+
+
+def _plain(address: str) -> str:
+    return address.replace("\0", "").strip().lower()[:_LONGEST_ADDRESS]
 
 
 def _learn(
@@ -241,7 +247,7 @@ def _learn(
 ) -> None:
     """What the event says of the address: dead, unwelcome, or refusing what is promotional."""
     channel = CONSENT_CHANNEL.get(channel_class(adapter).channel, "")
-    address = touchpoint.address if touchpoint is not None else event.address.strip().lower()
+    address = touchpoint.address if touchpoint is not None else _plain(event.address)
     if not channel or not address:
         return
     complained = event.kind is Kind.COMPLAINED

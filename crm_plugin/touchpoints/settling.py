@@ -16,12 +16,14 @@ from crm_plugin.phrases import cut
 from crm_plugin.records import ConsentState, SendResult
 from crm_plugin.store import attempts, consent, touchpoints
 from crm_plugin.store.session import Database, again, is_away
-from crm_plugin.touchpoints import claims
+from crm_plugin.touchpoints import claims, event_rows
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import WAITING, State, may_go
 
 # With what has been called for, a database that is away or full is waited for: the claim lasts longer, and what is not written is doubtful.
 PATIENCE_SECONDS, PAUSE_SECONDS = 90.0, 1.0
+# Of one message; what a provider tells beyond it is nonsense.
+_MOST_PARTS = 1000
 _log = logging.getLogger(__name__)
 
 
@@ -125,7 +127,7 @@ def _settled(one: Outcome) -> dict[str, Any]:
         "b_detail": cut(one.detail, 500),
         "b_next": one.next_try_at or one.row.next_try_at,
         "b_settled": None if one.state in WAITING else one.at,
-        "b_message": None if result is None else result.provider_message_id,
+        "b_message": None if result is None else event_rows.told_id(result.provider_message_id),
         "b_accepted": None if result is None else one.at,
         "b_at": one.at,
     }
@@ -140,7 +142,7 @@ def _ended(one: Outcome) -> dict[str, Any]:
         "b_state": one.state.value,
         "b_reason": str(one.reason),
         "b_detail": cut(one.detail, 500),
-        "b_parts": None if one.result is None else one.result.parts,
+        "b_parts": None if one.result is None else min(max(one.result.parts, 0), _MOST_PARTS),
     }
 
 

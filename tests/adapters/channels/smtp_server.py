@@ -11,6 +11,9 @@ from typing import Any
 
 HANG_UP = "hang up"
 SILENCE = "silence"
+# A reply that goes on, line by line or letter by letter.
+ENDLESS = "endless"
+DRIPS = "drips"
 
 
 @dataclass
@@ -26,8 +29,8 @@ class Received:
 class Script:
     """How the server behaves and what it has seen.
 
-    `replies` maps a place (GREETING, a verb, BODY for the end of the data) to a reply, HANG_UP or SILENCE; `once` does the same
-    for the next time only. Recipients named in `refused` get that reply.
+    `replies` maps a place (GREETING, a verb, BODY for the end of the data) to a reply, HANG_UP, SILENCE, ENDLESS or DRIPS; `once` does
+    the same for the next time only. `written` counts the bytes of replies that go on. Recipients named in `refused` get that reply.
     """
 
     extensions: tuple[str, ...] = ("PIPELINING", "SIZE 1000000", "8BITMIME")
@@ -40,6 +43,7 @@ class Script:
     mails: list[Received] = field(default_factory=list)
     verbs: list[str] = field(default_factory=list)
     connections: int = 0
+    written: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -92,7 +96,18 @@ class _Handler(socketserver.StreamRequestHandler):
         if reply == SILENCE:
             self.server.over.wait(10)
             raise _HangUp
+        if reply == ENDLESS:
+            self._go_on(b"250-and more\r\n" * 1000, 0)
+        if reply == DRIPS:
+            self._go_on(b"2", 0.02)
         self.wfile.write(f"{reply}\r\n".encode())
+
+    def _go_on(self, piece: bytes, pause: float) -> None:
+        # Without an end to what is read, a caller would take all of this.
+        while self.script.written < 64 * 2**20 and not self.server.over.wait(pause):
+            self.wfile.write(piece)
+            self.script.written += len(piece)
+        raise _HangUp
 
     def _command(self, line: str) -> None:
         verb = line.split(" ")[0].upper()

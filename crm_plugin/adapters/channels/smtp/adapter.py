@@ -11,7 +11,8 @@ from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, 
 from crm_plugin.adapters.channels.base import RATE_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.dkim import Signer, signer
 from crm_plugin.adapters.channels.mime import Mail, ascii_address, skeleton
-from crm_plugin.adapters.channels.smtp.connection import Connection, Pool, Server
+from crm_plugin.adapters.channels.smtp.connection import Connection, Pool
+from crm_plugin.adapters.channels.smtp.opening import Server
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import AdapterError, InvalidInput, PermanentError
 from crm_plugin.http_client import excerpt

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import re
 import smtplib
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from crm_plugin.adapters.channels.mime import Mail
+from crm_plugin.adapters.channels.smtp.opening import Server, open_session
 from crm_plugin.adapters.channels.smtp.replies import Stage, error_for
-from crm_plugin.errors import ActionRequired, AdapterError, OutcomeUnknown, TransientError
+from crm_plugin.errors import AdapterError, OutcomeUnknown, TransientError
 from crm_plugin.phrases import phrase
 
 # Servers commonly close after a hundred mails or a minute without one; we go first.
@@ -27,19 +25,6 @@ MAILS_PER_CONNECTION = 100
 IDLE_SECONDS = 45.0
 # In a body, a dot that begins a line is doubled, for a line of one dot ends the body.
 _DOT_LINE = re.compile(rb"\r\n\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where to connect and how. `security` is "starttls", "tls" or "none"."""
-
-    host: str
-    port: int
-    security: str
-    username: str
-    password: str = field(repr=False)
-    timeout: float
-    tls: ssl.SSLContext | None = None
 
 
 class ConnectionLost(Exception):
@@ -53,7 +38,7 @@ class Connection:
         self.sent = 0
         self.broken = False
         self.used_at = time.monotonic()
-        self._smtp = _open(server)
+        self._smtp = open_session(server)
         self._pipelining = self._smtp.has_extn("pipelining")
         self._size = self._smtp.has_extn("size")
 
@@ -73,6 +58,7 @@ class Connection:
             (Stage.RECIPIENT, f"RCPT TO:<{mail.recipient}>"),
             (Stage.DATA, "DATA"),
         ]
+        self._smtp.begin()
         try:
             refused = self._together(commands) if self._pipelining else self._one_by_one(commands)
         except OSError as error:
@@ -93,6 +79,8 @@ class Connection:
     def _last_reply(self) -> tuple[int, str]:
         try:
             code, text = self._reply()
+            if 300 <= code < 400:
+                raise _out_of_step(code)
         except OSError as error:
             raise OutcomeUnknown(
                 phrase("The mail was handed over, and the mail server's answer did not come."),
@@ -100,7 +88,7 @@ class Connection:
                 operation=Stage.DATA.value,
                 hint=phrase("It may have been sent; look in the mail server's log for the Message-ID."),
             ) from error
-        if not 200 <= code < 300:
+        if code >= 400:
             raise error_for(Stage.DATA, code, text)
         return code, text
 
@@ -116,19 +104,19 @@ class Connection:
                     raise
                 self.broken = True
                 return refused
-            if stage is Stage.DATA and code == 354:
+            if stage is Stage.DATA and code < 400:
                 # After a refusal the server should not want a body. An empty one could be delivered: hang up instead.
                 self.broken = refused is not None
-            elif refused is None and (stage is Stage.DATA or not 200 <= code < 300):
-                refused = error_for(stage, code, text)
+            if refused is None:
+                refused = _refusal(stage, code, text)
         return refused
 
     def _one_by_one(self, commands: list[tuple[Stage, str]]) -> AdapterError | None:
         for stage, command in commands:
             self._smtp.send(f"{command}\r\n")
             code, text = self._reply()
-            if code != 354 if stage is Stage.DATA else not 200 <= code < 300:
-                return error_for(stage, code, text)
+            if (refused := _refusal(stage, code, text)) is not None:
+                return refused
         return None
 
     def _reset(self) -> None:
@@ -136,7 +124,7 @@ class Connection:
         if self.broken:
             return
         try:
-            self._smtp.rset()
+            self.broken = self._smtp.rset()[0] != 250
         except OSError:
             self.broken = True
 
@@ -144,8 +132,8 @@ class Connection:
         code, text = self._smtp.getreply()
         if code == 421:
             self.broken = True  # It announces the end of the connection.
-        elif code < 200:
-            raise smtplib.SMTPServerDisconnected("what the server says is no SMTP reply")
+        elif not 200 <= code < 600:
+            raise _out_of_step(code)
         return code, text.decode("utf-8", "replace")
 
     def close(self, *, politely: bool = True) -> None:
@@ -157,6 +145,19 @@ class Connection:
             pass
         finally:
             self._smtp.close()
+
+
+def _refusal(stage: Stage, code: int, text: str) -> AdapterError | None:
+    """The error of a no to this command, None for a yes. Raises: SMTPServerDisconnected for what answers some other command."""
+    if code >= 400:
+        return error_for(stage, code, text)
+    if code != 354 if stage is Stage.DATA else code >= 300:
+        raise _out_of_step(code)
+    return None
+
+
+def _out_of_step(code: int) -> smtplib.SMTPServerDisconnected:
+    return smtplib.SMTPServerDisconnected(f"{code} is no answer to what it was told")
 
 
 class Pool:
@@ -230,95 +231,3 @@ class Pool:
                 self._idle.append(connection)
         if not kept:
             connection.close()
-
-
-def _open(server: Server) -> smtplib.SMTP:
-    """Connect, greet, encrypt, log in. Raises: TransientError, ActionRequired."""
-    smtp: smtplib.SMTP | None = None
-    name = _our_name()
-    try:
-        if server.security == "tls":
-            smtp = smtplib.SMTP_SSL(
-                server.host, server.port, local_hostname=name, timeout=server.timeout, context=_tls(server)
-            )
-        else:
-            smtp = smtplib.SMTP(server.host, server.port, local_hostname=name, timeout=server.timeout)
-        if smtp.sock is not None:
-            # Without it the last part of a body waits for the other side's delayed acknowledgement, 40 ms a mail.
-            smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        smtp.ehlo_or_helo_if_needed()
-        if server.security == "starttls":
-            smtp.starttls(context=_tls(server))
-            smtp.ehlo()
-        if server.username:
-            smtp.login(server.username, server.password)
-    except (OSError, UnicodeError) as error:
-        if smtp is not None:
-            smtp.close()
-        raise _opening_error(server, error) from error
-    return smtp
-
-
-def _opening_error(server: Server, error: Exception) -> AdapterError:
-    where = f"{server.host}:{server.port}"
-    if isinstance(error, smtplib.SMTPAuthenticationError):
-        return error_for(Stage.LOGIN, error.smtp_code, _text(error))
-    if isinstance(error, smtplib.SMTPResponseException):
-        return error_for(Stage.CONNECT, error.smtp_code, _text(error))
-    if isinstance(error, smtplib.SMTPNotSupportedError):
-        return ActionRequired(
-            phrase(
-                "The mail server %(where)s does not offer what the connection asks for: %(why)s",
-                where=where,
-                why=error,
-            ),
-            adapter="smtp",
-            operation=Stage.CONNECT.value,
-            hint=phrase("Choose another encryption or port, or leave the user name empty if it wants no login."),
-        )
-    if isinstance(error, UnicodeError):
-        return ActionRequired(
-            phrase("The mail server's name, the user name or the password holds letters that SMTP cannot carry."),
-            adapter="smtp",
-            operation=Stage.CONNECT.value,
-            hint=phrase("Use letters, digits and signs of a plain English keyboard."),
-        )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ActionRequired(
-            phrase(
-                "The certificate of the mail server %(where)s cannot be trusted: %(why)s.",
-                where=where,
-                why=error.verify_message,
-            ),
-            adapter="smtp",
-            operation=Stage.CONNECT.value,
-            hint=phrase("Use the host name that stands in the certificate."),
-        )
-    if isinstance(error, ssl.SSLError):
-        return ActionRequired(
-            phrase("The mail server %(where)s does not speak TLS on this port as set.", where=where),
-            adapter="smtp",
-            operation=Stage.CONNECT.value,
-            hint=phrase("Port 465 goes with TLS, port 587 with STARTTLS."),
-        )
-    return TransientError(
-        phrase("The mail server %(where)s cannot be reached: %(why)s.", where=where, why=error),
-        adapter="smtp",
-        operation=Stage.CONNECT.value,
-        hint=phrase("Check host and port; the message waits and is tried again."),
-    )
-
-
-def _tls(server: Server) -> ssl.SSLContext:
-    return server.tls or ssl.create_default_context()
-
-
-def _text(error: smtplib.SMTPResponseException) -> str:
-    said = error.smtp_error
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-
-
-def _our_name() -> str:
-    """What we call ourselves in EHLO; asking DNS for the full name, as smtplib does, can take seconds."""
-    name = socket.gethostname()
-    return name if "." in name and name.isascii() else "[127.0.0.1]"

@@ -34,12 +34,18 @@ _RELAY = re.compile(r"\brelay|not (?:authenticated|authorized to send)|authentic
 
 
 def error_for(stage: Stage, code: int, text: str) -> AdapterError:
-    """The error of a reply that is no success."""
+    """The error of a reply that is no success; to a command that may be refused it is one of 400 to 599."""
     shown = excerpt(text)
     found = _ENHANCED.search(text)
     enhanced = found[1] if found else ""
     context: dict[str, Any] = {"adapter": "smtp", "operation": stage.value, "status": code, "excerpt": shown}
-    said = f"{code} {shown}".strip()
+    said = f"{code} {shown}".strip() if code > 0 else shown or phrase("no SMTP reply")
+    if not 400 <= code < 600:
+        return ActionRequired(
+            phrase("What answers there is no mail server: %(said)s.", said=said),
+            hint=phrase("Check host and port with your provider."),
+            **context,
+        )
     if 400 <= code < 500:
         return TransientError(phrase("The mail server asks to try again later: %(said)s.", said=said), **context)
     if code in _LOGIN_CODES or stage is Stage.LOGIN:

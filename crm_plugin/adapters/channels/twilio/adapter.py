@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 import requests
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
 from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, RATE_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.sms_parts import sms_parts
-from crm_plugin.adapters.channels.twilio.errors import ErrorBody, error_for
+from crm_plugin.adapters.channels.twilio.calls import CONNECTIONS, Account, Answer, unanswered, unknown, unreachable
+from crm_plugin.adapters.channels.twilio.errors import ErrorBody
 from crm_plugin.adapters.channels.twilio.webhooks import (
     SIGNATURE_HEADER,
     as_called,
@@ -25,36 +24,38 @@ from crm_plugin.adapters.channels.twilio.webhooks import (
     key_in,
     with_key,
 )
+from crm_plugin.adapters.raw import any_json, read_or_none
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import (
-    AdapterError,
     InvalidInput,
     MalformedResponse,
-    OutcomeUnknown,
     PermanentError,
     RecipientRefused,
-    TransientError,
     WebhookRejected,
 )
 from crm_plugin.events import DeliveryEvent
-from crm_plugin.http_client import CONNECT_TIMEOUT, excerpt, make_session, retry_after
+from crm_plugin.http_client import mail_date
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult
 
-_READ_TIMEOUT = 30.0
-# Of one call in all.
-_CALL_TIMEOUT = 60.0
+# A text has at most ten parts or so.
+_FEW = re.compile(r"[1-9][0-9]?")
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
-# The request never left: no connection was there to write it to.
-_NOT_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
 
 
 class SentBody(msgspec.Struct):
-    """What Twilio says of a message it took."""
+    """What Twilio says of a message: taken, or refused with `code` as an error of its own, also under a status of success.
 
-    sid: str
-    status: str = ""
+    `status` is a message's word, an error's number.
+    """
+
+    sid: str = ""
+    status: str | int = ""
     num_segments: str | None = None
+    error_code: int | None = None
+    error_message: str | None = None
+    code: int | None = None
+    message: str = ""
 
 
 class ListedBody(msgspec.Struct):
@@ -81,8 +82,6 @@ _OVER = frozenset({"failed", "undelivered", "canceled"})
 # So many texts to one number in a day are on one page.
 _PAGE = 200
 _SENT = msgspec.json.Decoder(SentBody)
-_REFUSED = msgspec.json.Decoder(ErrorBody)
-_CONNECTIONS = 8
 
 
 class TwilioChannel(ChannelAdapter):
@@ -151,95 +150,70 @@ class TwilioChannel(ChannelAdapter):
                 hint=phrase("Give a sender number or a messaging service SID."),
             )
         self._clock = clock or SystemClock()
-        self._account = f"{self.values['base_url']}/2010-04-01/Accounts/{self.values['account_sid']}"
-        self._session = make_session(pool=_CONNECTIONS, whole=_CALL_TIMEOUT)
-        self._session.auth = (self.values["account_sid"], self.values["auth_token"])
+        self._account = Account(self.values["base_url"], self.values["account_sid"], self.values["auth_token"])
 
     @property
     def parallel(self) -> int:
         """As many as connections are kept."""
-        return _CONNECTIONS
+        return CONNECTIONS
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one text over. `extra["status_callback"]` goes before the connection's own callback address."""
         form = self._form(message)
         try:
-            response = self._session.post(
-                f"{self._account}/Messages.json",
-                data=form,
-                timeout=(CONNECT_TIMEOUT, _READ_TIMEOUT),
-                allow_redirects=False,
-            )
+            answer = self._account.post(f"{self._account.path}/Messages.json", form, self._clock.now())
         except requests.RequestException as error:
-            raise _network_error(error) from error
-        if not 200 <= response.status_code < 300:
-            raise self._refusal(response)
-        try:
-            body = _SENT.decode(response.content)
-        except msgspec.DecodeError as error:
-            # It said yes in a form we cannot read: sending again could double the message.
-            raise OutcomeUnknown(
-                phrase("Twilio took the message and its answer cannot be read."),
-                adapter=self.name,
-                operation="send",
-                status=response.status_code,
-                excerpt=excerpt(response.content),
-            ) from error
-        return SendResult(body.sid, parts=_parts(body.num_segments, message.text), raw={"status": body.status})
+            raise unanswered(error) from error
+        if answer.is_yes:
+            return _taken(answer, message.text)
+        if answer.status >= 500 and answer.status != 503 and not answer.refusal.code:
+            # Not Twilio's own words: a gateway that gave up waiting does not know whether Twilio went on.
+            raise unknown(answer)
+        raise answer.error("send")
 
     def find(self, message: Message, *, since: datetime) -> Sequence[SendResult]:
         """Texts of these words to this number in Twilio's list; one that failed is left out, and one that still waits is not in it."""
         began = since.astimezone(UTC)
         asked = {"To": message.to, "DateSent>": (began + _AROUND[0]).date().isoformat(), "PageSize": str(_PAGE)}
         try:
-            response = self._session.get(
-                f"{self._account}/Messages.json",
-                params=asked,
-                timeout=(CONNECT_TIMEOUT, _READ_TIMEOUT),
-                allow_redirects=False,
-            )
+            answer = self._account.get(f"{self._account.path}/Messages.json", self._clock.now(), asked)
         except requests.RequestException as error:
-            why = phrase("Twilio cannot be reached: %(why)s.", why=_cause(error))
-            raise TransientError(why, adapter=self.name, operation="find") from error
-        if response.status_code != 200:
-            raise self._refusal(response)
-        try:
-            listed = [(one, parsedate_to_datetime(one.date_created)) for one in _LIST.decode(response.content).messages]
-        except (msgspec.DecodeError, ValueError) as error:
+            raise unreachable(error, "find") from error
+        if answer.status != 200:
+            raise answer.error("find")
+        page = read_or_none(_LIST, answer.body)
+        listed = [(one, mail_date(one.date_created)) for one in page.messages] if page else []
+        if page is None or not all(at for _, at in listed):
             raise MalformedResponse(
                 phrase("What answers there is not Twilio."), adapter=self.name, operation="find", path="messages"
-            ) from error
+            )
         return [
             SendResult(one.sid, parts=_parts(one.num_segments, message.text), raw={"status": one.status})
             for one, at in listed
-            if one.body == message.text and one.status not in _OVER and began + _AROUND[0] <= at <= began + _AROUND[1]
+            if one.body == message.text
+            and one.status not in _OVER
+            and at
+            and began + _AROUND[0] <= at <= began + _AROUND[1]
         ]
 
     def check(self) -> list[Problem]:
         """Ask for the account: right address, right token, still active."""
         try:
-            response = self._session.get(
-                f"{self._account}.json", timeout=(CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False
-            )
+            answer = self._account.get(f"{self._account.path}.json", self._clock.now())
         except requests.RequestException as error:
-            return [
-                Problem(
-                    "unreachable",
-                    phrase("Twilio cannot be reached: %(why)s.", why=_cause(error)),
-                    phrase("Check the API address."),
-                )
-            ]
-        if response.status_code != 200:
-            refusal = self._refusal(response)
+            failed = unreachable(error, "check")
+            return [Problem("unreachable", failed.message, phrase("Check the API address."))]
+        if answer.status != 200:
+            refusal = answer.error("check")
             return [Problem(refusal.code, refusal.message, refusal.hint)]
-        try:
-            status = msgspec.json.decode(response.content, type=dict[str, Any]).get("status", "active")
-        except msgspec.DecodeError:
+        told = any_json(answer.body)
+        if not isinstance(told, dict):
             return [
                 Problem(
                     "malformed_response", phrase("What answers there is not Twilio."), phrase("Check the API address.")
                 )
             ]
+        status = told.get("status", "active")
         if status != "active":
             return [
                 Problem(
@@ -264,7 +238,7 @@ class TwilioChannel(ChannelAdapter):
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._session.close()
+        self._account.close()
 
     def _form(self, message: Message) -> dict[str, str]:
         if not message.text.strip():
@@ -287,43 +261,18 @@ class TwilioChannel(ChannelAdapter):
             form["StatusCallback"] = with_key(callback, message.touchpoint_key)
         return form
 
-    def _refusal(self, response: requests.Response) -> AdapterError:
-        try:
-            body = _REFUSED.decode(response.content)
-        except msgspec.DecodeError:
-            body = ErrorBody()
-        return error_for(
-            response.status_code,
-            body,
-            excerpt=excerpt(body.message or response.content),
-            retry_after=retry_after(response, self._clock.now()),
-        )
+
+def _taken(answer: Answer, text: str) -> SendResult:
+    """What Twilio took. Raises: what the error inside means; OutcomeUnknown for a yes that cannot be read, which must not be sent again."""
+    told = read_or_none(_SENT, answer.body)
+    number = (told.code or told.error_code) if told else None
+    if told is None or not (told.sid or number):
+        raise unknown(answer)
+    if not told.sid or told.status in _OVER:
+        raise answer.error("send", ErrorBody(number, told.message or told.error_message or ""))
+    return SendResult(told.sid, parts=_parts(told.num_segments, text), raw={"status": told.status})
 
 
 def _parts(told: str | None, text: str) -> int:
     """How many parts are billed; counted here where Twilio does not tell yet."""
-    return int(told) if told and told.isdecimal() and told != "0" else sms_parts(text)
-
-
-def _network_error(error: requests.RequestException) -> AdapterError:
-    """Before the request was written it is safe to try again; after that nobody knows."""
-    cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, _NOT_SENT):
-        return TransientError(
-            phrase("Twilio cannot be reached: %(why)s.", why=_cause(error)), adapter="twilio", operation="send"
-        )
-    return OutcomeUnknown(
-        phrase("The text was handed to Twilio, and the answer did not come."),
-        adapter="twilio",
-        operation="send",
-        hint=phrase("It may have been sent; look in Twilio's message log before sending it again."),
-    )
-
-
-def _cause(error: requests.RequestException) -> str:
-    known = {
-        "ConnectTimeout": phrase("no answer in time"),
-        "SSLError": phrase("its certificate cannot be trusted"),
-    }
-    return known.get(type(error).__name__, phrase("no connection"))
+    return int(told) if told and _FEW.fullmatch(told) else sms_parts(text)

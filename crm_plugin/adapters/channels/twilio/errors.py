@@ -51,9 +51,9 @@ class ErrorBody(msgspec.Struct):
     message: str = ""
 
 
-def error_for(status: int, body: ErrorBody, *, excerpt: str, retry_after: float | None) -> AdapterError:
-    """The error of an HTTP answer that is no success."""
-    context: dict[str, Any] = {"adapter": "twilio", "operation": "send", "status": status, "excerpt": excerpt}
+def error_for(status: int, body: ErrorBody, *, operation: str, excerpt: str, retry_after: float | None) -> AdapterError:
+    """The error of an HTTP answer that is no success, or of a success with an error inside."""
+    context: dict[str, Any] = {"adapter": "twilio", "operation": operation, "status": status, "excerpt": excerpt}
     number = body.code or 0
     said = f"{number}: {excerpt_of(body, excerpt)}" if number else f"HTTP {status}: {excerpt_of(body, excerpt)}"
     if number == OPTED_OUT:
@@ -62,7 +62,7 @@ def error_for(status: int, body: ErrorBody, *, excerpt: str, retry_after: float 
         return RecipientRefused(DEAD_NUMBER[number], suppress=True, **context)
     if number in BLOCKED_NUMBER:
         return RecipientRefused(BLOCKED_NUMBER[number], suppress=False, **context)
-    if status == 429 or status >= 500 or number in TRANSIENT:
+    if status in (408, 425, 429) or status >= 500 or number in TRANSIENT:
         return TransientError(
             phrase("Twilio asks to try again later (%(said)s).", said=said), retry_after=retry_after, **context
         )

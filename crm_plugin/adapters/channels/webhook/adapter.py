@@ -15,7 +15,7 @@ from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.channels.webhook.public import Pinned, Resolve, place_of, resolve
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import InvalidInput, PermanentError, TransientError
-from crm_plugin.http_client import CONNECT_TIMEOUT, USER_AGENT, excerpt, retry_after
+from crm_plugin.http_client import CONNECT_TIMEOUT, USER_AGENT, distrusted, excerpt, retry_after
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
 
@@ -88,7 +88,11 @@ class WebhookChannel(ChannelAdapter):
                 )
             except _LOST as error:
                 # With its key it may be made again, whether it came there or not.
-                what = phrase("%(host)s does not answer.", host=host)
+                what = (
+                    phrase("The certificate of %(host)s cannot be trusted.", host=host)
+                    if distrusted(error)
+                    else phrase("%(host)s does not answer.", host=host)
+                )
                 raise TransientError(what, adapter=self.name, operation="send") from error
             with response:
                 if not 200 <= response.status_code < 300:

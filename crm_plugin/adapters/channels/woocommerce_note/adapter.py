@@ -9,7 +9,7 @@ from crm_plugin.adapters.base import Capability, Problem, Setting
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.storefronts.woocommerce.adapter import WooCommerceStorefront
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
-from crm_plugin.errors import PermanentError
+from crm_plugin.errors import OutcomeUnknown, PermanentError
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
 
@@ -33,7 +33,7 @@ class WooCommerceNoteChannel(ChannelAdapter):
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Post one note. WooCommerce knows no idempotency key; it is left unused."""
-        if not message.order_external_id:
+        if not message.order_external_id.isdecimal():
             raise PermanentError(
                 phrase("A note needs an order to hang on."),
                 adapter=self.name,
@@ -45,7 +45,14 @@ class WooCommerceNoteChannel(ChannelAdapter):
         path = f"orders/{int(message.order_external_id)}/notes"
         made = self._client.post(path, {"note": message.text, "customer_note": True})
         note_id = made.get("id") if isinstance(made, dict) else None
-        return SendResult(str(note_id or ""))
+        if not note_id:
+            raise OutcomeUnknown(
+                phrase("The store took the note, and its answer does not name it."),
+                hint=phrase("Look at the order in the store before sending again."),
+                adapter=self.name,
+                operation="send",
+            )
+        return SendResult(str(note_id))
 
     def check(self) -> list[Problem]:
         """Whether the store answers to its keys; whether they may write shows only when a note is sent."""

@@ -9,17 +9,19 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import requests
 
+from crm_plugin.adapters.raw import any_json
 from crm_plugin.adapters.storefronts.woocommerce import errors
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way, oauth_params, query_string, ways_for
 from crm_plugin.adapters.storefronts.woocommerce.errors import ADAPTER, Answer
 from crm_plugin.errors import AdapterError, MalformedResponse, OutcomeUnknown, TransientError
-from crm_plugin.http_client import BodyTooLarge, make_session, read_body, retry_after
+from crm_plugin.http_client import MAX_BODY, BodyTooLarge, make_session, never_left, read_body, retry_after
 from crm_plugin.phrases import phrase
 
 API = "/wp-json/wc/v3/"
@@ -27,6 +29,8 @@ PAGE_SIZES = (100, 50, 25, 10)
 ATTEMPTS = 5
 # A store that asks for a longer pause than this gets it between two syncs, not within one.
 LONGEST_PAUSE = 60.0
+# Of what answers something that was written.
+_LARGEST_YES = 4 * 2**20
 _AFTER_STORE = re.compile(r"/(wp-json|wp-admin|wp-login\.php)(/.*)?$")
 
 
@@ -140,21 +144,21 @@ class WooCommerceClient:
         body = msgspec.json.encode(payload)
         try:
             answer = self._authorised("POST", path, {}, body)
-        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
-            raise errors.for_exception(error, path, self.url) from error
         except requests.RequestException as error:
-            if _never_left(error):
+            if never_left(error):
                 raise errors.for_exception(error, path, self.url) from error
             raise _unknown(path) from error
-        if answer.status in (200, 201):
-            if not answer.is_json:
+        answer = errors.error_inside(answer)
+        if 200 <= answer.status < 300:
+            made = any_json(answer.body)
+            if made is None:
                 # The store said yes in words we cannot read: it was done.
                 raise _unknown(path)
-            return errors.decoded(answer, path)
+            return made
         if answer.status in errors.TOO_HEAVY or answer.status in (408, 521, 523):
             # A gateway that gave up waiting does not know whether the store went on.
             raise _unknown(path, answer.status)
-        raise errors.for_answer(answer, path, self.url)
+        raise self._refusal(answer, path)
 
     def bring(self, path: str, payload: Mapping[str, Any]) -> Any:
         """Bring something to what the payload says. Twice does no harm, so without an answer it is only to be asked again."""
@@ -164,10 +168,19 @@ class WooCommerceClient:
             raise errors.for_exception(error, path, self.url) from error
         if answer.status in (200, 201):
             return errors.decoded(answer, path)
+        raise self._refusal(answer, path)
+
+    def _refusal(self, answer: Answer, path: str) -> AdapterError:
         failed = errors.for_answer(answer, path, self.url)
         if isinstance(failed, TransientError):
-            failed.retry_after = answer_retry_after(answer)
-        raise failed
+            failed.retry_after = self._asked_pause(answer)
+        return failed
+
+    def _asked_pause(self, answer: Answer) -> float | None:
+        """Seconds the store asked us to wait."""
+        response = requests.Response()
+        response.headers = answer.headers
+        return retry_after(response, datetime.fromtimestamp(self._now(), UTC))
 
     def _get(self, path: str, params: Mapping[str, str], *, sizes: bool = False) -> Answer:
         answer = self._persist(lambda: self._authorised("GET", path, params), path, sizes=sizes)
@@ -203,7 +216,7 @@ class WooCommerceClient:
 
     def _pause_for(self, answer: Answer, operation: str, pause: float, *, last: bool, sizes: bool) -> float:
         failed = errors.for_answer(answer, operation, self.url) if answer.status != 200 else None
-        asked = answer_retry_after(answer)
+        asked = self._asked_pause(answer)
         if failed is not None:
             if isinstance(failed, TransientError):
                 failed.retry_after = asked
@@ -284,7 +297,7 @@ class WooCommerceClient:
             self._environment = self._session.merge_environment_settings(url, {}, True, None, None)
         request = self._request(method, url.removeprefix(self.url), params, auth, body)
         with self._session.send(request, allow_redirects=False, **self._environment) as response:
-            return errors.answer_of(response, read_body(response))
+            return errors.answer_of(response, read_body(response, MAX_BODY if method == "GET" else _LARGEST_YES))
 
     def _request(
         self, method: str, path: str, params: Mapping[str, str], auth: tuple[str, str] | None, body: bytes
@@ -305,13 +318,6 @@ class WooCommerceClient:
         return request
 
 
-def answer_retry_after(answer: Answer) -> float | None:
-    """Seconds the store asked us to wait."""
-    response = requests.Response()
-    response.headers = answer.headers
-    return retry_after(response)
-
-
 def _number(answer: Answer, name: str) -> int | None:
     value = answer.headers.get(name, "")
     return int(value) if value.isdigit() else None
@@ -326,11 +332,6 @@ def _final(answer: Answer) -> bool:
 def _plainer(before: Answer | None, after: Answer) -> Answer:
     """Of two refusals the one that says more: "you cannot list resources" says nothing of the reason."""
     return after if before is None or after.told()[0].endswith("authentication_error") else before
-
-
-def _never_left(error: requests.RequestException) -> bool:
-    """Whether no connection was made, so that nothing can have been done."""
-    return "NewConnectionError" in repr(error) or "NameResolution" in repr(error)
 
 
 def _unknown(operation: str, status: int | None = None) -> OutcomeUnknown:

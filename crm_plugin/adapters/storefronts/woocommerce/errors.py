@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ import msgspec
 import requests
 import urllib3
 
-from crm_plugin.adapters.raw import any_json, json_part, split_rows
+from crm_plugin.adapters.raw import UNREADABLE, any_json, json_part, split_rows
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
 from crm_plugin.http_client import excerpt
@@ -76,8 +76,18 @@ def answer_of(response: requests.Response, body: bytes) -> Answer:
 def _rows(body: bytes) -> list[msgspec.Raw] | None:
     try:
         return split_rows(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
+
+
+def error_inside(answer: Answer) -> Answer:
+    """An error of WordPress' own that came under a status of success, under the status that it names; else the answer as it is."""
+    told = any_json(answer.body) if 200 <= answer.status < 300 else None
+    if not isinstance(told, dict) or "id" in told or not (told.get("code") and told.get("message")):
+        return answer
+    about = told.get("data")
+    status = about.get("status") if isinstance(about, dict) else None
+    return replace(answer, status=status if isinstance(status, int) and 400 <= status < 600 else 400)
 
 
 def for_answer(answer: Answer, operation: str, store: str) -> AdapterError:
@@ -319,4 +329,7 @@ def decoded(answer: Answer, operation: str) -> Any:
     """The answer's JSON as plain Python. Raises: ActionRequired for a web page, MalformedResponse for broken JSON."""
     if not answer.is_json:
         raise for_body(answer, operation)
-    return msgspec.json.decode(answer.body)
+    try:
+        return msgspec.json.decode(answer.body)
+    except UNREADABLE as error:
+        raise for_body(answer, operation) from error

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crm_plugin.adapters.raw import label_of, text_of
+from crm_plugin.adapters.raw import UNREADABLE, label_of, text_of
 from crm_plugin.adapters.storefronts.woocommerce import payloads
 from crm_plugin.errors import MalformedResponse
 from crm_plugin.phrases import phrase
@@ -69,7 +69,7 @@ def head(raw: msgspec.Raw) -> payloads.Head:
     """What paging needs of a row; nothing of one that cannot be read."""
     try:
         return payloads.HEAD.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return payloads.Head()
 
 
