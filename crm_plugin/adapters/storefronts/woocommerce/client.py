@@ -17,6 +17,7 @@ import msgspec
 import requests
 
 from crm_plugin.adapters.raw import any_json
+from crm_plugin.adapters.storefronts.unanswered import timed_out
 from crm_plugin.adapters.storefronts.woocommerce import errors
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way, oauth_params, query_string, ways_for
 from crm_plugin.adapters.storefronts.woocommerce.errors import ADAPTER, Answer
@@ -200,7 +201,7 @@ class WooCommerceClient:
                 failed = errors.for_exception(error, operation, self.url)
                 if not isinstance(failed, TransientError):
                     raise failed from error
-                if errors.timed_out(error):
+                if timed_out(error):
                     self._slower(sizes, failed, error)
                 if attempt == self.attempts:
                     raise failed from error
