@@ -385,6 +385,8 @@ class StoreEventKind(StrEnum):
     ERASE_SHOP = "erase_shop"
     # A large reading that the store prepares is ready.
     BULK_READY = "bulk_ready"
+    # What became of a message that went through the platform; the sender that works through it reads `detail`.
+    REPORT = "report"
     # It only asks whether we are there.
     PING = "ping"
     UNKNOWN = "unknown"
@@ -410,4 +412,6 @@ class StoreEvent:
     email: str = ""
     phone: str = ""
     orders: tuple[str, ...] = ()
+    # Which store, by its own name for itself, where one queue of messages serves them all.
+    reference: str = ""
     detail: dict[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from crm_plugin.adapters.channels.sms_parts import SmsSize, sms_size
 from crm_plugin.errors import UnsupportedFeature
 from crm_plugin.events import DeliveryEvent
 from crm_plugin.phrases import phrase
-from crm_plugin.records import Message, RawRequest, SendResult
+from crm_plugin.records import Message, RawRequest, SendResult, StoreEvent
 
 __all__ = ["CALLBACK_SETTING", "PRICE_SETTING", "RATE_SETTING", "ChannelAdapter", "SmsSize", "sms_size"]
 
@@ -80,3 +80,12 @@ class ChannelAdapter(Adapter):
             adapter=self.name,
             operation="webhook",
         )
+
+    @classmethod
+    def reported(cls, event: StoreEvent, at: datetime) -> list[DeliveryEvent]:
+        """What a store's event of the kind REPORT says of messages that went through it; `at` is when it came, for one without a time.
+
+        Default: this sender hears nothing by way of a store.
+        """
+        del event, at
+        return []
