@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 from hypothesis import Phase, settings
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, event
 
 from crm_plugin.clock import FixedClock
 from crm_plugin.store import metadata, session
@@ -119,11 +119,17 @@ def _compile_once(sqlite_compiled: Compiled) -> Iterator[None]:
 
     def sharing(url: str | URL, **options: Any) -> Engine:
         engine = make(url, **options)
-        return engine.execution_options(compiled_cache=sqlite_compiled) if engine.dialect.name == "sqlite" else engine
+        return _hasty(engine, sqlite_compiled) if engine.dialect.name == "sqlite" else engine
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "make_engine", sharing)
         yield
+
+
+def _hasty(engine: Engine, compiled: Compiled) -> Engine:
+    """An engine for SQLite that waits for no disk: nothing has to outlive the tests."""
+    event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA synchronous=OFF"))
+    return engine.execution_options(compiled_cache=compiled)
 
 
 @pytest.fixture
@@ -166,7 +172,7 @@ def engine(db: Database) -> Engine:
 @pytest.fixture
 def sqlite_db(sqlite_url: str, sqlite_compiled: Compiled) -> Iterator[Database]:
     """A SQLite database with all tables, for what does not depend on the kind."""
-    database = Database(make_engine(sqlite_url).execution_options(compiled_cache=sqlite_compiled))
+    database = Database(_hasty(make_engine(sqlite_url), sqlite_compiled))
     yield database
     database.dispose()
 

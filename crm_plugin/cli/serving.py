@@ -161,6 +161,10 @@ def doctor(as_json: bool) -> None:
         for one in shops:
             found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one) + _tiers(runtime, one)
             found += _stalled(runtime, one)
+        found += [
+            _problem("", f"PostgreSQL runs with {name}=off: {_FORGETS}", f"Set {name} to on.")
+            for name in runtime.db.forgetful()
+        ]
         revision, kind = migrate.current(runtime.db.engine), runtime.db.engine.dialect.name
         if not runtime.config.public_url:
             found.append(
@@ -180,6 +184,9 @@ def doctor(as_json: bool) -> None:
         click.echo(f"! {told['shop'] + ': ' if told['shop'] else ''}{told['problem']} {told['hint']}".rstrip())
     if not found:
         click.echo("All is well.")
+
+
+_FORGETS = "after a power cut it may have forgotten a message that has left, and it leaves again."
 
 
 def _problem(shop: str, problem: str, hint: str) -> dict[str, str]:
