@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +61,12 @@ def key_file_box(path: Path) -> SecretBox:
     except FileNotFoundError:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        # Another process was quicker; its key is the one.
-        return SecretBox(path.read_bytes().strip())
-    with os.fdopen(handle, "wb") as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.") as file:
         file.write(Fernet.generate_key())
+        file.flush()
+        # What is sealed with it may be on the disk a moment later.
+        os.fsync(file.fileno())
+        # It comes into its place whole. Where another process was quicker, its key is the one.
+        with suppress(FileExistsError):
+            os.link(file.name, path)
     return SecretBox(path.read_bytes().strip())
