@@ -11,6 +11,7 @@ _IN_FLIGHT = text("state = 'in_flight'")
 _HAS_REASON = text("reason <> ''")
 _OF_AN_ORDER = text("subject_order_id IS NOT NULL")
 _SENT = text("accepted_at IS NOT NULL")
+_DOUBTFUL = text("state = 'unconfirmed'")
 _CAPPED = text("capped_at IS NOT NULL")
 _OF_NONE_YET = text("touchpoint_id IS NULL")
 # Of a step, settled, and whoever waited for that has not gone on.
@@ -84,6 +85,7 @@ touchpoints = Table(
     ),
     Index("ix_touchpoints_accepted", "shop_id", "accepted_at", sqlite_where=_SENT, postgresql_where=_SENT),
     Index("ix_touchpoints_settled", "shop_id", "settled_at", sqlite_where=_SENT, postgresql_where=_SENT),
+    Index("ix_touchpoints_doubtful", "shop_id", "settled_at", sqlite_where=_DOUBTFUL, postgresql_where=_DOUBTFUL),
     Index("ix_touchpoints_capped", "shop_id", "member_id", "capped_at", sqlite_where=_CAPPED, postgresql_where=_CAPPED),
     Index("ix_touchpoints_provider", "shop_id", "adapter", "provider_message_id"),
 )

@@ -11,14 +11,13 @@ from crm_plugin.store.session import Database
 from crm_plugin.touchpoints.states import WAITING, State
 
 _NAMES = ", ".join(f"'{state}'" for state in sorted(WAITING))
-# Messages that may leave or are over, those whose window is over, and those whose worker is gone.
-DUE = text(
-    f"SELECT 1 FROM touchpoints WHERE shop_id = :shop_id AND state IN ({_NAMES}) AND next_try_at <= :now LIMIT 1"  # noqa: S608
-)
-OVER = text(f"{str(DUE).removesuffix(' LIMIT 1')} AND valid_until <= :now LIMIT 1")
-LOST = text(
-    f"SELECT 1 FROM touchpoints WHERE shop_id = :shop_id AND state = '{State.IN_FLIGHT}' AND claimed_until < :now LIMIT 1"  # noqa: S608
-)
+_DUE = f"SELECT 1 FROM touchpoints WHERE shop_id = :shop_id AND state IN ({_NAMES}) AND next_try_at <= :now"  # noqa: S608
+_LOST = f"SELECT 1 FROM touchpoints WHERE shop_id = :shop_id AND state = '{State.IN_FLIGHT}' AND claimed_until < :now"  # noqa: S608
+# Messages that may leave or are over, those whose window is over, and those whose worker is gone. The first in the index's order is asked
+# for: PostgreSQL takes what waits and what is past for independent, and would look for any one by going through all that is stored.
+DUE = text(f"{_DUE} ORDER BY next_try_at LIMIT 1")
+OVER = text(f"{_DUE} AND valid_until <= :now ORDER BY next_try_at LIMIT 1")
+LOST = text(f"{_LOST} ORDER BY claimed_until LIMIT 1")
 
 
 def nothing(db: Database, asks: TextClause, shop_id: int, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, select, text, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.channels.base import ChannelAdapter
@@ -32,6 +32,8 @@ AGAIN = timedelta(hours=1)
 UNTIL = timedelta(days=1)
 # Of one round: a call may take a minute, and other steps wait for it.
 MOST = 5
+# Written out as the index has it, or SQLite could not use it.
+_IS_DOUBTFUL = text("touchpoints.state = 'unconfirmed'")
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +73,7 @@ def _doubtful(db: Database, shop: Shop, now: datetime) -> Sequence[Row[Any]]:
     t, a, c = touchpoints.c, attempts.c, touchpoint_contents.c
     due = (
         (t.shop_id == shop.shop_id)
-        & (t.state == State.UNCONFIRMED.value)
+        & _IS_DOUBTFUL
         & t.adapter.in_(askable)
         & (t.settled_at <= now - AFTER)
         & (t.settled_at > now - UNTIL)

@@ -74,7 +74,8 @@ def _is_quiet(db: Database, shop_id: int, now: datetime) -> bool:
 
 
 _ANYTHING = text(
-    f"SELECT 1 WHERE EXISTS ({glance.DUE}) "  # noqa: S608
+    # Of EXISTS PostgreSQL would forget the order.
+    f"SELECT 1 WHERE ({glance.DUE}) = 1 "  # noqa: S608
     f"OR EXISTS (SELECT 1 FROM journey_waves WHERE shop_id = :shop_id AND state = '{CANARY}')"
 )
 

@@ -25,14 +25,23 @@ _BODY = "Hello {{ member.first_name }}! {{ unsubscribe_url }}"
 _JOURNEY = {"key": "greet", "trigger": {"type": "birthday", "days": 0}, "channels": ["email"], "enabled": True}
 
 
-def fill(runtime: Runtime, shops: int, members: int, sender: str, settings: dict[str, Any], *, first: int = 1) -> None:
-    """Bring the tables and make shops from the number `first` on; their messages are due now, and nothing is planned yet."""
+def fill(
+    runtime: Runtime,
+    shops: int,
+    members: int,
+    sender: str,
+    settings: dict[str, Any],
+    *,
+    first: int = 1,
+    journey: dict[str, Any] = _JOURNEY,
+) -> None:
+    """Bring the tables and make shops from the number `first` on; what their `journey` means is due now, and nothing is planned yet."""
     migrate.upgrade(runtime.db.engine)
     now = runtime.clock.now()
     for shop_id in range(first, first + shops):
         with runtime.db.write() as connection:
             shop = make_shop(connection, shop_id, timezone=_late_morning(now))
-        _greet(runtime, shop, members, sender, settings, now)
+        _greet(runtime, shop, members, sender, settings, journey, now)
 
 
 def _late_morning(now: datetime) -> str:
@@ -41,7 +50,15 @@ def _late_morning(now: datetime) -> str:
     return f"Etc/GMT{-ahead:+d}"
 
 
-def _greet(runtime: Runtime, shop: Shop, members: int, sender: str, settings: dict[str, Any], now: datetime) -> None:
+def _greet(
+    runtime: Runtime,
+    shop: Shop,
+    members: int,
+    sender: str,
+    settings: dict[str, Any],
+    journey: dict[str, Any],
+    now: datetime,
+) -> None:
     before, today = now - timedelta(days=30), local_day(now, shop.timezone)
     text = {"template_key": "greet", "channel": "email", "locale": "en", "updated_at": before}
     with runtime.db.write() as connection:
@@ -56,7 +73,7 @@ def _greet(runtime: Runtime, shop: Shop, members: int, sender: str, settings: di
     write(runtime.db, shop, people, before)
     senders.save_connection(runtime.db, runtime.box, shop, sender, settings, before)
     with runtime.db.write() as connection:
-        journey_store.save(connection, shop, read_draft(_JOURNEY), before)
+        journey_store.save(connection, shop, read_draft(journey), before)
         own = journeys.c.shop_id == shop.shop_id
         connection.execute(
             journeys.update().where(own).values(enabled_at=before, planned_through=now - timedelta(days=1))
