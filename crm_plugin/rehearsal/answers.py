@@ -5,8 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from crm_plugin.store.bulk import execute
-from crm_plugin.touchpoints.intake import STATES
-from crm_plugin.touchpoints.states import State, may_go
+from crm_plugin.touchpoints.states import EVENTS, State, may_go
 
 LATER = "later_answers"
 _EVENT = "event_id, adapter, provider_event_id, provider_message_id, kind, at, reason, machine, raw, received_at"
@@ -40,7 +39,7 @@ def turn(connection: Connection, low: int, high: int) -> None:
         f"FROM {LATER} AS a JOIN touchpoints AS t ON {_SAME} WHERE a.comes_at > ? AND a.comes_at <= ? AND t.accepted_at <= a.comes_at",
         (low, high),
     )
-    for kind, state in STATES.items():
+    for kind, state in EVENTS.items():
         if state is State.ACCEPTED:
             continue
         before = ", ".join(f"'{one}'" for one in State if may_go(one, state))

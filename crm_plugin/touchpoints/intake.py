@@ -25,21 +25,10 @@ from crm_plugin.touchpoints import event_rows, senders, unsubscribe
 from crm_plugin.touchpoints.event_rows import told_id
 from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
-from crm_plugin.touchpoints.states import Reason, State, may_go
+from crm_plugin.touchpoints.states import Reason, State, after
 from crm_plugin.touchpoints.tokens import Unsubscribe
 
 Kind = DeliveryEventKind
-# What an event says of its touchpoint. Opens and clicks are kept and move nothing: machines make them too.
-STATES: dict[Kind, State] = {
-    Kind.QUEUED: State.ACCEPTED,
-    Kind.SENT: State.ACCEPTED,
-    Kind.DEFERRED: State.ACCEPTED,
-    Kind.DELIVERED: State.DELIVERED,
-    Kind.BOUNCED: State.BOUNCED,
-    Kind.REJECTED: State.FAILED,
-    Kind.FAILED: State.FAILED,
-    Kind.COMPLAINED: State.COMPLAINED,
-}
 _DEAD = frozenset({Kind.BOUNCED, Kind.REJECTED, Kind.FAILED})
 # Between these two the later event decides; a provider may give up and then succeed, or the other way round.
 _EITHER = {Kind.DELIVERED.value: State.DELIVERED, Kind.BOUNCED.value: State.BOUNCED}
@@ -184,8 +173,8 @@ def _move(
     values: dict[str, Any] = {}
     if not known and told:
         values["provider_message_id"] = told
-    to = STATES.get(event.kind)
-    if to is not None and may_go(touchpoint.state, to) and not _outdated(connection, touchpoint, event):
+    to = after(touchpoint.state, event.kind)
+    if to != touchpoint.state and not _outdated(connection, touchpoint, event):
         arrived = to in (State.ACCEPTED, State.DELIVERED)
         values |= {
             "state": to.value,

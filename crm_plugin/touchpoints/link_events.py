@@ -17,7 +17,7 @@ from crm_plugin.store import delivery_events, touchpoints
 from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.touchpoints import event_rows, machines
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.states import State
+from crm_plugin.touchpoints.states import State, after
 from crm_plugin.touchpoints.tokens import Link
 
 ADAPTER = "link"
@@ -51,8 +51,8 @@ def note(connection: Connection, seen: Link, headers: Mapping[str, str], now: da
     if others:
         rule = rule or machines.AT_ONCE
         _were_machines(connection, seen.shop_id, [one for one in others if not one.machine], now)
-    if sent.state == State.UNCONFIRMED:
-        # Its link stands in no other message: it has left.
+    if sent.state != State.IN_FLIGHT and after(sent.state, kind) != sent.state:
+        # Its link stands in no other message: it has left. What is in flight is told of by whoever sends it.
         proven = {"state": State.ACCEPTED.value, "reason": "", "reason_detail": "", "accepted_at": now}
         connection.execute(update(touchpoints).where(mine).values(**proven, settled_at=now, updated_at=now))
     if any(one.raw["url"] == seen.url and one.machine == bool(rule) for one in before):

@@ -1,10 +1,15 @@
-"""Every state a touchpoint can be in, every way from one to another, and why something was not sent. One table, nothing elsewhere."""
+"""Every state a touchpoint can be in, every way from one to another, what moves it there, and why something was not sent.
+
+Two tables, nothing elsewhere.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, literal_column
+
+from crm_plugin.events import DeliveryEventKind
 
 
 class State(StrEnum):
@@ -97,6 +102,21 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     S.CANCELLED: frozenset(),
     S.COMPLAINED: frozenset(),
 }
+_K = DeliveryEventKind
+# What an event says of its message. An opening and a click prove that it left, and no more: machines make them too. An opt-out is about its
+# member, and an unknown word says nothing.
+EVENTS: dict[DeliveryEventKind, State] = {
+    _K.QUEUED: S.ACCEPTED,
+    _K.SENT: S.ACCEPTED,
+    _K.DEFERRED: S.ACCEPTED,
+    _K.OPENED: S.ACCEPTED,
+    _K.CLICKED: S.ACCEPTED,
+    _K.DELIVERED: S.DELIVERED,
+    _K.BOUNCED: S.BOUNCED,
+    _K.REJECTED: S.FAILED,
+    _K.FAILED: S.FAILED,
+    _K.COMPLAINED: S.COMPLAINED,
+}
 WAITING = (State.PLANNED, State.RETRY_WAIT)
 # Written out, SQLite knows by these words that the index of what waits holds the rows; where others lead to fewer rows it is not told.
 BY_INDEX: tuple[ColumnElement[str], ...] = tuple(literal_column(f"'{state}'") for state in WAITING)
@@ -105,3 +125,9 @@ BY_INDEX: tuple[ColumnElement[str], ...] = tuple(literal_column(f"'{state}'") fo
 def may_go(present: State | str, to: State) -> bool:
     """Whether the table allows this step."""
     return to in TRANSITIONS[State(present)]
+
+
+def after(present: State | str, event: DeliveryEventKind) -> State:
+    """The state in which a message is after an event: where no way leads on, the one in which it was."""
+    to = EVENTS.get(event)
+    return State(present) if to is None or not may_go(present, to) else to
