@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crm_plugin.cli import (
     asking,
+    duties,
     events,
     guarding,
     journeys,
@@ -26,6 +27,7 @@ from crm_plugin.cli.common import main
 
 __all__ = [
     "asking",
+    "duties",
     "events",
     "guarding",
     "journeys",

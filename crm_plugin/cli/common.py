@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, is_dataclass
@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from crm_plugin import __version__
+from crm_plugin.cli import tables
 from crm_plugin.cli.root import Commands, stderr
 from crm_plugin.clock import local_day, zone
 from crm_plugin.errors import ConfigError, InvalidInput
@@ -120,61 +121,64 @@ def opened_shop(name: str) -> Iterator[tuple[Runtime, Shop]]:
         yield runtime, shop
 
 
-def day_of(shop: Shop, runtime: Runtime, as_of: str | None) -> date:
-    """The day that was asked for, or today in the shop's zone. Raises: InvalidInput."""
-    if as_of is None:
+def day_of(shop: Shop, runtime: Runtime, told: str | None, field: str = "as_of") -> date:
+    """The day that was asked for by the option `field`, or today in the shop's zone. Raises: InvalidInput."""
+    if told is None:
         return local_day(runtime.clock.now(), shop.timezone)
     try:
-        return date.fromisoformat(as_of)
+        return date.fromisoformat(told)
     except ValueError as error:
-        raise InvalidInput(f"{as_of!r} is not a day.", field="as_of", hint="Write it as 2026-11-24.") from error
+        raise InvalidInput(f"{told!r} is not a day.", field=field, hint="Write it as 2026-11-24.") from error
 
 
-def instant_of(shop: Shop, runtime: Runtime, at: str | None) -> datetime:
-    """The instant that was asked for, in the shop's zone where it names none, or now. Raises: InvalidInput."""
+def instant_of(shop: Shop, runtime: Runtime, at: str | None, field: str = "at") -> datetime:
+    """The instant that was asked for by the option `field`, in the shop's zone where it names none, or now. Raises: InvalidInput."""
     if at is None:
         return runtime.clock.now()
     try:
         told = datetime.fromisoformat(at)
     except ValueError as error:
         raise InvalidInput(
-            f"{at!r} is not an instant.", field="at", hint="Write it as 2026-11-24T10:00 or 2026-11-24T10:00+01:00."
+            f"{at!r} is not an instant.", field=field, hint="Write it as 2026-11-24T10:00 or 2026-11-24T10:00+01:00."
         ) from error
     return told if told.tzinfo else told.replace(tzinfo=zone(shop.timezone))
 
 
-def answer(found: Any, as_json: bool) -> None:
-    """One answer: JSON, a table for a terminal, or plain lines."""
+def answer(found: Any, as_json: bool, empty: str = "Nothing.") -> None:
+    """One answer: JSON, a table for a terminal, or plain lines; `empty` is said where there are no rows."""
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, default=_plain))
     elif isinstance(found, Mapping):
-        for key, value in found.items():
-            nested = isinstance(value, (dict, list, tuple))
-            shown = json.dumps(value, ensure_ascii=False, default=_plain) if nested else value
-            click.echo(f"{key}: {shown}")
+        say(tables.named(found))
     elif isinstance(found, list):
-        _rows(found)
+        _rows(found, empty)
     else:
         click.echo(found)
 
 
-def _rows(rows: list[Any]) -> None:
+def say(lines: Iterable[str]) -> None:
+    """Lines for a person."""
+    for line in lines:
+        click.echo(line)
+
+
+def aside(text: str) -> None:
+    """What stands beside the answer, on stderr."""
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _rows(rows: list[Any], empty: str) -> None:
     if not rows:
-        stderr.print("Nothing.")
+        aside(empty)
     elif sys.stdout.isatty():
         table = Table(box=None, header_style="bold")
-        for key in rows[0]:
-            table.add_column(str(key), overflow="fold")
+        for name in rows[0]:
+            table.add_column(tables.heading(name), overflow="fold")
         for row in rows:
-            table.add_row(*(_cell(value) for value in row.values()))
+            table.add_row(*(tables.cell(value) for value in row.values()))
         Console().print(table)
     else:
-        for row in rows:
-            click.echo("\t".join(_cell(value) for value in row.values()))
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else " ".join(str(value).split())
+        say(tables.plain(rows))
 
 
 def _plain(value: Any) -> Any:

@@ -62,7 +62,7 @@ def event_raise(
     with opened_shop(name) as (runtime, found):
         now = runtime.clock.now()
         happened = instant_of(found, runtime, at)
-        on = day_of(found, runtime, on_day) if on_day else None
+        on = day_of(found, runtime, on_day, "on") if on_day else None
         with runtime.db.write() as connection:
             member_id = members.find(connection, found, who)
             told: dict[str, Any] = {"subject": subject, "at": happened, "on": on, "amount_minor": amount}

@@ -7,6 +7,7 @@ import click
 from crm_plugin.analytics import members
 from crm_plugin.cli.common import ACTOR, answer, as_json_option, instant_of, main, opened_shop, shop_argument
 from crm_plugin.cli.journeys import journey_
+from crm_plugin.cli.tables import cell
 from crm_plugin.store import audit
 from crm_plugin.touchpoints import dial, radius, waves
 
@@ -22,7 +23,8 @@ def journey_held(name: str, as_json: bool) -> None:
             {**one.as_dict(), "waiting": radius.held_back(connection, found.shop_id, one.journey_key)}
             for one in standing
         ]
-    answer(told if as_json else [{key: row[key] for key in row if key != "detail"} for row in told], as_json)
+    shown = told if as_json else [{key: row[key] for key in row if key != "detail"} for row in told]
+    answer(shown, as_json, "No journey stands still or waits for a first part.")
 
 
 @journey_.command("release")
@@ -37,7 +39,8 @@ def journey_release(name: str, key: str, confirm: str, as_json: bool) -> None:
     """
     with opened_shop(name) as (runtime, found), runtime.db.write() as connection:
         count = radius.release(connection, found, key, runtime.clock.now(), ACTOR, confirm)
-    answer({"journey": key, "messages": count}, as_json)
+    told = f"The journey {key} goes on; {count:,} messages of it were held back and leave with the next round."
+    answer({"journey": key, "messages": count} if as_json else told, as_json)
 
 
 @main.command("dial")
@@ -62,10 +65,20 @@ def dial_(name: str, who: str, frequency: str | None, per_month: int | None, sno
                 now,
                 frequency=frequency,
                 per_month=per_month,
-                snooze_until=None if snooze in (None, "off") else instant_of(found, runtime, snooze),
+                snooze_until=None if snooze in (None, "off") else instant_of(found, runtime, snooze, "snooze"),
                 awake=snooze == "off",
                 source="merchant",
             )
             detail = {"member": str(member_id), **chosen.as_dict()}
             audit.note(connection, found.shop_id, ACTOR, "member.dial", detail, now)
-    answer(chosen.as_dict(), as_json)
+    answer(chosen.as_dict() if as_json else _dial_words(chosen), as_json)
+
+
+def _dial_words(chosen: dial.Dial) -> str:
+    """What a member wants, as a sentence."""
+    much = {
+        dial.ALL: "Takes all marketing",
+        dial.MONTHLY: f"Takes at most {chosen.per_month} marketing messages in 30 days",
+        dial.ONLY_BIRTHDAY: "Takes birthday wishes alone",
+    }[chosen.frequency]
+    return f"{much}{f', and nothing before {cell(chosen.snooze_until)}' if chosen.snooze_until else ''}."

@@ -1,11 +1,10 @@
-"""Commands about journeys: which there are, publish, pause, go on, put away, who is inside and why, tasks, coupons."""
+"""Commands about journeys: which there are, pause, go on, put away, who is inside and why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date, datetime
-from pathlib import Path
+from datetime import datetime
 
 import click
 
@@ -16,16 +15,12 @@ from crm_plugin.cli.common import (
     answer,
     as_json_option,
     day_of,
-    instant_of,
-    limit_option,
     main,
     opened_shop,
-    row_id,
+    say,
     shop_argument,
 )
-from crm_plugin.cli.root import stderr
 from crm_plugin.clock import zone
-from crm_plugin.errors import InvalidInput
 from crm_plugin.rules.called import Called, called
 from crm_plugin.rules.triggers import params_of
 from crm_plugin.store import audit
@@ -33,9 +28,9 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys, publishing
 from crm_plugin.touchpoints import why as whys
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.program_yaml import to_yaml
-from crm_plugin.touchpoints.steps import duties, moving
+from crm_plugin.touchpoints.publishing import Late
+from crm_plugin.touchpoints.steps import moving
 from crm_plugin.touchpoints.why import Why
 
 key_argument = click.argument("key", metavar="JOURNEY")
@@ -62,7 +57,8 @@ def journey_list(name: str, as_json: bool) -> None:
     told = [
         {
             "journey": one.key,
-            "on": one.status,
+            "title": one.title.get("en", ""),
+            "status": one.status,
             "trigger": _trigger(one),
             "channels": ", ".join(one.channels),
             "at": one.send_at.strftime("%H:%M"),
@@ -70,7 +66,7 @@ def journey_list(name: str, as_json: bool) -> None:
         }
         for one in there
     ]
-    answer(told, False)
+    answer(told, False, f"There are none; `crm-plugin recipe list {name}` shows what can be added.")
 
 
 def _trigger(one: Journey) -> str:
@@ -93,9 +89,11 @@ def journey_show(name: str, key: str, as_json: bool) -> None:
         answer({**told, "journey": journey.as_dict(), "inside": [asdict(one) for one in inside]}, True)
         return
     click.echo(to_yaml({"journeys": [journey.as_dict()]}), nl=False)
-    answer(told, False)
+    click.echo(
+        f"It is {journey.status}, at version {journey.version}{', with a draft beside it' if journey.draft else ''}."
+    )
     for one in inside:
-        click.echo(f"inside: {one.count} at {one.step_key} of version {one.version}")
+        click.echo(f"  {one.count:,} inside at {one.step_key} of version {one.version}")
 
 
 @journey_.command("move")
@@ -127,8 +125,8 @@ def journey_move(name: str, key: str, yes: bool, as_json: bool) -> None:
         }
         for one in seen
     ]
-    answer(told, False)
-    click.echo(f"{moved} moved." if yes else "Nobody was moved; --yes does it.")
+    answer(told, False, "Nobody is inside on an older version.")
+    click.echo(f"{moved:,} moved." if yes else "Nobody was moved; --yes does it.")
 
 
 @journey_.command("pause")
@@ -142,7 +140,8 @@ def journey_pause(name: str, key: str, as_json: bool) -> None:
         with runtime.db.write() as connection:
             journey = publishing.pause(connection, found, key, now)
             audit.note(connection, found.shop_id, ACTOR, "journey.paused", {"journey": key}, now)
-    answer({"journey": key, "status": journey.status}, as_json)
+    told = f"The journey {key} is paused: nothing of it is planned or sent. `crm-plugin journey resume {name} {key}` goes on."
+    answer({"journey": key, "status": journey.status} if as_json else told, as_json)
 
 
 @journey_.command("resume")
@@ -165,9 +164,26 @@ def journey_resume(name: str, key: str, yes: bool, as_json: bool) -> None:
                     journeys.get(connection, found.shop_id, key),
                     publishing.late(connection, found, key, now),
                 )
-    answer({"journey": key, "status": journey.status, **late.as_dict()}, as_json)
-    if not yes:
-        stderr.print("Nothing has changed; --yes goes on.", markup=False, highlight=False)
+    if as_json:
+        answer({"journey": key, "status": journey.status, **late.as_dict()}, True)
+        return
+    say(_late_lines(late))
+    click.echo(f"The journey {key} is {journey.status}." if yes else "Nothing has changed; --yes goes on.")
+
+
+def _late_lines(late: Late) -> Iterator[str]:
+    """What became due meanwhile, and what comes of it."""
+    if not late.valid + late.missed:
+        yield "Nothing became due meanwhile."
+        return
+    yield f"Became due meanwhile: {late.valid:,} still worth sending, {late.missed:,} too late for it."
+    for what, valid, missed in (
+        ("messages that wait", late.messages_valid, late.messages_missed),
+        ("occasions not planned yet", late.occasions_valid, late.occasions_missed),
+        ("members at a step", late.inside_valid, late.inside_missed),
+    ):
+        if valid + missed:
+            yield f"  {what}: {valid:,} go on, {missed:,} are missed"
 
 
 @journey_.command("archive")
@@ -181,112 +197,8 @@ def journey_archive(name: str, key: str, as_json: bool) -> None:
         with runtime.db.write() as connection:
             journey, ended = publishing.archive(connection, found, key, now)
             audit.note(connection, found.shop_id, ACTOR, "journey.archived", {"journey": key, "ended": ended}, now)
-    answer({"journey": key, "status": journey.status, "ended": ended}, as_json)
-
-
-@main.command("plan")
-@shop_argument
-@click.option(
-    "--at", metavar="INSTANT", help="Such as 2026-11-24T10:00, in the shop's zone unless it names an offset; else now."
-)
-@click.option("--yes", is_flag=True, help="Also for an instant still to come.")
-@as_json_option
-def plan_(name: str, at: str | None, yes: bool, as_json: bool) -> None:
-    """Plan what has fallen due, and send nothing.
-
-    Steps of journeys are taken too. `tick` sends it. What is planned stays planned: of a time to come, all that would be due by then
-    is, and what could no longer be read then is missed for good. It takes
-    `--yes`; `rehearse` only looks.
-    """
-    with opened_shop(name) as (runtime, found):
-        instant = instant_of(found, runtime, at)
-        if instant > runtime.clock.now() and not yes:
-            raise InvalidInput(
-                "This instant is still to come, and what is planned or missed by then stays so for good.",
-                field="at",
-                hint=f"See what would be with crm-plugin rehearse {name}; --yes plans it all the same.",
-            )
-        report = plan_shop(runtime.db, found, instant).as_dict()
-    answer(report, as_json)
-    if report["problems"]:
-        raise SystemExit(1)
-
-
-@main.command("tasks")
-@shop_argument
-@click.option("--due", metavar="DAY", help="Only what is due by that day, such as 2026-11-24.")
-@click.option("--done", type=row_id, metavar="ID", help="This one is done.")
-@click.option("--outcome", metavar="TEXT", default="", help="What came of it.")
-@limit_option(100)
-@as_json_option
-def tasks_(name: str, due: str | None, done: int | None, outcome: str, limit: int, as_json: bool) -> None:
-    """What journeys ask people to do, such as calls."""
-    with opened_shop(name) as (runtime, found):
-        if done is not None:
-            now = runtime.clock.now()
-            with runtime.db.write() as connection:
-                duties.finish(connection, found, done, outcome, ACTOR, now)
-                audit.note(connection, found.shop_id, ACTOR, "task.done", {"task": str(done), "outcome": outcome}, now)
-            answer({"task": str(done), "outcome": outcome}, as_json)
-            return
-        day: date | None = day_of(found, runtime, due) if due is not None else None
-        with runtime.db.read() as connection:
-            rows = duties.open_tasks(connection, found, day, limit)
-    told = [
-        {
-            "id": str(one.task_id),
-            "due": one.due_on.isoformat(),
-            "title": one.title.get(found.locale) or one.title.get("en") or next(iter(one.title.values())),
-            "owner": one.owner,
-            "member_id": str(one.member_id),
-            "member": one.member_name or one.email,
-            "phone": one.phone,
-            "journey": one.journey_key,
-        }
-        for one in rows
-    ]
-    answer(told, as_json)
-
-
-@main.group("coupons")
-def coupons_() -> None:
-    """Pools of codes that journeys hand out."""
-
-
-@coupons_.command("list")
-@shop_argument
-@as_json_option
-def coupons_list(name: str, as_json: bool) -> None:
-    """The pools, and how many codes are left."""
-    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        answer([asdict(one) for one in duties.pools(connection, found)], as_json)
-
-
-@coupons_.command("load")
-@shop_argument
-@click.argument("pool")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--title", default="", help="What the pool is called.")
-@as_json_option
-def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) -> None:
-    """Put the codes of a file into a pool, one a line.
-
-    The store must know them already. Those that are there are left as they are.
-    """
-    try:
-        codes = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{file} is no text in UTF-8.", field="file", hint="Save it as plain text, UTF-8."
-        ) from error
-    if not any(code.strip() for code in codes):
-        raise InvalidInput(f"{file} holds no codes.", field="file", hint="One code a line.")
-    with opened_shop(name) as (runtime, found):
-        now = runtime.clock.now()
-        with runtime.db.write() as connection:
-            added = duties.load_codes(connection, found, pool, codes, now, title=title)
-            audit.note(connection, found.shop_id, ACTOR, "coupons.loaded", {"pool": pool, "codes": added}, now)
-    answer({"pool": pool, "added": added}, as_json)
+    told = f"The journey {key} is put away; {ended:,} who were inside have ended, and what waited is cancelled."
+    answer({"journey": key, "status": journey.status, "ended": ended} if as_json else told, as_json)
 
 
 @main.command("why")
@@ -298,14 +210,13 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
 def why_(name: str, who: str, key: str, day: str | None, as_json: bool) -> None:
     """What a journey did with a member, and what comes next."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        on = None if day is None else day_of(found, runtime, day)
+        on = None if day is None else day_of(found, runtime, day, "on")
         told = whys.why(connection, found, members.find(connection, found, who), key, runtime.clock.now(), on)
         names = called(connection, found)
     if as_json:
         answer(told.as_dict(), True)
         return
-    for line in [*_lines(told, found), *_kept_out(told, names, day)]:
-        click.echo(line)
+    say([*_lines(told, found), *_kept_out(told, names, day)])
 
 
 def _kept_out(told: Why, names: Called, day: str | None) -> Iterator[str]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from crm_plugin.cli.common import answer, as_json_option, main, opened
-from crm_plugin.cli.root import stderr
+from crm_plugin.cli.common import answer, as_json_option, aside, main, opened
 from crm_plugin.errors import InvalidInput
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import backup as backups
@@ -26,8 +25,9 @@ def backup(file: Path, as_json: bool) -> None:
     """
     with opened() as runtime:
         size = backups.backup(runtime.db.engine, file)
-    answer({"file": str(file), "bytes": size} if as_json else f"{file}: {size:,} bytes.", as_json)
-    stderr.print("The key for its secrets is not in it; keep that elsewhere.", highlight=False, soft_wrap=True)
+    told = f"The database is copied into {file} ({size:,} bytes)."
+    answer({"file": str(file), "bytes": size} if as_json else told, as_json)
+    aside("The key for its secrets is not in it: keep that elsewhere. `crm-plugin restore` puts the copy back.")
 
 
 @main.command()
@@ -52,8 +52,14 @@ def restore(file: Path, yes: bool, as_json: bool) -> None:
     finally:
         runtime.close()
     paused = _pause_all()
-    told = f"The database is as it was in {file}. What was there before lies in {before}. {paused} journeys are paused."
-    answer({"restored": str(file), "before": str(before), "paused": paused} if as_json else told, as_json)
+    if as_json:
+        answer({"restored": str(file), "before": str(before), "paused": paused}, True)
+        return
+    click.echo(f"The database is as it was in {file}. What was there before lies in {before}.")
+    journeys = "1 journey that was on is" if paused == 1 else f"{paused} journeys that were on are"
+    if paused:
+        click.echo(f"{journeys} paused, for what has left since is not known. Take in who unsubscribed meanwhile; then")
+        click.echo("`crm-plugin journey resume SHOP JOURNEY` shows what would leave, and --yes goes on.")
 
 
 def _pause_all() -> int:

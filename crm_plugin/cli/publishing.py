@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, confirm_option, opened_shop, shop_argument
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, confirm_option, opened_shop, say, shop_argument
 from crm_plugin.cli.journeys import journey_, key_argument
 from crm_plugin.errors import RuleError
 from crm_plugin.store import audit
@@ -30,7 +31,16 @@ def _switch(name: str, key: str, on: bool, as_json: bool, confirm: str = "") -> 
             else:
                 changed = journeys.switch(connection, found, key, False, now)
             audit.note(connection, found.shop_id, ACTOR, "journey.on" if on else "journey.off", {"journey": key}, now)
-    answer({"journey": changed.key, "enabled": changed.enabled}, as_json)
+            looked = _looked(connection, found, changed, now) if on else {}
+    if as_json:
+        answer({"journey": changed.key, "enabled": changed.enabled, **looked}, True)
+        return
+    click.echo(
+        f"The journey {key} is on, and speaks of what falls due from now on."
+        if on
+        else f"The journey {key} is off; what waited of it is cancelled, and whoever was inside has ended."
+    )
+    say(_looked_lines(looked))
 
 
 @journey_.command("on")
@@ -41,7 +51,7 @@ def _switch(name: str, key: str, on: bool, as_json: bool, confirm: str = "") -> 
 def journey_on(name: str, key: str, confirm: str, as_json: bool) -> None:
     """Switch a journey on; it speaks from now on.
 
-    KEY as in `journey list`. Nothing of the past is caught up. `journey check` tells before what it lacks.
+    KEY as in `journey list`. Nothing of the past is caught up. What its audience lacks is told; `journey check` tells it before.
     """
     _switch(name, key, True, as_json, confirm)
 
@@ -75,8 +85,7 @@ def journey_check(name: str, key: str, as_json: bool) -> None:
     if as_json:
         answer(told, True)
     else:
-        for line in _check_lines(told):
-            click.echo(line)
+        say(_check_lines(told))
     if told["faults"]:
         raise SystemExit(1)
 
@@ -102,18 +111,37 @@ def _warnings(connection: Connection, shop: Shop, journey: Journey, now: datetim
     return [*checks.warnings(connection, shop, journey), *doubled(connection, shop, journey, now)]
 
 
-def _check_lines(told: dict[str, Any]) -> list[str]:
-    lines = [
-        f"refused: {one.get('field') or one.get('path')}: {one['message']} {one.get('hint', '')}".rstrip()
-        for one in told["faults"]
-    ]
-    lines += [f"warning: {one}" for one in told["warnings"]]
+def _looked(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> dict[str, Any]:
+    """Warnings, and what the audience lacks, of a journey that is on."""
+    return {
+        "warnings": _warnings(connection, shop, journey, now),
+        "audience": audience_check(connection, shop, journey, now).as_dict(),
+    }
+
+
+def _check_lines(told: dict[str, Any]) -> Iterator[str]:
+    for one in told["faults"]:
+        yield f"refused: {one.get('field') or one.get('path')}: {one['message']} {one.get('hint', '')}".rstrip()
     if told["people"]:
-        lines.append(f"people reached at once: {told['people']}")
-    if told["audience"] is not None:
-        lines.append(f"audience: {told['audience']['members']}")
-        lines += [f"  {one['members']} ({one['share_pct']} %): {one['told']}" for one in told["audience"]["gaps"]]
-    return lines
+        yield f"It reaches {told['people']:,} people at once."
+    yield from _looked_lines(told)
+    if not told["faults"]:
+        yield "Nothing stands against publishing it."
+
+
+def _looked_lines(told: dict[str, Any]) -> Iterator[str]:
+    """Warnings, then how many the audience has, what some of them lack, and the rules by which the others are served."""
+    yield from (f"warning: {one}" for one in told.get("warnings", ()))
+    audience = told.get("audience")
+    if audience is None:
+        return
+    yield f"Its audience now: {audience['members']:,} members."
+    for one in audience["gaps"]:
+        yield f"  {one['members']:,} ({one['share_pct']} %): {one['told']}"
+    if audience["rules"]:
+        yield "How the hour of a message is found:"
+    for one in audience["rules"]:
+        yield f"  {one['members']:,} ({one['share_pct']} %): {one['told']}"
 
 
 @journey_.command("publish")
@@ -137,9 +165,20 @@ def journey_publish(name: str, key: str, most: int | None, confirm: str, as_json
                 told["taken_in"] = publishing.take_in(connection, found, journey, most, now, typed=confirm)
             elif insiders.wanted(journey):
                 told["could_be_taken_in"] = insiders.count(connection, found, journey, now)
-            told["warnings"] = _warnings(connection, found, journey, now)
-            told["audience"] = audience_check(connection, found, journey, now).as_dict()
+            told |= _looked(connection, found, journey, now)
             audit.note(
                 connection, found.shop_id, ACTOR, "journey.published", {"journey": key, "version": journey.version}, now
             )
-    answer(told, as_json)
+    if as_json:
+        answer(told, True)
+        return
+    click.echo(f"The journey {key} is published as version {journey.version}, and is {journey.status}.")
+    if most is not None:
+        click.echo(f"{told['taken_in']:,} whom its audience held already were taken in.")
+    elif told.get("could_be_taken_in"):
+        could = told["could_be_taken_in"]
+        click.echo(
+            f"{could:,} members are in its audience already and come in only when it starts for them again; "
+            f"`crm-plugin journey publish {name} {key} --inside {could}` takes them in now."
+        )
+    say(_looked_lines(told))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from functools import partial
 
 import click
 
@@ -64,14 +65,13 @@ def rehearse(
             days = days_of(day_of(shop, runtime, None), *told)
             with runtime.db.read() as connection:
                 ids = tuple(members.find(connection, shop, one) for one in who)
+            instant = partial(instant_of, shop, runtime, field="outage")
             ask = Ask(
                 *days,
                 journey=journey or "",
                 member_ids=ids,
                 all_channels=all_channels,
-                outages=[
-                    (instant_of(shop, runtime, begins), instant_of(shop, runtime, ends)) for begins, ends in outage
-                ],
+                outages=[(instant(begins), instant(ends)) for begins, ends in outage],
                 part_price=_price(sms_price),
                 per_hour=dict(_rate(one) for one in rate),
             )

@@ -1,8 +1,7 @@
-"""Commands about what goes out now and what became of it: tick, outbox."""
+"""Commands that do by hand what `serve` does by itself: tick, plan."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +12,10 @@ from crm_plugin.cli.common import (
     answer,
     as_json_option,
     instant_of,
-    limit_option,
     main,
     opened,
     opened_shop,
     progress,
-    row_id,
     shop_argument,
 )
 from crm_plugin.cli.root import stderr
@@ -26,9 +23,9 @@ from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops, shop_named
-from crm_plugin.touchpoints import backlog, outbox
 from crm_plugin.touchpoints.journeys import all_journeys
-from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.states import State
 
 
 @main.command()
@@ -74,6 +71,8 @@ def tick(name: str | None, at: str | None, yes: bool, pull: bool, as_json: bool)
         raise SystemExit(1)
 
 
+# What can come of an occasion that has fallen due.
+_PLANNED = (State.PLANNED.value, State.SKIPPED.value, State.MISSED.value)
 _TOO_EARLY = "No journey was on at this instant yet, and none catches up what fell due before it was switched on."
 
 
@@ -110,8 +109,8 @@ def _in_words(report: dict[str, Any]) -> str:
         parts.append(f"{report['tiers']['changed']} changed tier")
     for key, moved in report["segments"].items():
         parts.append(f"segment {key}: {moved['entered']} came, {moved['left']} left")
-    planned = {state: report["plan"].get(state, 0) for state in (State.PLANNED, State.SKIPPED, State.MISSED)}
-    parts.append(_counted({state.value: count for state, count in planned.items() if count}) or "nothing to plan")
+    planned = {state: report["plan"].get(state, 0) for state in _PLANNED}
+    parts.append(_counted({state: count for state, count in planned.items() if count}) or "nothing to plan")
     sent, why = report["dispatch"].get("states", {}), report["dispatch"].get("reasons", {})
     waits = {"waiting" if state == State.PLANNED else state: count for state, count in sent.items()}
     parts.append((_counted(waits) or "nothing to send") + (f" ({_counted(why)})" if why else ""))
@@ -122,53 +121,46 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
 
 
-@main.command("outbox")
+@main.command("plan")
 @shop_argument
-@click.option("--state", metavar="STATE", default="", help=f"Only these: {', '.join(State)}.")
-@click.option("--reason", metavar="REASON", default="", help=f"Only these: {', '.join(Reason)}.")
-@click.option("--journey", metavar="KEY", default="", help="Only of this journey; `journey list` names them.")
-@click.option("--before", metavar="ID", type=row_id, help="Go on after this message, the last of the page before.")
-@click.option("--count", "only_counts", is_flag=True, help="Only how many there are in each state and for each reason.")
 @click.option(
-    "--waiting", "only_waiting", is_flag=True, help="Only how many are due and wait, by sender, and until when."
+    "--at", metavar="INSTANT", help="Such as 2026-11-24T10:00, in the shop's zone unless it names an offset; else now."
 )
-@limit_option(50)
+@click.option("--yes", is_flag=True, help="Also for an instant still to come.")
 @as_json_option
-def outbox_(name: str, only_counts: bool, only_waiting: bool, as_json: bool, **asked: Any) -> None:
-    """What went, what waits, what was held back, and why.
+def plan_(name: str, at: str | None, yes: bool, as_json: bool) -> None:
+    """Plan what has fallen due, and send nothing.
 
-    The newest first.
+    Steps of journeys are taken too. `tick` sends it. What is planned stays planned: of a time to come, all that would be due by then
+    is, and what could no longer be read then is missed for good. It takes
+    `--yes`; `rehearse` only looks.
     """
-    with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        if only_counts:
-            counts = {
-                "states": outbox.counts(connection, found.shop_id),
-                "reasons": outbox.reasons(connection, found.shop_id),
-            }
-            answer(counts, as_json)
-            return
-        if only_waiting:
-            there = backlog.estimates(connection, runtime.box, found.shop_id, runtime.clock.now())
-            waiting = sum(one.waiting for one in there)
-            told = {"waiting": waiting, "until": backlog.all_gone(there), "senders": [asdict(one) for one in there]}
-            answer(told, as_json)
-            return
-        rows = outbox.entries(connection, found.shop_id, **asked)
+    with opened_shop(name) as (runtime, found):
+        instant = instant_of(found, runtime, at)
+        if instant > runtime.clock.now() and not yes:
+            raise InvalidInput(
+                "This instant is still to come, and what is planned or missed by then stays so for good.",
+                field="at",
+                hint=f"See what would be with crm-plugin rehearse {name}; --yes plans it all the same.",
+            )
+        report = plan_shop(runtime.db, found, instant).as_dict()
     if as_json:
-        answer([row.as_dict() for row in rows], True)
-        return
-    shown = [
-        {
-            "id": row.touchpoint_id,
-            "due": f"{row.due_at:%Y-%m-%d %H:%M}Z",
-            "member": row.member_name or row.member_email or row.member_id,
-            "journey": row.journey_key,
-            "channel": row.channel,
-            "state": row.state,
-            "reason": row.reason,
-            "exempt": "exempt" if row.exempt else "",
-            "subject": row.subject,
-        }
-        for row in rows
+        answer(report, True)
+    else:
+        _say_planned(name, report)
+    if report["problems"]:
+        raise SystemExit(1)
+
+
+def _say_planned(name: str, report: dict[str, Any]) -> None:
+    """What was planned, by journey; those that stand still, with why."""
+    states = ("enrolled", *_PLANNED)
+    rows = [
+        {"journey": key, **{state: counts.get(state, 0) for state in states}}
+        for key, counts in report["journeys"].items()
     ]
-    answer(shown, False)
+    answer(rows, False, "Nothing has fallen due.")
+    if report[State.PLANNED]:
+        click.echo(f"`crm-plugin tick {name}` sends what is planned; `crm-plugin outbox {name}` lists it.")
+    for key, problem in report["problems"].items():
+        stderr.print(f"{key} stands still: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)

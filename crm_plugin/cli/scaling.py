@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crm_plugin.cli.common import main, opened
-from crm_plugin.cli.root import stderr
+from crm_plugin.cli.common import aside, main, opened
 from crm_plugin.config import Config
 from crm_plugin.errors import ConfigError
 
@@ -32,6 +31,8 @@ def worker(processes: int, kind: str) -> None:
     with opened() as runtime:
         # Opened once to bring the tables up to date and to tell of wrong settings before anything starts; each process opens its own.
         config = _with_broker(runtime.config)
+    jobs = "all jobs" if kind == "all" else f"{kind} jobs"
+    aside(f"The worker runs: {processes} processes take {jobs} from the broker. SIGTERM or Ctrl-C ends it politely.")
     Worker(config, processes, kind).run()
 
 
@@ -51,7 +52,7 @@ def clock() -> None:
         queue, leader = RemoteQueue(runtime), Leader(runtime)
         ticking = Clock(runtime, queue, leader)
         ticking.start()
-        stderr.print("The clock runs. Ctrl-C ends.", highlight=False)
+        aside("The clock runs: each shop's jobs are asked for when their time has come. SIGTERM or Ctrl-C ends it.")
         try:
             wait_for_the_end()
         finally:

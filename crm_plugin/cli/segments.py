@@ -193,7 +193,7 @@ def rule_changes(name: str, expression: str, begin: str, end: str | None, limit:
     moved on, so of a time that is past more are named.
     """
     with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
-        since, until = (instant_of(shop, runtime, told) for told in (begin, end))
+        since, until = instant_of(shop, runtime, begin, "from"), instant_of(shop, runtime, end, "to")
         if until < since:
             raise InvalidInput("--to is before --from.", field="to", hint="Give the earlier instant as --from.")
         node = compile_for(connection, shop, expression).asked

@@ -12,14 +12,17 @@ import click
 from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.analytics import members
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, confirm_option, main, opened_shop, shop_argument
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, confirm_option, main, opened_shop, say, shop_argument
 from crm_plugin.cli.stores import pair
+from crm_plugin.cli.tables import cell
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
 from crm_plugin.touchpoints import health, program, senders, testing, tokens
+from crm_plugin.touchpoints.health import Rest
 from crm_plugin.touchpoints.program_file import read_file
 from crm_plugin.touchpoints.program_yaml import to_yaml
+from crm_plugin.touchpoints.senders import Sender
 
 
 @main.group("program")
@@ -72,18 +75,39 @@ def sender_() -> None:
 @as_json_option
 def sender_list(name: str, as_json: bool) -> None:
     """The shop's senders, and how they are."""
-    keys = ("adapter", "channel", "label", "enabled", "status", "status_detail")
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
         rests = health.rests(connection, found.shop_id, runtime.clock.now())
-        rows = [
-            {
-                **{key: getattr(one, key) for key in keys},
-                "rests_until": rest.until if (rest := rests.get(one.adapter)) else None,
-                "rests_for": str(rest.why) if rest else "",
-            }
-            for one in senders.senders(connection, found)
-        ]
-    answer(rows, as_json)
+        there = senders.senders(connection, found)
+    if as_json:
+        answer([_as_dict(one, rests.get(one.adapter)) for one in there], True)
+        return
+    rows = [
+        {
+            "sender": one.adapter,
+            "called": one.label,
+            "channel": one.channel,
+            "state": _state(one, rests.get(one.adapter)),
+        }
+        for one in there
+    ]
+    answer(rows, False, f"None is set up; `crm-plugin sender set {name} smtp host=… from_address=…` sets one up.")
+
+
+def _as_dict(one: Sender, rest: Rest | None) -> dict[str, Any]:
+    keys = ("adapter", "channel", "label", "enabled", "status", "status_detail")
+    rests = {"rests_until": rest.until if rest else None, "rests_for": str(rest.why) if rest else ""}
+    return {**{key: getattr(one, key) for key in keys}, **rests}
+
+
+def _state(one: Sender, rest: Rest | None) -> str:
+    """How a sender is, in words."""
+    if not one.enabled:
+        return "switched off"
+    if one.status == senders.PAUSED:
+        return f"paused until you act: {one.status_detail}"
+    if rest is not None:
+        return f"left alone until {cell(rest.until)}: {rest.why}"
+    return "ready" if one.status == "ok" else "not asked yet"
 
 
 @sender_.command("try")
@@ -100,7 +124,8 @@ def sender_try(name: str, adapter: str, as_json: bool) -> None:
         ended = health.try_now(connection, found.shop_id, adapter)
         if ended:
             audit.note(connection, found.shop_id, ACTOR, "sender.try", {"sender": adapter}, runtime.clock.now())
-    answer({"sender": adapter, "rested": ended}, as_json)
+    told = "The next round tries it again." if ended else "It was not left alone; nothing has changed."
+    answer({"sender": adapter, "rested": ended} if as_json else told, as_json)
 
 
 @sender_.command("set", told=("Senders and their settings", lambda: list(_settings())))
@@ -128,10 +153,12 @@ def sender_set(name: str, adapter: str, settings: tuple[str, ...], as_json: bool
             raise InvalidInput(error.message, hint=hint.strip(), field=error.field) from error
         with runtime.db.write() as connection:
             audit.note(connection, found.shop_id, ACTOR, "sender.saved", {"sender": adapter}, now)
-    answer(
-        {"sender": adapter, "status": "ok", "warnings": [f"{one.message} {one.hint}".strip() for one in warnings]},
-        as_json,
-    )
+    warned = [f"{one.message} {one.hint}".strip() for one in warnings]
+    if as_json:
+        answer({"sender": adapter, "status": "ok", "warnings": warned}, True)
+        return
+    click.echo(f"{adapter} answered and is kept; `crm-plugin sender test {name} {adapter} TO` sends a message by it.")
+    say(f"warning: {one}" for one in warned)
 
 
 def _settings() -> Iterator[tuple[str, str]]:
@@ -173,7 +200,11 @@ def sender_check(name: str, adapter: str, as_json: bool) -> None:
     """
     with opened_shop(name) as (runtime, found):
         problems = senders.check(runtime.db, runtime.box, found, adapter, runtime.clock.now())
-    answer({"sender": adapter, "problems": [f"{one.message} {one.hint}".strip() for one in problems]}, as_json)
+    told = [f"{one.message} {one.hint}".strip() for one in problems]
+    if as_json:
+        answer({"sender": adapter, "problems": told}, True)
+    else:
+        say(told or [f"{adapter} is well."])
 
 
 @sender_.command("test")
@@ -190,7 +221,9 @@ def sender_test(name: str, adapter: str, to: str, as_json: bool) -> None:
         result = testing.send_test(
             runtime.db, runtime.box, found, adapter, to, runtime.clock.now(), runtime.config.public_url
         )
-    answer({"sender": adapter, "to": to, "provider_message_id": result.provider_message_id}, as_json)
+    known = f" It calls the message {result.provider_message_id}." if result.provider_message_id else ""
+    told = {"sender": adapter, "to": to, "provider_message_id": result.provider_message_id}
+    answer(told if as_json else f"{adapter} has taken a test message to {to}.{known}", as_json)
 
 
 @main.command("inapp-token")

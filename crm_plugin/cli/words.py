@@ -12,9 +12,9 @@ from crm_plugin.errors import InvalidInput
 Rows = Callable[[], Sequence[tuple[str, str]]]
 # From what one does first to what one does seldom.
 _ORDER = (
-    *("demo", "serve", "link", "shop", "sync", "import", "problems", "member", "rule", "tiers"),
-    *("program", "recipe", "journey", "why", "tasks", "coupons", "sender"),
-    *("rehearse", "plan", "tick", "outbox", "inapp-token", "doctor", "db"),
+    *("demo", "serve", "link", "shop", "sync", "import", "problems", "member", "rule", "segment", "tiers"),
+    *("program", "recipe", "journey", "why", "event", "dial", "tasks", "coupons", "sender", "rehearse", "plan", "tick"),
+    *("outbox", "message", "inapp-token", "doctor", "backup", "restore", "db", "worker", "clock"),
 )
 
 

@@ -5,7 +5,7 @@ A member who has one may come any day, so it stays a rule; but it is more often 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import SequenceMatcher
 
 from sqlalchemy import Connection, Table, select
@@ -27,11 +27,16 @@ _FEW: dict[str, tuple[Table, str]] = {
 _NAMED = 12
 
 
-def unmet(connection: Connection, shop: Shop, node: Node) -> list[str]:
-    """A sentence for each value that a rule asks for and no member has, with those that there are: one statement a field."""
+def unmet(connection: Connection, shop: Shop, node: Node, coming: Collection[str] = ()) -> list[str]:
+    """A sentence for each value that a rule asks for and no member has, with those that there are: one statement a field.
+
+    `coming` are tags that are not missed, for members will come by them.
+    """
     there: dict[str, list[str]] = {}
     told = []
     for field, value in dict.fromkeys(_asked(node)):
+        if field == "tag" and value in coming:
+            continue
         if field not in there:
             there[field] = _values(connection, shop, field)
         if value not in there[field]:

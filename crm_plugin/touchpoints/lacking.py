@@ -51,7 +51,7 @@ _LACKS = {
 _WAYS = {
     "email": phrase("e-mail"),
     "sms": phrase("text message"),
-    "inapp": phrase("a card in the store"),
+    "inapp": phrase("in-app message"),
     "note": phrase("a note on the order"),
 }
 # What a language is called in a sentence; any other by its tag.
@@ -83,13 +83,18 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class AudienceCheck:
-    """The audience as it is now, and what is missing in it, in the order in which a reader asks."""
+    """The audience as it is now, and what is missing in it, in the order in which a reader asks.
+
+    `rules` are gaps that nobody has to mend: they say how the hour of a message is found for those whose own zone is not known.
+    """
 
     members: int
     gaps: tuple[Gap, ...]
+    rules: tuple[Gap, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return {"members": self.members, "gaps": [one.as_dict() for one in self.gaps]}
+        gaps, rules = ([one.as_dict() for one in listed] for listed in (self.gaps, self.rules))
+        return {"members": self.members, "gaps": gaps, "rules": rules}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +121,15 @@ def audience_check(connection: Connection, shop: Shop, journey: Journey, now: da
     told = [
         *_of_trigger(count),
         *_of_ways(ways, count),
-        *_of_zone(shop, count),
         *_of_languages(readers, count),
         *_of_names(names, count),
     ]
     total = count["members"]
-    gaps = (Gap(lacks, members, _share(members, total), words, steps) for lacks, members, words, steps in told)
-    return AudienceCheck(total, tuple(one for one in gaps if one.members))
+
+    def counted(found: Iterable[_Told]) -> tuple[Gap, ...]:
+        return tuple(Gap(what, some, _share(some, total), words, steps) for what, some, words, steps in found if some)
+
+    return AudienceCheck(total, counted(told), counted(_of_zone(shop, count)))
 
 
 _Told = tuple[str, int, str, tuple[str, ...]]
@@ -224,9 +231,9 @@ def _of_ways(ways: Sequence[_Way], count: Mapping[str, int]) -> Iterator[_Told]:
 def _of_zone(shop: Shop, count: Mapping[str, int]) -> Iterator[_Told]:
     """Those whose own zone is not known, by what is used in its place."""
     by = {
-        _PLACE: phrase("Without a zone of their own: that of their state or country is used."),
-        _PHONE: phrase("Without a zone or country: that of their phone number is used, else the shop's."),
-        _SHOP: phrase("Without a zone, country or phone: the shop's is used (%(zone)s).", zone=shop.timezone),
+        _PLACE: phrase("The hour is that of their state or country, for their own zone is not known."),
+        _PHONE: phrase("The hour is that of their phone number's country, else the shop's: no other place is known."),
+        _SHOP: phrase("The hour is the shop's (%(zone)s), for no place of theirs is known.", zone=shop.timezone),
     }
     for name, told in by.items():
         yield "zone", count.get(name, 0), told, ()

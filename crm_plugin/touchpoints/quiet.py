@@ -4,7 +4,7 @@ All of them must be open; so the stricter one holds. Times are the member's own.
 counted in (`members.zone`: own, state or country, phone, shop), the one the store told, the state's or country's, the phone's, the shop's:
 one that this machine does not know is passed over, and keeps nobody else from being written to.
 
-The law is about marketing (`quiet_law.py`): a message about a member's own order keeps the shop's hours alone. A card in the store rests
+The law is about marketing (`quiet_law.py`): a message about a member's own order keeps the shop's hours alone. An in-app message rests
 never: it waits until somebody looks.
 """
 

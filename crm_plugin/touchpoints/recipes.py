@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -84,10 +85,35 @@ def recipe(key: str) -> Recipe:
     for one in recipes():
         if one.key == key:
             return one
-    raise NotFound(
-        phrase("There is no recipe %(key)r.", key=key),
-        hint=phrase("There are: %(names)s.", names=[one.key for one in recipes()]),
-    )
+    raise _no_such(key)
+
+
+def recipe_called(name: str) -> Recipe:
+    """The recipe of that key or title, however it is hyphened, spaced or capitalized. Raises: NotFound with what may be meant."""
+    found = _named().get(_letters(name))
+    if found is None:
+        raise _no_such(name)
+    return recipe(found)
+
+
+def _no_such(name: str) -> NotFound:
+    close = difflib.get_close_matches(_letters(name), _named(), 3, 0.6)
+    meant = list(dict.fromkeys(_named()[one] for one in close))
+    hint = phrase("There are: %(names)s.", names=[one.key for one in recipes()])
+    if meant:
+        hint = phrase("Did you mean %(name)s?", name=meant[0])
+    return NotFound(phrase("There is no recipe %(key)r.", key=name), hint=hint)
+
+
+@cache
+def _named() -> dict[str, str]:
+    """Keys and titles, by their letters alone → the key."""
+    titles = {_letters(title): one.key for one in recipes() for title in one.title.values()}
+    return titles | {_letters(one.key): one.key for one in recipes()}
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def recipe_texts(key: str) -> list[Text]:

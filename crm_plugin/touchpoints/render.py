@@ -29,7 +29,7 @@ PARTS = {
     "note": ("body_text",),
 }
 # What errors call the channels.
-CALLED = {"email": phrase("email"), "sms": phrase("sms"), "inapp": phrase("inapp"), "note": phrase("note")}
+CALLED = {"email": phrase("email"), "sms": phrase("sms"), "inapp": phrase("in-app"), "note": phrase("note")}
 
 
 @dataclass(frozen=True, slots=True)

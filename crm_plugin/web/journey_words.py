@@ -25,7 +25,7 @@ from crm_plugin.web.titles import chinese
 _BY: dict[str, Any] = {
     "email": _l("e-mail"),
     "sms": _l("text message"),
-    "inapp": _l("a card in the store"),
+    "inapp": _l("in-app message"),
     "note": _l("a note on the order"),
 }
 # What a merchant counts together, out of the states of touchpoints.

@@ -234,7 +234,7 @@ REASONS: dict[Reason, Label] = {
 CHANNELS: dict[str, Any] = {
     "email": _("E-mail"),
     "sms": _("Text message"),
-    "inapp": _("In the store"),
+    "inapp": _("In-app message"),
     "note": _("Order note"),
     "webhook": _("Webhook"),
 }

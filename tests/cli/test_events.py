@@ -55,7 +55,7 @@ def test_day_to_be_reminded_of(shop: Run) -> None:
         (("raise", "s", "Two words", "--member", "ada"), "kind"),
         (("raise", "s", "party", "--member", "ada", "--payload", "{"), "payload"),
         (("raise", "s", "party", "--member", "ada", "--payload", "[]"), "payload"),
-        (("raise", "s", "party", "--member", "ada", "--on", "soon"), "as_of"),
+        (("raise", "s", "party", "--member", "ada", "--on", "soon"), "on"),
         (("remind", "s", "--member", "ada", "--person", "Grace", "--month", "2", "--day", "31"), "month_day"),
     ],
 )

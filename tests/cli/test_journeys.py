@@ -61,7 +61,7 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     told = run("journey", "publish", shop, "care")[1]
     audience = told.pop("audience")
     assert told == {"journey": "care", "version": 1, "status": "on", "could_be_taken_in": 2, "warnings": []}
-    assert audience == {"members": 2, "gaps": []}
+    assert audience == {"members": 2, "gaps": [], "rules": []}
     told = run("journey", "publish", shop, "care", "--inside", "1")[1]
     assert told["taken_in"] == 1
     assert run("plan", shop)[0] == 0
@@ -162,13 +162,27 @@ def test_what_its_audience_lacks_is_told_before_and_with_publishing(
     assert (code, [one["field"] for one in told["faults"]]) == (1, ["steps.code.pool"])
     _codes(run, tmp_path, "A1")
     code, told = run("journey", "check", shop, "care")
-    assert (code, told["faults"], told["audience"]) == (0, [], {"members": 2, "gaps": []})
+    assert (code, told["faults"], told["audience"]) == (0, [], {"members": 2, "gaps": [], "rules": []})
     assert run("journey", "publish", shop, "care")[1]["audience"] == told["audience"]
     (tmp_path / "one.yaml").write_text(_CAMPAIGN, encoding="utf-8")
     assert run("program", "load", shop, str(tmp_path / "one.yaml"))[0] == 0
     lines = say("journey", "check", shop, "sale").out.splitlines()
-    assert lines[:2] == ["people reached at once: 3", "audience: 3"]
+    assert lines[:2] == ["It reaches 3 people at once.", "Its audience now: 3 members."]
     assert "  3 (100 %): Without a language: they get English." in lines
+    at = lines.index("How the hour of a message is found:")
+    assert lines[at + 1] == "  3 (100 %): The hour is the shop's (Europe/Berlin), for no place of theirs is known."
+    told = say("journey", "publish", shop, "care").out.splitlines()
+    assert told == [
+        "The journey care is published as version 1, and is on.",
+        "2 members are in its audience already and come in only when it starts for them again; "
+        "`crm-plugin journey publish shop care --inside 2` takes them in now.",
+        "Its audience now: 2 members.",
+    ]
+    assert say("coupons", "list", shop).out.splitlines() == [
+        "pool\ttitle\tcodes\thanded out\tleft",
+        "care\t\t1\t0\t1",
+    ]
+    assert say("journey", "on", shop, "sale", "--confirm", "3").out.splitlines()[1:3] == lines[1:3]
 
 
 def test_a_campaign_to_many_is_confirmed_by_their_number(run: Run, say: Any, shop: str, tmp_path: Path) -> None:

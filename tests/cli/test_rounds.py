@@ -133,7 +133,8 @@ def test_outbox_is_listed_filtered_and_counted(shop: Run, say: Callable[..., Spo
     assert shop("outbox", "shop", "--limit", "1", "--before", rows[0]["touchpoint_id"])[1] == rows[1:]
     assert shop("outbox", "shop", "--state", "skipped") == (0, [])
     assert shop("outbox", "shop", "--count") == (0, {"states": {"accepted": 2}, "reasons": {}})
-    line = say("outbox", "shop", "--limit", "1").out.rstrip("\n").split("\t")
+    headings, line = (one.split("\t") for one in say("outbox", "shop", "--limit", "1").out.splitlines())
+    assert headings[:3] == ["id", "due", "member"]
     assert (line[0], line[2:6]) == (rows[0]["touchpoint_id"], ["N1", "birthday", "email", "accepted"])
 
 

@@ -219,7 +219,7 @@ def _rows(db: Database) -> list[tuple[Any, ...]]:
         (_with("yes", "journeys", 0, "enabled"), "journeys, thanks: `enabled` is 'yes'"),
         (_with("brithday", "journeys", 0, "recipe"), "journeys, thanks: There is no recipe 'brithday'"),
         (_with("Thanks!", "journeys", 0, "template"), "journeys, thanks: 'Thanks!' cannot be"),
-        (_with(["email", "inapp"], "journeys", 0, "channels"), "journeys, thanks: The journey has no text for inapp"),
+        (_with(["email", "inapp"], "journeys", 0, "channels"), "journeys, thanks: The journey has no text for in-app"),
         (_without("templates", "thanks", "sms"), "journeys, thanks: The journey has no text for sms"),
         (
             _with({**FULL["journeys"][0], "trigger": {"type": "lapse", "days": 9}, "kind": "marketing"}, "journeys", 0),

@@ -119,7 +119,7 @@ def test_every_folder_with_texts_is_a_recipe_s() -> None:
 
 def test_unknown_recipe_names_those_there_are() -> None:
     with pytest.raises(NotFound, match=", ".join(one.key for one in recipes())):
-        recipe("brithday")
+        recipe("qwerty")
 
 
 def _texts(one: Recipe) -> list[tuple[str, Text]]:

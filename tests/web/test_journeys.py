@@ -102,7 +102,7 @@ def test_card_reads_as_one_sentence(page: Page) -> None:
     assert "No journey is on, so nothing goes out by itself." in told
     assert (
         "On a member's birthday, at 10:00 in their own time, to all members who agreed, by e-mail, else text message, "
-        "else a card in the store; left out if it cannot go out within 3 days." in told
+        "else in-app message; left out if it cannot go out within 3 days." in told
     )
     assert "60 days after a member's last order, at 10:00" in told
     assert "14 days after an order, at 10:00" in told

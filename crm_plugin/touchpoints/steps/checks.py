@@ -22,6 +22,7 @@ from crm_plugin.rules.unmet import unmet
 from crm_plugin.store import coupon_codes
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import near, senders, texts
+from crm_plugin.touchpoints.questions import QUESTIONS
 from crm_plugin.touchpoints.render import CALLED, Text
 from crm_plugin.touchpoints.steps.document import Step, walk
 from crm_plugin.touchpoints.steps.kinds import minutes_of
@@ -241,11 +242,20 @@ def warnings(connection: Connection, shop: Shop, journey: Journey) -> list[str]:
         for step, voice in _voices(journey)
         if (missing := [channel for channel in voice.channels if channel not in there])
     ]
+    own = _tags_of(journey)
     for rule in dict.fromkeys(_asked(journey).values()):
         # One that cannot be read is among the faults.
         with suppress(RuleError):
-            told += unmet(connection, shop, resolved(connection, shop.shop_id, compile_rule(rule).node)) if rule else []
-    return told
+            node = resolved(connection, shop.shop_id, compile_rule(rule).node) if rule else None
+            told += [] if node is None else unmet(connection, shop, node, coming=own)
+    return list(dict.fromkeys(told))
+
+
+def _tags_of(journey: Journey) -> set[str]:
+    """Tags that members come by on their way through it: those of its steps, and of the answers to what is asked in messages."""
+    answers = {one.tag_of(answer) for one in QUESTIONS.values() for answer in one.answers}
+    given = {tag for step in walk(journey.flow.steps) if step.kind == "tag" for tag in step.told.get("add", ())}
+    return answers | given
 
 
 def _stock(connection: Connection, shop: Shop, step: Step) -> Iterator[CrmError]:

@@ -64,12 +64,12 @@ def _send(template: str, *channels: str) -> dict[str, Any]:
     ("steps", "more", "field", "message"),
     [
         ([_send("gone", "email")], {}, "steps.hello.channels", "The journey has no text for email."),
-        ([_send("hello", "inapp", "email")], {}, "steps.hello.channels", "The journey has no text for inapp."),
+        ([_send("hello", "inapp", "email")], {}, "steps.hello.channels", "The journey has no text for in-app."),
         (
             [_send("mixed", "email", "inapp")],
             {},
             "steps.hello.template",
-            "The step hello has no inapp text in zh-CN, in which other messages of the journey are written.",
+            "The step hello has no in-app text in zh-CN, in which other messages of the journey are written.",
         ),
         ([_send("phone", "sms")], {}, "steps.hello.channels", "The step hello has no sender for sms."),
         ([OUT, SEND], {}, "steps.hello", "Nobody comes to the step hello: every way ends before it."),
@@ -186,6 +186,14 @@ def test_a_channel_without_a_sender_beside_others_is_a_warning(db: Database, sho
     journey = _publish(db, shop, _send("hello", "email", "sms"))
     with db.read() as connection:
         assert warnings(connection, shop, journey) == ["The step hello has no sender for sms."]
+
+
+def test_tags_that_members_come_by_on_the_way_are_not_missed(db: Database, shop: Shop) -> None:
+    mark = {"key": "mark", "tag": {"add": ["told"]}}
+    asks = {"key": "asks", "branch": {"rule": 'tag("told") or tag("left:price") or tag("tolled")'}, "then": [SEND]}
+    journey = _publish(db, shop, mark, asks)
+    with db.read() as connection:
+        assert warnings(connection, shop, journey) == ["No member has a tag, so nobody has 'tolled'."]
 
 
 def test_a_pause_keeps_what_waits_and_tells_what_became_late(db: Database, shop: Shop) -> None:
@@ -360,7 +368,7 @@ _ONE = {"key": "j", "trigger": {"type": "birthday", "days": 0}, "channels": ["em
         (
             {"template": "mixed", "channels": ["email", "inapp"]},
             "template",
-            "The journey has no inapp text in zh-CN, in which its other messages are written.",
+            "The journey has no in-app text in zh-CN, in which its other messages are written.",
         ),
         ({"audience": 'segment("gone")'}, "audience", "There is no segment 'gone'."),
         ({"trigger": {"type": "segment_entered", "segment": "gone"}}, "trigger", "There is no segment 'gone'."),
