@@ -207,3 +207,12 @@ class WebhookRejected(CrmError):
     def __init__(self, message: str, *, status: int = 401) -> None:
         super().__init__(message)
         self.status = status
+
+
+class WebhookMalformed(WebhookRejected):
+    """A webhook in a form that no provider of ours sends."""
+
+    code = "webhook_malformed"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=400)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
@@ -17,7 +17,8 @@ from crm_plugin.errors import CrmError, InvalidInput
 from crm_plugin.jobs.stalls import Stall, What, stalls
 from crm_plugin.rules.tier_holds import holds
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import migrate
+from crm_plugin.store import hook_counts, migrate
+from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.tenants import Shop, all_shops
 from crm_plugin.sync import connect
 from crm_plugin.touchpoints import health, senders
@@ -160,7 +161,7 @@ def doctor(as_json: bool) -> None:
             shops = all_shops(connection)
         for one in shops:
             found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one) + _tiers(runtime, one)
-            found += _stalled(runtime, one)
+            found += _stalled(runtime, one) + _hooks(runtime, one)
         found += [
             _problem("", f"PostgreSQL runs with {name}=off: {_FORGETS}", f"Set {name} to on.")
             for name in runtime.db.forgetful()
@@ -240,6 +241,34 @@ _STALLED = {
     What.ROUNDS: "Is `serve` running, or `clock` and `worker`?",
     What.MESSAGES: "Look into the log of the rounds, and at the sender.",
     What.CLAIMS: "Look into the log of the rounds: they settle what a worker left.",
+}
+
+
+def _hooks(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """What was refused at the hooks of a shop within a day. What was merely odd is in the figures."""
+    with runtime.db.read() as connection:
+        there = hook_counts.counts(connection, shop.shop_id)
+    since = runtime.clock.now() - timedelta(days=1)
+    return [
+        _problem(
+            shop.name,
+            f"{one.number:,} reports to the hook of {channel_class(one.adapter).label} were refused so far, "
+            f"the last at {one.last_at:%Y-%m-%d %H:%M}Z: {one.reason}.",
+            _REFUSED[one.reason],
+        )
+        for one in there
+        if one.reason in hook_counts.REFUSED and one.last_at > since
+    ]
+
+
+_REFUSED = {
+    Odd.FORGED: "Check the sender's secret, and that CRM_PUBLIC_URL is the very address that the provider calls. "
+    "If both are right, somebody else calls there, and nothing came of it.",
+    Odd.MALFORMED: "Check that it is this provider that reports to this address.",
+    Odd.TRUNCATED: "Look at the proxy before this server: what it passes on breaks off.",
+    Odd.OVERSIZED: "Check that it is this provider that reports to this address.",
+    Odd.NOT_SET_UP: "Set the sender up, or take the address out at the provider.",
+    Odd.NOT_TAKEN: "Look into the log; the provider was asked to report again later.",
 }
 
 

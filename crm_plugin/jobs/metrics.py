@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Connection, func, select
 
@@ -18,7 +18,7 @@ from crm_plugin.clock import Clock
 from crm_plugin.jobs.leader import CLOCK
 from crm_plugin.jobs.stalls import stalls
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import connections, job_runs, leases, sender_health, shops, touchpoints
+from crm_plugin.store import connections, hook_counts, job_runs, leases, sender_health, shops, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints.senders import PAUSED
 from crm_plugin.touchpoints.states import WAITING, State
@@ -45,7 +45,7 @@ class _Figures:
         self._db = db
         self._clock = clock
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         now = self._clock.now()
         with self._db.read() as connection:
             rows = connection.execute(select(shops.c.shop_id, shops.c.name))
@@ -54,6 +54,7 @@ class _Figures:
             yield from _lately(connection, names, now)
             yield from _jobs(connection, names, now)
             yield _resting(connection, names, now)
+            yield _hooks(connection, names)
             yield _stalled(connection, names, now)
             leading = any(one.name == CLOCK for one in leases.held(connection, leases.EVERYBODY, now))
             yield _gauge("crm_clock_leads", "Whether one of several clocks holds the lease.", (), [((), int(leading))])
@@ -108,7 +109,9 @@ def _lately(connection: Connection, names: dict[int, str], now: datetime) -> Ite
 def _jobs(connection: Connection, names: dict[int, str], now: datetime) -> Iterator[GaugeMetricFamily]:
     r = job_runs.c
     rows = connection.execute(
-        select(r.shop_id, r.job, r.started_at, r.finished_at, r.error, r.result).where(r.shop_id.in_(_SHOPS))
+        select(r.shop_id, r.job, r.started_at, r.finished_at, r.error, r.result).where(
+            r.shop_id.in_(_SHOPS), r.job != hook_counts.HOOKS
+        )
     ).all()
     about = [((names[row.shop_id], row.job), row) for row in rows]
     told = ("shop", "job")
@@ -150,6 +153,17 @@ def _resting(connection: Connection, names: dict[int, str], now: datetime) -> Ga
     return _gauge(
         "crm_sender_rests", "Senders that are left alone, and who has to act.", ("shop", "adapter", "why"), rows
     )
+
+
+def _hooks(connection: Connection, names: dict[int, str]) -> CounterMetricFamily:
+    family = CounterMetricFamily(
+        "crm_hooks",
+        "What came to the hooks of a shop and was refused, or moved nothing.",
+        labels=["shop", "adapter", "reason"],
+    )
+    for one in hook_counts.counts(connection):
+        family.add_metric([names[one.shop_id], one.adapter, one.reason.value], one.number)
+    return family
 
 
 def _stalled(connection: Connection, names: dict[int, str], now: datetime) -> GaugeMetricFamily:

@@ -109,6 +109,7 @@ audit_log = Table(
 )
 
 # One row: how the last run of one job of a shop went. `through` is how far a job that keeps a mark has come (tiers: the local day).
+# `hooks` is none: its result counts what came to the shop's hooks and was odd (`hook_counts.py`).
 job_runs = Table(
     "job_runs",
     metadata,

@@ -16,7 +16,8 @@ from crm_plugin.errors import NotFound, UnsupportedFeature
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.phrases import cut, phrase
 from crm_plugin.records import RawRequest
-from crm_plugin.store import attempts, consent, delivery_events, touchpoints
+from crm_plugin.store import attempts, consent, delivery_events, hook_counts, touchpoints
+from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.members import present_id
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -25,11 +26,13 @@ from crm_plugin.touchpoints import event_rows, senders, unsubscribe
 from crm_plugin.touchpoints.event_rows import told_id
 from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
-from crm_plugin.touchpoints.states import Reason, State, after
+from crm_plugin.touchpoints.states import EVENTS, Reason, State, after
 from crm_plugin.touchpoints.tokens import Unsubscribe
 
 Kind = DeliveryEventKind
 _DEAD = frozenset({Kind.BOUNCED, Kind.REJECTED, Kind.FAILED})
+# Of these, one that does not lead on comes late; openings and clicks do so all the time.
+_MOVING = frozenset(EVENTS) - {Kind.OPENED, Kind.CLICKED}
 # Between these two the later event decides; a provider may give up and then succeed, or the other way round.
 _EITHER = {Kind.DELIVERED.value: State.DELIVERED, Kind.BOUNCED.value: State.BOUNCED}
 # An event that came before its touchpoint was known is looked at again for so long.
@@ -39,18 +42,34 @@ _LONGEST_ADDRESS = 320
 
 @dataclass(slots=True)
 class IntakeReport:
-    """What one request told: how many events, how many of them known already or of no message of ours, and what they changed."""
+    """What one request told: how many events, and what they changed.
+
+    Of those that moved nothing: known already (`repeated`), too late for the state of their message (`late`), of no message of ours
+    (`unmatched`), in a word that we do not know (`unknown`).
+    """
 
     events: int = 0
     repeated: int = 0
+    late: int = 0
     unmatched: int = 0
+    unknown: int = 0
     suppressed: int = 0
     withdrawn: int = 0
     states: Counter[str] = field(default_factory=Counter)
 
     def as_dict(self) -> dict[str, Any]:
-        counted = ("events", "repeated", "unmatched", "suppressed", "withdrawn")
+        counted = ("events", "repeated", "late", "unmatched", "unknown", "suppressed", "withdrawn")
         return {**{name: getattr(self, name) for name in counted}, "states": dict(self.states)}
+
+    @property
+    def odd(self) -> dict[Odd, int]:
+        """What of it counts as odd."""
+        return {
+            Odd.REPEATED: self.repeated,
+            Odd.LATE: self.late,
+            Odd.UNMATCHED: self.unmatched,
+            Odd.UNKNOWN: self.unknown,
+        }
 
 
 def receive(
@@ -85,6 +104,7 @@ def receive(
         # By message, so that two requests at once take the rows in one order; within a message as it was told.
         for event in sorted(told, key=lambda one: one.provider_message_id):
             _take(connection, shop, adapter_name, event, now, report)
+        hook_counts.count(connection, shop.shop_id, adapter_name, report.odd, now)
     return report
 
 
@@ -127,6 +147,7 @@ def _take(
     if not event_rows.keep(connection, shop.shop_id, adapter, event, found, now):
         report.repeated += 1
         return
+    report.unknown += event.kind is Kind.UNKNOWN
     if touchpoint is None:
         report.unmatched += 1
     else:
@@ -168,6 +189,7 @@ def _move(
     known, told = touchpoint.provider_message_id or "", told_id(event.provider_message_id)
     if known and told and known != told:
         # It speaks of an attempt before the last one.
+        report.late += 1
         return
     own = and_(t.shop_id == touchpoint.shop_id, t.touchpoint_id == touchpoint.touchpoint_id)
     values: dict[str, Any] = {}
@@ -186,6 +208,8 @@ def _move(
         }
         report.states[to.value] += 1
         _end_attempts(connection, touchpoint, to, event, now)
+    elif event.kind in _MOVING and EVENTS[event.kind] != touchpoint.state:
+        report.late += 1
     if values:
         connection.execute(update(touchpoints).where(own).values(**values, updated_at=now))
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from crm_plugin.cli import asking, common
 from crm_plugin.rules import segments
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import session
+from crm_plugin.store import hook_counts, session
+from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.shops import shops
 from crm_plugin.store.tenants import shop_named
 from crm_plugin.touchpoints import health, journeys, senders
@@ -466,3 +468,16 @@ def test_help_lists_what_can_be_written(say: Callable[..., Spoken]) -> None:
     ):
         said = say(*words, "-h").out
         assert [word for word in told if word not in said] == []
+
+
+def test_doctor_tells_what_a_hook_refused_lately(shop: Run) -> None:
+    runtime = Runtime.open()
+    now = runtime.clock.now()
+    with runtime.db.write() as connection:
+        shop_id = shop_named(connection, "uci").shop_id
+        hook_counts.count(connection, shop_id, "twilio", {Odd.FORGED: 12, Odd.REPEATED: 3}, now)
+        hook_counts.count(connection, shop_id, "twilio", {Odd.OVERSIZED: 1}, now - timedelta(days=2))
+    runtime.close()
+    _, answer = shop("doctor")
+    told = [one["problem"] for one in answer["problems"] if "hook of Twilio" in one["problem"]]
+    assert told == [f"12 reports to the hook of Twilio were refused so far, the last at {now:%Y-%m-%d %H:%M}Z: forged."]

@@ -19,7 +19,17 @@ from crm_plugin.errors import NotFound, WebhookRejected
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentRecord, ConsentState, RawRequest
-from crm_plugin.store import attempts, consent, consents, delivery_events, journeys, members, suppressions, touchpoints
+from crm_plugin.store import (
+    attempts,
+    consent,
+    consents,
+    delivery_events,
+    hook_counts,
+    journeys,
+    members,
+    suppressions,
+    touchpoints,
+)
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -220,6 +230,24 @@ def test_repeat_is_kept_once_and_moves_once(
     assert (first.events, first.repeated, dict(first.states), first.suppressed) == (1, 0, {"bounced": 1}, 1)
     assert (second.events, second.repeated, dict(second.states), second.suppressed) == (2, 2, {}, 0)
     assert (_row(db, touchpoint_id).state, _count(db, delivery_events)) == ("bounced", 1)
+
+
+def test_what_moves_nothing_is_counted(
+    db: Database, put: Callable[..., int], tell: Callable[..., intake.IntakeReport]
+) -> None:
+    put("accepted")
+    delivered = DeliveryEvent("a", "SM1", Kind.DELIVERED, NOW, address=NUMBER)
+    tell.events(delivered)  # type: ignore[attr-defined]
+    with db.read() as connection:
+        assert hook_counts.counts(connection) == []
+    for _ in range(2):
+        tell.events(delivered, DeliveryEvent("b", "SM1", Kind.SENT, NOW))  # type: ignore[attr-defined]
+    tell(Kind.OPENED, Kind.UNKNOWN)
+    tell(Kind.DELIVERED, Kind.UNKNOWN, message="SM9")
+    with db.read() as connection:
+        counted = {one.reason.value: (one.number, one.last_at) for one in hook_counts.counts(connection, 1)}
+    told = {"repeated": 3, "late": 1, "unmatched": 2, "unknown": 2}
+    assert counted == {reason: (number, NOW) for reason, number in told.items()}
 
 
 def test_event_settles_what_was_unconfirmed(

@@ -43,7 +43,7 @@ _READ = {
     **{
         name: 0
         for name, one in vars(errors).items()
-        if isinstance(one, type) and issubclass(one, errors.CrmError) and one is not errors.WebhookRejected
+        if isinstance(one, type) and issubclass(one, errors.CrmError) and not issubclass(one, errors.WebhookRejected)
     },
     **dict.fromkeys(("FieldError", "NotAllowed", "SecurityError"), 0),
     "Problem": 1,

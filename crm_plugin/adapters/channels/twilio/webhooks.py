@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from crm_plugin.adapters.channels.twilio.errors import DEAD_NUMBER, OPTED_OUT
+from crm_plugin.errors import WebhookMalformed
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.records import RawRequest
 
@@ -34,6 +36,8 @@ _STOP_WORDS = frozenset(
 ) | frozenset(("退订", "t", "td", "r", "n"))
 # Under this name our own key stands in the callback address.
 _KEY = "touchpoint"
+_ERROR_CODE = re.compile(r"[0-9]{1,6}")
+_MOST_FIELDS = 200
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -52,8 +56,14 @@ def is_signed(token: str, given: str, urls: Iterable[str], form: list[tuple[str,
 
 
 def form_of(request: RawRequest) -> list[tuple[str, str]]:
-    """The form fields as they came, empty ones included. Bytes that are no UTF-8 are replaced, so their signature fails."""
-    return parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
+    """The form fields as they came, empty ones included. Bytes that are no UTF-8 are replaced, so their signature fails.
+
+    Raises: WebhookMalformed for more fields than Twilio has.
+    """
+    try:
+        return parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise WebhookMalformed("This is no form of Twilio's.") from error
 
 
 def events_of(form: Mapping[str, str], at: datetime, touchpoint_key: str = "") -> list[DeliveryEvent]:
@@ -67,7 +77,7 @@ def events_of(form: Mapping[str, str], at: datetime, touchpoint_key: str = "") -
     status = form.get("MessageStatus") or form.get("SmsStatus", "")
     if "Body" in form and status in ("", "received"):
         return _reply(sid, form, at)
-    code = int(form["ErrorCode"]) if form.get("ErrorCode", "").isdecimal() else 0
+    code = int(form["ErrorCode"]) if _ERROR_CODE.fullmatch(form.get("ErrorCode", "")) else 0
     told = DeliveryEvent(
         provider_event_id=f"{sid}:{status}",
         provider_message_id=sid,
