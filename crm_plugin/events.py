@@ -44,3 +44,11 @@ class DeliveryEvent:
     machine: bool = False
     touchpoint_key: str = ""
     raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of what a provider tells when it is asked; `next_cursor` is its own word for the next one, empty after the last."""
+
+    events: list[DeliveryEvent]
+    next_cursor: str = ""

@@ -30,6 +30,7 @@ from crm_plugin.touchpoints.inquiry import inquire_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.polling import poll_shop
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 
 _log = logging.getLogger(__name__)
@@ -104,6 +105,9 @@ def tick(
     with _step(shop, "inquiry", errors):
         found = inquire_shop(db, runtime.box, shop, at, ways.open_channel)
         report.recovered.update(Counter(report.recovered) + Counter(found))
+    with _step(shop, "poll", errors):
+        told = poll_shop(db, runtime.box, shop, at, ways.open_channel)
+        report.recovered.update(Counter(report.recovered) + Counter(told))
     with _step(shop, "tiers", errors):
         report = replace(report, tiers=daily_tiers(runtime, shop, at))
     with _step(shop, "segments", errors):

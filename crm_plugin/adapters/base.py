@@ -28,6 +28,8 @@ class Capability(StrEnum):
     DELIVERY_EVENTS = "delivery_events"
     # It can be asked afterwards whether it took a message.
     FIND_MESSAGE = "find_message"
+    # It can be asked what became of the messages it took.
+    POLL_EVENTS = "poll_events"
     HTML = "html"
     NEEDS_EMAIL = "needs_email"
     NEEDS_PHONE = "needs_phone"

@@ -10,6 +10,8 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -34,7 +36,7 @@ INVALID_NUMBER = 21211
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text message; `sender` is a number or a messaging service."""
+    """One text message; `sender` is a number or a messaging service, `made_at` is written as in mails."""
 
     sid: str
     to: str
@@ -42,6 +44,7 @@ class Text:
     body: str
     parts: int
     status_callback: str
+    made_at: str
 
 
 @dataclass(slots=True)
@@ -85,7 +88,8 @@ class _Server(LoopbackServer):
         with self.lock:
             sid = f"SM{len(self.sink.messages) + 1:032x}"
             body = form["Body"]
-            text = Text(sid, form["To"], sender, body, sms_parts(body), form.get("StatusCallback", ""))
+            made_at = format_datetime(datetime.now(UTC))
+            text = Text(sid, form["To"], sender, body, sms_parts(body), form.get("StatusCallback", ""), made_at)
             self.sink.messages.append(text)
         return text
 
@@ -94,7 +98,7 @@ class _Handler(JsonHandler):
     server: _Server
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> None:
-        """Tell of the account, or take a text."""
+        """Tell of the account or of the texts, or take one."""
         sink = self.server.sink
         account = f"/2010-04-01/Accounts/{sink.account_sid}"
         try:
@@ -103,6 +107,9 @@ class _Handler(JsonHandler):
                 self.reply(200, {"sid": sink.account_sid, "friendly_name": "Demo", "status": "active", "type": "Full"})
             elif method == "POST" and path == f"{account}/Messages.json":
                 self.reply(201, self._take(dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))))
+            elif method == "GET" and path == f"{account}/Messages.json":
+                asked = dict(parse_qsl(query)).get("To", "")
+                self.reply(200, self._list(asked))
             else:
                 raise _Refused(404, 20404)
         except _Refused as refused:
@@ -117,6 +124,12 @@ class _Handler(JsonHandler):
         expected = f"Basic {b64encode(pair.encode()).decode()}"
         if not hmac.compare_digest(expected.encode(), self.headers.get("Authorization", "").encode()):
             raise _Refused(401, 20003)
+
+    def _list(self, to: str) -> dict[str, Any]:
+        """All texts, or those to a number, newest first on one page: what was given is sent."""
+        with self.server.lock:
+            texts = [one for one in reversed(self.server.sink.messages) if to in ("", one.to)]
+        return {"messages": [self._told(one) | {"status": "sent"} for one in texts], "next_page_uri": None}
 
     def _take(self, form: Mapping[str, str]) -> dict[str, Any]:
         sink = self.server.sink
@@ -133,11 +146,16 @@ class _Handler(JsonHandler):
         if to in sink.refusals:
             raise _Refused(400, sink.refusals[to])
         text = self.server.keep(form, sender)
+        return self._told(text) | {"messaging_service_sid": form.get("MessagingServiceSid"), "from": form.get("From")}
+
+    def _told(self, text: Text) -> dict[str, Any]:
+        sink = self.server.sink
         return {
             "sid": text.sid,
             "account_sid": sink.account_sid,
-            "messaging_service_sid": form.get("MessagingServiceSid"),
-            "from": form.get("From"),
+            "from": text.sender,
+            "date_created": text.made_at,
+            "date_updated": text.made_at,
             "to": text.to,
             "body": text.body,
             "num_segments": str(text.parts),

@@ -4,8 +4,7 @@ about the address. Events come twice, late and out of order; none of that is an 
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,13 +16,13 @@ from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.phrases import cut, phrase
 from crm_plugin.records import RawRequest
 from crm_plugin.store import attempts, consent, delivery_events, hook_counts, touchpoints
-from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.members import present_id
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import event_rows, senders, unsubscribe
 from crm_plugin.touchpoints.event_rows import told_id
+from crm_plugin.touchpoints.intake_report import IntakeReport
 from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.states import EVENTS, Reason, State, after
@@ -38,38 +37,6 @@ _EITHER = {Kind.DELIVERED.value: State.DELIVERED, Kind.BOUNCED.value: State.BOUN
 # An event that came before its touchpoint was known is looked at again for so long.
 _EARLY = timedelta(days=7)
 _LONGEST_ADDRESS = 320
-
-
-@dataclass(slots=True)
-class IntakeReport:
-    """What one request told: how many events, and what they changed.
-
-    Of those that moved nothing: known already (`repeated`), too late for the state of their message (`late`), of no message of ours
-    (`unmatched`), in a word that we do not know (`unknown`).
-    """
-
-    events: int = 0
-    repeated: int = 0
-    late: int = 0
-    unmatched: int = 0
-    unknown: int = 0
-    suppressed: int = 0
-    withdrawn: int = 0
-    states: Counter[str] = field(default_factory=Counter)
-
-    def as_dict(self) -> dict[str, Any]:
-        counted = ("events", "repeated", "late", "unmatched", "unknown", "suppressed", "withdrawn")
-        return {**{name: getattr(self, name) for name in counted}, "states": dict(self.states)}
-
-    @property
-    def odd(self) -> dict[Odd, int]:
-        """What of it counts as odd."""
-        return {
-            Odd.REPEATED: self.repeated,
-            Odd.LATE: self.late,
-            Odd.UNMATCHED: self.unmatched,
-            Odd.UNKNOWN: self.unknown,
-        }
 
 
 def receive(
@@ -106,6 +73,34 @@ def receive(
             _take(connection, shop, adapter_name, event, now, report)
         hook_counts.count(connection, shop.shop_id, adapter_name, report.odd, now)
     return report
+
+
+def take_listed(
+    db: Database, shop: Shop, adapter: str, events: Sequence[DeliveryEvent], now: datetime
+) -> dict[str, int]:
+    """Take in what a provider told when it was asked; answers what it moved.
+
+    Its list holds all that its account ever sent, so only that is kept which moves a message of ours; where nothing is new it is one look.
+    """
+    t = touchpoints.c
+    named = {told_id(event.provider_message_id) for event in events}
+    query = select(t.provider_message_id, t.state).where(
+        t.shop_id == shop.shop_id, t.adapter == adapter, t.provider_message_id.in_(sorted(named))
+    )
+    with db.read() as connection:
+        present = {row.provider_message_id: row.state for row in connection.execute(query)} if named else {}
+    moving = {
+        name
+        for event in events
+        if (state := present.get(name := told_id(event.provider_message_id))) and after(state, event.kind) != state
+    }
+    report = IntakeReport()
+    if moving:
+        with db.write() as connection:
+            for event in sorted(events, key=lambda one: one.provider_message_id):
+                if told_id(event.provider_message_id) in moving:
+                    _take(connection, shop, adapter, event, now, report)
+    return dict(report.states)
 
 
 def match_early(db: Database, shop: Shop, now: datetime) -> dict[str, int]:

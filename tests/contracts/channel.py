@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ class ChannelContract:
             channel.verify_webhook(request)
         with pytest.raises(UnsupportedFeature):
             channel.parse_events(request)
+
+    @pytest.mark.parametrize(
+        ("capability", "name"), [(Capability.FIND_MESSAGE, "find"), (Capability.POLL_EVENTS, "events")]
+    )
+    def test_asked_only_where_declared(
+        self, channel: ChannelAdapter, message: Message, capability: Capability, name: str
+    ) -> None:
+        assert (getattr(type(channel), name) is not getattr(ChannelAdapter, name)) == (
+            capability in channel.capabilities
+        )
+        if capability not in channel.capabilities:
+            ask = getattr(channel, name)
+            with pytest.raises(UnsupportedFeature):
+                ask(*([message] if name == "find" else []), since=datetime(2026, 6, 1, tzinfo=UTC))
 
     def test_closes_twice(self, channel: ChannelAdapter, message: Message, sent: Callable[[], int]) -> None:
         channel.send(message, idempotency_key=message.touchpoint_key)

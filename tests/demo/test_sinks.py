@@ -6,6 +6,7 @@ import smtplib
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 
 import pytest
@@ -137,7 +138,12 @@ def test_text_is_kept(twilio: TwilioChannel, texts: sms_sink.SmsSink) -> None:
     assert twilio.check() == []
     sent = twilio.send(_text(body="生" * 71), idempotency_key="a")
     assert (sent.provider_message_id, sent.parts) == (f"SM{1:032x}", 2)
-    assert texts.messages == [sms_sink.Text(f"SM{1:032x}", "+447700900001", "+15005550006", "生" * 71, 2, "")]
+    [kept] = texts.messages
+    assert kept == sms_sink.Text(f"SM{1:032x}", "+447700900001", "+15005550006", "生" * 71, 2, "", kept.made_at)
+    # And told of when it is asked for.
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    assert [event.kind for event in twilio.events(since=before).events] == ["sent"]
+    assert [one.parts for one in twilio.find(_text(body="生" * 71), since=before)] == [2]
 
 
 @pytest.mark.parametrize(("code", "error"), [(21610, OptedOut), (21211, RecipientRefused), (30001, TransientError)])

@@ -10,7 +10,7 @@ from typing import ClassVar
 from crm_plugin.adapters.base import Adapter, Setting, SettingType
 from crm_plugin.adapters.channels.sms_parts import SmsSize, sms_size
 from crm_plugin.errors import UnsupportedFeature
-from crm_plugin.events import DeliveryEvent
+from crm_plugin.events import DeliveryEvent, EventPage
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult, StoreEvent
 
@@ -37,6 +37,9 @@ class ChannelAdapter(Adapter):
 
     `channel` is the kind of message: email, sms, inapp or note. `send` either returns (the provider has taken it) or raises the
     error whose class says who must act; `OutcomeUnknown` when the message left and no answer came.
+
+    What became of a message is told in three forms, each declared: reports to our hook (DELIVERY_EVENTS: `verify_webhook`, `parse_events`),
+    a list that is asked for page by page (POLL_EVENTS: `events`), and whether it was taken at all (FIND_MESSAGE: `find`).
     """
 
     channel: ClassVar[str]
@@ -63,6 +66,17 @@ class ChannelAdapter(Adapter):
             phrase("%(label)s cannot be asked for what it sent.", label=phrase(self.label)),
             adapter=self.name,
             operation="find",
+        )
+
+    def events(self, *, since: datetime, cursor: str = "") -> EventPage:
+        """What became of the messages taken from `since` on, newest first, from `cursor` on; the same events, by their ids, as it reports.
+
+        Raises: AdapterError. Needs POLL_EVENTS; without it the provider is never asked.
+        """
+        raise UnsupportedFeature(
+            phrase("%(label)s cannot be asked what became of messages.", label=phrase(self.label)),
+            adapter=self.name,
+            operation="events",
         )
 
     def verify_webhook(self, request: RawRequest) -> None:

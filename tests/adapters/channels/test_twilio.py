@@ -390,3 +390,48 @@ def test_list_that_does_not_come_is_told(
     twilio.get(f"{API}/Messages.json", **answer)
     with pytest.raises(error):
         channel.find(MESSAGE, since=NOON)
+
+
+def test_what_became_of_texts_is_read_page_by_page(channel: TwilioChannel, twilio: responses.RequestsMock) -> None:
+    told = "Mon, 01 Jun 2026 12:03:00 +0000"
+    newest = _listed("SM4") | {"status": "undelivered", "error_code": 30005, "date_updated": told}
+    page = {"messages": [newest, _listed("SM3") | {"direction": "inbound", "status": "received"}]}
+    after = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?PageSize=200&Page=1&PageToken=PA1"
+    twilio.get(f"{API}/Messages.json", json=page | {"next_page_uri": after})
+    first = channel.events(since=NOON)
+    assert (first.next_cursor, len(first.events)) == (after, 1)
+    [event] = first.events
+    assert (event.provider_event_id, event.kind, event.permanent) == (
+        "SM4:undelivered",
+        DeliveryEventKind.BOUNCED,
+        True,
+    )
+    assert (event.at, event.reason, event.address) == (datetime(2026, 6, 1, 12, 3, tzinfo=UTC), "30005", MESSAGE.to)
+    assert twilio.calls[0].request.params == {"DateSent>": "2026-06-01", "PageSize": "200"}
+    old = _listed("SM1", made="Mon, 01 Jun 2026 11:58:59 +0000")
+    twilio.replace(
+        "GET", f"{API}/Messages.json", json={"messages": [_listed("SM2"), old], "next_page_uri": f"{after}2"}
+    )
+    last = channel.events(since=NOON, cursor=first.next_cursor)
+    assert twilio.calls[1].request.url == f"{BASE}{after}"
+    # Once it comes to what was made before, it is over.
+    assert ([event.provider_message_id for event in last.events], last.next_cursor) == (["SM2"], "")
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "https://evil.test/2010-04-01/Messages.json?Page=1",
+        "@evil.test/",
+        "//evil.test/",
+        f"/2010-04-01/Accounts/{ACCOUNT}.json?Page=1",
+        f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?same",
+    ],
+)
+def test_next_page_elsewhere_is_never_asked_for(
+    channel: TwilioChannel, twilio: responses.RequestsMock, after: str
+) -> None:
+    twilio.get(f"{API}/Messages.json", json={"messages": [_listed("SM1")], "next_page_uri": after})
+    with pytest.raises(MalformedResponse):
+        channel.events(since=NOON, cursor=f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?same")
+    assert len(twilio.calls) == 1

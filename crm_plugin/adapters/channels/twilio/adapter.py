@@ -13,6 +13,7 @@ import requests
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
 from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, RATE_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.sms_parts import sms_parts
+from crm_plugin.adapters.channels.twilio import listing
 from crm_plugin.adapters.channels.twilio.calls import CONNECTIONS, Account, Answer, unanswered, unknown, unreachable
 from crm_plugin.adapters.channels.twilio.errors import ErrorBody
 from crm_plugin.adapters.channels.twilio.webhooks import (
@@ -28,13 +29,11 @@ from crm_plugin.adapters.raw import any_json, read_or_none
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import (
     InvalidInput,
-    MalformedResponse,
     PermanentError,
     RecipientRefused,
     WebhookRejected,
 )
-from crm_plugin.events import DeliveryEvent
-from crm_plugin.http_client import mail_date
+from crm_plugin.events import DeliveryEvent, EventPage
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, RawRequest, SendResult
 
@@ -58,29 +57,10 @@ class SentBody(msgspec.Struct):
     message: str = ""
 
 
-class ListedBody(msgspec.Struct):
-    """One message of Twilio's list; `date_created` as in mails."""
-
-    sid: str
-    body: str
-    date_created: str
-    status: str = ""
-    num_segments: str | None = None
-
-
-class ListBody(msgspec.Struct):
-    """A page of the list of messages."""
-
-    messages: list[ListedBody]
-
-
-_LIST = msgspec.json.Decoder(ListBody)
 # How far Twilio's clock and ours may be apart, and how long a call may have taken to come to it.
 _AROUND = (timedelta(minutes=-1), timedelta(minutes=2))
 # What is not on its way and will not be.
 _OVER = frozenset({"failed", "undelivered", "canceled"})
-# So many texts to one number in a day are on one page.
-_PAGE = 200
 _SENT = msgspec.json.Decoder(SentBody)
 
 
@@ -94,7 +74,13 @@ class TwilioChannel(ChannelAdapter):
     label = "Twilio"
     channel = "sms"
     capabilities = frozenset(
-        {Capability.SEND_MESSAGE, Capability.DELIVERY_EVENTS, Capability.FIND_MESSAGE, Capability.NEEDS_PHONE}
+        {
+            Capability.SEND_MESSAGE,
+            Capability.DELIVERY_EVENTS,
+            Capability.FIND_MESSAGE,
+            Capability.POLL_EVENTS,
+            Capability.NEEDS_PHONE,
+        }
     )
     settings = (
         Setting("account_sid", "Account SID", help="Begins with AC; on the first page of Twilio's console."),
@@ -174,27 +160,25 @@ class TwilioChannel(ChannelAdapter):
     def find(self, message: Message, *, since: datetime) -> Sequence[SendResult]:
         """Texts of these words to this number in Twilio's list; one that failed is left out, and one that still waits is not in it."""
         began = since.astimezone(UTC)
-        asked = {"To": message.to, "DateSent>": (began + _AROUND[0]).date().isoformat(), "PageSize": str(_PAGE)}
-        try:
-            answer = self._account.get(f"{self._account.path}/Messages.json", self._clock.now(), asked)
-        except requests.RequestException as error:
-            raise unreachable(error, "find") from error
-        if answer.status != 200:
-            raise answer.error("find")
-        page = read_or_none(_LIST, answer.body)
-        listed = [(one, mail_date(one.date_created)) for one in page.messages] if page else []
-        if page is None or not all(at for _, at in listed):
-            raise MalformedResponse(
-                phrase("What answers there is not Twilio."), adapter=self.name, operation="find", path="messages"
-            )
+        # So many texts to one number in a day are on one page.
+        asked = {"To": message.to, **_from(began)}
+        found = listing.page(self._account, "find", self._clock.now(), asked).messages
         return [
             SendResult(one.sid, parts=_parts(one.num_segments, message.text), raw={"status": one.status})
-            for one, at in listed
+            for one in found
             if one.body == message.text
             and one.status not in _OVER
-            and at
-            and began + _AROUND[0] <= at <= began + _AROUND[1]
+            and one.made_at is not None
+            and began + _AROUND[0] <= one.made_at <= began + _AROUND[1]
         ]
+
+    def events(self, *, since: datetime, cursor: str = "") -> EventPage:
+        """The states in Twilio's list of messages, back to those made a minute before `since`."""
+        now, first = self._clock.now(), since.astimezone(UTC) + _AROUND[0]
+        page = listing.page(self._account, "events", now, _from(since.astimezone(UTC)), cursor)
+        told = [one for one in page.messages if one.made_at is not None and one.made_at >= first]
+        more = page.next_page_uri if len(told) == len(page.messages) and told else ""
+        return EventPage([event for one in told for event in one.events(now)], more or "")
 
     def check(self) -> list[Problem]:
         """Ask for the account: right address, right token, still active."""
@@ -260,6 +244,11 @@ class TwilioChannel(ChannelAdapter):
         elif callback := self.values[CALLBACK_SETTING]:
             form["StatusCallback"] = with_key(callback, message.touchpoint_key)
         return form
+
+
+def _from(began: datetime) -> dict[str, str]:
+    """What asks Twilio's list for texts from that day on."""
+    return {"DateSent>": (began + _AROUND[0]).date().isoformat(), "PageSize": str(listing.PAGE)}
 
 
 def _taken(answer: Answer, text: str) -> SendResult:
