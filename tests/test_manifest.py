@@ -87,7 +87,8 @@ def test_scopes_are_what_the_code_uses(manifest: Manifest) -> None:
     written = {channel_class(name).uses_storefront for name in channel_names()} - {""}
     written |= {name for name in storefront_names() if storefront_class(name).holds_tiers()}
     for platform, scopes in manifest.scopes.items():
-        wanted = [("read", True), *([("write", False)] if platform in written else [])]
+        plain = {"read": True, **({"write": False} if platform in written else {})}
+        wanted = list((storefront_class(platform).scopes or plain).items())
         assert [(scope.scope, scope.required) for scope in scopes] == wanted
 
 

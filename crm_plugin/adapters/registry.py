@@ -20,9 +20,10 @@ from crm_plugin.errors import ConfigError
 _STOREFRONTS = {
     "woocommerce": "crm_plugin.adapters.storefronts.woocommerce:WooCommerceStorefront",
     "csv": "crm_plugin.adapters.storefronts.csv:CsvStorefront",
+    "saleor": "crm_plugin.adapters.storefronts.saleor:SaleorStorefront",
 }
 # How a merchant comes in from a platform that has a marketplace, or hands out keys by itself.
-_INSTALLERS: dict[str, str] = {}
+_INSTALLERS: dict[str, str] = {"saleor": "crm_plugin.adapters.storefronts.saleor:SaleorInstaller"}
 _CHANNELS = {
     "smtp": "crm_plugin.adapters.channels.smtp:SmtpChannel",
     "twilio": "crm_plugin.adapters.channels.twilio:TwilioChannel",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from crm_plugin.adapters.storefronts.credentials import Keeper
@@ -30,6 +30,8 @@ class StorefrontAdapter(Hears, Writes):
     """
 
     streams: ClassVar[tuple[Stream, ...]]
+    # What we ask leave for, in the platform's own words: True for what we cannot do without. Empty where a key reads, or writes too.
+    scopes: ClassVar[Mapping[str, bool]] = {}
     # How a merchant comes in, for an adapter of another distribution; our own are named in the registry.
     installer: ClassVar[type[Installer] | None] = None
     # Set by whoever opens the adapter for a store that is kept; see `credentials.py`.

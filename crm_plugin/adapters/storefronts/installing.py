@@ -7,7 +7,7 @@ two steps is handed to it again by whoever drives it (`web/install.py`), which a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -54,6 +54,18 @@ class Frame:
     connects: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AppFacts:
+    """What a platform's own manifest says of the app, out of plugin.yaml. `scopes` are rights by name, True where we cannot do without."""
+
+    name: str
+    version: str
+    title: str
+    description: str
+    homepage: str
+    scopes: Mapping[str, bool]
+
+
 class Installer(ABC):
     """One platform's way in. Constructed with the app's own settings and the address under which the platform reaches us.
 
@@ -63,10 +75,17 @@ class Installer(ABC):
 
     platform: ClassVar[str]
     app_settings: ClassVar[tuple[Setting, ...]] = ()
+    # The kept settings of a store by its `reference`, None for one that is not connected; set by whoever drives the installer.
+    known: Callable[[str], Mapping[str, Any] | None] = staticmethod(lambda reference: None)
 
     def __init__(self, app: Mapping[str, Any], public_url: str) -> None:
         self.app: dict[str, Any] = {setting.key: setting.read(app.get(setting.key)) for setting in self.app_settings}
         self.public_url = public_url
+
+    def manifest_files(self, facts: AppFacts) -> dict[str, str]:
+        """What the platform wants to be told of the app, as its own files by name; none where it wants nothing."""
+        del facts
+        return {}
 
     def begin(self, told: Mapping[str, str], state: str, back: str) -> str:
         """The address at which the merchant agrees; `state` comes back with the answer to `back`. `told` is what the merchant typed, or the

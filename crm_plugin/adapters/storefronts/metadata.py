@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from crm_plugin.adapters.storefronts.lunar_birthdays import is_lunar, read_lunar
@@ -75,10 +75,8 @@ class KnownKeys:
 
     def read(self, entries: Mapping[str, Any]) -> Said:
         """What the values under these keys say; unreadable ones are passed over, so they never stop the record they hang on."""
-        found = [
-            one for key, value in entries.items() if (one := self.find(key, lambda value=value: value)) is not None
-        ]
-        return self.say(found)
+        found = [self.find(key, partial(_same, value)) for key, value in entries.items()]
+        return self.say(one for one in found if one is not None)
 
     def say(self, found: Iterable[Found]) -> Said:
         """The same of entries that `find` gave."""
@@ -197,6 +195,10 @@ def _first_locale(entries: Iterable[Found]) -> str:
         if locale := read_locale(text_of(_only(found.value()))):
             return locale
     return ""
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _by_rank(found: Found) -> int:

@@ -12,6 +12,7 @@ import msgspec
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.adapters.storefronts.rows import Cursor
 from crm_plugin.adapters.storefronts.woocommerce.changes import ChangeWalk, OrderWalk, Part
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient, store_address
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper
@@ -24,7 +25,6 @@ from crm_plugin.adapters.storefronts.woocommerce.meta import (
     MetaKeys,
 )
 from crm_plugin.adapters.storefronts.woocommerce.refunds import RefundWalk
-from crm_plugin.adapters.storefronts.woocommerce.rows import Cursor
 from crm_plugin.adapters.storefronts.woocommerce.tiers import AT_ONCE, TierMarks
 from crm_plugin.clock import is_zone
 from crm_plugin.errors import AdapterError, MalformedResponse

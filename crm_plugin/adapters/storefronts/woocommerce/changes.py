@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from crm_plugin.adapters.storefronts.rows import DAY_SECONDS, Cursor, Reader, page_of, read_rows
 from crm_plugin.adapters.storefronts.woocommerce.client import Listing, WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.mapping import utc
-from crm_plugin.adapters.storefronts.woocommerce.rows import DAY_SECONDS, Cursor, Reader, head, page_of, read_rows
+from crm_plugin.adapters.storefronts.woocommerce.rows import head
 from crm_plugin.errors import AdapterError
 from crm_plugin.records import OrderRecord, Page, Record, RecordProblem, Stream
 

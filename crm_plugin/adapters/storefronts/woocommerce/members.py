@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from crm_plugin.adapters.storefronts.rows import DAY_SECONDS, Cursor, Reader, page_of, read_rows
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
-from crm_plugin.adapters.storefronts.woocommerce.rows import DAY_SECONDS, Cursor, Reader, ids, page_of, read_rows
+from crm_plugin.adapters.storefronts.woocommerce.rows import ids
 from crm_plugin.records import Page, Stream
 
 # Without `role` the store tells only customers, and buyers may be subscribers or staff. By id alone no page loses a row.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from crm_plugin.adapters.raw import any_json
+from crm_plugin.adapters.storefronts.rows import Cursor, page_of, read_rows
 from crm_plugin.adapters.storefronts.woocommerce.changes import (
     LONGEST_INCLUDE,
     advance,
@@ -16,7 +17,7 @@ from crm_plugin.adapters.storefronts.woocommerce.changes import (
 )
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper, utc
-from crm_plugin.adapters.storefronts.woocommerce.rows import Cursor, head, page_of, read_rows
+from crm_plugin.adapters.storefronts.woocommerce.rows import head
 from crm_plugin.errors import AdapterError
 from crm_plugin.records import OrderRecord, Page, Record, Stream
 

@@ -1,0 +1,358 @@
+"""The Saleor storefront: what it is told, how it is probed, which list is walked in which way. Cursors are JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
+from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.adapters.storefronts.metadata import KnownKeys
+from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
+from crm_plugin.adapters.storefronts.saleor import vouchers, webhooks, writing
+from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, AGAIN, PAGE_SIZE, SaleorClient, unauthorised
+from crm_plugin.adapters.storefronts.saleor.mapping import Mapper
+from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, jwks_of
+from crm_plugin.adapters.storefronts.saleor.walk import ChangeWalk
+from crm_plugin.clock import is_zone
+from crm_plugin.errors import AdapterError, MalformedResponse
+from crm_plugin.phrases import phrase
+from crm_plugin.records import (
+    CouponMade,
+    CouponOrder,
+    Page,
+    RawRequest,
+    Record,
+    ShopInfo,
+    StoreEvent,
+    Stream,
+    TierMark,
+    TierWrite,
+    TierWritten,
+)
+
+# What we ask for, and whether we can do without it.
+PERMISSIONS = {
+    "MANAGE_USERS": True,
+    "MANAGE_ORDERS": True,
+    "MANAGE_PRODUCTS": True,
+    "MANAGE_CHECKOUTS": False,
+    "MANAGE_DISCOUNTS": False,
+}
+_ONE = {
+    Stream.MEMBERS: "member_one",
+    Stream.ORDERS: "order_one",
+    Stream.PRODUCTS: "variant_one",
+    Stream.CHECKOUTS: "checkout_one",
+}
+_LISTS = {
+    Stream.MEMBERS: "members",
+    Stream.ORDERS: "orders",
+    Stream.PRODUCTS: "variants",
+    Stream.CHECKOUTS: "checkouts",
+}
+_KINDS = {
+    Stream.MEMBERS: "User",
+    Stream.ORDERS: "Order",
+    Stream.PRODUCTS: "ProductVariant",
+    Stream.CHECKOUTS: "Checkout",
+}
+
+
+class _Named(msgspec.Struct):
+    code: str
+
+
+class App(msgspec.Struct):
+    """We ourselves, as Saleor knows us."""
+
+    id: str
+    permissions: list[_Named] | None = None
+
+
+class _Domain(msgspec.Struct):
+    url: str | None = ""
+
+
+class _Shop(msgspec.Struct):
+    name: str | None = ""
+    version: str | None = ""
+    domain: _Domain | None = None
+
+
+class _Known(msgspec.Struct):
+    """What the store says of itself."""
+
+    shop: _Shop
+    channels: list[vouchers.Channel] | None = None
+    app: App | None = None
+
+
+class SaleorStorefront(StorefrontAdapter):
+    """Saleor's GraphQL API with an app's token."""
+
+    name = ADAPTER
+    label = "Saleor"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.BACKFILL,
+            Capability.INCREMENTAL,
+            Capability.WEBHOOKS,
+            Capability.BIRTHDAY,
+            Capability.CONSENT,
+            Capability.COST,
+            Capability.TIER_METAFIELD,
+            Capability.WRITE_TAGS,
+            Capability.COUPONS,
+            Capability.INSTALL,
+            Capability.EMBEDDED,
+        }
+    )
+    settings: ClassVar[tuple[Setting, ...]] = (
+        Setting(
+            "api_url", "API address", SettingType.URL, "As Saleor tells it, such as https://shop.example/graphql/."
+        ),
+        Setting("token", "App token", SettingType.SECRET, "Saleor hands it to the app when it is installed."),
+        Setting("app_id", "App id", help="The app's id in this Saleor; kept at the installation.", required=False),
+        Setting(
+            "jwks", "Public keys", SettingType.JSON, "What Saleor signs with; kept at the installation.", required=False
+        ),
+        Setting(
+            "webhook_secret", "Webhook secret", SettingType.SECRET, "Only for webhooks made with a secret key.", False
+        ),
+        Setting(
+            "channel",
+            "Channel",
+            help="Prices and the currency are this channel's; the first when empty.",
+            required=False,
+        ),
+        Setting("timezone", "Time zone", help="Saleor tells none, such as Asia/Taipei.", required=False, default="UTC"),
+        Setting(
+            "dashboard_url", "Dashboard address", SettingType.URL, "Where it is not under the API's own name.", False
+        ),
+        Setting(
+            "checkout_url",
+            "Checkout link",
+            help="With {id} or {token} in it; leads back into a checkout.",
+            required=False,
+        ),
+        Setting(
+            "product_url",
+            "Product link",
+            help="With {slug} in it, such as https://shop.example/p/{slug}.",
+            required=False,
+        ),
+        Setting(
+            "birthday_keys",
+            "Metadata keys of the birthday",
+            required=False,
+            default="birthday, birth_date, date_of_birth, dob",
+        ),
+        Setting("lunar_birthday_keys", "Metadata keys of the lunar birthday", required=False, default="lunar_birthday"),
+        Setting(
+            "consent_keys",
+            "Metadata keys of consent to e-mail",
+            required=False,
+            default="accepts_marketing, marketing_opt_in, newsletter, email_marketing_consent",
+        ),
+        Setting("locale_keys", "Metadata keys of the language", required=False, default="locale, language"),
+    )
+    unseen: ClassVar[tuple[str, ...]] = ("A product's name, category or picture moves the product, not its variants.",)
+    scopes: ClassVar[Mapping[str, bool]] = PERMISSIONS
+    tiers_at_once: ClassVar[int] = writing.AT_ONCE
+    coupons_at_once: ClassVar[int] = vouchers.AT_ONCE
+    streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS, Stream.CHECKOUTS)
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        *,
+        client: SaleorClient | None = None,
+        page_size: int = PAGE_SIZE,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(values)
+        told = self.values
+        self._api_url = webhooks.api_address(told["api_url"])
+        self.client = client or SaleorClient(self._api_url, told["token"])
+        self._size = page_size
+        self._now = now
+        keys = KnownKeys(told["birthday_keys"], told["consent_keys"], told["locale_keys"], told["lunar_birthday_keys"])
+        self._mapper = Mapper(keys, told["checkout_url"] or "", told["product_url"] or "", told["channel"] or "")
+        self._metadata = writing.Metadata(self.client)
+        self._read: dict[Stream, Reader] = {
+            Stream.MEMBERS: self._mapper.member,
+            Stream.ORDERS: self._mapper.order,
+            Stream.PRODUCTS: self._mapper.product,
+            Stream.CHECKOUTS: self._mapper.checkout,
+        }
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.client.close()
+
+    def check(self) -> list[Problem]:
+        """Ask for the shop, and what the app may do there."""
+        attempts, self.client.calls.attempts = self.client.calls.attempts, 2
+        try:
+            self.shop_info()
+            missing = {name for name, needed in PERMISSIONS.items() if needed} - (self.granted() or frozenset())
+        except AdapterError as error:
+            return [Problem(error.code, error.message, error.hint)]
+        finally:
+            self.client.calls.attempts = attempts
+        if not missing:
+            return []
+        told = phrase("The app lacks permissions: %(names)s.", names=sorted(missing))
+        return [Problem("scope_missing", told, AGAIN)]
+
+    def shop_info(self) -> ShopInfo:
+        """Name and version of the shop, the currency of its channel; the zone is a setting, for Saleor has none."""
+        known = self._known()
+        wanted = self.values["channel"]
+        channels = [one for one in known.channels or () if one.slug == wanted or (not wanted and one.is_active)]
+        if not channels or len(channels[0].currency_code) != 3:
+            raise MalformedResponse(
+                phrase("The store does not tell its currency."), adapter=self.name, operation="shop", path="$.channels"
+            )
+        zone = self.values["timezone"]
+        notes = () if is_zone(zone) and zone != "UTC" else ("Saleor tells no time zone: enter the shop's own.",)
+        name = known.shop.name or ""
+        return ShopInfo(
+            name, channels[0].currency_code.upper(), zone if is_zone(zone) else "UTC", known.shop.version or "", notes
+        )
+
+    def granted(self) -> frozenset[str]:
+        """The app's permissions. Raises: ActionRequired when Saleor no longer knows the app."""
+        app = self._known().app
+        return frozenset(one.code for one in app.permissions or ()) if app else frozenset()
+
+    def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
+        """See the contract."""
+        state: Cursor = json.loads(cursor) if cursor else {}
+        if stream is Stream.CHECKOUTS:
+            return self._checkouts(state)
+        return self._walk(stream, _LISTS[stream]).pages(state)
+
+    def parse(self, stream: Stream, raw: str) -> Record:
+        """See the contract."""
+        return self._read[stream](raw.encode())
+
+    def reread(self, stream: Stream, external_id: str) -> Record | None:
+        """One record as it is now; None for what is gone."""
+        if not writing.is_id(external_id, _KINDS.get(stream, "")):
+            return None
+        raw = self.client.ask(_ONE[stream], {"id": external_id}).get("one", msgspec.Raw(b"null"))
+        return None if bytes(raw) == b"null" else self._read[stream](raw)
+
+    def second_pass(self, since: datetime) -> Iterator[Page]:
+        """The variants of products that changed."""
+        state: Cursor = {"since": since.astimezone(UTC).isoformat(), "after": ""}
+        more = True
+        while more:
+            listing = self.client.list(
+                "products_changed", {"first": self._size, "after": state["after"] or None, "since": state["since"]}
+            )
+            state["after"], more = listing.after, bool(listing.after)
+            found = read_rows(Stream.PRODUCTS, _variants(listing.rows), self._mapper.product)
+            yield page_of(Stream.PRODUCTS, found, state, total=None, last=not more)
+
+    def count(self, stream: Stream) -> int | None:
+        """The store's own count; open checkouts are not counted, for they come and go."""
+        if stream not in _LISTS or stream is Stream.CHECKOUTS:
+            return None
+        return self.client.list(f"count_{_LISTS[stream]}", {}).total
+
+    def external_ids(self, stream: Stream) -> Iterator[str] | None:
+        """All ids, a hundred in a call."""
+        return self._ids(f"ids_{_LISTS[stream]}") if stream in _LISTS else None
+
+    @classmethod
+    def addressed(cls, request: RawRequest) -> str:
+        """The API's address, as the request names it."""
+        return webhooks.store_of(request)
+
+    def verify_webhook(self, request: RawRequest) -> None:
+        """See the contract; the keys are fetched again only for one that is not known."""
+        told = self.values
+        keys = KeyRing(self._api_url, jwks_of(told["jwks"]))
+        webhooks.verify(request, self._api_url, told["app_id"] or "", keys, told["webhook_secret"] or "")
+
+    def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
+        """See the contract."""
+        return webhooks.parse(request)
+
+    def check_tiers(self) -> list[Problem]:
+        """Whether the app may change accounts."""
+        try:
+            is_granted = "MANAGE_USERS" in self.granted()
+        except AdapterError as error:
+            return [Problem(error.code, error.message, error.hint)]
+        told = phrase("The app lacks permissions: %(names)s.", names=["MANAGE_USERS"])
+        return [] if is_granted else [Problem("scope_missing", told, AGAIN)]
+
+    def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
+        """See the contract."""
+        (done,) = self._metadata.tiers([TierWrite(reference, mark)])
+        if done.error is not None:
+            raise done.error
+        return done.changed_at
+
+    def write_tiers(self, writes: Sequence[TierWrite]) -> list[TierWritten]:
+        """See the contract; several accounts in one request."""
+        return self._metadata.tiers(writes)
+
+    def write_tags(self, reference: str, add: Collection[str], remove: Collection[str]) -> None:
+        """See the contract."""
+        self._metadata.tags(reference, add, remove)
+
+    def create_coupons(self, order: CouponOrder) -> list[CouponMade]:
+        """See the contract: one voucher holds all codes."""
+        return vouchers.Vouchers(self.client).make(order, self._known().channels or ())
+
+    def _walk(self, stream: Stream, operation: str, **more: Any) -> ChangeWalk:
+        return ChangeWalk(self.client, stream, operation, self._read[stream], size=self._size, now=self._now, **more)
+
+    def _checkouts(self, state: Cursor) -> Iterator[Page]:
+        """Those that became orders, which are no longer there, then those that are."""
+        # What was an order before the first reading was never shown as open.
+        finished: Cursor = state.setdefault("finished", {"top": self._now().isoformat(), "ended": True})
+        ends = self._walk(Stream.CHECKOUTS, "finished_checkouts", keep=lambda head: bool(head.checkout_id))
+        yield from ends.pages(finished, state, final=False)
+        open_ones: Cursor = state.setdefault("open", {})
+        yield from self._walk(Stream.CHECKOUTS, "checkouts", by_day=True).pages(open_ones, state)
+
+    def _ids(self, operation: str) -> Iterator[str]:
+        after, more = "", True
+        while more:
+            listing = self.client.list(operation, {"first": self._size, "after": after or None})
+            after, more = listing.after, bool(listing.after)
+            yield from (str(msgspec.json.decode(raw)["id"]) for raw in listing.rows)
+
+    def _known(self) -> _Known:
+        told = self.client.ask("shop")
+        try:
+            known = msgspec.convert({name: msgspec.json.decode(raw) for name, raw in told.items()}, _Known)
+        except (msgspec.ValidationError, *UNREADABLE) as error:
+            raise MalformedResponse(
+                phrase("The store's answer has another form than asked for."),
+                adapter=self.name,
+                operation="shop",
+                path="$.data",
+            ) from error
+        if known.app is None:
+            raise unauthorised(adapter=self.name, operation="shop")
+        return known
+
+
+class _Variants(msgspec.Struct):
+    variants: list[msgspec.Raw] | None = None
+
+
+def _variants(rows: Sequence[msgspec.Raw]) -> list[msgspec.Raw]:
+    return [one for raw in rows for one in msgspec.json.decode(raw, type=_Variants).variants or ()]
