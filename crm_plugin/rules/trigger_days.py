@@ -65,6 +65,19 @@ def everybody(trigger: Trigger, day: date) -> Iterator[Match]:
         yield 0, str(that.year), day_number(that)
 
 
+def next_day(trigger: Trigger, today: date) -> date | None:
+    """The next day, `today` among them, on which a journey about a day that is kept for all speaks; None when it never will again."""
+    told, key, days = trigger.get("date"), trigger.get("festival"), timedelta(days=trigger.days)
+    years = range(today.year - 1, today.year + 3)
+    if key is not None:
+        kept = [festival(key, year) for year in years]
+    elif len(told) > len("12-24"):
+        kept = [date.fromisoformat(told)]
+    else:
+        kept = [month_day_in(year, told) for year in years]
+    return min((day + days for day in kept if day is not None and day + days >= today), default=None)
+
+
 def month_day_in(year: int, told: str) -> date:
     """A day such as 12-24 in a year; 29 February is the 28th where there is none."""
     month, day = (int(part) for part in told.split("-"))

@@ -15,6 +15,7 @@ from crm_plugin.rules.trigger_days import anniversaries, birthdays, counted, eve
 from crm_plugin.rules.trigger_kinds import MINUTES, Arrival, Kind, Param, Source, Trigger, choice, whole
 
 BIRTHDAY = "birthday"
+FIXED_DATE = "fixed_date"
 
 # A member's day or zone has changed; who is new comes late too.
 ANYONE = Arrival("m.changed_at", "ix_members_changed", of_member=True)
@@ -171,7 +172,7 @@ KINDS = (
         announces=True,
     ),
     Kind(
-        "fixed_date",
+        FIXED_DATE,
         Text("Fixed date or festival", "固定日期或节日"),
         Text("that day", "该日"),
         Text(

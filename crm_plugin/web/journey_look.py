@@ -44,6 +44,7 @@ def look(connection: Connection, shop: Shop, live: Journey, shown: Journey, now:
         "lines": outline.lines(shown.flow.steps),
         "counted_days": COUNTED.days,
         "left_words": step_words.left_words,
+        "arm_words": step_words.arm_words,
         "step_texts": {step.key: there.of(step) for step in shown.flow.sends},
         "faults": faults(connection, shop, shown, now),
         "standing": standing(connection, shop, live),

@@ -13,6 +13,7 @@ from flask_babel import ngettext
 from crm_plugin.rules.called import Called
 from crm_plugin.rules.spec import Text
 from crm_plugin.rules.trigger_kinds import is_at_once, minutes_of
+from crm_plugin.rules.trigger_members import FIXED_DATE
 from crm_plugin.rules.triggers import BIRTHDAY, LAPSE, POST_PURCHASE, Trigger, kind_of
 from crm_plugin.rules.windows import PROGRAM
 from crm_plugin.rules.words import words
@@ -90,7 +91,8 @@ def _when(trigger: Trigger, called: Called) -> str:
     told = [_told(trigger, name, called) for name in trigger.more if name != "minutes"]
     if any(told):
         params = _(", ").join(one for one in told if one)
-        event = str(_("%(event)s (%(params)s)", event=event, params=params))
+        # Of a day that is the same for all its name says everything.
+        event = params if trigger.type == FIXED_DATE else str(_("%(event)s (%(params)s)", event=event, params=params))
     if trigger.days < 0:
         return str(ngettext("%(num)s day before %(event)s", "%(num)s days before %(event)s", days, event=event))
     if trigger.days:

@@ -11,9 +11,11 @@ from flask_babel import get_locale
 from sqlalchemy import Connection
 
 from crm_plugin.analytics.members import count as count_members
-from crm_plugin.clock import local_day
+from crm_plugin.clock import local_day, zone
 from crm_plugin.rules import count as count_rule
 from crm_plugin.rules.called import called
+from crm_plugin.rules.trigger_days import next_day
+from crm_plugin.rules.trigger_members import FIXED_DATE
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys
@@ -47,6 +49,9 @@ class Rehearsal:
     unreachable: bool
     # How many messages a journey of several steps may send; 0 without steps. What is to come counts those who come in.
     sends: int
+    # When a journey about a day that is the same for all speaks next; None for every other, and where that day is over for good.
+    next_on: date | None
+    fixed: bool
 
 
 def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime, public_url: str) -> Rehearsal:
@@ -65,7 +70,17 @@ def rehearse(connection: Connection, shop: Shop, journey: Journey, now: datetime
         night=journey_words.night(journey, policy_of(shop)),
         unreachable=not public_url and journey.kind == "marketing" and "email" in journey.channels,
         sends=len(journey.flow.sends),
+        next_on=_next_on(shop, journey, now),
+        fixed=journey.trigger.type == FIXED_DATE,
     )
+
+
+def _next_on(shop: Shop, journey: Journey, now: datetime) -> date | None:
+    if journey.trigger.type != FIXED_DATE:
+        return None
+    here = now.astimezone(zone(shop.timezone))
+    # Whose hour of today is over is not written to today.
+    return next_day(journey.trigger, here.date() + timedelta(days=here.time() >= journey.send_at))
 
 
 def stamp(connection: Connection, shop: Shop, now: datetime) -> Hashable:

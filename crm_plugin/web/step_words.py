@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from crm_plugin.rules.called import Called
 from crm_plugin.rules.words import words
 from crm_plugin.touchpoints.steps.document import Step
 from crm_plugin.touchpoints.steps.tally import Tally
+from crm_plugin.web import formats
 from crm_plugin.web.journey_words import by
 from crm_plugin.web.titles import chinese, level_name, named
 from crm_plugin.web.why import capital
@@ -245,6 +246,25 @@ _TOLD: dict[str, Any] = {
     "webhook": lambda _outline, told: _("Tell %(host)s", host=urlsplit(told["url"]).hostname),
     "end": lambda _outline, _told: _("It ends here"),
 }
+
+
+def arm_words(lines: Sequence[Line], counted: bool) -> str:
+    """What a list of steps holds, all that stand within it told together: how many, how many of them send, and who is there now."""
+    within = list(_within(lines))
+    sends, here = sum(one.kind == "send" for one in within), sum(one.tally.inside for one in within)
+    parts = [ngettext("%(num)s step", "%(num)s steps", len(within))]
+    if sends:
+        parts.append(ngettext("%(num)s message", "%(num)s messages", sends))
+    if counted and here:
+        parts.append(ngettext("%(count)s here now", "%(count)s here now", here, count=formats.number(here)))
+    return str(_(", ").join(parts))
+
+
+def _within(lines: Iterable[Line]) -> Iterator[Line]:
+    for line in lines:
+        yield line
+        for _name, _into, inner in line.lists:
+            yield from _within(inner)
 
 
 def left_words(left: Mapping[str, int]) -> list[tuple[int, str]]:

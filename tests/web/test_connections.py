@@ -634,6 +634,7 @@ LOOK = {
     "quiet_hours": "22:00",
     "quiet_to": "07:30",
     "tracking.opens": "1",
+    "keep_days": "400",
 }
 
 
@@ -648,6 +649,7 @@ def test_messages_settings_are_kept_and_shown(page: Page, post: Post, runtime: R
         "address": "1 Mill Lane\nYork",
         "cta_url": "https://x.test/new",
         "sender_name": "Lena",
+        "keep_days": "400",
         "tracking": {"clicks": False, "opens": True},
     }
     html = page("connections")

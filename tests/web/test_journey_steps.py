@@ -242,10 +242,11 @@ def test_what_was_saved_meanwhile_is_not_overwritten_unseen(
     runtime: Runtime, shop: Shop, page: Page, post: Post
 ) -> None:
     draft(runtime, shop, HELLO)
-    opened = {path: fields(page(path), form) for path, form in ((AT, "text"), ("journeys/j", "journey"))}
+    forms = {AT: "text", "journeys/j": "journey", f"{AT}/hello": "step", f"{AT}-new?kind=end": "step"}
+    opened = {path: fields(page(path), form) for path, form in forms.items()}
     assert post(f"{AT}-new?after=hello&kind=wait", {"mode": "span", "days": "3"}).status_code == 303
     for path, form in opened.items():
-        answer = post("journeys/j" if path != AT else f"{AT}-text", form)
+        answer = post(path if path != AT else f"{AT}-text", form)
         assert (answer.status_code, "This was saved meanwhile." in answer.text) == (422, True), path
     assert [one["key"] for one in steps(runtime)] == ["hello", "wait-1"]
     again = post(f"{AT}-text", opened[AT]).text

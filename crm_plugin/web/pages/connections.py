@@ -298,6 +298,7 @@ def _message_form() -> Form:
             "quiet_to": decided.quiet.end.strftime("%H:%M"),
             "tracking.clicks": decided.tracking.clicks,
             "tracking.opens": decided.tracking.opens,
+            "keep_days": str(settings.keep_days(shop)),
         }
     )
 
@@ -305,7 +306,7 @@ def _message_form() -> Form:
 def _told(form: Form) -> dict[str, Any]:
     """The form as settings tell it."""
     return {
-        **{name: form.text(name) for name in ("title", "locale", "sender_name", "address", "cta_url")},
+        **{name: form.text(name) for name in ("title", "locale", "sender_name", "address", "cta_url", "keep_days")},
         "brand": {"color": form.text("brand.color"), "logo_url": form.text("brand.logo_url")},
         # What is set elsewhere on the page stays.
         "quiet_hours": {

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from flask import flash, g, render_template
+from flask import flash, g, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 from sqlalchemy import Connection
@@ -90,7 +90,7 @@ def journeys_pause(key: str) -> Response:
         flash(explained(error), "bad")
         return go("journeys_one", key=key)
     flash(_("“%(journey)s” is paused. What waits stays where it is.", journey=_name(journey)), "good")
-    return go("journeys_one", key=key)
+    return go("journeys") if request.form.get("listed") else go("journeys_one", key=key)
 
 
 @bp.get(f"{_AT}/resume")

@@ -30,7 +30,7 @@ from crm_plugin.web.rule_help import field_help
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.step_edit import Place, Steps
 from crm_plugin.web.step_texts import texts_of
-from crm_plugin.web.step_words import EVENTS, KINDS, TOLD, WEEKDAYS, Outline
+from crm_plugin.web.step_words import EVENTS, KINDS, TOLD, WEEKDAYS, Outline, arm_words
 from crm_plugin.web.titles import chinese, named
 
 _AT = "/s/<shop>/journeys/<key>/steps"
@@ -83,7 +83,7 @@ def journeys_step_added(key: str) -> Response | tuple[str, int]:
     )
     try:
         step_edit.insert(steps, _place(), {"key": own, kind: step_form.read(kind, form, {})})
-        _keep(journey, steps)
+        _keep(journey, steps, form.text("mark"))
     except NotFound:
         raise
     except CrmError as error:
@@ -97,8 +97,7 @@ def journeys_step(key: str, step: str) -> str:
     with site().runtime.db.read() as connection:
         journey = _get(connection, key)
         found = _step(journey, step)
-        form = step_form.filled(found.kind, found.told) if found.kind in step_form.FORMS else Form()
-        return _form(connection, journey, step, found.kind, form)
+        return _form(connection, journey, step, found.kind, _filled(found))
 
 
 @bp.post(f"{_AT}/<step>")
@@ -107,21 +106,21 @@ def journeys_step_changed(key: str, step: str) -> Response | tuple[str, int]:
     with site().runtime.db.read() as connection:
         journey = _get(connection, key)
     found, act = _step(journey, step), request.form.get("do", "save")
-    steps = step_edit.steps_of(edited(journey))
+    steps, sent = step_edit.steps_of(edited(journey)), request.form.get("mark", "")
     if act in ("up", "down", "remove"):
         if act == "remove":
             step_edit.remove(steps, step)
         else:
             step_edit.move(steps, step, -1 if act == "up" else 1)
         try:
-            _keep(journey, steps)
+            _keep(journey, steps, sent)
         except CrmError as error:
-            return _refused(key, step, step, found.kind, Form(), error)
+            return _refused(key, step, step, found.kind, _filled(found), error)
         return go("journeys_steps", key=key, **({} if act == "remove" else {"_anchor": f"s-{step}"}))
     form = step_form.posted(_kind(found.kind))
     try:
         step_edit.replace(steps, step, found.kind, step_form.read(found.kind, form, found.told))
-        _keep(journey, steps)
+        _keep(journey, steps, sent)
     except CrmError as error:
         return _refused(key, step, step, found.kind, form, error)
     return go("journeys_steps", key=key, _anchor=f"s-{step}")
@@ -167,7 +166,14 @@ def _keep(journey: Journey, steps: Any, filled_from: str = "") -> None:
 def _refused(key: str, step: str, own: str, kind: str, form: Form, error: CrmError) -> tuple[str, int]:
     step_form.refuse(form, kind, own, error)
     with site().runtime.db.read() as connection:
-        return _form(connection, _get(connection, key), step, kind, form), 422
+        journey = _get(connection, key)
+        form.values["mark"] = mark_in(form, journey, error)
+        return _form(connection, journey, step, kind, form), 422
+
+
+def _filled(found: Step) -> Form:
+    """The form of a step as it is kept; empty for a kind that is changed as text."""
+    return step_form.filled(found.kind, found.told) if found.kind in step_form.FORMS else Form()
 
 
 def _list(connection: Connection, journey: Journey, form: Form) -> str:
@@ -183,6 +189,7 @@ def _list(connection: Connection, journey: Journey, form: Form) -> str:
         mark=mark_in(form, journey),
         name=named(shown.title, journey.key),
         lines=Outline(called(connection, shop), begins).lines(steps),
+        arm_words=arm_words,
         only_message=not shown.flow.steps,
         form=form,
     )
@@ -195,6 +202,7 @@ def _form(connection: Connection, journey: Journey, step: str, kind: str, form: 
         "journeys_step.html",
         labels=labels,
         journey=journey,
+        mark=mark_in(form, journey),
         name=named(shown.title, journey.key),
         step=step,
         kind=kind,
