@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.named import named
 from crm_plugin.errors import InvalidInput
-from crm_plugin.jobs import levels, prune, uploads
+from crm_plugin.jobs import following, levels, prune, uploads
 from crm_plugin.jobs.turns import FEWEST, Turn
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal import Ask, rehearse
@@ -29,6 +29,7 @@ from crm_plugin.touchpoints import program, recipes
 from crm_plugin.touchpoints.settings import keep_days, read_locale
 
 RECOUNT = "recount"
+FOLLOW = "follow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,27 @@ JOBS: tuple[Job, ...] = (
         300,
         _sync,
         can_be_pulled,
+        when_stuck_seconds=3600,
+        is_long=True,
+        can_stop=True,
+    ),
+    Job(
+        FOLLOW,
+        "Read again what the store said has changed.",
+        60,
+        following.run,
+        following.hears,
+        following.is_due,
+        when_stuck_seconds=3600,
+        can_stop=True,
+    ),
+    Job(
+        following.RECONCILE,
+        "Once a night compare what the store holds with what is here, and mend the difference.",
+        900,
+        following.compare,
+        following.can_compare,
+        following.is_night,
         when_stuck_seconds=3600,
         is_long=True,
         can_stop=True,

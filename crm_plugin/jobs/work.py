@@ -32,6 +32,9 @@ def work(
     try:
         with runtime.db.read() as connection:
             shop = shop_by_id(connection, shop_id)
+        if not shop.is_awake:
+            # It was asked for before the merchant took the app away.
+            return False
         result = job.run(runtime, shop, now=began, progress=note, **arguments)
         error = told_of(result.get("errors", {}))
     except Stopped:

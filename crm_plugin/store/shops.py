@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
 
-from crm_plugin.store.base import Instant, Json, PhraseText, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.base import Instant, Json, PhraseText, belongs_to, from_micros, id_key, metadata, shop_key
+
+_NEWS = text("state = 'new'")
+_WAITS = text("state = 'waiting'")
 
 # One row: an installed store. `credentials` is Fernet-encrypted JSON. `settings` holds quiet hours, brand, exchange rates and so on.
+# `reference` is the platform's own name for the store, the same at every install; empty where keys were typed in. `installed_at` is when
+# it was installed last from the platform's side.
 shops = Table(
     "shops",
     metadata,
@@ -15,6 +20,7 @@ shops = Table(
     Column("title", Text, nullable=False, default=""),
     Column("platform", Text, nullable=False),
     Column("url", Text, nullable=False, default=""),
+    Column("reference", Text, nullable=False, default="", server_default=""),
     Column("currency", Text, nullable=False),
     Column("timezone", Text, nullable=False),
     Column("locale", Text, nullable=False, default="en"),
@@ -23,6 +29,7 @@ shops = Table(
     Column("settings", Json, nullable=False, default=dict),
     Column("credentials", LargeBinary),
     Column("created_at", Instant, nullable=False),
+    Column("installed_at", Instant),
     UniqueConstraint("name", name="uq_shops_name"),
 )
 
@@ -77,7 +84,8 @@ problems = Table(
     belongs_to("shops"),
 )
 
-# One row: a webhook as it came in, stored before anything is done with it; repeats fall on the unique key.
+# One row: one event that a store told, kept before anything is done about it; repeats fall on the unique key. `stream` and `external_id`
+# say what to look at, `body` holds what else the event says. `state` is new, done, or failed once it was tried often enough.
 inbox = Table(
     "inbox",
     metadata,
@@ -85,14 +93,69 @@ inbox = Table(
     id_key("inbox_id"),
     Column("source", Text, nullable=False),
     Column("dedupe_key", Text, nullable=False),
+    Column("kind", Text, nullable=False, default="", server_default=""),
     Column("topic", Text, nullable=False, default=""),
+    Column("stream", Text, nullable=False, default="", server_default=""),
+    Column("external_id", Text, nullable=False, default="", server_default=""),
     Column("body", Text, nullable=False),
     Column("state", Text, nullable=False, default="new"),
-    Column("detail", Text, nullable=False, default=""),
+    Column("detail", PhraseText, nullable=False, default=""),
+    Column("tries", Integer, nullable=False, default=0, server_default="0"),
+    Column("next_try_at", Instant, nullable=False, default=from_micros(0), server_default="0"),
     Column("received_at", Instant, nullable=False),
     Column("handled_at", Instant),
     UniqueConstraint("shop_id", "source", "dedupe_key"),
     belongs_to("shops"),
+    Index("ix_inbox_new", "shop_id", "next_try_at", "inbox_id", sqlite_where=_NEWS, postgresql_where=_NEWS),
+)
+
+# One row: what a customer asked for by law (`kind` is export or erase), through the store or through the merchant. It names the person by
+# what was told, until it is done; `member_ids` are those who were meant. `due_at` is the last day that the law gives.
+privacy_requests = Table(
+    "privacy_requests",
+    metadata,
+    shop_key(),
+    id_key("request_id"),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("told", Json, nullable=False, default=dict),
+    Column("member_ids", Json, nullable=False, default=list),
+    Column("asked_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("done_at", Instant),
+    belongs_to("shops"),
+    Index("ix_privacy_requests_asked", "shop_id", "asked_at"),
+)
+
+# One row: an install that was begun, under shop 0, for nobody is here yet; `told` is encrypted. Its token is good once.
+installs = Table(
+    "installs",
+    metadata,
+    shop_key(),
+    Column("token", Text, primary_key=True),
+    Column("platform", Text, nullable=False),
+    Column("told", LargeBinary, nullable=False),
+    Column("begun_at", Instant, nullable=False),
+    Column("used_at", Instant),
+)
+
+# One row: something of a member that the store is to hold as well: a tag, or consent to a channel (`kind` tag or consent, `what` its name,
+# `wanted` on or off). Only the newest is written. `state` is waiting, written, failed or impossible.
+store_writes = Table(
+    "store_writes",
+    metadata,
+    shop_key(),
+    Column("kind", Text, primary_key=True),
+    Column("member_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("what", Text, primary_key=True),
+    Column("wanted", Boolean, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("state", Text, nullable=False, default="waiting"),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("next_try_at", Instant, nullable=False),
+    Column("detail", PhraseText, nullable=False, default=""),
+    belongs_to("members", "member_id"),
+    Index("ix_store_writes_due", "shop_id", "next_try_at", sqlite_where=_WAITS, postgresql_where=_WAITS),
 )
 
 # One row: who changed what, for the audit log. `actor` is "cli", "page:<who>" or "job:<name>".

@@ -12,6 +12,9 @@ from crm_plugin.errors import NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.store.shops import shops
 
+# States of a shop whose app was taken away, or switched off, in the store.
+UNINSTALLED, SUSPENDED = "uninstalled", "suspended"
+
 
 @dataclass(frozen=True, slots=True)
 class Shop:
@@ -28,6 +31,13 @@ class Shop:
     status: str = "connected"
     status_detail: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    # The platform's own name for the store; empty where keys were typed in.
+    reference: str = ""
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether anything is to be done for it: not where the merchant has taken the app away, or switched it off, in the store."""
+        return self.status not in (UNINSTALLED, SUSPENDED)
 
     @property
     def rates(self) -> dict[str, Decimal]:
@@ -53,6 +63,15 @@ def shop_by_id(connection: Connection, shop_id: int) -> Shop:
     return _shop(row)
 
 
+def shop_of(connection: Connection, platform: str, reference: str) -> Shop | None:
+    """The store of a platform by its own name for itself; None when there is none."""
+    if not reference:
+        return None
+    query = select(shops).where(shops.c.platform == platform, shops.c.reference == reference)
+    row = connection.execute(query.order_by(shops.c.shop_id)).first()
+    return None if row is None else _shop(row)
+
+
 def all_shops(connection: Connection) -> list[Shop]:
     """Every shop, by name."""
     return [_shop(row) for row in connection.execute(select(shops).order_by(shops.c.name))]
@@ -71,4 +90,5 @@ def _shop(row: Row[Any]) -> Shop:
         status=row.status,
         status_detail=row.status_detail,
         settings=row.settings or {},
+        reference=row.reference,
     )

@@ -4,7 +4,7 @@ about the address. Events come twice, late and out of order; none of that is an 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,6 +66,11 @@ def receive(
         raise NotFound(error.message) from error
     finally:
         channel.close()
+    return take(db, shop, adapter_name, told, now)
+
+
+def take(db: Database, shop: Shop, adapter_name: str, told: Iterable[DeliveryEvent], now: datetime) -> IntakeReport:
+    """Take in events of one sender in one transaction, however they came."""
     report = IntakeReport()
     with db.write() as connection:
         # By message, so that two requests at once take the rows in one order; within a message as it was told.

@@ -1,4 +1,6 @@
-"""Where providers report: `/hooks/<shop>/<sender>`. The adapter checks that it is them; the answer says nothing more than it must.
+"""Where providers and stores report: `/hooks/<shop>/<sender or platform>`, and `/events/<platform>` where an app has one address for all.
+
+The adapter checks that it is them; the answer says nothing more than it must. What a store tells is only kept, and followed by a job.
 
 What is refused is counted for its shop (`store/hook_counts.py`), and so are events that move nothing.
 """
@@ -6,37 +8,86 @@ What is refused is counted for its shop (`store/hook_counts.py`), and so are eve
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
-from crm_plugin.adapters.registry import channel_names
-from crm_plugin.errors import CrmError, MalformedResponse, NotFound, WebhookMalformed, WebhookRejected
+from crm_plugin.adapters.registry import app_values, channel_names, storefront_class, storefront_names
+from crm_plugin.errors import (
+    CrmError,
+    MalformedResponse,
+    NotFound,
+    UnsupportedFeature,
+    WebhookMalformed,
+    WebhookRejected,
+)
 from crm_plugin.records import RawRequest
 from crm_plugin.store import hook_counts
 from crm_plugin.store.hook_counts import Odd
-from crm_plugin.store.tenants import Shop
+from crm_plugin.store.tenants import Shop, shop_of
+from crm_plugin.sync import connect, heard
 from crm_plugin.touchpoints import intake
+from crm_plugin.web.reading import FOLLOW
 from crm_plugin.web.site import load_shop, site
 
 # More than any report has.
 LARGEST = 2**20
 _log = logging.getLogger(__name__)
-bp = Blueprint("hooks", __name__, url_prefix="/hooks")
+bp = Blueprint("hooks", __name__)
 
 
-@bp.post("/<shop>/<adapter>")
+@bp.post("/hooks/<shop>/<adapter>")
 def deliver(shop: str, adapter: str) -> Response:
-    """Delivery events of one sender of one shop."""
-    if adapter not in channel_names():
+    """Delivery events of one sender of one shop, or what its store tells."""
+    is_store = adapter in storefront_names()
+    if not is_store and adapter not in channel_names():
         return Response(status=404)
     try:
         known = load_shop(shop)
     except NotFound:
         _log.warning("hook %s is called for a shop that is not there", adapter)
         return Response(status=404)
+    if is_store and known.platform != adapter:
+        return Response(status=404)
+    return _answered(known, adapter, lambda: _hear(known) if is_store else _receive(known, adapter))
+
+
+@bp.post("/events/<platform>")
+def of_app(platform: str) -> Response:
+    """What a platform tells at the app's one address; the store is named in the request, and believed once that is verified."""
+    if platform not in storefront_names():
+        return Response(status=404)
+    runtime, cls = site().runtime, storefront_class(platform)
     try:
-        _receive(known, adapter)
+        with runtime.db.read() as connection:
+            known = shop_of(connection, platform, cls.addressed(_asked()))
+        if known is None:
+            # Of a store that is not here, or not any more: a forgery is refused, and the rest is no news.
+            cls.listening(app_values(cls.app_settings, platform)).verify_webhook(_asked())
+            return Response(status=200)
+    except WebhookRejected as error:
+        _log.warning("what %s told of a store that is not here: %s", platform, error)
+        return Response(status=error.status)
+    except (UnsupportedFeature, RequestEntityTooLarge, ClientDisconnected) as error:
+        return Response(status=getattr(error, "code", 0) if isinstance(error, HTTPException) else 404)
+    return _answered(known, platform, lambda: _hear(known))
+
+
+def _hear(shop: Shop) -> int:
+    """Keep what a store told, and have it followed soon; stores want the status 200."""
+    runtime, cls = site().runtime, storefront_class(shop.platform)
+    values = connect.credentials_of(runtime.db, runtime.box, shop)
+    storefront = cls.listening({**values, **app_values(cls.app_settings, shop.platform)})
+    told = heard.receive(runtime.db, shop, storefront, _asked(), runtime.clock.now())
+    if told.new > told.own and shop.is_awake:
+        site().queue.enqueue(FOLLOW, shop.shop_id)
+    return 200
+
+
+def _answered(known: Shop, adapter: str, take: Callable[[], int]) -> Response:
+    try:
+        return Response(status=take())
     except RequestEntityTooLarge as error:
         return _refused(known, adapter, Odd.OVERSIZED, 413, error)
     except ClientDisconnected as error:
@@ -45,24 +96,28 @@ def deliver(shop: str, adapter: str) -> Response:
         return _refused(known, adapter, Odd.MALFORMED, 400, error)
     except WebhookRejected as error:
         return _refused(known, adapter, Odd.FORGED, error.status, error)
-    except NotFound as error:
+    except (NotFound, UnsupportedFeature) as error:
         return _refused(known, adapter, Odd.NOT_SET_UP, 404, error)
     except CrmError as error:
         # Not theirs to mend: they are asked to tell it again later.
         return _refused(known, adapter, Odd.NOT_TAKEN, 503, error)
-    return Response(status=204)
 
 
-def _receive(shop: Shop, adapter: str) -> None:
+def _receive(shop: Shop, adapter: str) -> int:
     runtime = site().runtime
+    intake.receive(runtime.db, runtime.box, shop, adapter, _asked(), runtime.clock.now())
+    return 204
+
+
+def _asked() -> RawRequest:
+    """Raises: RequestEntityTooLarge, ClientDisconnected."""
     request.max_content_length = LARGEST
-    asked = RawRequest(
+    return RawRequest(
         method=request.method,
         url=_told_url(),
         headers={name.lower(): value for name, value in request.headers.items()},
         body=request.get_data(),
     )
-    intake.receive(runtime.db, runtime.box, shop, adapter, asked, runtime.clock.now())
 
 
 def _refused(shop: Shop, adapter: str, reason: Odd, status: int, error: Exception) -> Response:

@@ -26,7 +26,7 @@ NAMES = {
     "order_lines": lazy_gettext("Order lines"),
 }
 # The jobs that pages ask for.
-SYNC, IMPORT, RETRY, RECOUNT = "sync", "import_file", "retry_problems", "recount"
+SYNC, IMPORT, RETRY, RECOUNT, FOLLOW = "sync", "import_file", "retry_problems", "recount", "follow"
 
 
 @dataclass(frozen=True, slots=True)

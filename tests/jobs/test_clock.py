@@ -22,6 +22,9 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from tests.factories import make_shop
 
+# What is asked for by the hour of the night, or once a day, depends on the clock of the machine.
+_NIGHTLY = {(job, shop) for job in ("prune", "reconcile") for shop in (1, 2)}
+
 
 class _Asked:
     def __init__(self) -> None:
@@ -48,7 +51,7 @@ def test_each_job_is_asked_where_it_is_of_use(runtime: Runtime) -> None:
     asked = _Asked()
     clock = Clock(runtime, asked)
     assert [clock.ask(job_named("tick")), clock.ask(job_named("sync")), clock.ask(job_named("sync"))] == [2, 1, 0]
-    assert asked.calls - {("prune", 1), ("prune", 2)} == {("tick", 1), ("tick", 2), ("sync", 2)}
+    assert asked.calls - _NIGHTLY == {("tick", 1), ("tick", 2), ("sync", 2)}
 
 
 def test_clock_ticks_by_itself(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +64,7 @@ def test_clock_ticks_by_itself(runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     finally:
         clock.stop()
         clock.stop()
-    assert asked.calls - {("prune", 1), ("prune", 2)} == {("tick", 1), ("tick", 2), ("sync", 2)}
+    assert asked.calls - _NIGHTLY == {("tick", 1), ("tick", 2), ("sync", 2)}
 
 
 def test_jobs_have_names_of_their_own_and_are_described() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from crm_plugin.adapters.base import Adapter, Problem, Setting
 from crm_plugin.errors import UnsupportedFeature
@@ -24,6 +24,24 @@ class Hears(Adapter):
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
         self.values |= {setting.key: setting.read(values.get(setting.key)) for setting in self.app_settings}
+
+    @classmethod
+    def listening(cls, values: Mapping[str, Any]) -> Self:
+        """An adapter that only hears: made without a connection of what is known, for `verify_webhook` and `parse_webhook` alone.
+
+        A store that was taken away has no keys left, and one that was erased is not here at all; what they tell must still be told from a
+        forgery. So those two use nothing but `values`, where a setting that is not known is as it is by default.
+        """
+        adapter = cls.__new__(cls)
+        known = (*cls.settings, *cls.app_settings)
+        adapter.values = {setting.key: values.get(setting.key, setting.default) for setting in known}
+        adapter.values |= {key: value for key, value in values.items() if key not in adapter.values}
+        return adapter
+
+    @classmethod
+    def hears_by_polling(cls) -> bool:
+        """Whether it has messages to be fetched."""
+        return cls.poll is not Hears.poll
 
     @classmethod
     def addressed(cls, request: RawRequest) -> str:

@@ -1,0 +1,118 @@
+"""What stores tell, as jobs: follow what was kept, fetch what waits, and once a night compare what is there with what is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from crm_plugin.adapters.base import Capability
+from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.clock import zone
+from crm_plugin.records import StoreEvent
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import runs
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import connect, heard
+from crm_plugin.sync.follow import follow
+from crm_plugin.sync.pull import Progress
+from crm_plugin.sync.reconcile import reconcile
+from crm_plugin.touchpoints import intake
+
+RECONCILE = "reconcile"
+# How many messages are fetched at a time.
+_AT_ONCE = 200
+# The hours of the shop's own night; who missed them is compared once so much time has passed.
+_NIGHT, _LATEST = range(1, 5), timedelta(hours=36)
+_DAY = timedelta(hours=20)
+# How far back the first comparison looks for what no list of changes showed.
+_FIRST = timedelta(days=60)
+
+
+def hears(shop: Shop) -> bool:
+    """Whether its store tells anything by itself."""
+    cls = storefront_class(shop.platform)
+    return Capability.WEBHOOKS in cls.capabilities or cls.hears_by_polling()
+
+
+def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
+    """Whether anything is to be followed; who fetches messages has to look."""
+    return storefront_class(shop.platform).hears_by_polling() or heard.is_due(connection, shop.shop_id, now)
+
+
+def run(
+    runtime: Runtime, shop: Shop, *, now: datetime, progress: Callable[[Progress], None] | None = None
+) -> dict[str, Any]:
+    """Fetch what waits, then follow all there is. `again` where a large reading is ready."""
+    storefront = connect.open_storefront(runtime.db, runtime.box, shop)
+    try:
+        fetched = _fetch(runtime, shop, storefront)
+        told = None if progress is None else lambda done: progress(Progress("events", done, None))
+
+        def reports(event: StoreEvent, at: datetime) -> None:
+            _take_report(runtime, shop, event, at)
+
+        report = follow(runtime.db, shop, storefront, now, clock=runtime.clock.now, progress=told, reports=reports)
+        return {**report.as_dict(), "fetched": fetched}
+    finally:
+        storefront.close()
+
+
+def _take_report(runtime: Runtime, shop: Shop, event: StoreEvent, at: datetime) -> None:
+    """What became of messages that went through the store, by whichever sender works through it."""
+    for name in channel_names():
+        cls = channel_class(name)
+        if cls.uses_storefront == shop.platform and (told := cls.reported(event, at)):
+            intake.take(runtime.db, shop, name, told, at)
+
+
+def _fetch(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> int:
+    """Messages are confirmed once they are kept; the same one fetched twice is kept once."""
+    fetched = 0
+    while storefront.hears_by_polling() and (events := storefront.poll(_AT_ONCE)):
+        heard.keep(runtime.db, shop, events, runtime.clock.now())
+        storefront.confirm(events)
+        fetched += len(events)
+        if len(events) < _AT_ONCE:
+            break
+    return fetched
+
+
+def can_compare(shop: Shop) -> bool:
+    """Whether the store can be asked at all; a shop of files cannot."""
+    return bool(storefront_class(shop.platform).streams)
+
+
+def is_night(connection: Connection, shop: Shop, now: datetime) -> bool:
+    """Whether it is night in the shop and the last comparison is of another night. The first waits for the night, too."""
+    before = runs.last(connection, shop.shop_id, RECONCILE)
+    passed = None if before is None else abs(now - before.finished_at)
+    if passed is not None and passed >= _LATEST:
+        return True
+    return now.astimezone(zone(shop.timezone)).hour in _NIGHT and (passed is None or passed >= _DAY)
+
+
+def compare(
+    runtime: Runtime, shop: Shop, *, now: datetime, progress: Callable[[Progress], None] | None = None
+) -> dict[str, Any]:
+    """Compare what the store holds with what is here, and see to it that it goes on telling us of changes."""
+    with runtime.db.read() as connection:
+        before = runs.last(connection, shop.shop_id, RECONCILE)
+    storefront = connect.open_storefront(runtime.db, runtime.box, shop)
+    try:
+        since = before.started_at if before is not None and before.ok else now - _FIRST
+        report = reconcile(runtime.db, shop, storefront, since, now, progress)
+        mended = []
+        if runtime.config.public_url and Capability.WEBHOOKS in storefront.capabilities:
+            mended = [one.message for one in storefront.subscribe(address_of(runtime.config.public_url, shop))]
+        return {**report.as_dict(), "webhooks": mended}
+    finally:
+        storefront.close()
+
+
+def address_of(public_url: str, shop: Shop) -> str:
+    """Where a store with an address of its own tells its changes."""
+    return f"{public_url}/hooks/{shop.name}/{shop.platform}"

@@ -1,0 +1,226 @@
+"""Following what stores told: each thing that was named is read again as it is now, and written as a sync would have.
+
+An event is done in the transaction that writes what was read, so a process that dies leaves it to the next; done twice it is as done once.
+What passes (the store is away) is tried again ever later, what the merchant must put right stops the store, as in a sync.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, OutcomeUnknown, TransientError
+from crm_plugin.phrases import phrase
+from crm_plugin.records import Page, Record, RecordProblem, StoreEvent, StoreEventKind, Stream
+from crm_plugin.store import inbox, members
+from crm_plugin.store.members import lock
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import SUSPENDED, Shop
+from crm_plugin.sync import heard, lifecycle, privacy
+from crm_plugin.sync.batch import keep_group
+from crm_plugin.sync.gone import gone
+from crm_plugin.sync.heard import DONE, FAILED, News
+from crm_plugin.sync.merge import merge
+from crm_plugin.sync.written import Written
+
+Kind = StoreEventKind
+# So many events are followed at a time; a store is asked for many things in few calls.
+AT_ONCE = 200
+# After the first failure a minute, then four times as long each, at most six hours; after so many it is given up, and told.
+_FIRST, _LONGEST, _MOST = timedelta(minutes=1), timedelta(hours=6), 12
+_READ = frozenset({Kind.CHANGED, Kind.DELETED})
+
+
+@dataclass(slots=True)
+class FollowReport:
+    """What one turn followed: events by kind, records read and written, events put off and given up."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    read: int = 0
+    gone: int = 0
+    later: int = 0
+    failed: int = 0
+    written: Written = field(default_factory=Written)
+    # The store prepared something large, so that a sync is to go on with it.
+    wants_sync: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in ("read", "gone", "later", "failed", "wants_sync")}
+        return {"events": self.kinds.total(), "kinds": dict(self.kinds), **counts, **self.written.as_dict()}
+
+
+def follow(
+    db: Database,
+    shop: Shop,
+    storefront: StorefrontAdapter,
+    now: datetime,
+    *,
+    clock: Callable[[], datetime] | None = None,
+    progress: Callable[[int], None] | None = None,
+    reports: Callable[[StoreEvent, datetime], None] | None = None,
+) -> FollowReport:
+    """Follow all that is due. `progress` hears how many events are done and may stop it between two batches.
+
+    `reports` takes what the store says of messages that went through it, with the instant at which that came.
+
+    Raises: ActionRequired once the state of the store says so; the events stay.
+    """
+    report = FollowReport()
+    while True:
+        at = clock() if clock else now
+        with db.read() as connection:
+            news = heard.due(connection, shop.shop_id, at, AT_ONCE)
+        if not news:
+            return report
+        try:
+            _follow(db, shop, storefront, news, at, report, reports)
+        except (TransientError, OutcomeUnknown) as error:
+            # Whatever else waits for this store would meet the same.
+            report.later += _put_off(db, shop, news, error, at)
+            return report
+        except ActionRequired as error:
+            _put_off(db, shop, news, error, at)
+            lifecycle.set_status(db, shop, "action_required", str(error))
+            raise
+        if progress is not None:
+            progress(report.kinds.total())
+
+
+def _follow(
+    db: Database,
+    shop: Shop,
+    storefront: StorefrontAdapter,
+    news: Sequence[News],
+    now: datetime,
+    report: FollowReport,
+    reports: Callable[[StoreEvent, datetime], None] | None,
+) -> None:
+    for one in news:
+        if one.kind is Kind.REPORT and reports is not None:
+            reports(one.event, one.received_at)
+    for stream in Stream:
+        named = [one for one in news if one.kind in _READ and one.stream == stream.value]
+        if named:
+            _read(db, shop, storefront, stream, named, now, report)
+    for one in news:
+        if one.kind not in _READ or not one.stream:
+            _act(db, shop, storefront, one, now, report)
+
+
+def _read(
+    db: Database,
+    shop: Shop,
+    storefront: StorefrontAdapter,
+    stream: Stream,
+    named: Sequence[News],
+    now: datetime,
+    report: FollowReport,
+) -> None:
+    """Read what was named as it is now, each once, and write it with the end of its events."""
+    records, missing, problems = _as_it_is(storefront, stream, {one.external_id for one in named if one.external_id})
+    with db.read() as connection:
+        records.extend(gone(connection, shop.shop_id, stream, missing, now))
+
+    def done(connection: Connection, _kept: Sequence[Page]) -> None:
+        _end(connection, shop.shop_id, [one.inbox_id for one in named], now)
+
+    written, kept = keep_group(db, shop, [Page(stream, tuple(records), "", tuple(problems))], now, done)
+    report.written.add(written)
+    report.read += len(records) - len(missing)
+    report.gone += len(missing)
+    report.failed += sum(len(page.problems) for page in kept)
+    report.kinds.update(one.kind.value for one in named)
+
+
+def _as_it_is(
+    storefront: StorefrontAdapter, stream: Stream, ids: set[str]
+) -> tuple[list[Record], list[str], list[RecordProblem]]:
+    """Records, ids of what is no longer there, and those that could not be read."""
+    records: dict[str, Record | None] = {}
+    problems: list[RecordProblem] = []
+    try:
+        records.update(storefront.reread_many(stream, sorted(ids)))
+    except MalformedResponse:
+        # One of them is none: each is asked for alone.
+        for name in sorted(ids - records.keys()):
+            try:
+                records[name] = storefront.reread(stream, name)
+            except MalformedResponse as error:
+                problems.append(RecordProblem(stream, name, error.message, error.excerpt, error.path or "$"))
+    found = [record for record in records.values() if record is not None]
+    return found, [name for name, record in records.items() if record is None], problems
+
+
+def _act(
+    db: Database, shop: Shop, storefront: StorefrontAdapter, one: News, now: datetime, report: FollowReport
+) -> None:
+    """What is no record of the store."""
+    detail = ""
+    if one.kind is Kind.MERGED:
+        detail = _merge(db, shop, storefront, one, now)
+    elif one.kind in (Kind.SHOP, Kind.SCOPES, Kind.RESUMED):
+        lifecycle.look(db, shop, storefront)
+    elif one.kind is Kind.SUSPENDED:
+        lifecycle.set_status(db, shop, SUSPENDED, phrase("The app is switched off in the store."))
+    elif one.kind is Kind.UNINSTALLED:
+        lifecycle.uninstall(db, shop, one.at or one.received_at, now)
+    elif one.kind in (Kind.EXPORT, Kind.ERASE):
+        with db.write() as connection:
+            privacy.ask(connection, shop, one.kind.value, one.external_id, one.body, f"store:{shop.platform}", now)
+    elif one.kind is Kind.ERASE_SHOP:
+        if lifecycle.erase(db, shop, one.received_at):
+            report.kinds[one.kind.value] += 1
+            return
+        detail = phrase("It was installed again since.")
+    elif one.kind is Kind.BULK_READY:
+        report.wants_sync = True
+    with db.write() as connection:
+        _end(connection, shop.shop_id, [one.inbox_id], now, detail)
+    report.kinds[one.kind.value] += 1
+
+
+def _merge(db: Database, shop: Shop, storefront: StorefrontAdapter, one: News, now: datetime) -> str:
+    """Two accounts have become one in the store: so do their members here."""
+    into = str(one.body.get("into", ""))
+    record = storefront.reread(Stream.MEMBERS, into) if into else None
+    if record is not None:
+        keep_group(db, shop, [Page(Stream.MEMBERS, (record,), "")], now)
+    with db.write() as connection:
+        lock(connection, shop.shop_id)
+        kept, lost = (_member(connection, shop.shop_id, name) for name in (into, one.external_id))
+        if kept is None or lost is None or kept == lost:
+            return phrase("One of the two is not known here.")
+        merge(connection, shop, lost, kept, now)
+    return ""
+
+
+def _member(connection: Connection, shop_id: int, external_id: str) -> int | None:
+    query = select(members.c.member_id).where(members.c.shop_id == shop_id, members.c.external_id == external_id)
+    return connection.execute(query).scalar()
+
+
+def _end(connection: Connection, shop_id: int, ids: Iterable[int], now: datetime, detail: str = "") -> None:
+    """Nothing of what the event carried stays: it may name a person."""
+    own = (inbox.c.shop_id == shop_id, inbox.c.inbox_id.in_(list(ids)))
+    connection.execute(update(inbox).where(*own).values(state=DONE, handled_at=now, detail=detail, body="{}"))
+
+
+def _put_off(db: Database, shop: Shop, news: Sequence[News], error: AdapterError, now: datetime) -> int:
+    """Let these wait; who has waited too often is given up. Answers how many wait."""
+    asked = timedelta(seconds=getattr(error, "retry_after", None) or 0)
+    waiting = 0
+    with db.write() as connection:
+        for one in news:
+            is_over = one.tries + 1 >= _MOST and not isinstance(error, ActionRequired)
+            pause = max(asked, min(_FIRST * 4 ** min(one.tries, 6), _LONGEST))
+            values = {"state": FAILED, "handled_at": now} if is_over else {"next_try_at": now + pause}
+            own = (inbox.c.shop_id == shop.shop_id, inbox.c.inbox_id == one.inbox_id, inbox.c.state == heard.NEW)
+            connection.execute(update(inbox).where(*own).values(tries=one.tries + 1, detail=str(error), **values))
+            waiting += not is_over
+    return waiting

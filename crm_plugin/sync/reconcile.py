@@ -1,0 +1,137 @@
+"""What a store holds beside what is here, once a night: deletions that it told nobody of, and records that no list of changes showed.
+
+Nothing is believed gone because a list left it out: each is asked for by itself, and where much would be gone at once nothing is touched
+and the merchant is told, for a store that answers in part must not empty what is kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select
+
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.records import OrderStatus, Page, Record, Stream
+from crm_plugin.store import members, orders, products
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync.batch import groups, keep_group
+from crm_plugin.sync.gone import gone
+from crm_plugin.sync.pull import Progress
+from crm_plugin.sync.written import Written
+
+_TABLES: dict[Stream, Table] = {Stream.MEMBERS: members, Stream.ORDERS: orders, Stream.PRODUCTS: products}
+# So many at once may be gone on any day; above that, more than this share is not believed.
+_FEW, _SHARE = 20, 0.2
+# Asked for one by one in a night; the rest comes the next.
+_MOST = 2_000
+_AT_ONCE = 200
+# A second pass reads over the last one, for clocks differ and lists lag.
+_OVERLAP = timedelta(hours=6)
+
+
+@dataclass(slots=True)
+class Compared:
+    """One stream: how many there are in the store and here, how many were found gone and new; `held_back` were too many to believe."""
+
+    there: int | None
+    here: int
+    gone: int = 0
+    added: int = 0
+    held_back: int = 0
+
+
+@dataclass(slots=True)
+class ReconcileReport:
+    """What one night's comparison found, by stream."""
+
+    streams: dict[str, Compared] = field(default_factory=dict)
+    repaired: Written = field(default_factory=Written)
+
+    @property
+    def differences(self) -> int:
+        return sum(one.gone + one.added + one.held_back for one in self.streams.values()) + self.repaired.rows
+
+    def as_dict(self) -> dict[str, Any]:
+        streams = {name: asdict(one) for name, one in self.streams.items()}
+        return {"differences": self.differences, "streams": streams, "repaired": self.repaired.rows}
+
+
+def reconcile(
+    db: Database,
+    shop: Shop,
+    storefront: StorefrontAdapter,
+    since: datetime,
+    now: datetime,
+    progress: Callable[[Progress], None] | None = None,
+) -> ReconcileReport:
+    """Compare all streams, and repair what changed after `since` without telling so.
+
+    Raises: as the storefront does; what is repaired by then stays.
+    """
+    report = ReconcileReport()
+    for group in groups(storefront.second_pass(since - _OVERLAP)):
+        written, _ = keep_group(db, shop, group, now)
+        report.repaired.add(written)
+        if progress is not None:
+            progress(Progress("second_pass", report.repaired.rows, None))
+    for stream in storefront.streams:
+        if stream in _TABLES:
+            report.streams[stream.value] = _compare(db, shop, storefront, stream, now)
+            if progress is not None:
+                progress(Progress(stream.value, report.streams[stream.value].here, None))
+    return report
+
+
+def _compare(db: Database, shop: Shop, storefront: StorefrontAdapter, stream: Stream, now: datetime) -> Compared:
+    there = storefront.external_ids(stream)
+    if there is None:
+        with db.read() as connection:
+            return Compared(storefront.count(stream), _counted(connection, shop, stream))
+    told = set(there)
+    # Read after the store's: what came meanwhile is not missing there.
+    with db.read() as connection:
+        known, here = _names(connection, shop, stream)
+    found = Compared(len(told), len(here))
+    lost = sorted(here - told)
+    if len(lost) > max(_FEW, len(here) * _SHARE):
+        found.held_back = len(lost)
+        lost = []
+    for names in _parts(lost[:_MOST]):
+        read = dict(storefront.reread_many(stream, names))
+        missing = [name for name in names if name in read and read[name] is None]
+        with db.read() as connection:
+            records = list(gone(connection, shop.shop_id, stream, missing, now))
+        found.gone += keep_group(db, shop, [Page(stream, tuple(records), "")], now)[0].removed
+    for names in _parts(sorted(told - known)[:_MOST]):
+        new: list[Record] = [one for _, one in storefront.reread_many(stream, names) if one is not None]
+        found.added += keep_group(db, shop, [Page(stream, tuple(new), "")], now)[0].new
+    return found
+
+
+def _parts(names: list[str]) -> list[list[str]]:
+    return [names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE)]
+
+
+def _is_here(stream: Stream) -> Any:
+    if stream is Stream.MEMBERS:
+        return (members.c.state == "active") & members.c.external_id.is_not(None)
+    return orders.c.status != OrderStatus.TRASH if stream is Stream.ORDERS else products.c.product_id.is_not(None)
+
+
+def _counted(connection: Connection, shop: Shop, stream: Stream) -> int:
+    table = _TABLES[stream]
+    own = (table.c.shop_id == shop.shop_id, _is_here(stream))
+    return connection.execute(select(func.count()).select_from(table).where(*own)).scalar() or 0
+
+
+def _names(connection: Connection, shop: Shop, stream: Stream) -> tuple[set[str], set[str]]:
+    """Ids of all that is known of the store, and of what is still held for there."""
+    table = _TABLES[stream]
+    rows = connection.execute(
+        select(table.c.external_id, _is_here(stream)).where(table.c.shop_id == shop.shop_id)
+    ).all()
+    return {name for name, _ in rows if name}, {name for name, is_here in rows if name and is_here}

@@ -1,0 +1,72 @@
+"""What stores tell over the web: signed or refused, kept once and answered at once, followed by a job."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+
+from crm_plugin.adapters import registry
+from crm_plugin.jobs.queue import Queue
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import inbox, shops
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import UNINSTALLED, Shop
+from tests.sync.plain_store import PlainStore, sign
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch, runtime: Runtime, shop: Shop, queue: Queue) -> list[str]:
+    """The shop is one of the plain platform; answers the jobs that were asked for."""
+    monkeypatch.setattr(registry, "_foreign", lambda: {"plain": PlainStore})
+    asked: list[str] = []
+    monkeypatch.setattr(queue, "enqueue", lambda job, _shop_id, **_more: asked.append(job) or True)
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(platform="plain", reference="plain.example"))
+    return asked
+
+
+def _tell(
+    client: FlaskClient, path: str, *, key: str = "k1", own: bool = False, store: str = "", secret: str = "hush"
+) -> int:
+    body = json.dumps({"id": "7", "key": key, "own": own}).encode()
+    return client.post(path, data=body, headers={"X-Sign": sign(body, secret), "X-Store": store}).status_code
+
+
+def _kept(db: Database) -> list[str]:
+    with db.read() as connection:
+        return list(connection.execute(select(inbox.c.state).order_by(inbox.c.dedupe_key)).scalars())
+
+
+@pytest.mark.parametrize(("path", "store"), [("/hooks/shop-1/plain", ""), ("/events/plain", "plain.example")])
+def test_what_is_signed_is_kept_once_and_followed_later(
+    client: FlaskClient, runtime: Runtime, plain: list[str], path: str, store: str
+) -> None:
+    assert [_tell(client, path, store=store) for _ in range(2)] == [200, 200]
+    assert _kept(runtime.db) == ["new"]
+    assert plain == ["follow"]
+    assert _tell(client, path, key="k2", own=True, store=store) == 200
+    assert _kept(runtime.db) == ["new", "done"]
+    assert plain == ["follow"]
+
+
+def test_forgery_is_refused_wherever_it_is_addressed(client: FlaskClient, runtime: Runtime) -> None:
+    for path, store in (("/hooks/shop-1/plain", ""), ("/events/plain", "plain.example"), ("/events/plain", "nobody")):
+        assert _tell(client, path, store=store, secret="guess") == 401
+    assert _tell(client, "/hooks/shop-1/woocommerce") == 404
+    assert _tell(client, "/events/nothing") == 404
+    assert _kept(runtime.db) == []
+
+
+def test_store_that_is_not_here_is_answered_and_keeps_nothing(client: FlaskClient, runtime: Runtime) -> None:
+    assert _tell(client, "/events/plain", store="gone.example") == 200
+    assert _kept(runtime.db) == []
+
+
+def test_store_that_was_taken_away_is_still_heard(client: FlaskClient, runtime: Runtime, plain: list[str]) -> None:
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(status=UNINSTALLED, credentials=None))
+    assert _tell(client, "/events/plain", store="plain.example") == 200
+    assert _kept(runtime.db) == ["new"]
