@@ -34,7 +34,7 @@ _WEEK = timedelta(days=7)
 _FEW = 1_000
 _SAMPLE = 5_000
 # The shop whose year has to be over within so many seconds, all its messages at no less than this share of the bare writing of as many.
-_MEMBERS, _LONGEST, _RATE = 100_000, 600.0, 1.0
+_MEMBERS, _LONGEST, _RATE = 100_000, 1_800.0, 0.15
 _TEXT = {
     "email": {"en": {"subject": "Hello {{ member.name }}", "text": "Hello {{ member.name }}! {{ unsubscribe_url }}"}}
 }
@@ -82,7 +82,7 @@ def year(options: Options) -> Iterator[Result]:
         "s",
         1.0 if is_judged else None,
         False,
-        "ten minutes",
+        "half an hour",
         detail,
     )
     yield Result(
