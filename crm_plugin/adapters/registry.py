@@ -19,15 +19,20 @@ from crm_plugin.errors import ConfigError
 
 _STOREFRONTS = {
     "woocommerce": "crm_plugin.adapters.storefronts.woocommerce:WooCommerceStorefront",
+    "taobao": "crm_plugin.adapters.storefronts.taobao:TaobaoStorefront",
     "csv": "crm_plugin.adapters.storefronts.csv:CsvStorefront",
     "saleor": "crm_plugin.adapters.storefronts.saleor:SaleorStorefront",
 }
 # How a merchant comes in from a platform that has a marketplace, or hands out keys by itself.
-_INSTALLERS: dict[str, str] = {"saleor": "crm_plugin.adapters.storefronts.saleor:SaleorInstaller"}
+_INSTALLERS: dict[str, str] = {
+    "saleor": "crm_plugin.adapters.storefronts.saleor:SaleorInstaller",
+    "taobao": "crm_plugin.adapters.storefronts.taobao.install:TaobaoInstaller",
+}
 _CHANNELS = {
     "smtp": "crm_plugin.adapters.channels.smtp:SmtpChannel",
     "twilio": "crm_plugin.adapters.channels.twilio:TwilioChannel",
     "woocommerce_note": "crm_plugin.adapters.channels.woocommerce_note:WooCommerceNoteChannel",
+    "taobao_sms": "crm_plugin.adapters.channels.taobao_sms:TaobaoSmsChannel",
     "inapp": "crm_plugin.adapters.channels.inapp:InAppChannel",
     "webhook": "crm_plugin.adapters.channels.webhook:WebhookChannel",
 }

@@ -94,14 +94,13 @@ def expected(connection: Connection, shop: Shop, member_id: int, now: datetime, 
         for journey in running
         for one in _occasions(connection, shop, journey, known.members[member_id].zone, member_id, now, until)
     ]
-    member = known.members[member_id]
+    member, there = known.members[member_id], senders.available(connection, shop)
     reachable = [
-        replace(one, address=address_of(channel, member))
+        replace(one, address=address_of(channel, member, there.get(channel, "")))
         for one in fresh
         for channel in known.journeys[one.journey_key].channels
     ]
     known = batches.load(connection, shop, reachable, now)
-    there = senders.available(connection, shop)
     found = [_judged(one, known, policy, there) for one in fresh if _is_planned(one, known)]
     return sorted(found, key=lambda one: (one.at, one.journey_key))
 
@@ -119,6 +118,7 @@ class _Occasion:
     next_try_at: datetime
     valid_until: datetime
     channel: str = ""
+    adapter: str = ""
     address: str = ""
     # None yet: whatever is planned already goes before it.
     touchpoint_id: int = 0
@@ -172,8 +172,10 @@ def _judged(one: _Occasion, known: Batch, policy: Policy, there: Mapping[str, st
     for channel in journey.channels:
         if channel not in there:
             continue
-        address = address_of(channel, known.members[one.member_id])
-        verdict: Any = judge(replace(one, channel=channel, address=address), known, policy, one.next_try_at)  # type: ignore[arg-type]
+        adapter = there[channel]
+        address = address_of(channel, known.members[one.member_id], adapter)
+        row: Any = replace(one, channel=channel, adapter=adapter, address=address)
+        verdict: Any = judge(row, known, policy, one.next_try_at)
         if verdict.open or verdict.state is State.PLANNED:
             # What the planner sets for all of a zone the guards put off for this member: the law of their place, a day of rest, a snooze.
             later = verdict.again_at if verdict.reason in (Reason.QUIET_HOURS, Reason.MEMBER_DIAL) else None

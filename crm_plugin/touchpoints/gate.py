@@ -18,7 +18,7 @@ from crm_plugin.touchpoints.holdout import held_out
 from crm_plugin.touchpoints.journey import MARKETING, WEBHOOK, Journey
 from crm_plugin.touchpoints.policy import Policy
 from crm_plugin.touchpoints.quiet import open_after
-from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
+from crm_plugin.touchpoints.reach import CONSENT_CHANNEL, by_account
 from crm_plugin.touchpoints.relevance import said_before, still_relevant
 from crm_plugin.touchpoints.states import Reason, State
 
@@ -70,7 +70,7 @@ def judge(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> Verdict
     member = batch.members.get(row.member_id)
     if member is None or member.state != "active":
         return Verdict(State.SKIPPED, Reason.MEMBER_GONE)
-    if address_of(row.channel, member) != row.address or not row.address:
+    if address_of(row.channel, member, row.adapter) != row.address or not row.address:
         return Verdict(State.SKIPPED, Reason.NO_ADDRESS, phrase("The address has changed since this was planned."))
     if not agreed(journey, row.channel, batch.consents.get(row.member_id, {})):
         return Verdict(State.SKIPPED, Reason.NO_CONSENT)
@@ -146,8 +146,10 @@ def _in_measure(row: Row[Any], batch: Batch, policy: Policy, now: datetime) -> V
     return Verdict(State.PLANNED, room.reason, again_at=room.at)
 
 
-def address_of(channel: str, member: Row[Any]) -> str:
-    """Where the member is reached on that channel now; empty when nowhere."""
+def address_of(channel: str, member: Row[Any], adapter: str) -> str:
+    """Where the member is reached on that channel by that sender now; empty when nowhere."""
+    if by_account(adapter):
+        return str(member.external_id or "")
     if channel == "sms":
         return str(member.phone)
     if channel == WEBHOOK:

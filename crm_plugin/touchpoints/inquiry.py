@@ -24,6 +24,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import event_rows, senders
+from crm_plugin.touchpoints.compose import key_of
 from crm_plugin.touchpoints.states import State
 
 # The provider's own event mostly comes first; then it is asked, again each hour, for a day.
@@ -57,7 +58,7 @@ def inquire_shop(
             continue
         try:
             for row in rows:
-                message = Message(row.channel, row.address, "", row.body_text)
+                message = Message(row.channel, row.address, key_of(row), row.body_text)
                 settled += _settle(db, row, channel.find(message, since=row.started_at), now)
         except CrmError as error:
             # It is asked again in an hour.
@@ -80,7 +81,10 @@ def _doubtful(db: Database, shop: Shop, now: datetime) -> Sequence[Row[Any]]:
         & (t.next_try_at <= now)
     )
     query = (
-        select(t.shop_id, t.touchpoint_id, t.adapter, t.channel, t.address, c.body_text, a.started_at)
+        select(
+            *(t.shop_id, t.touchpoint_id, t.adapter, t.channel, t.address, c.body_text, a.started_at),
+            *(t.journey_key, t.member_id, t.step, t.occasion),
+        )
         .join(attempts, (a.shop_id == t.shop_id) & (a.touchpoint_id == t.touchpoint_id) & (a.attempt_no == t.attempts))
         .join(touchpoint_contents, (c.shop_id == t.shop_id) & (c.touchpoint_id == t.touchpoint_id))
         .where(due)

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import literal_column
 
+from crm_plugin.adapters.base import Capability
+from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.records import ConsentState
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store.tenants import Shop
@@ -31,6 +33,11 @@ _ADDRESS = {
 CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "email", WEBHOOK: WEBHOOK}
 
 
+def by_account(adapter: str) -> bool:
+    """Whether a sender reaches members by their account in the store, and knows no address of theirs."""
+    return adapter in channel_names() and Capability.NEEDS_ACCOUNT in channel_class(adapter).capabilities
+
+
 def first(reached: Any, channels: Sequence[tuple[str, str]], value: Any) -> str:
     """The value of the first channel that is open, else empty."""
     if not channels:
@@ -47,8 +54,8 @@ def is_open(name: str) -> str:
 def flags(journey: Journey, channels: Sequence[tuple[str, str]]) -> list[Any]:
     """For each channel: the address, whether the member agreed, and whether the address is suppressed; `is_open` puts them together."""
     found: list[Any] = []
-    for name, _ in channels:
-        address = _ADDRESS[name]
+    for name, adapter in channels:
+        address = _ADDRESS["inapp" if by_account(adapter) else name]
         agreed = _agreed(journey, CONSENT_CHANNEL[name], name == "inapp")
         blocked = (
             "EXISTS (SELECT 1 FROM suppressions AS s WHERE s.shop_id = m.shop_id "  # noqa: S608

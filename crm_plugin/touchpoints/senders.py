@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 
 from crm_plugin.adapters.base import Problem, SettingType, Severity
 from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, ChannelAdapter
-from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.adapters.registry import app_values, channel_class, channel_names, storefront_class
 from crm_plugin.errors import ActionRequired, ConfigError, InvalidInput, NotFound
 from crm_plugin.phrases import joined, phrase
 from crm_plugin.store import connections, shops
@@ -70,8 +70,13 @@ def senders(connection: Connection, shop: Shop) -> list[Sender]:
 
 
 def available(connection: Connection, shop: Shop) -> dict[str, str]:
-    """Channel → the adapter that serves it. A paused sender counts: its messages wait for it within their validity."""
-    return {sender.channel: sender.adapter for sender in reversed(senders(connection, shop)) if sender.enabled}
+    """Channel → the adapter that serves it: the store's own before others, for it may be all that reaches its members.
+
+    A paused sender counts: its messages wait for it within their validity.
+    """
+    there = [sender for sender in senders(connection, shop) if sender.enabled]
+    there.sort(key=lambda sender: bool(channel_class(sender.adapter).uses_storefront), reverse=True)
+    return {sender.channel: sender.adapter for sender in reversed(there)}
 
 
 def paused(connection: Connection, shop_id: int) -> dict[str, str]:
@@ -97,6 +102,8 @@ def open_channel(
     """
     cls = channel_class(adapter_name)
     values = settings_of(db, box, shop, adapter_name)
+    if platform := cls.uses_storefront:
+        values = {**values, **app_values(storefront_class(platform).app_settings, platform)}
     takes_callback = any(setting.key == CALLBACK_SETTING for setting in cls.settings)
     if takes_callback and not values.get(CALLBACK_SETTING) and _seen_from_outside(public_url):
         values = {**values, CALLBACK_SETTING: hook_url(public_url, shop, adapter_name)}

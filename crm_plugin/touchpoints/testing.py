@@ -16,6 +16,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import inapp, senders
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.reach import by_account
 from crm_plugin.touchpoints.render import Rendered
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -62,6 +63,7 @@ def send_text(
     channel = senders.open_channel(db, box, shop, adapter_name, now, public_url=public_url)
     key = f"{inapp.TEST}{new_id()}"
     in_app = channel.channel == "inapp"
+    is_account = in_app or by_account(adapter_name)
     message = Message(
         channel=channel.channel,
         to=address,
@@ -71,7 +73,7 @@ def send_text(
         html=made.html,
         locale=made.locale,
         url=made.url or (policy_of(shop).cta_url if in_app else ""),
-        member_external_id=address if in_app else "",
+        member_external_id=address if is_account else "",
         marketing=False,
     )
     try:
@@ -98,7 +100,7 @@ def _address(adapter_name: str, to: str) -> str:
             field="to",
             hint=phrase("Write it as name@example.com."),
         )
-    if cls.channel == "sms":
+    if cls.channel == "sms" and not by_account(adapter_name):
         told = re.sub(r"[\s().-]", "", told)
         if not _PHONE.fullmatch(told):
             raise InvalidInput(

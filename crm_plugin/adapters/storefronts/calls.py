@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ import requests
 from crm_plugin.adapters.raw import any_json
 from crm_plugin.adapters.storefronts.unanswered import LATER, unanswered
 from crm_plugin.errors import ActionRequired, MalformedResponse, TransientError
-from crm_plugin.http_client import CALL_TIMEOUT, BodyTooLarge, excerpt, make_session, read_body, retry_after
+from crm_plugin.http_client import CALL_TIMEOUT, MAX_BODY, BodyTooLarge, excerpt, make_session, read_body, retry_after
 from crm_plugin.phrases import phrase
 
 ATTEMPTS = 5
@@ -39,7 +40,11 @@ class Answer:
 
 
 class Calls:
-    """Requests to one store. `whole` is how many seconds one of them takes at most. Not for use by two threads at once."""
+    """Requests to one store. Not for use by two threads at once.
+
+    `whole` is how many seconds one of them takes at most, `largest` how many bytes an answer may have; by `clock`, in seconds since 1970,
+    a pause is told that the store asks for by a date.
+    """
 
     def __init__(
         self,
@@ -47,13 +52,17 @@ class Calls:
         *,
         attempts: int = ATTEMPTS,
         whole: float = CALL_TIMEOUT,
+        largest: int = MAX_BODY,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
         session: requests.Session | None = None,
     ) -> None:
         self.attempts = attempts
         self.made = 0
         self._adapter = adapter
         self._sleep = sleep
+        self._largest = largest
+        self._clock = clock
         self._session = session or make_session(whole=whole)
 
     def close(self) -> None:
@@ -104,11 +113,17 @@ class Calls:
             with self._session.request(
                 method, url, params=params, data=body, headers=dict(headers or {}), allow_redirects=False, stream=True
             ) as response:
-                found = Answer(response.status_code, read_body(response))
-                location, asked = response.headers.get("Location", ""), retry_after(response)
+                found = Answer(response.status_code, read_body(response, self._largest))
+                location, asked = (
+                    response.headers.get("Location", ""),
+                    retry_after(response, datetime.fromtimestamp(self._clock(), UTC)),
+                )
         except BodyTooLarge as error:
             raise MalformedResponse(
-                phrase("The store's answer is larger than 64 MB."), adapter=self._adapter, operation=operation, path="$"
+                phrase("The store's answer is larger than %(most)s MB.", most=self._largest // 2**20),
+                adapter=self._adapter,
+                operation=operation,
+                path="$",
             ) from error
         except requests.RequestException as error:
             raise unanswered(error, adapter=self._adapter, operation=operation, store=url) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import flash, g, render_template
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response
 
-from crm_plugin.adapters.base import Problem
+from crm_plugin.adapters.base import Capability, Problem
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.registry import channel_class, channel_names
 from crm_plugin.errors import CrmError, NotFound
@@ -26,6 +28,7 @@ from crm_plugin.web.site import site, the_shop
 _TO = {
     "email": (lazy_gettext("E-mail address"), lazy_gettext("Your own, for example.")),
     "sms": (lazy_gettext("Phone number"), lazy_gettext("With the country's code, such as +447700900123.")),
+    "account": (lazy_gettext("Account id"), lazy_gettext("The id of an account in your store.")),
     "inapp": (
         lazy_gettext("Account id"),
         lazy_gettext("The id of an account in your store; the message shows when it signs in."),
@@ -130,12 +133,18 @@ def _page(adapter: str, form: Form | None, test: Form) -> str:
         fields=settings_form.fields(own, kept=bool(present)),
         form=form or settings_form.filled(own, present),
         test=test,
-        to_label=_TO.get(cls.channel, _TO["inapp"])[0],
-        to_help=_TO.get(cls.channel, _TO["inapp"])[1],
+        to_label=_to(cls)[0],
+        to_help=_to(cls)[1],
         channel_name=channel_name,
         public_url=site().public_url,
         hook=senders.hook_url(site().public_url, shop, adapter) if site().public_url else "",
     )
+
+
+def _to(cls: type[ChannelAdapter]) -> tuple[Any, Any]:
+    """What the address of a test message is called, and how it is written."""
+    by_account = cls.channel == "sms" and Capability.NEEDS_ACCOUNT in cls.capabilities
+    return _TO["account" if by_account else cls.channel if cls.channel in _TO else "inapp"]
 
 
 def _class(adapter: str) -> type[ChannelAdapter]:
