@@ -157,6 +157,8 @@ class _Round:
         self._place = claims.Place()
         self._pace = Pace()
         self._failures: Counter[str] = Counter()
+        # Of a sender that calls many others: who has failed, and until when they are left alone.
+        self._away: dict[tuple[str, str], datetime] = {}
         # What has ended and is not written yet.
         self._ended: list[Outcome] = []
         with db.read() as connection:
@@ -319,6 +321,9 @@ class _Round:
         if row.adapter in self._resting:
             self._end(row, State.PLANNED, Reason.SENDER_PAUSED)
             return None
+        if (until := self._away_until(row)) is not None:
+            self._end(row, State.PLANNED, Reason.SENDER_PAUSED, next_try_at=until)
+            return None
         verdict = judge(row, known, self._policy, self._now)
         if verdict.state is not None:
             self._end(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
@@ -349,6 +354,13 @@ class _Round:
             message = links.counted(message, self._policy.tracking, self._box, self._public_url, *about)
         return Ready(row, channel, message, made)
 
+    def _away_until(self, row: Row[Any]) -> datetime | None:
+        """Until when those who are called for this message are left alone in this round; None where nobody of them has failed in it."""
+        if not self._away or row.adapter not in self._channels:
+            return None
+        until = self._away.get((row.adapter, self._channels[row.adapter].whose(row.address)))
+        return until if until is not None and until > self._now else None
+
     def _open(self, adapter: str) -> ChannelAdapter:
         if adapter not in self._channels:
             self._channels[adapter] = self._ways.open_channel(
@@ -370,7 +382,7 @@ class _Round:
             case RecipientRefused():
                 self._end(row, State.FAILED, Reason.REFUSED, str(error), attempt=number, dead=error.suppress)
             case TransientError():
-                self._later(row, error, number)
+                self._later(called.ready, error, number)
             case OutcomeUnknown() | MalformedResponse():
                 self._end(row, State.UNCONFIRMED, Reason.OUTCOME_UNKNOWN, str(error), attempt=number)
             case ActionRequired() | ConfigError():
@@ -389,12 +401,15 @@ class _Round:
             with self._db.write() as connection:
                 health.well(connection, self._shop.shop_id, adapter)
 
-    def _later(self, row: Row[Any], error: TransientError, number: int) -> None:
-        asked = None
+    def _later(self, ready: Ready, error: TransientError, number: int) -> None:
+        row, asked = ready.row, None
         if error.retry_after is not None and error.retry_after > 0:
             # Whatever the other side asks for, within a day it is asked again.
             asked = timedelta(seconds=min(error.retry_after, LONGEST_PAUSE.total_seconds()))
-        self._leave_alone(row.adapter, str(error), asked)
+        if whose := ready.channel.whose(row.address):
+            self._away[row.adapter, whose] = self._now + (asked or _FIRST_PAUSE)
+        else:
+            self._leave_alone(row.adapter, str(error), asked)
         if number >= MOST_ATTEMPTS:
             self._end(row, State.FAILED, Reason.TOO_MANY_TRIES, str(error), attempt=number)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from sqlalchemy import select, update
 
 from crm_plugin.adapters.channels.smtp import SmtpChannel
 from crm_plugin.adapters.channels.twilio import TwilioChannel
+from crm_plugin.errors import TransientError
+from crm_plugin.records import Message, SendResult
 from crm_plugin.store import attempts, members, touchpoints
 from crm_plugin.store.session import Database
+from crm_plugin.touchpoints import health
 from crm_plugin.touchpoints.dispatch import Ways, dispatch_shop
 from tests.adapters.channels.smtp_server import HANG_UP, Script, SmtpServer
 from tests.contracts.answers import ANSWERS, WAITS
@@ -127,3 +131,34 @@ def test_one_bad_reply_of_a_mail_server_stops_nobody_else(db: Database) -> None:
     assert ends[::2] == list(replies.values())
     assert set(ends[1::2]) == {("accepted", "")}
     assert sorted(mail.recipient for mail in script.mails) == [f"m{place}@x.test" for place in (1, 3, 5, 7)]
+
+
+class Many:
+    """A sender that calls many others: half of them ask for two hours."""
+
+    name, parallel, most_a_minute = "smtp", 1, 0
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def whose(self, address: str) -> str:
+        return "busy" if int(address[1]) % 2 else "well"
+
+    def send(self, message: Message, *, idempotency_key: str) -> SendResult:
+        self.asked.append(message.to)
+        if self.whose(message.to) == "busy":
+            raise TransientError("later", adapter="smtp", operation="send", retry_after=7200)
+        return SendResult(idempotency_key)
+
+    def close(self) -> None: ...
+
+
+def test_one_of_many_that_fails_keeps_its_own_messages_alone(db: Database) -> None:
+    many = Many()
+    ends = _round(db, many, 6, "email")
+    assert set(ends[::2]) == {("accepted", "")}
+    assert ends[1::2] == [("retry_wait", "transient"), ("planned", "sender_paused"), ("planned", "sender_paused")]
+    assert many.asked == ["m0@x.test", "m1@x.test", "m2@x.test", "m4@x.test"]
+    assert {row.next_try_at for row in rows(db)[1::2]} == {NOON + timedelta(hours=2)}
+    with db.read() as connection:
+        assert health.rests(connection, 1, NOON) == {}

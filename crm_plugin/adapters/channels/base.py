@@ -56,6 +56,11 @@ class ChannelAdapter(Adapter):
         """How many messages may leave in a minute; 0 for no limit."""
         return max(int(self.values.get(RATE_SETTING.key) or 0), 0)
 
+    def whose(self, address: str) -> str:
+        """Who is called for this address; empty where it is one provider for all. One who fails keeps only their own messages waiting."""
+        del address
+        return ""
+
     @abstractmethod
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one message to the provider."""

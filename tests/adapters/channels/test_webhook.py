@@ -221,6 +221,14 @@ def test_whatever_goes_wrong_on_the_way_is_asked_again(
         _channel(far).send(_message(), idempotency_key="k")
 
 
+def test_hosts_fail_apart(far: Far) -> None:
+    channel = _channel(far)
+    assert [channel.whose(url) for url in ("https://ERP.example/a?b", "https://erp.example:8443/")] == [
+        "erp.example",
+        "erp.example:8443",
+    ]
+
+
 def test_a_short_secret_is_refused(far: Far) -> None:
     with pytest.raises(InvalidInput) as caught:
         _channel(far, secret="short")

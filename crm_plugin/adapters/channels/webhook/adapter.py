@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -66,6 +67,10 @@ class WebhookChannel(ChannelAdapter):
         self._clock = clock or SystemClock()
         self._look_up = look_up
         self._transport = transport
+
+    def whose(self, address: str) -> str:
+        """The other system's host: steps name systems that know nothing of one another."""
+        return urlsplit(address).netloc.lower()
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Make the call; any answer of 200 to 299 is a yes. No redirect is followed."""
