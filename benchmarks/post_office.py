@@ -19,13 +19,13 @@ _QUEUED = 1_000
 
 
 def settings(told: dict[str, Any]) -> dict[str, Any]:
-    """Django's settings: the write-ahead log that SQLite is best with, and nothing that these mails do not need."""
+    """Django's settings: SQLite's write-ahead log and commits that last, as ours, and nothing that these mails do not need."""
     return {
         "DATABASES": {
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",
                 "NAME": str(Path(told["folder"]) / "post_office.sqlite3"),
-                "OPTIONS": {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"},
+                "OPTIONS": {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"},
             }
         },
         "INSTALLED_APPS": ["django.contrib.contenttypes", "post_office"],

@@ -20,7 +20,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import claims, journeys, recipes, senders
 from crm_plugin.touchpoints.calling import Pace
-from crm_plugin.touchpoints.dispatch import CLAIM, dispatch_shop
+from crm_plugin.touchpoints.dispatch import MOST_CLAIM, dispatch_shop
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.settling import Outcome, settle
@@ -111,7 +111,7 @@ def plan_again(database: Database) -> None:
 
 def claim_and_settle(database: Database, shop: Shop, at: datetime = NOON) -> None:
     """What a round writes for its mails, without guards, rendering and sending."""
-    while rows := claims.claim(database, shop.shop_id, at, CLAIM, resting=()):
+    while rows := claims.claim(database, shop.shop_id, at, MOST_CLAIM, resting=()):
         for group in (rows[place : place + Pace.MOST] for place in range(0, len(rows), Pace.MOST)):
             claims.begin(database, [(row, _MADE) for row in group], at)
             settle(database, [_accepted(row, at) for row in group])

@@ -18,6 +18,8 @@ from crm_plugin.touchpoints.render import Rendered
 
 # A sender that answers within this many seconds is called by one thread: several would only wait for one another.
 QUICK = 0.005
+# A call may take longer for once, for the machine has other things to do.
+_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Called:
     """One call that has ended: with a result, or with the error that tells why not."""
 
     ready: Ready
+    seconds: float
     result: SendResult | None = None
     error: Exception | None = None
 
@@ -45,22 +48,37 @@ class Line:
     def __init__(self, parallel: int) -> None:
         self._parallel = parallel
         self._threads: ThreadPoolExecutor | None = None
-        self._slow = False
+        # How long the calls of late took at least, in seconds: whoever waits for a busy machine is quick at times, a slow sender never is.
+        self._least: deque[float] = deque(maxlen=_ONCE)
 
-    def call(self, waiting: deque[Ready], may_go_on: Callable[[], bool], ended: Callable[[Called], None]) -> None:
+    @property
+    def at_once(self) -> int:
+        """How many calls it makes at the same time as things stand."""
+        return self._parallel if self._is_slow else 1
+
+    @property
+    def _is_slow(self) -> bool:
+        return min(self._least, default=0.0) > QUICK
+
+    def call(
+        self,
+        waiting: deque[Ready],
+        may_go_on: Callable[[], bool],
+        ended: Callable[[Called], None],
+        meanwhile: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Call for what waits, in its order, and take each from `waiting` as its call begins.
 
         `may_go_on` is asked before each call; where it answers False or raises, those under way end first, and the rest is left waiting.
-        `ended` hears of every call that came to an end, in the thread of the caller.
+        `ended` hears of every call that came to an end, in the thread of the caller. That thread does something useful `meanwhile`, a
+        little each time, until there is nothing more to do (False).
         """
-        while waiting and not (self._slow and self._parallel > 1):
+        while waiting and self.at_once == 1:
             if not may_go_on():
                 return
-            began = time.monotonic()
-            ended(_call(waiting.popleft()))
-            self._slow = time.monotonic() - began > QUICK
+            self._note(_call(waiting.popleft()), ended)
         if waiting:
-            self._call_at_once(waiting, may_go_on, ended)
+            self._call_at_once(waiting, may_go_on, ended, meanwhile)
 
     def close(self) -> None:
         """End the threads."""
@@ -68,7 +86,11 @@ class Line:
             self._threads.shutdown()
 
     def _call_at_once(
-        self, waiting: deque[Ready], may_go_on: Callable[[], bool], ended: Callable[[Called], None]
+        self,
+        waiting: deque[Ready],
+        may_go_on: Callable[[], bool],
+        ended: Callable[[Called], None],
+        meanwhile: Callable[[], bool],
     ) -> None:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._parallel, "sender")
@@ -77,19 +99,29 @@ class Line:
             while waiting and may_go_on():
                 under_way.add(self._threads.submit(_call, waiting.popleft()))
                 if len(under_way) >= self._parallel:
+                    while not any(one.done() for one in under_way) and meanwhile():
+                        pass
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     for one in done:
-                        ended(one.result())
+                        self._note(one.result(), ended)
+            while not all(one.done() for one in under_way) and meanwhile():
+                pass
         finally:
             for one in wait(under_way).done:
-                ended(one.result())
+                self._note(one.result(), ended)
+
+    def _note(self, called: Called, ended: Callable[[Called], None]) -> None:
+        self._least.append(called.seconds)
+        ended(called)
 
 
 def _call(ready: Ready) -> Called:
+    began = time.monotonic()
     try:
-        return Called(ready, ready.channel.send(ready.message, idempotency_key=key_of(ready.row)))
+        result = ready.channel.send(ready.message, idempotency_key=key_of(ready.row))
     except Exception as error:
-        return Called(ready, error=error)
+        return Called(ready, time.monotonic() - began, error=error)
+    return Called(ready, time.monotonic() - began, result)
 
 
 class Pace:
@@ -100,14 +132,15 @@ class Pace:
     """
 
     MOST = 64
-    _SHORT, _LONG = 0.05, 0.2
+    _SHORT, _LONG = 0.1, 0.2
 
     def __init__(self) -> None:
         self.size = 1
         self._began = 0.0
 
-    def begin(self) -> None:
-        """A group begins."""
+    def begin(self, at_once: int = 1) -> None:
+        """A group begins, of as many at least as are called for at the same time: so many become doubtful together all the same."""
+        self.size = min(max(self.size, at_once), self.MOST)
         self._began = time.monotonic()
 
     def end(self) -> None:

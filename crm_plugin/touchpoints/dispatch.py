@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,9 @@ from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.settling import Outcome, settle
 from crm_plugin.touchpoints.states import Reason, State
 
-CLAIM = 100
+# So many are taken together at first, and more where as many leave in a moment: what is read for them is read in as many statements.
+CLAIM, MOST_CLAIM = 100, 500
+_MOMENT_SECONDS = 2.0
 # What was read of members and consents is read again when sending takes longer than this.
 FRESH = timedelta(seconds=30)
 # Between the guards and a call there is never more than this; what is left of the group then is looked at again.
@@ -118,13 +121,15 @@ def dispatch_shop(
     """
     round_ = _Round(db, box, shop, clock or (lambda: now), public_url, progress, ways)
     try:
-        left = limit
+        left, size = limit, CLAIM
         while left is None or left > 0:
-            rows = round_.claim(CLAIM if left is None else min(CLAIM, left))
+            began = time.monotonic()
+            rows = round_.claim(size if left is None else min(size, left))
             if not rows:
                 break
             round_.send(rows)
             left = None if left is None else left - len(rows)
+            size = min(size * 2, MOST_CLAIM) if time.monotonic() - began < _MOMENT_SECONDS else CLAIM
     finally:
         round_.close()
     return round_.report
@@ -161,6 +166,8 @@ class _Round:
         self._away: dict[tuple[str, str], datetime] = {}
         # What has ended and is not written yet.
         self._ended: list[Outcome] = []
+        # What was made ready while others were called for, with the instant that its guards were asked at.
+        self._ahead: dict[int, tuple[datetime, Ready | None]] = {}
         with db.read() as connection:
             self._resting = self._who_rests(connection)
             self._recovering = health.recovering(connection, shop.shop_id)
@@ -198,6 +205,8 @@ class _Round:
     def send(self, rows: Sequence[Row[Any]]) -> None:
         """Send what was claimed, a group at a time. Whatever ends the round early, those not begun yet wait again at once."""
         left = list(rows)
+        # What was taken anew has another fence.
+        self._ahead.clear()
         known, read_at = self._read(left), self._now
         while left:
             try:
@@ -211,6 +220,7 @@ class _Round:
                 # The clock was put back: by what it says now, somebody may have had enough already. They are taken anew.
                 claims.release(self._db, left, self._now)
                 return
+            self._pace.begin(max((line.at_once for line in self._lines.values()), default=1))
             group, left = left[: self._pace.size], left[self._pace.size :]
             left = [*self._send_group(group, known, left), *left]
 
@@ -232,9 +242,8 @@ class _Round:
 
     def _send_group(self, group: Sequence[Row[Any]], known: batches.Batch, later: Sequence[Row[Any]]) -> list[Row[Any]]:
         """Send a group; answers those of it whose turn did not come. What ends the round early gives back those and the `later` ones."""
-        self._pace.begin()
-        began = self._now
-        ready = self._within_rates([one for row in group if (one := self._ready(row, known)) is not None])
+        began, ready = self._made_ready(group, known)
+        ready = self._within_rates(ready)
         # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
         ours = claims.begin(self._db, [(one.row, one.made) for one in ready], self._now)
         waiting = {
@@ -244,7 +253,8 @@ class _Round:
         try:
             for adapter, some in waiting.items():
                 if some:
-                    self._line(adapter, some[0].channel).call(some, self._may_go_on(adapter, began), self._note_call)
+                    line = self._line(adapter, some[0].channel)
+                    line.call(some, self._may_go_on(adapter, began), self._note_call, self._make_ahead(later, known))
         except BaseException:
             self._write()
             self._give_up(waiting, later)
@@ -256,6 +266,30 @@ class _Round:
             raise
         self._pace.end()
         return self._take_back(waiting)
+
+    def _made_ready(self, group: Sequence[Row[Any]], known: batches.Batch) -> tuple[datetime, list[Ready]]:
+        """The messages of a group, those that were made ahead among them, and since when the guards' answers stand."""
+        made = []
+        for row in group:
+            ahead = self._ahead.pop(row.touchpoint_id) if row.touchpoint_id in self._ahead else None
+            at, ready = ahead or (self._now, self._ready(row, known))
+            if ready is not None and not (at <= self._now <= at + FRESH_GROUP / 2 and row.adapter not in self._resting):
+                at, ready = self._now, self._ready(row, known)
+            if ready is not None:
+                made.append((at, ready))
+        return min((at for at, _ in made), default=self._now), [ready for _, ready in made]
+
+    def _make_ahead(self, later: Sequence[Row[Any]], known: batches.Batch) -> Callable[[], bool]:
+        """Make the next group ready, one message a call, while this one is called for; False when that is done."""
+        rows = iter(later[: self._pace.size])
+
+        def make_one() -> bool:
+            row = next((one for one in rows if one.touchpoint_id not in self._ahead), None)
+            if row is not None:
+                self._ahead[row.touchpoint_id] = self._now, self._ready(row, known)
+            return row is not None
+
+        return make_one
 
     def _within_rates(self, ready: Sequence[Ready]) -> list[Ready]:
         """Those that may leave now by what their senders allow a minute; the others wait again, and such a sender rests in this round."""

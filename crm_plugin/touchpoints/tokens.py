@@ -6,12 +6,17 @@ kept.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+import hmac
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha1
 
-from itsdangerous import BadData, Serializer, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import BadData, Signer, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous.encoding import base64_encode
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
+from crm_plugin.store.base import to_json
 from crm_plugin.store.secrets import SecretBox
 
 _UNSUBSCRIBE = "crm-plugin unsubscribe"
@@ -21,6 +26,8 @@ _PICTURE = "crm-plugin picture"
 _MEMBER = "crm-plugin storefront member"
 # A storefront makes its page anew long before this; a link in a mail must work for years.
 MEMBER_TOKEN_SECONDS = 30 * 24 * 3600
+# In bytes: anything longer may become shorter when it is packed.
+_SHORT = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class Unsubscribe:
 
 def unsubscribe(box: SecretBox, about: Unsubscribe) -> str:
     """The token of an unsubscribe link; it never runs out."""
-    return _signed(URLSafeSerializer(box.signing_keys, salt=_UNSUBSCRIBE), astuple(about))
+    return _signed(box, _UNSUBSCRIBE, (about.shop_id, about.member_id, about.channel, about.topic, about.touchpoint_id))
 
 
 def read_unsubscribe(box: SecretBox, token: str) -> Unsubscribe:
@@ -57,7 +64,7 @@ class Answered:
 
 def answer(box: SecretBox, told: Answered) -> str:
     """The token of a link that answers a question; it never runs out."""
-    return _signed(URLSafeSerializer(box.signing_keys, salt=_ANSWER), astuple(told))
+    return _signed(box, _ANSWER, (told.shop_id, told.member_id, told.question, told.answer, told.touchpoint_id))
 
 
 def read_answer(box: SecretBox, token: str) -> Answered:
@@ -85,7 +92,7 @@ class Link:
 
 def link(box: SecretBox, about: Link) -> str:
     """The token of a link that is counted; it never runs out."""
-    return _signed(URLSafeSerializer(box.signing_keys, salt=_LINK), (about.shop_id, about.touchpoint_id, about.url))
+    return _signed(box, _LINK, (about.shop_id, about.touchpoint_id, about.url))
 
 
 def read_link(box: SecretBox, token: str) -> Link:
@@ -99,7 +106,7 @@ def read_link(box: SecretBox, token: str) -> Link:
 
 def picture(box: SecretBox, shop_id: int, touchpoint_id: int) -> str:
     """The token of the picture that tells that a message was opened; it never runs out."""
-    return _signed(URLSafeSerializer(box.signing_keys, salt=_PICTURE), (shop_id, touchpoint_id))
+    return _signed(box, _PICTURE, (shop_id, touchpoint_id))
 
 
 def read_picture(box: SecretBox, token: str) -> Link:
@@ -121,11 +128,24 @@ def _incomplete() -> InvalidInput:
 
 def member(box: SecretBox, shop_id: int, member_id: int) -> str:
     """The token by which a storefront reads and marks one member's in-app messages; it runs out after 30 days."""
-    return _signed(URLSafeTimedSerializer(box.signing_keys, salt=_MEMBER), (shop_id, member_id))
+    return str(URLSafeTimedSerializer(box.signing_keys, salt=_MEMBER).dumps((shop_id, member_id)))
 
 
-def _signed(serializer: Serializer[str], payload: tuple[int | str, ...]) -> str:
-    return serializer.dumps(payload)
+def _signed(box: SecretBox, salt: str, payload: tuple[int | str, ...]) -> str:
+    """What `URLSafeSerializer` makes of it and reads again, with the key for the purpose derived once: every mail holds several."""
+    told = to_json(payload).encode()
+    if len(told) > _SHORT:
+        return URLSafeSerializer(box.signing_keys, salt=salt).dumps(payload)
+    body = base64_encode(told)
+    mac = _keyed(tuple(box.signing_keys), salt).copy()
+    mac.update(body)
+    return b".".join((body, base64_encode(mac.digest()))).decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _keyed(keys: tuple[bytes, ...], salt: str) -> hmac.HMAC:
+    key = Signer(keys, salt=salt).derive_key()
+    return hmac.new(key, digestmod=sha1)
 
 
 def read_member(box: SecretBox, token: str) -> tuple[int, int]:

@@ -89,7 +89,7 @@ def _states() -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("place", "number", "arrived"),
-    [("kept", 1, 1), ("kept", 17, 17), ("kept", MEMBERS, MEMBERS), ("asked", 17, 16)],
+    [("kept", 1, 1), ("kept", 17, 17), ("kept", MEMBERS, MEMBERS), ("asked", 17, 13)],
     ids=["first kept", "seventeenth kept", "last kept", "seventeenth asked for"],
 )
 def test_killed_round_doubles_nothing(
@@ -108,7 +108,7 @@ def test_killed_round_doubles_nothing(
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     stall.over.set()
-    # Others of its group may have been handed over at the same time.
+    # Others of its group may have been handed over at the same time, and to a slow server up to four are on their way at once.
     assert len(sink.messages) >= arrived
     handed = len(sink.messages)
     # Within the lease nothing of it is touched.

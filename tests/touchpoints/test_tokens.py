@@ -44,6 +44,13 @@ def test_tokens_outlive_a_new_key() -> None:
         tokens.read_unsubscribe(SecretBox(new), mailed)
 
 
+def test_long_token_is_packed() -> None:
+    about = tokens.Link(1, 2, "https://shop.example/" + "a" * 1000)
+    token = tokens.link(BOX, about)
+    assert tokens.read_link(BOX, token) == about
+    assert len(token) < 200
+
+
 def test_unsubscribing_twice_is_one_statement(db: Database) -> None:
     with db.write() as connection:
         shop = make_shop(connection)
