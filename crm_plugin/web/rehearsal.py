@@ -25,6 +25,8 @@ from crm_plugin.touchpoints.senders import available
 from crm_plugin.web import journey_words
 
 AHEAD = timedelta(days=7)
+# What a journey did is counted over so many days, which its pages name.
+LATELY = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)

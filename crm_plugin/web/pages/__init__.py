@@ -84,9 +84,11 @@ def home() -> Response | str:
 from crm_plugin.web.pages import (  # noqa: E402
     connect,  # noqa: F401
     connections,  # noqa: F401
+    journey_one,  # noqa: F401
     journey_start,  # noqa: F401
     journey_state,  # noqa: F401
     journey_steps,  # noqa: F401
+    journey_switch,  # noqa: F401
     journey_texts,  # noqa: F401
     journeys,  # noqa: F401
     member_tier,  # noqa: F401
