@@ -11,6 +11,7 @@ from flask_babel import gettext as _
 from crm_plugin.adapters.base import Setting, SettingType
 from crm_plugin.errors import CrmError
 from crm_plugin.web.forms import Form
+from crm_plugin.web.languages import sentences
 
 _TYPES = {SettingType.SECRET: "password", SettingType.INTEGER: "number"}
 
@@ -37,7 +38,7 @@ def _field(setting: Setting, kept: bool) -> SettingField:
     help_ = _(setting.help) if setting.help else ""
     secret = setting.type is SettingType.SECRET
     if secret and kept:
-        help_ = _("Never shown. Leave it empty to keep the present one.")
+        help_ = sentences((help_, _("Never shown. Leave it empty to keep the present one.")))
     kind = {SettingType.CHOICE: "select", SettingType.BOOLEAN: "switch", SettingType.JSON: "area"}.get(
         setting.type, "input"
     )
