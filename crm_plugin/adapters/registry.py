@@ -22,6 +22,7 @@ _STOREFRONTS = {
     "taobao": "crm_plugin.adapters.storefronts.taobao:TaobaoStorefront",
     "csv": "crm_plugin.adapters.storefronts.csv:CsvStorefront",
     "saleor": "crm_plugin.adapters.storefronts.saleor:SaleorStorefront",
+    "shopify": "crm_plugin.adapters.storefronts.shopify:ShopifyStorefront",
 }
 # How a merchant comes in from a platform that has a marketplace, or hands out keys by itself.
 _INSTALLERS: dict[str, str] = {

@@ -1,0 +1,5 @@
+"""Shopify: the GraphQL Admin API, as an app that is installed from its store."""
+
+from crm_plugin.adapters.storefronts.shopify.adapter import ShopifyStorefront
+
+__all__ = ["ShopifyStorefront"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -107,6 +107,8 @@ class ShopifyClient:
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        rows: int = MOST,
     ) -> None:
         self.shop = shop
         self.version = version
@@ -119,7 +121,9 @@ class ShopifyClient:
         self._tokens = tokens
         self._birthday = birthday
         self.sleep = sleep
-        self.clock = clock
+        self.now = now
+        # The most rows of a page.
+        self.rows = rows
         self._budget = Budget(sleep, clock, LONGEST_PAUSE)
         self._sizes: dict[str, int] = {}
         self._session = make_session()
@@ -139,7 +143,7 @@ class ShopifyClient:
     def page(self, operation: str, variables: Mapping[str, Any]) -> Rows:
         """A page of a list, as large as may be: half as many rows where it costs too much, more again while it is cheap."""
         while True:
-            first = self._sizes.get(operation, FIRST)
+            first = self._sizes.get(operation, min(FIRST, self.rows))
             try:
                 rows = self.query(operation, Listed, {**variables, "first": first}).rows
             except TooCostly as error:
@@ -148,7 +152,7 @@ class ShopifyClient:
                 self._sizes[operation] = first // 2
                 continue
             if self._budget.last_cost < CHEAP:
-                self._sizes[operation] = min(MOST, first * 2)
+                self._sizes[operation] = min(self.rows, first * 2)
             return rows
 
     def change(self, operation: str, into: type[T], variables: Mapping[str, Any]) -> T:
@@ -188,7 +192,7 @@ class ShopifyClient:
                 if response.status_code == 401:
                     raise errors.for_keys(operation, renewable=True)
             if response.status_code != 200:
-                raise errors.for_status(response, told, operation, self.shop)
+                raise errors.for_status(response, told, operation, self.shop, self.now())
             self._note(response)
             data = self._judge(operation, told)
             if data is not None:
@@ -209,9 +213,11 @@ class ShopifyClient:
 
     def _note(self, response: requests.Response) -> None:
         try:
-            self.told_at = parsedate_to_datetime(response.headers.get("Date", ""))
+            told = parsedate_to_datetime(response.headers.get("Date", ""))
         except ValueError:
             self.told_at = None
+        else:
+            self.told_at = told if told.tzinfo else told.replace(tzinfo=UTC)
         answered = response.headers.get("X-Shopify-API-Version", "") or self.version
         if answered not in (self.version, self.answered_version):
             _log.warning("%s answers with version %s of its API, not %s", self.shop, answered, self.version)
@@ -222,7 +228,8 @@ class ShopifyClient:
         try:
             answer = _ANSWER.decode(told)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise errors.for_body(told, operation) from error
+            # Half an answer passes by itself; a page for people does not.
+            raise errors.for_text(told, operation) from error
         extensions = answer.extensions or _Extensions()
         self._budget.note(operation, extensions.cost)
         said = [GraphError(answer.errors)] if isinstance(answer.errors, str) else answer.errors
@@ -246,7 +253,7 @@ def _no_warnings(operation: str, searches: list[_Search]) -> None:
         for warning in search.warnings:
             raise PermanentError(
                 phrase("The shop does not understand the filter %(filter)r.", filter=warning.field or search.query),
-                hint=phrase("Bring crm-plugin up to date: it asks the shop in words that Shopify no longer knows."),
+                hint=errors.UPGRADE,
                 code="filter",
                 adapter=ADAPTER,
                 operation=operation,
@@ -257,7 +264,7 @@ def _no_warnings(operation: str, searches: list[_Search]) -> None:
 def _too_costly(operation: str) -> PermanentError:
     return PermanentError(
         phrase("The shop says that a single row costs more than a query may."),
-        hint=phrase("Bring crm-plugin up to date: it asks the shop in words that Shopify no longer knows."),
+        hint=errors.UPGRADE,
         code="too_costly",
         adapter=ADAPTER,
         operation=operation,

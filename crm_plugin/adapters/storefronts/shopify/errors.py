@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from crm_plugin.redaction import redact
 
 ADAPTER = "shopify"
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+UPGRADE = phrase("Bring crm-plugin up to date: it asks the shop in words that Shopify no longer knows.")
 REOPEN = phrase("Open the app once in the shop's admin: it then gets new keys by itself.")
 SCOPES = phrase(
     "Open the app in the shop's admin and agree to what it asks for; an app of your own gets its scopes where it was made."
@@ -46,7 +48,7 @@ class TooCostly(Exception):
     """The query asks for more than one query may cost."""
 
 
-def for_status(response: requests.Response, body: bytes, operation: str, shop: str) -> AdapterError:
+def for_status(response: requests.Response, body: bytes, operation: str, shop: str, now: datetime) -> AdapterError:
     """The error that an HTTP status stands for; 401 is judged by who holds the keys."""
     status = response.status_code
     context: dict[str, Any] = {"adapter": ADAPTER, "operation": operation, "status": status, "excerpt": excerpt(body)}
@@ -56,7 +58,7 @@ def for_status(response: requests.Response, body: bytes, operation: str, shop: s
             if status == 429
             else phrase("The store is busy or down (HTTP %(status)s).", status=status)
         )
-        return TransientError(said, hint=LATER, retry_after=retry_after(response), **context)
+        return TransientError(said, hint=LATER, retry_after=retry_after(response, now), **context)
     if status == 402:
         said, hint = phrase("The shop is frozen."), phrase("Shopify lets nobody in until its bill is paid.")
         return ActionRequired(said, hint=hint, code="frozen", **context)
@@ -68,7 +70,9 @@ def for_status(response: requests.Response, body: bytes, operation: str, shop: s
     if status == 404 or 300 <= status < 400:
         said = phrase("There is no shop %(shop)s, or it has been closed.", shop=shop)
         return ActionRequired(said, hint=phrase("Check the shop's domain."), code="no_shop", **context)
-    return PermanentError(phrase("The store refused the request (HTTP %(status)s).", status=status), **context)
+    return PermanentError(
+        phrase("The store refused the request (HTTP %(status)s).", status=status), hint=UPGRADE, **context
+    )
 
 
 def for_keys(operation: str, *, renewable: bool) -> ActionRequired:
@@ -97,7 +101,7 @@ def for_errors(errors: Sequence[GraphError], operation: str) -> AdapterError:
     said = phrase(
         "The store refused the request: %(message)s (%(code)s).", message=words, code=", ".join(sorted(codes))
     )
-    return PermanentError(said, **context)
+    return PermanentError(said, hint=UPGRADE, **context)
 
 
 def for_user_errors(errors: Sequence[UserError], operation: str) -> PermanentError:
@@ -127,9 +131,24 @@ def for_body(body: bytes, operation: str, path: str = "$") -> MalformedResponse:
     """The error for an answer of 200 that is not what was asked for."""
     return MalformedResponse(
         phrase("The store's answer has another form than asked for."),
+        hint=LATER,
         adapter=ADAPTER,
         operation=operation,
         status=200,
         excerpt=excerpt(body),
-        path=path,
+        path=path or "$",
+    )
+
+
+def for_text(body: bytes, operation: str) -> AdapterError:
+    """The error for an answer of 200 that is no JSON: a page for people, or one that broke off."""
+    if body.lstrip()[:1] == b"<":
+        return for_body(body, operation)
+    return TransientError(
+        phrase("The store's answer breaks off or is not valid JSON."),
+        hint=LATER,
+        adapter=ADAPTER,
+        operation=operation,
+        status=200,
+        excerpt=excerpt(body),
     )

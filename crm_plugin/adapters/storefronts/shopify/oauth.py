@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ class Reply(msgspec.Struct):
     def keys(self, now: float) -> dict[str, Any]:
         """As the adapter's settings have them; `now` is in seconds since 1970."""
         ends = 0 if self.expires_in is None else int(now + self.expires_in)
-        return {"access_token": self.access_token, "refresh_token": self.refresh_token, "token_expires_at": ends}
+        return {"access_token": self.access_token, "refresh_token": self.refresh_token, "expires_at": ends}
 
 
 class _Refusal(msgspec.Struct):
@@ -150,4 +151,4 @@ def _refused(response: requests.Response, body: bytes, operation: str, shop: str
     # Which word ends a refresh token's life is told differently in different places: all refusals but passing ones are final.
     if operation == "refresh" and response.status_code in (400, 401, 403):
         return errors.for_keys(operation, renewable=True)
-    return errors.for_status(response, body, operation, shop)
+    return errors.for_status(response, body, operation, shop, datetime.now(UTC))

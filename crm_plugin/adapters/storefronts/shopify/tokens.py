@@ -14,7 +14,7 @@ from crm_plugin.adapters.storefronts.shopify.oauth import OAuth
 
 # With less than this left, a call of the longest kind could outlive its token.
 EARLY_SECONDS = 300
-KEYS = ("access_token", "refresh_token", "token_expires_at")
+KEYS = ("access_token", "refresh_token", "expires_at")
 
 
 class Tokens:
@@ -48,7 +48,7 @@ class Tokens:
         return self._renewed(refused)
 
     def _is_ending(self) -> bool:
-        ends = self._keys["token_expires_at"]
+        ends = self._keys["expires_at"]
         return bool(self._keys["refresh_token"]) and bool(ends) and float(str(ends)) - self._now() < EARLY_SECONDS
 
     def _renewed(self, refused: str) -> str:

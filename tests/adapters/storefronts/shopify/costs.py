@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import lru_cache
 from typing import Any
 
 from graphql import FieldNode, GraphQLSchema, build_schema, get_named_type, is_leaf_type, parse
@@ -24,11 +25,13 @@ _MUTATION, _COUNT = 10, 10
 IDS = 10
 
 
+@lru_cache
 def schema_of(version: str) -> GraphQLSchema:
     """The part of this version's schema that our operations use."""
     return build_schema((SCHEMAS / f"admin_{version}.graphql").read_text(encoding="utf-8"), assume_valid=True)
 
 
+@lru_cache(maxsize=1024)
 def cost(schema: GraphQLSchema, text: str, first: int = FIRST, ids: int = IDS) -> int:
     """Points that the operation asks for with this many rows a page, or this many ids."""
     (operation,) = parse(text).definitions

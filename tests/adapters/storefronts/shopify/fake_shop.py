@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import responses
-from graphql import GraphQLResolveInfo, execute, get_named_type, parse, validate
+from graphql import DocumentNode, GraphQLResolveInfo, execute, get_named_type, parse, validate
 
 from tests.adapters.storefronts.shopify.costs import cost, schema_of
 
+STORAGE = "https://storage.example"
 SHOP = "flower-shop.myshopify.com"
 CLIENT_ID, SECRET = "client-1", "hush"
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -33,6 +35,9 @@ class FakeShop:
 
     def __init__(self, version: str = "2026-10") -> None:
         self.version = self.answers_as = version
+        self.now = NOW
+        # Where the files of bulk queries are.
+        self.storage = STORAGE
         self.schema = schema_of(version)
         self.rows: dict[str, list[Json]] = {
             name: [] for name in ("customers", "orders", "abandonedCheckouts", "products")
@@ -60,9 +65,26 @@ class FakeShop:
 
     def listen(self, mock: responses.RequestsMock) -> None:
         """Answer under the shop's own domain."""
-        mock.add_callback("POST", re.compile(rf"https://{SHOP}/admin/api/.*"), self._graphql)
-        mock.add_callback("POST", f"https://{SHOP}/admin/oauth/access_token", self._oauth)
-        mock.add_callback("GET", re.compile(r"https://storage\.example/.*"), self._file)
+        for method, address in (("POST", rf"https://{SHOP}/.*"), ("GET", rf"{STORAGE}/.*")):
+            mock.add_callback(method, re.compile(address), self._called)
+
+    def reply(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Json, str]:
+        """Status, headers and body of the answer to a request; the names of its headers are in small letters."""
+        path = urlsplit(url).path
+        if path.startswith("/bulk/"):
+            assert "x-shopify-access-token" not in headers
+            return 200, {}, self._file(path.rpartition("/")[2])
+        told = json.loads(body)
+        if path == "/admin/oauth/access_token":
+            self.exchanged.append(told)
+            status, answer = self.oauth(told)
+            return status, {}, json.dumps(answer)
+        assert path == f"/admin/api/{self.version}/graphql.json"
+        return self._graphql(headers["x-shopify-access-token"], told["query"], told["variables"])
+
+    def _called(self, request: requests.PreparedRequest) -> tuple[int, Json, str]:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return self.reply(request.url or "", headers, bytes(request.body or b""))
 
     def asked(self, operation: str) -> list[Json]:
         """The variables with which this operation was asked."""
@@ -74,12 +96,6 @@ class FakeShop:
         every += [{**one, "product": product} for product in self.rows["products"] for one in product["variants"]]
         return next((row for row in every if row["id"] == gid), None)
 
-    def _oauth(self, request: requests.PreparedRequest) -> tuple[int, Json, str]:
-        told = json.loads(request.body or b"{}")
-        self.exchanged.append(told)
-        status, body = self.oauth(told)
-        return status, {}, json.dumps(body)
-
     def _new_keys(self, _told: Json) -> tuple[int, Json]:
         self.token += "x"
         self.refresh_token += "x"
@@ -87,28 +103,25 @@ class FakeShop:
         lives = {"expires_in": 3600, "refresh_token_expires_in": 7776000}
         return 200, {"access_token": self.token, "refresh_token": self.refresh_token, "scope": scope, **lives}
 
-    def _graphql(self, request: requests.PreparedRequest) -> tuple[int, Json, str]:
-        told = json.loads(request.body or b"{}")
-        document = parse(told["query"])
-        name, variables = document.definitions[0].name.value, told["variables"]
+    def _graphql(self, token: str, text: str, variables: Json) -> tuple[int, Json, str]:
+        document = _parsed(text)
+        name = operation_of(text)
         self.said.append((name, variables))
-        self.tokens_seen.append(request.headers["X-Shopify-Access-Token"])
-        assert urlsplit(request.url or "").path == f"/admin/api/{self.version}/graphql.json"
-        if request.headers["X-Shopify-Access-Token"] != self.token:
+        self.tokens_seen.append(token)
+        if token != self.token:
             return 401, {}, '{"errors":"[API] Invalid API key or access token"}'
         trouble = self.trouble(name, variables)
         if isinstance(trouble, tuple):
             return trouble[0], trouble[1], trouble[2] if isinstance(trouble[2], str) else json.dumps(trouble[2])
-        body = self._executed(document, told["query"], variables)
+        body = self._executed(document, text, variables)
         if trouble == "silent":
             raise requests.ConnectionError("the answer was cut off")
-        headers = {"X-Shopify-API-Version": self.answers_as, "Date": format_datetime(NOW, usegmt=True)}
+        headers = {"X-Shopify-API-Version": self.answers_as, "Date": format_datetime(self.now, usegmt=True)}
         return 200, headers, json.dumps(body)
 
     def _executed(self, document: Any, text: str, variables: Json) -> Json:
-        wrong = validate(self.schema, document)
-        if wrong:
-            return {"errors": [{"message": error.message} for error in wrong]}
+        if wrong := _wrong(self.version, text):
+            return {"errors": [{"message": message} for message in wrong]}
         points = cost(self.schema, text, variables.get("first", 1), len(variables.get("ids", ())))
         status = {"maximumAvailable": 2000.0, "currentlyAvailable": self.available, "restoreRate": 100.0}
         costs = {"requestedQueryCost": points, "actualQueryCost": None, "throttleStatus": status}
@@ -202,8 +215,8 @@ class FakeShop:
         return {"variants": [one for one in every if one["inventoryItem"]["id"] == id]}
 
     def do_bulkOperationRunQuery(self, query: str, **_: Any) -> Json:
-        document = parse(query)
-        assert validate(self.schema, document) == []
+        document = _parsed(query)
+        assert _wrong(self.version, query) == []
         assert "nodes" not in query
         answer = execute(self.schema, document, root_value=self, field_resolver=self._resolve)
         assert not answer.errors
@@ -212,7 +225,7 @@ class FakeShop:
         for edge in root["edges"]:
             _flatten(edge["node"], None, lines)
         gid = f"gid://shopify/BulkOperation/{len(self.bulk) + 1}"
-        created = NOW.isoformat().replace("+00:00", "Z")
+        created = self.now.isoformat().replace("+00:00", "Z")
         self.bulk[gid] = {
             "id": gid,
             "createdAt": created,
@@ -226,16 +239,17 @@ class FakeShop:
         if one is None:
             return None
         state = one["states"].pop(0) if len(one["states"]) > 1 else one["states"][0]
-        roots = sum("__parentId" not in line for line in one["lines"])
-        url = f"https://storage.example/{id.rpartition('/')[2]}" if state == "COMPLETED" and one["lines"] else None
+        number = id.rpartition("/")[2]
+        url = f"{self.storage}/bulk/{number}" if state == "COMPLETED" and one["lines"] else None
         error = "INTERNAL_SERVER_ERROR" if state == "FAILED" else None
-        counts = {"objectCount": str(len(one["lines"])), "rootObjectCount": str(roots)}
+        counts = {
+            "objectCount": str(len(one["lines"])),
+            "fileSize": str(len(self._file(number).encode())) if url else None,
+        }
         return {"id": id, "status": state, "errorCode": error, "createdAt": one["createdAt"], **counts, "url": url}
 
-    def _file(self, request: requests.PreparedRequest) -> tuple[int, Json, str]:
-        assert "X-Shopify-Access-Token" not in request.headers
-        lines = self.bulk[f"gid://shopify/BulkOperation/{(request.url or '').rpartition('/')[2]}"]["lines"]
-        return 200, {}, "".join(json.dumps(line) + "\n" for line in lines)
+    def _file(self, number: str) -> str:
+        return "".join(json.dumps(line) + "\n" for line in self.bulk[f"gid://shopify/BulkOperation/{number}"]["lines"])
 
     def do_tagsAdd(self, id: str, tags: list[str]) -> Json:
         row = self.find(id)
@@ -373,3 +387,19 @@ def _gone(field: str) -> Json:
 
 def _redeem(code: str) -> Json:
     return {"id": f"gid://shopify/DiscountRedeemCode/{sum(map(ord, code))}", "code": code}
+
+
+def operation_of(text: str) -> str:
+    """The name of the operation in a document."""
+    found = re.match(r"\s*(?:query|mutation)\s+(\w+)", text)
+    return found[1] if found else ""
+
+
+@lru_cache
+def _parsed(text: str) -> DocumentNode:
+    return parse(text)
+
+
+@lru_cache
+def _wrong(version: str, text: str) -> list[str]:
+    return [error.message for error in validate(schema_of(version), _parsed(text))]

@@ -20,7 +20,7 @@ from tests.adapters.storefronts.shopify.shop_rows import customer
 
 AT = 1_800_000_000.0
 APP = {"client_id": CLIENT_ID, "client_secret": SECRET}
-RENEWABLE = {"access_token": "shpat_1", "refresh_token": "shprt_1", "token_expires_at": int(AT) + 3600}
+RENEWABLE = {"access_token": "shpat_1", "refresh_token": "shprt_1", "expires_at": int(AT) + 3600}
 BY_QUERY = {"after": None, "query": None}
 
 
@@ -71,7 +71,7 @@ def test_token_is_renewed_before_it_ends(shop: FakeShop) -> None:
     assert shop.exchanged == [
         {"client_id": CLIENT_ID, "client_secret": SECRET, "grant_type": "refresh_token", "refresh_token": "shprt_1"}
     ]
-    assert kept.keys == {"access_token": "shpat_1x", "refresh_token": "shprt_1x", "token_expires_at": int(AT) + 6901}
+    assert kept.keys == {"access_token": "shpat_1x", "refresh_token": "shprt_1x", "expires_at": int(AT) + 6901}
 
 
 def test_refused_token_is_renewed_once(shop: FakeShop) -> None:
@@ -103,7 +103,7 @@ def test_lost_reply_is_asked_for_again(shop: FakeShop) -> None:
         return reply(told) if callable(reply) else reply  # type: ignore[no-any-return]
 
     shop.oauth = answer
-    made = Made({**RENEWABLE, "token_expires_at": int(AT)})
+    made = Made({**RENEWABLE, "expires_at": int(AT)})
     assert made.ask() == "Flower Shop"
     assert [told["refresh_token"] for told in shop.exchanged] == ["shprt_1"] * 3
     assert made.pauses == [1.0, 2.0]
@@ -114,7 +114,7 @@ def test_lost_reply_is_asked_for_again(shop: FakeShop) -> None:
 )
 def test_end_of_the_keys_is_for_the_merchant(shop: FakeShop, status: int, error: str) -> None:
     shop.oauth = lambda _told: (status, {"error": error})
-    kept = Kept({**RENEWABLE, "token_expires_at": int(AT)})
+    kept = Kept({**RENEWABLE, "expires_at": int(AT)})
     with pytest.raises(ActionRequired) as caught:
         Made(kept.keys, kept).ask()
     assert caught.value.code == "reopen"
@@ -154,6 +154,7 @@ def test_status_says_who_must_act(shop: FakeShop, status: int, kind: type[Except
         ({"errors": "Not Found"}, PermanentError, "permanent"),
         ({"errors": [{"message": "x", "extensions": {"code": "INTERNAL_SERVER_ERROR", "requestId": "1"}}]}, TransientError, "transient"),
         ("<html>hello</html>", MalformedResponse, "malformed_response"),
+        ('{"data": {"row": {"na', TransientError, "transient"),
         ({"data": None}, MalformedResponse, "malformed_response"),
     ],
 )  # fmt: skip

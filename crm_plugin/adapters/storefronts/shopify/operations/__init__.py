@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from importlib.resources import files
 
@@ -29,3 +30,8 @@ def text(name: str, version: str, birthday: str = BIRTHDAY) -> str:
 def _metafield(place: str) -> str:
     namespace, _, key = place.rpartition(".")
     return f"metafield(namespace: {json.dumps(namespace)}, key: {json.dumps(key)})"
+
+
+def is_place(place: str) -> bool:
+    """Whether this names a metafield: its name space and key, as an operation may hold them."""
+    return re.fullmatch(r"\$?[A-Za-z0-9_:-]{2,255}\.[A-Za-z0-9_-]{2,64}", place) is not None
