@@ -61,7 +61,7 @@ def _live_through(kit: Kit, store: Store, database: Database, seed: int) -> None
         _sync(kit, store, database, shop)
         if faults.over:
             break
-    print(f"seed {seed}: {dict(sorted(faults.met.items()))}, {store.calls} calls")  # noqa: T201
+    print(f"seed {seed}: {faults.told()}, {store.calls} calls")  # noqa: T201
     assert faults.over, "the store was never asked often enough"
     store.heal()
     for hours in (0, 25):
@@ -86,6 +86,7 @@ def _shop(kit: Kit, store: Store, database: Database) -> Shop:
 
 def _sync(kit: Kit, store: Store, database: Database, shop: Shop) -> bool:
     """Whether it came to its end; an error of another kind than adapters raise is no bad day but a mistake."""
+    store.begin_reading()
     adapter = kit.open(store)
     try:
         sync_shop(database, shop, adapter, now=store.now)

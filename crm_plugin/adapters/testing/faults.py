@@ -52,6 +52,10 @@ class Faults:
         """Whether the bad day has passed."""
         return self.met.total() >= self._most
 
+    def told(self) -> str:
+        """What was met how many times."""
+        return ", ".join(f"{name} {count}" for name, count in sorted(self.met.items()))
+
     def stir(self) -> None:
         """Change the store, perhaps."""
         if self._between is not None and not self.over and self.dice.random() < self._stirring:
@@ -62,5 +66,5 @@ class Faults:
         if self.over or self.dice.random() >= self._rate:
             return None
         fault: Trouble | str = self.dice.choice([*TROUBLES, *((REPEATED, MISSING) * 3 if is_list else ())])
-        self.met[fault] += 1
+        self.met[str(fault)] += 1
         return fault

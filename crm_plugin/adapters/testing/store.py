@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import requests
 
 from crm_plugin.adapters.testing.edge import OF_THE_PLATFORM, Answered, Asked, NoAnswer, Trouble, common_answer
-from crm_plugin.adapters.testing.faults import Faults
+from crm_plugin.adapters.testing.faults import MISSING, REPEATED, Faults
 from crm_plugin.adapters.testing.samples import NOW, Sample
 from crm_plugin.records import RawRequest, StoreEventKind, Stream
 
@@ -86,6 +86,7 @@ class Store(ABC):
         self._troubles: list[Trouble] = []
         self._lasting: Trouble | None = None
         self._before: dict[str, Answered] = {}
+        self._spoilt = ""
 
     @property
     def calls(self) -> int:
@@ -103,6 +104,10 @@ class Store(ABC):
         """Be well again."""
         self._troubles.clear()
         self._lasting = self.faults = None
+
+    def begin_reading(self) -> None:
+        """Somebody begins to read: no page of before is repeated to them."""
+        self._before.clear()
 
     @abstractmethod
     def put(self, sample: Sample, external_id: str = "") -> str:
@@ -212,18 +217,24 @@ class Store(ABC):
     def _on_a_bad_day(self, asked: Asked, faults: Faults) -> Answered:
         faults.stir()
         name = self.list_of(asked)
-        fault = faults.draw(is_list=bool(name) and name in self._before)
+        fault = faults.draw(is_list=bool(name))
         if isinstance(fault, Trouble):
             return self._in(fault, asked)
         answered = self.answer(asked)
-        if fault == "repeated":
-            answered, self._before[name] = self._before[name], answered
+        if not name or answered.status != 200:
             return answered
-        if name and answered.status == 200:
-            self._before[name] = answered
-        if fault == "missing" and (short := self.missing(asked, answered, faults.dice)):
-            return short
-        return answered
+        before = self._before.get(name)
+        self._before[name] = answered
+        # Once: when the same list is asked right afterwards, it tells the truth.
+        was_spoilt, self._spoilt = self._spoilt == name, ""
+        spoilt = None
+        if not was_spoilt and fault == REPEATED:
+            spoilt = before
+        elif not was_spoilt and fault == MISSING:
+            spoilt = self.missing(asked, answered, faults.dice)
+        if spoilt is not None:
+            self._spoilt = name
+        return spoilt or answered
 
 
 class _Spaces(io.RawIOBase):

@@ -16,7 +16,7 @@ import msgspec
 from crm_plugin.adapters.storefronts.rows import DAY_SECONDS, Cursor, Reader, page_of, read_rows
 from crm_plugin.adapters.storefronts.woocommerce.client import Listing, WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.mapping import utc
-from crm_plugin.adapters.storefronts.woocommerce.rows import head
+from crm_plugin.adapters.storefronts.woocommerce.rows import head, ids
 from crm_plugin.errors import AdapterError
 from crm_plugin.records import OrderRecord, Page, Record, RecordProblem, Stream
 
@@ -25,6 +25,8 @@ OVERLAP = timedelta(minutes=5)
 # How many orders with refunds are looked at again once a day, the newest first.
 MOST_REFUNDED = 500
 LONGEST_INCLUDE = 100
+# How often a page is asked for that is another than was asked for, before it is taken as it is.
+TRIES = 4
 # A change that the store dates further ahead than this is a mistake: walking up to it would leave out all that changes until then.
 _AHEAD_SECONDS = 366 * DAY_SECONDS
 Place = dict[str, Any]
@@ -63,7 +65,7 @@ class ChangeWalk:
         begin_again(place)
         more = True
         while more:
-            listing = self._listing(part, {**part.params, **window(place)}, place.get("offset", 0))
+            listing = self._listing(part, place)
             found = read_rows(self._stream, listing.rows, self._read)
             self._note(state, found.records)
             before = place.get("seen", 0)
@@ -76,9 +78,9 @@ class ChangeWalk:
             total = None if listing.total is None else before + listing.total
             yield page_of(self._stream, found, state, total=total, last=final and not more)
 
-    def _listing(self, part: Part, params: dict[str, str], offset: int) -> Listing:
+    def _listing(self, part: Part, place: Place) -> Listing:
         try:
-            return self._client.list(part.path, params, offset)
+            return next_page(self._client, part.path, part.params, place)
         except AdapterError as error:
             if error.status == 404 and part.optional:
                 return Listing([], 0, False, 0)
@@ -137,6 +139,28 @@ def window(place: Place) -> dict[str, str]:
     return params
 
 
+def next_page(client: WooCommerceClient, path: str, params: dict[str, str], place: Place) -> Listing:
+    """The page that comes next. One that is not what was asked for (a cache's, or rows have moved meanwhile) is asked for again.
+
+    Within one second the last row is asked for once more: when it is no longer where it was, its second is read from the beginning.
+    """
+    for left in reversed(range(TRIES)):
+        offset = place.get("offset", 0)
+        listing = client.list(path, {**params, **window(place)}, max(0, offset - 1))
+        if _fits(listing, place) or not left:
+            break
+        place["offset"] = 0
+    return listing
+
+
+def _fits(listing: Listing, place: Place) -> bool:
+    if place.get("offset") and ids(listing.rows[:1]) != [place.get("at")]:
+        return False
+    after = place.get("after", "")
+    times = (utc(head(raw).date_modified_gmt) for raw in listing.rows if after)
+    return all(at is None or _plain(at) > after for at in times)
+
+
 def begin_again(place: Place) -> None:
     """A walk that had ended goes on from a little before its end."""
     if place.pop("ended", False):
@@ -156,6 +180,7 @@ def advance(place: Place, times: Sequence[datetime], listing: Listing) -> None:
         place["after"], place["offset"] = moved, 0
     else:
         place["offset"] = listing.next_offset
+        place["at"] = next(iter(ids(listing.rows[-1:])), None)
 
 
 def believable(times: Sequence[datetime], now: float) -> list[datetime]:

@@ -119,13 +119,22 @@ class WooCommerceClient:
         return answer.body
 
     def list(self, path: str, params: Mapping[str, str], offset: int = 0) -> Listing:
-        """The page of a list that holds row `offset`, counted from 0; it may begin with rows before it.
+        """The page of a list that begins with row `offset`, counted from 0.
 
-        The page is made smaller (100, 50, 25, 10) each time the store takes too long, and stays so for this client.
+        It is made smaller (100, 50, 25, 10) each time the store takes too long, and stays so for this client. One with fewer rows than the
+        store counts is asked for a second time: a store may leave out rows that it cannot load, or could not load just then.
         """
+        listing, expected = self._page(path, params, offset)
+        if len(listing.rows) < expected:
+            again, _ = self._page(path, params, offset)
+            return max(again, listing, key=lambda one: len(one.rows))
+        return listing
+
+    def _page(self, path: str, params: Mapping[str, str], offset: int) -> tuple[Listing, int]:
+        """The page, and how many rows it has by the store's own count (0 where it tells none)."""
         while True:
-            page = offset // self.per_page + 1
-            asked = {**params, "per_page": str(self.per_page), "page": str(page)}
+            size = self.per_page
+            asked = {**params, "per_page": str(size), "offset": str(offset)}
             try:
                 answer = self._get(path, asked, sizes=True)
                 break
@@ -136,9 +145,9 @@ class WooCommerceClient:
                 self.per_page = smaller[0]
         if answer.rows is None:
             raise errors.for_body(answer, path)
-        total, pages = _number(answer, "X-WP-Total"), _number(answer, "X-WP-TotalPages")
-        more = bool(answer.rows) if pages is None else page < pages
-        return Listing(answer.rows, total, more, page * self.per_page)
+        total = _number(answer, "X-WP-Total")
+        more = bool(answer.rows) if total is None else offset + size < total
+        return Listing(answer.rows, total, more, offset + size), min(size, max(0, (total or 0) - offset))
 
     def post(self, path: str, payload: Mapping[str, Any]) -> Any:
         """Create something. Sent once: no answer means OutcomeUnknown, for it may have been done."""

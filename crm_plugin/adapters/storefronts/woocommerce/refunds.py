@@ -13,10 +13,11 @@ from crm_plugin.adapters.storefronts.woocommerce.changes import (
     advance,
     begin_again,
     believable,
-    window,
+    next_page,
 )
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper, utc
+from crm_plugin.adapters.storefronts.woocommerce.members import next_by_id
 from crm_plugin.adapters.storefronts.woocommerce.rows import head
 from crm_plugin.errors import AdapterError
 from crm_plugin.records import OrderRecord, Page, Record, Stream
@@ -52,15 +53,11 @@ class RefundWalk:
         return self._mapper.refund(raw, self._currencies_of([raw])[0])
 
     def _flat(self, state: Cursor) -> Iterator[Page]:
-        # A deleted refund moves all later ones forward by one: the last page is asked again.
-        offset = max(0, state.get("offset", 0) - 100)
         more = True
         while more:
-            listing = self._client.list("refunds", {"orderby": "id", "order": "asc"}, offset)
-            more, offset = listing.more, listing.next_offset
-            start = offset - self._client.per_page
+            listing = next_by_id(self._client, "refunds", {}, state)
+            more = listing.more
             state["flat"] = True
-            state["offset"] = start + len(listing.rows)
             yield self._page(listing.rows, state, listing.total, last=not more)
 
     def _by_order(self, state: Cursor) -> Iterator[Page]:
@@ -69,7 +66,7 @@ class RefundWalk:
         more = True
         while more:
             fields = {"_fields": "id,currency,refunds,date_modified_gmt"}
-            listing = self._client.list("orders", {**fields, **window(place)}, place.get("offset", 0))
+            listing = next_page(self._client, "orders", fields, place)
             heads = [head(raw) for raw in listing.rows]
             rows: list[msgspec.Raw] = []
             for order in heads:

@@ -64,8 +64,8 @@ class FakeStore:
             rows = [row for row in rows if row["date_modified_gmt"] > after]
         key = "date_modified_gmt" if query.get("orderby") == "modified" else "id"
         rows = sorted(rows, key=lambda row: (row[key], row["id"]), reverse=query.get("order") == "desc")
-        size, page = int(query.get("per_page", 10)), int(query.get("page", 1))
-        cut = rows[(page - 1) * size : page * size]
+        size, start = int(query.get("per_page", 10)), int(query.get("offset", 0))
+        cut = rows[start : start + size]
         body = "[" + ",".join(self.raw.get(str(row["id"]), json.dumps(row)) for row in cut) + "]"
         return 200, {"X-WP-Total": str(len(rows)), "X-WP-TotalPages": str(-(-len(rows) // size))}, body
 
