@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from crm_plugin.config import load_config
 from crm_plugin.jobs import queue as queues
 from crm_plugin.jobs import turns
 from crm_plugin.jobs.queue import Queue
+from crm_plugin.jobs.remote import RemoteQueue
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import touchpoints
 from crm_plugin.store.session import Database
@@ -28,6 +31,8 @@ from crm_plugin.touchpoints.calling import Pace
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import recover_shop
 from crm_plugin.touchpoints.render import Rendered
+from tests.brokers import Broker
+from tests.chaos.programs import environment
 from tests.chaos.provider import HOST, Fate, Provider
 from tests.chaos.shops import fill
 from tests.postgres import PostgresServer
@@ -45,10 +50,10 @@ def provider() -> Iterator[Provider]:
     made.stop()
 
 
-def _runtime(folder: Path, provider: Provider, members: int, database_url: str = "") -> Runtime:
+def _runtime(folder: Path, provider: Provider, members: int, database_url: str = "", broker_url: str = "") -> Runtime:
     """A shop that has a message for each member now."""
-    told = {"CRM_DATA_DIR": str(folder), "CRM_DATABASE_URL": database_url, "CRM_PUBLIC_URL": "https://crm.test"}
-    runtime = Runtime.open(load_config(told))
+    where = {"CRM_DATA_DIR": str(folder), "CRM_DATABASE_URL": database_url, "CRM_BROKER_URL": broker_url}
+    runtime = Runtime.open(load_config({**where, "CRM_PUBLIC_URL": "https://crm.test"}))
     fill(runtime, 1, members, "smtp", _sender(provider))
     return runtime
 
@@ -157,15 +162,35 @@ def test_clock_that_is_put_back_doubles_nothing(sqlite_db: Database) -> None:
     assert (len(sent.rows), len(set(sent.rows))) == (4, 4)
 
 
+@pytest.fixture
+def quick() -> Iterator[Provider]:
+    """Takes everything at once."""
+    made = Provider(8, shares={Fate.TAKE: 1.0})
+    made.start()
+    yield made
+    made.stop()
+
+
+def _ten_shops(tmp_path: Path, slow: Provider, quick: Provider, broker_url: str = "") -> Runtime:
+    """One with 400 messages that a slow provider takes, and nine with five for a quick one."""
+    slow.seconds = 0.1
+    runtime = _runtime(tmp_path, slow, 400, broker_url=broker_url)
+    fill(runtime, 9, 5, "smtp", _sender(quick), first=2)
+    return runtime
+
+
+def _was_fair(runtime: Runtime, order: list[int]) -> None:
+    # One worker for all: the slow one had the first turn, and each of the others one, before it has the next.
+    assert order[:10] == list(range(1, 11))
+    assert [_states(runtime.db, shop_id) for shop_id in range(2, 11)] == [{"accepted": 5}] * 9
+    assert _states(runtime.db)["planned"] > _states(runtime.db)["accepted"] > 0
+
+
 @pytest.mark.slow
 def test_slow_provider_of_one_shop_keeps_no_other_waiting(
-    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, provider: Provider, quick: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = Provider(8, shares={Fate.TAKE: 1.0})
-    quick.start()
-    provider.seconds = 0.1
-    runtime = _runtime(tmp_path, provider, 400)
-    fill(runtime, 9, 5, "smtp", _sender(quick), first=2)
+    runtime = _ten_shops(tmp_path, provider, quick)
     monkeypatch.setattr(turns, "TURN", timedelta(seconds=1))
     order: list[int] = []
     work = queues.work
@@ -179,10 +204,43 @@ def test_slow_provider_of_one_shop_keeps_no_other_waiting(
     for shop_id in range(1, 11):
         queue.enqueue("tick", shop_id)
     _until(lambda: quick.taken.total() == 45)
-    # One worker for all: the slow one had the first turn, and each of the others one, before it has the next.
-    assert order[:10] == list(range(1, 11))
     queue.close()
-    assert [_states(runtime.db, shop_id) for shop_id in range(2, 11)] == [{"accepted": 5}] * 9
-    assert _states(runtime.db)["planned"] > _states(runtime.db)["accepted"] > 0
+    _was_fair(runtime, order)
     runtime.close()
-    quick.stop()
+
+
+# A worker of one process, with turns of a second; it notes whose turn begins.
+_WORKER = """
+import sys
+from datetime import timedelta
+from crm_plugin.config import load_config
+from crm_plugin.jobs import turns, worker
+turns.TURN = timedelta(seconds=1)
+work = worker.work
+def noted(*told):
+    with open(sys.argv[1], "a") as file:
+        print(told[2], file=file)
+    return work(*told)
+worker.work = noted
+worker.Worker(load_config(), 1, "short").run()
+"""
+
+
+@pytest.mark.slow
+def test_nor_does_it_over_a_broker(tmp_path: Path, provider: Provider, quick: Provider, redis: Broker) -> None:
+    runtime = _ten_shops(tmp_path, provider, quick, redis.url)
+    queue, noted = RemoteQueue(runtime), tmp_path / "order"
+    assert all([queue.enqueue("tick", shop_id) for shop_id in range(1, 11)])
+    env = environment(tmp_path, CRM_DATA_DIR=str(tmp_path), CRM_BROKER_URL=redis.url, CRM_PUBLIC_URL="https://crm.test")
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen([sys.executable, "-c", _WORKER, str(noted)], env=env, stdout=log, stderr=log)
+    try:
+        # The one with much has its second turn when all others have had theirs.
+        _until(lambda: noted.exists() and len(noted.read_text().split()) > 10)
+    finally:
+        worker.terminate()
+        assert worker.wait(60) == 0
+    _was_fair(runtime, [int(shop_id) for shop_id in noted.read_text().split()])
+    assert noted.read_text().split()[10] == "1"
+    queue.close()
+    runtime.close()
