@@ -101,8 +101,8 @@ class Line:
                 if len(under_way) >= self._parallel:
                     while not any(one.done() for one in under_way) and meanwhile():
                         pass
-                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                    for one in done:
+                    for one in wait(under_way, return_when=FIRST_COMPLETED).done:
+                        under_way.discard(one)
                         self._note(one.result(), ended)
             while not all(one.done() for one in under_way) and meanwhile():
                 pass

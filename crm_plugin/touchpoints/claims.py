@@ -240,12 +240,18 @@ def begin(db: Database, made: Sequence[tuple[Row[Any], Rendered]], now: datetime
 
 
 def take_back(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
-    """Undo `begin` for messages whose call was never made; they stay claimed, and so does the room within the limits."""
+    """Undo `begin`, where it came about, for messages whose call was never made; they stay claimed, and so does the room within the limits.
+
+    Twice is as good as once.
+    """
     if not rows:
         return
     shop_id, t = rows[0].shop_id, touchpoints.c
     with db.write() as connection:
-        ours = held(connection, rows)
+        open_ = select(attempts.c.touchpoint_id).where(
+            *_of(attempts, shop_id, held(connection, rows)), attempts.c.outcome == ""
+        )
+        ours = set(connection.execute(open_).scalars())
         if not ours:
             return
         connection.execute(

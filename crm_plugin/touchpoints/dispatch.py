@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row
+from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.errors import (
@@ -35,7 +36,7 @@ from crm_plugin.errors import (
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 from crm_plugin.store.secrets import SecretBox
-from crm_plugin.store.session import Database
+from crm_plugin.store.session import Database, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
 from crm_plugin.touchpoints import claims, health, links, senders
@@ -44,7 +45,7 @@ from crm_plugin.touchpoints.compose import compose
 from crm_plugin.touchpoints.gate import judge
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.settling import Outcome, settle
+from crm_plugin.touchpoints.settling import Outcome, patiently, settle
 from crm_plugin.touchpoints.states import Reason, State
 
 # So many are taken together at first, and more where as many leave in a moment: what is read for them is read in as many statements.
@@ -245,7 +246,7 @@ class _Round:
         began, ready = self._made_ready(group, known)
         ready = self._within_rates(ready)
         # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
-        ours = claims.begin(self._db, [(one.row, one.made) for one in ready], self._now)
+        ours = self._begin(ready)
         waiting = {
             adapter: deque(one for one in ready if one.row.adapter == adapter and one.row.touchpoint_id in ours)
             for adapter in {one.row.adapter: None for one in ready}
@@ -291,6 +292,17 @@ class _Round:
 
         return make_one
 
+    def _begin(self, ready: Sequence[Ready]) -> frozenset[int]:
+        """Note the attempts. Where the database goes away nobody knows whether they were noted, but that nothing has left."""
+        try:
+            return claims.begin(self._db, [(one.row, one.made) for one in ready], self._now)
+        except DBAPIError as error:
+            if is_away(error):
+                rows = [one.row for one in ready]
+                patiently(lambda: claims.take_back(self._db, rows, self._now))
+                claims.release(self._db, rows, self._now)
+            raise
+
     def _within_rates(self, ready: Sequence[Ready]) -> list[Ready]:
         """Those that may leave now by what their senders allow a minute; the others wait again, and such a sender rests in this round."""
         found: list[Ready] = []
@@ -315,7 +327,7 @@ class _Round:
             if left and left[0].channel.most_a_minute > 0:
                 health.give_back(self._db, self._shop.shop_id, adapter, len(left))
         rows = [one.row for some in waiting.values() for one in some]
-        claims.take_back(self._db, rows, self._now)
+        patiently(lambda: claims.take_back(self._db, rows, self._now))
         return rows
 
     def _may_go_on(self, adapter: str, began: datetime) -> Callable[[], bool]:
@@ -409,8 +421,8 @@ class _Round:
         number = row.attempts + 1
         match error:
             case None:
-                self._is_well(row.adapter)
                 self._end(row, State.ACCEPTED, attempt=number, result=called.result)
+                self._is_well(row.adapter)
             case OptedOut():
                 self._end(row, State.FAILED, Reason.OPTED_OUT, str(error), attempt=number, opted_out=True)
             case RecipientRefused():
@@ -432,23 +444,23 @@ class _Round:
         self._failures[adapter] = 0
         if adapter in self._recovering:
             self._recovering.discard(adapter)
-            with self._db.write() as connection:
-                health.well(connection, self._shop.shop_id, adapter)
+            self._tell(lambda connection: health.well(connection, self._shop.shop_id, adapter))
 
     def _later(self, ready: Ready, error: TransientError, number: int) -> None:
         row, asked = ready.row, None
         if error.retry_after is not None and error.retry_after > 0:
             # Whatever the other side asks for, within a day it is asked again.
             asked = timedelta(seconds=min(error.retry_after, LONGEST_PAUSE.total_seconds()))
+        if number >= MOST_ATTEMPTS:
+            self._end(row, State.FAILED, Reason.TOO_MANY_TRIES, str(error), attempt=number)
+        else:
+            pause = asked or _FIRST_PAUSE * 4 ** (number - 1) * random.uniform(1 - _JITTER, 1 + _JITTER)
+            again_at = self._now + pause
+            self._end(row, State.RETRY_WAIT, Reason.TRANSIENT, str(error), attempt=number, next_try_at=again_at)
         if whose := ready.channel.whose(row.address):
             self._away[row.adapter, whose] = self._now + (asked or _FIRST_PAUSE)
         else:
             self._leave_alone(row.adapter, str(error), asked)
-        if number >= MOST_ATTEMPTS:
-            self._end(row, State.FAILED, Reason.TOO_MANY_TRIES, str(error), attempt=number)
-            return
-        pause = asked or _FIRST_PAUSE * 4 ** (number - 1) * random.uniform(1 - _JITTER, 1 + _JITTER)
-        self._end(row, State.RETRY_WAIT, Reason.TRANSIENT, str(error), attempt=number, next_try_at=self._now + pause)
 
     def _leave_alone(self, adapter: str, why: str, asked: timedelta | None) -> None:
         """A sender that names a pause has it; one that fails again and again, or at once after a rest, is left alone too."""
@@ -457,15 +469,24 @@ class _Round:
             return
         if adapter not in self._resting:
             self._resting.add(adapter)
-            with self._db.write() as connection:
-                health.rest(connection, self._shop.shop_id, adapter, self._now, why, asked)
+            about = (self._shop.shop_id, adapter, self._now, why, asked)
+            self._tell(lambda connection: health.rest(connection, *about))
 
     def _rest(self, row: Row[Any], detail: str, attempt: int | None = None) -> None:
         """The merchant must act: the sender pauses, its messages wait within their validity."""
         self._resting.add(row.adapter)
-        with self._db.write() as connection:
-            senders.pause(connection, row.shop_id, row.adapter, detail, self._now)
         self._end(row, State.PLANNED, Reason.SENDER_PAUSED, detail, attempt=attempt)
+        self._tell(lambda connection: senders.pause(connection, row.shop_id, row.adapter, detail, self._now))
+
+    def _tell(self, how: Callable[[Connection], object]) -> None:
+        """Write how a sender fares. A database that is away forgets it: what calls came to matters more, and the next round sees it too."""
+        try:
+            with self._db.write() as connection:
+                how(connection)
+        except DBAPIError as error:
+            if not is_away(error):
+                raise
+            _log.warning("how a sender fares was not written: %s", type(error.orig).__name__)
 
     def _end(self, row: Row[Any], state: State, reason: str = "", detail: str = "", **more: Any) -> None:
         """Note what became of it; it is written with the rest of its group."""

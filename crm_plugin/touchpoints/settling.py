@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, bindparam, func, update
 from sqlalchemy.exc import DBAPIError
@@ -24,6 +24,7 @@ from crm_plugin.touchpoints.states import WAITING, State, may_go
 PATIENCE_SECONDS, PAUSE_SECONDS = 90.0, 1.0
 # Of one message; what a provider tells beyond it is nonsense.
 _MOST_PARTS = 1000
+_Answer = TypeVar("_Answer")
 _log = logging.getLogger(__name__)
 
 
@@ -88,16 +89,22 @@ def settle(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
 
     Raises: DBAPIError when the database does not come back in time; then the touchpoints are left to recovery.
     """
-    if not outcomes:
-        return []
+    return patiently(lambda: _write(db, outcomes)) if outcomes else []
+
+
+def patiently(work: Callable[[], _Answer]) -> _Answer:
+    """Run a whole transaction, which may be run twice, when the database is there again.
+
+    Raises: DBAPIError when it does not come back in time, or something else is wrong.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return again(lambda: _write(db, outcomes))
+            return again(work)
         except DBAPIError as error:
             if not is_away(error) or time.monotonic() >= until:
                 raise
-            _log.warning("what became of %s messages is not written yet: %s", len(outcomes), type(error.orig).__name__)
+            _log.warning("what became of messages is not written yet: %s", type(error.orig).__name__)
             time.sleep(PAUSE_SECONDS)
 
 

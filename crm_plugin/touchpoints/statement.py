@@ -31,7 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.rules.nodes import Node
 from crm_plugin.store import touchpoints
-from crm_plugin.store.base import to_micros
+from crm_plugin.store.base import found_first, to_micros
 from crm_plugin.store.prepared import Prepared, Shelf
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import holds
@@ -106,7 +106,9 @@ def _statement(terms: Terms, base: Select[Any], now: datetime, start: int, node:
     columns, chosen = _rows(terms, found, now, start, node)
     if terms.had_steps:
         chosen = chosen.where(came_in(terms.shop, terms.journey, found).is_(None))
-    add: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    add: Any = sqlite.insert
+    if dialect != "sqlite":
+        add, chosen = postgresql.insert, found_first(chosen)
     inserted = add(touchpoints).from_select(columns, chosen, include_defaults=False)
     statement: Insert = inserted.on_conflict_do_nothing().returning(touchpoints.c.state)
     return statement

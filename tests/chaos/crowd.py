@@ -87,8 +87,17 @@ def run(layout: str, due: int, others: int, minutes: float, folder: Path, databa
             # Whoever came last has two ticks too.
             time.sleep(2 * _TICK.total_seconds())
         finally:
-            ends = [program.end() for program in programs]
+            ends = [_end(program) for program in programs]
         return _told(runtime, others, ends)
+
+
+def _end(program: Program) -> int:
+    try:
+        return program.end()
+    except subprocess.TimeoutExpired:
+        # What is left of it is ended too, and it counts as wrong.
+        program.orphans(0)
+        return -1
 
 
 @contextmanager

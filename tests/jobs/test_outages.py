@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from crm_plugin import rounds
 from crm_plugin.config import load_config
@@ -26,7 +27,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import shop_by_id
-from crm_plugin.touchpoints import claims, settling
+from crm_plugin.touchpoints import claims, health, settling
 from crm_plugin.touchpoints.calling import Pace
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import recover_shop
@@ -36,7 +37,7 @@ from tests.chaos.programs import environment
 from tests.chaos.provider import HOST, Fate, Provider
 from tests.chaos.shops import fill
 from tests.postgres import PostgresServer
-from tests.touchpoints.guarding import NOON, Sent, journey, plant, send, shop_with
+from tests.touchpoints.guarding import NOON, Sent, journey, plant, rows, send, shop_with
 
 AFTER_THE_CLAIM, AFTER_THE_CALL = claims.CLAIMED + timedelta(minutes=1), claims.BEGUN + timedelta(minutes=1)
 
@@ -108,6 +109,59 @@ def test_database_that_was_away_learns_what_has_left(tmp_path: Path, provider: P
     finally:
         server.stop()
         gc.collect()
+
+
+_AWAY = OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+
+def test_attempts_of_which_nobody_knows_whether_they_were_noted_are_taken_back(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, sent, begin, take_back = sqlite_db, Sent(), claims.begin, claims.take_back
+    shop = shop_with(db, 3)
+    journey(db, shop, "j")
+    plant(db, "j")
+    monkeypatch.setattr(settling, "PAUSE_SECONDS", 0)
+    lost = {begin, take_back}
+
+    def losing(work: Callable[..., Any]) -> Callable[..., Any]:
+        """The answer to its first commit is lost."""
+
+        def noted(*told: Any) -> Any:
+            answer = work(*told)
+            if work in lost:
+                lost.remove(work)
+                raise _AWAY
+            return answer
+
+        return noted
+
+    monkeypatch.setattr(claims, "begin", losing(begin))
+    monkeypatch.setattr(claims, "take_back", losing(take_back))
+    with pytest.raises(DBAPIError):
+        send(db, shop, NOON, sent)
+    assert (sent.rows, [(row.state, row.attempts) for row in rows(db)][:1]) == ([], [("planned", 0)])
+    assert recover_shop(db, shop, NOON + AFTER_THE_CALL)["planned"] == 2
+    send(db, shop, NOON + AFTER_THE_CALL, sent)
+    assert ([(row.state, row.attempts) for row in rows(db)], len(sent.rows)) == ([("accepted", 1)] * 3, 3)
+
+
+def test_call_counts_though_its_senders_health_cannot_be_written(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, sent = sqlite_db, Sent()
+    shop = shop_with(db, 3)
+    journey(db, shop, "j")
+    plant(db, "j")
+    with db.write() as connection:
+        health.rest(connection, 1, "smtp", NOON - timedelta(hours=1), "It hung up.")
+
+    def away(*_: Any) -> None:
+        raise _AWAY
+
+    monkeypatch.setattr(health, "well", away)
+    assert send(db, shop, NOON, sent).states == {"accepted": 3}
+    assert len(sent.rows) == 3
 
 
 @pytest.mark.slow
@@ -230,7 +284,7 @@ worker.Worker(load_config(), 1, "short").run()
 def test_nor_does_it_over_a_broker(tmp_path: Path, provider: Provider, quick: Provider, redis: Broker) -> None:
     runtime = _ten_shops(tmp_path, provider, quick, redis.url)
     queue, noted = RemoteQueue(runtime), tmp_path / "order"
-    assert all([queue.enqueue("tick", shop_id) for shop_id in range(1, 11)])
+    assert all(queue.enqueue("tick", shop_id) for shop_id in range(1, 11))
     env = environment(tmp_path, CRM_DATA_DIR=str(tmp_path), CRM_BROKER_URL=redis.url, CRM_PUBLIC_URL="https://crm.test")
     with (tmp_path / "log").open("wb") as log:
         worker = subprocess.Popen([sys.executable, "-c", _WORKER, str(noted)], env=env, stdout=log, stderr=log)

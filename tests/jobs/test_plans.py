@@ -32,6 +32,7 @@ from crm_plugin.touchpoints import backlog, health
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.inquiry import inquire_shop
 from crm_plugin.touchpoints.intake import match_early
+from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 from tests.touchpoints.guarding import BOX, NOON, journey, shop_with
 
@@ -220,3 +221,23 @@ def test_what_is_stored_costs_nothing_where_nothing_waits(db: Database, runtime:
         metrics.exposition(runtime)
         # Those whose end nobody knows are counted.
         assert count() <= DOUBTFUL + FEW
+
+
+@pytest.mark.postgres
+def test_all_is_found_before_the_first_is_written(request: pytest.FixtureRequest) -> None:
+    told: list[str] = []
+
+    def note(connection: Connection, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if "INSERT INTO touchpoints" in statement:
+            raw = connection.connection.cursor()
+            raw.execute("EXPLAIN " + statement, values)
+            told.extend(row[0] for row in raw.fetchall())
+
+    with request.getfixturevalue("postgres").kept() as db:
+        shop = shop_with(db, 3)
+        journey(db, shop, "hello")
+        event.listen(db.engine, "before_cursor_execute", note)
+        assert plan_shop(db, shop, NOON).planned == 3
+    # Else each row would be looked for among those that were just written.
+    steps = [line.split("->")[-1].split()[0] for line in told if "->" in line or line.startswith("Insert")]
+    assert (steps[0], "Sort" in steps[1:4]) == ("Insert", True)
