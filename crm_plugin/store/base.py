@@ -87,7 +87,7 @@ class PhraseText(TypeDecorator[str]):
 
 
 def found_first(chosen: Select[Any]) -> Select[Any]:
-    """The rows of an INSERT … SELECT on PostgreSQL, all found before the first is written: a sort, by the second column, waits for the last.
+    """The rows of an INSERT … SELECT on PostgreSQL, all found before the first is written: a sort by the second column waits for all.
 
     While a table holds little PostgreSQL takes any of its indexes for as good as another. Asking for each row whether it is there already,
     it would go through those that the statement itself has just written: half an hour for 100,000.
