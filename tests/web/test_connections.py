@@ -553,7 +553,7 @@ def test_checked_sender_is_no_longer_paused(
 
 
 def test_built_in_sender_is_ready(page: Page, post: Post, runtime: Runtime, shop: Shop) -> None:
-    assert "In-app · In-app message Ready" in words(page("connections"))
+    assert "In-app Ready" in words(page("connections"))
     html = page("connections/senders/inapp")
     assert "https://crm.example/static/inapp.js" in html
     write(runtime.db, shop, [member("77")])
