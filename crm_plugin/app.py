@@ -11,7 +11,20 @@ from jinja2 import StrictUndefined
 
 from crm_plugin.jobs.asked import Jobs
 from crm_plugin.runtime import Runtime
-from crm_plugin.web import auth, customer, errors, formats, hooks, i18n, ids, pages, security, watched
+from crm_plugin.web import (
+    auth,
+    customer,
+    embedded,
+    errors,
+    formats,
+    hooks,
+    i18n,
+    ids,
+    install,
+    pages,
+    security,
+    watched,
+)
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.site import Site
 from crm_plugin.web.site import install as install_site
@@ -31,12 +44,14 @@ def create_app(runtime: Runtime, queue: Jobs) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.url_map.converters["int"] = ids.IdConverter
     install_site(app, Site(runtime, queue))
-    for part in (i18n, formats, security, errors):
+    # What comes last describes an answer first.
+    for part in (i18n, formats, security, errors, embedded):
         part.install(app)
     auth.install(app, runtime)
     app.register_blueprint(pages.bp)
     app.register_blueprint(customer.bp)
     app.register_blueprint(hooks.bp)
+    app.register_blueprint(install.bp)
     app.register_blueprint(watched.bp)
     app.jinja_env.globals |= {"asset": _asset, "sentences": sentences}
 
@@ -45,7 +60,8 @@ def create_app(runtime: Runtime, queue: Jobs) -> Flask:
 
 def _asset(name: str) -> str:
     """The address of a static file; it changes with the file, so that a browser may keep it for long."""
-    return url_for("static", filename=name, v=_version(name))
+    # The same for all visits from a platform's admin, or each would load it anew.
+    return url_for("static", filename=name, v=_version(name)).removeprefix(embedded.root())
 
 
 @cache

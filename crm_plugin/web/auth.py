@@ -20,7 +20,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
 from crm_plugin.runtime import Runtime
-from crm_plugin.web import security
+from crm_plugin.web import embedded, security
 from crm_plugin.web.site import site
 
 LINK_SECONDS = 15 * 60
@@ -108,7 +108,9 @@ def leave() -> Response:
 
 
 def require_sign_in() -> tuple[str, int] | None:
-    """Before each of the merchant's pages: nothing is shown to who has not signed in."""
+    """Before each of the merchant's pages: nothing is shown to who has not signed in, here or in the platform's admin."""
+    if embedded.is_asked_for():
+        return _of_visit()
     if session.get("who"):
         g.actor = f"page:{session['who']}"
         return None
@@ -122,6 +124,23 @@ def require_sign_in() -> tuple[str, int] | None:
         ),
         code="crm-plugin link",
     ), 401
+
+
+def _of_visit() -> tuple[str, int] | None:
+    visit = embedded.visit()
+    if visit is None:
+        return "", 401
+    embedded.show(embedded.frame_of(visit.platform, visit.reference))
+    if visit.is_over:
+        if request.method != "GET" or request.headers.get("HX-Request"):
+            return "", 401
+        return render_template(
+            "embedded.html",
+            enter=url_for("install.enter", platform=visit.platform).removeprefix(request.script_root),
+            onward=request.full_path,
+        ), 200
+    g.actor = f"{visit.platform}:{visit.user}"
+    return None
 
 
 class _Sessions(SecureCookieSessionInterface):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, abort, request
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_PAGE = (
+PAGE = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data: https:; connect-src 'self'; font-src 'self'; "
     "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
@@ -36,7 +36,7 @@ def install(app: Flask) -> None:
     @app.after_request
     def describe(response: Response) -> Response:
         headers = response.headers
-        headers.setdefault("Content-Security-Policy", _PAGE)
+        headers.setdefault("Content-Security-Policy", PAGE)
         headers.setdefault("X-Content-Type-Options", "nosniff")
         headers.setdefault("Referrer-Policy", "same-origin")
         headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")

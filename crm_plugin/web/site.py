@@ -53,13 +53,18 @@ def load_shop(name: str) -> Shop:
     """Read the shop for this request. Raises: NotFound listing those there are."""
     with site().runtime.db.read() as connection:
         g.shop = shop_named(connection, name)
+    visit = g.get("visit")
+    if visit is not None and visit.shop_id != g.shop.shop_id:
+        del g.shop
+        raise NotFound(phrase("There is no shop named %(name)r.", name=name))
     return cast(Shop, g.shop)
 
 
 def shops() -> list[Shop]:
-    """All shops of this installation, by name."""
+    """All shops of this installation that this request may see, by name: in a platform's admin the one whose admin it is."""
+    visit = g.get("visit")
     with site().runtime.db.read() as connection:
-        return all_shops(connection)
+        return [one for one in all_shops(connection) if visit is None or one.shop_id == visit.shop_id]
 
 
 def today(shop: Shop) -> date:

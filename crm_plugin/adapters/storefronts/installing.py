@@ -97,6 +97,11 @@ class Installer(ABC):
         """Check the platform's answer and take the keys. `told` is what `begin` was told."""
         raise NotImplementedError
 
+    def named(self, request: RawRequest) -> str:
+        """Which store a request for our page says it comes from, not to be believed: it decides who may frame an empty page."""
+        del request
+        return ""
+
     def visit(self, request: RawRequest) -> Visitor | None:
         """Who asks for our page, by the token that the platform put into this request; None where there is none."""
         del request

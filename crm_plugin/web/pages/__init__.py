@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, g, redirect, render_template, request, url_for
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
@@ -24,6 +24,9 @@ def guard() -> tuple[str, int] | None:
     if refused is not None:
         return refused
     security.refuse_foreign_writes()
+    if g.get("visit") is not None and "shop" not in (request.view_args or {}) and request.endpoint != "pages.home":
+        # From inside a store's admin nobody connects other stores, nor sees which there are.
+        abort(404)
     if request.view_args and "shop" in request.view_args:
         load_shop(request.view_args.pop("shop"))
     return None
@@ -75,7 +78,7 @@ def home() -> Response | str:
     there = shops()
     if not there:
         return redirect(url_for("pages.connect"), 303)
-    if len(there) == 1 and not request.args.get("all"):
+    if len(there) == 1 and (g.get("visit") is not None or not request.args.get("all")):
         return redirect(url_for("pages.today", shop=there[0].name), 303)
     return render_template("shops.html", shops=there)
 

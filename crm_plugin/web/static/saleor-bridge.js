@@ -57,6 +57,7 @@
       var headers = Object.assign({}, given.headers, { Authorization: "Bearer " + token });
       return window.fetch(address, Object.assign({}, given, { headers: headers, credentials: "omit" }));
     },
+    token: function () { return token; },
     notify: function (title, text) { send("notification", { title: title, text: text, status: "success" }); },
     open: function (to) { send("redirect", { to: to, newContext: false }); }
   };

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 import requests
@@ -123,6 +123,10 @@ class SaleorInstaller(Installer):
             title=urlsplit(api_url).hostname or "",
             scopes=frozenset(one.code for one in app.permissions or ()),
         )
+
+    def named(self, request: RawRequest) -> str:
+        """The API that the dashboard put into the address."""
+        return api_address(dict(parse_qsl(urlsplit(request.url).query)).get("saleorApiUrl", ""))
 
     def visit(self, request: RawRequest) -> Visitor | None:
         """Who opened our page in the dashboard, by the token in the header; the store is the one that the token names."""

@@ -1,0 +1,95 @@
+"""A store that was installed from its platform's side becomes a shop, or comes back as the one it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import select, update
+
+from crm_plugin.adapters.registry import app_values, installer_class
+from crm_plugin.adapters.storefronts.installing import Installed, Installer
+from crm_plugin.errors import ConfigError, NotFound
+from crm_plugin.jobs import tasks
+from crm_plugin.phrases import phrase
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import audit, shops, writebacks
+from crm_plugin.store.tenants import Shop, shop_by_id, shop_of
+from crm_plugin.sync import connect
+
+_UNUSED = re.compile(r"[^a-z0-9._-]+")
+
+
+def installer_of(runtime: Runtime, platform: str) -> Installer:
+    """The platform's way in. Raises: NotFound for a platform without one, ConfigError where it needs settings of the app or an address."""
+    cls = installer_class(platform)
+    if cls is None:
+        raise NotFound(phrase("%(platform)s has no way to install from its side.", platform=platform))
+    if not runtime.config.public_url:
+        raise ConfigError(
+            phrase("Without CRM_PUBLIC_URL no platform can reach this server."),
+            hint=phrase("Set it to the https address of this server."),
+        )
+    installer = cls(app_values(cls.app_settings, platform), runtime.config.public_url)
+    installer.known = lambda reference: _kept(runtime, platform, reference)
+    return installer
+
+
+def _kept(runtime: Runtime, platform: str, reference: str) -> Mapping[str, Any] | None:
+    with runtime.db.read() as connection:
+        shop = shop_of(connection, platform, reference)
+    if shop is None or not shop.is_awake:
+        return None
+    return connect.credentials_of(runtime.db, runtime.box, shop)
+
+
+def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str) -> Shop:
+    """Keep a store's keys: as the shop that it was, its data still there, else as a new one with the recipes switched off.
+
+    Raises: ActionRequired, TransientError when the store does not answer to its new keys; nothing is kept then.
+    """
+    with runtime.db.read() as connection:
+        known = shop_of(connection, platform, installed.reference)
+    if known is None:
+        known = _new(runtime, platform, installed)
+    now = runtime.clock.now()
+    with runtime.db.write() as connection:
+        connection.execute(
+            update(shops)
+            .where(shops.c.shop_id == known.shop_id)
+            .values(
+                reference=installed.reference,
+                url=installed.url,
+                credentials=runtime.box.seal(dict(installed.credentials)),
+                status="connected",
+                status_detail="",
+                installed_at=now,
+            )
+        )
+        writebacks.lift(connection, known.shop_id)
+        detail = {"platform": platform, "reference": installed.reference, "scopes": sorted(installed.scopes or ())}
+        audit.note(connection, known.shop_id, actor, "shop.install", detail, now)
+        return shop_by_id(connection, known.shop_id)
+
+
+def _new(runtime: Runtime, platform: str, installed: Installed) -> Shop:
+    return tasks.add_shop(
+        runtime,
+        name=_free_name(runtime, installed),
+        platform=platform,
+        credentials=installed.credentials,
+        url=installed.url,
+        title=installed.title,
+    )
+
+
+def _free_name(runtime: Runtime, installed: Installed) -> str:
+    """A short name out of the store's address, one that is free."""
+    host = (urlsplit(installed.url).hostname or installed.title).lower()
+    first = next((part for part in host.split(".") if part not in ("www", "shop", "store", "")), host)
+    plain = _UNUSED.sub("-", first).strip("-._")[:56] or "shop"
+    with runtime.db.read() as connection:
+        taken = set(connection.execute(select(shops.c.name).where(shops.c.name.like(f"{plain}%"))).scalars())
+    return next(name for name in (plain, *(f"{plain}-{n}" for n in range(2, 10_000))) if name not in taken)

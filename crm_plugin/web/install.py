@@ -1,0 +1,186 @@
+"""How a merchant comes in from their platform: the app's own files, agreeing, the platform's answer, and the page inside the admin."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response as Answer
+
+from crm_plugin import __version__
+from crm_plugin.adapters.storefronts.installing import AppFacts, Installed, Installer, Visitor
+from crm_plugin.errors import ActionRequired, ConfigError, CrmError, NotFound, WebhookRejected
+from crm_plugin.jobs.installing import install as keep
+from crm_plugin.jobs.installing import installer_of
+from crm_plugin.manifest import load_manifest
+from crm_plugin.records import RawRequest
+from crm_plugin.store import pending
+from crm_plugin.store.tenants import Shop, shop_of
+from crm_plugin.web import embedded
+from crm_plugin.web.reading import SYNC
+from crm_plugin.web.site import site
+
+# Of an answer of a platform; a token or a code.
+LARGEST = 2**16
+# App Bridge asks once more with a fresh token when it sees this.
+_AGAIN = {"X-Shopify-Retry-Invalid-Session-Request": "1"}
+_log = logging.getLogger(__name__)
+bp = Blueprint("install", __name__, url_prefix="/install")
+
+
+@bp.errorhandler(WebhookRejected)
+def refused(error: WebhookRejected) -> Response:
+    """Nothing more is said to whom we do not believe."""
+    _log.warning("%s: %s", request.path, error.message)
+    headers = _AGAIN if error.status == 401 else {}
+    return Response(status=error.status, headers=headers)
+
+
+@bp.get("/<platform>/<file>")
+def manifest(platform: str, file: str) -> Response:
+    """What the platform wants to be told of the app, such as Saleor's manifest.json."""
+    files = _installer(platform).manifest_files(facts_of(platform))
+    if file not in files:
+        return Response(status=404)
+    kind = "application/json" if file.endswith(".json") else "text/plain"
+    return Response(files[file], mimetype=kind)
+
+
+@bp.get("/<platform>")
+def begin(platform: str) -> Answer:
+    """To the platform's page on which the merchant agrees."""
+    runtime = site().runtime
+    installer = _installer(platform)
+    told = {key: value[:500] for key, value in request.args.items()}
+    with runtime.db.write() as connection:
+        state = pending.begin(connection, runtime.box, platform, told, runtime.clock.now())
+    return redirect(installer.begin(told, state, _back(platform)), 303)
+
+
+@bp.get("/<platform>/back")
+def back(platform: str) -> Answer | str | tuple[str, int]:
+    """The merchant comes back from the platform's page, with or without having agreed."""
+    installer, asked = _installer(platform), _asked()
+    told = _told(platform, request.args.get("state", ""))
+    if told is None:
+        return _message(_("This way in has been used or has run out"), _("Begin again from your store."), 403)
+    try:
+        shop = _installed(platform, installer.finish(asked, told, _back(platform)))
+    except CrmError as error:
+        if isinstance(error, WebhookRejected):
+            raise
+        return _message(_("The store was not connected"), str(error), 422)
+    return redirect(url_for("pages.today", shop=shop.name), 303)
+
+
+@bp.post("/<platform>/token")
+def token(platform: str) -> Response:
+    """The platform hands over its keys by itself, and waits for our word."""
+    try:
+        _installed(platform, _installer(platform).finish(_asked(), {}, _back(platform)))
+    except WebhookRejected:
+        raise
+    except CrmError as error:
+        # The platform shows this to the merchant who waits.
+        _log.warning("install from %s: %s", platform, error)
+        status = 400 if isinstance(error, ActionRequired) else 503
+        return _json({"success": False, "error": {"code": error.code, "message": str(error)}}, status)
+    return _json({"success": True}, 200)
+
+
+@bp.get("/<platform>/page")
+def page(platform: str) -> Answer | tuple[str, int]:
+    """What the platform's admin opens: the merchant's page where it vouches for the visitor at once, else what asks it to."""
+    installer, asked = _installer(platform), _asked()
+    visitor = installer.visit(asked)
+    if visitor is not None:
+        return redirect(_address(platform, installer, visitor), 303)
+    embedded.show(installer.frame(installer.named(asked)))
+    return shell(platform)
+
+
+def shell(platform: str) -> tuple[str, int]:
+    """The page that gets a token from the platform's script, and goes on."""
+    enter = url_for("install.enter", platform=platform).removeprefix(request.script_root)
+    return render_template("embedded.html", enter=enter, onward=_onward()), 200
+
+
+@bp.post("/<platform>/enter")
+def enter(platform: str) -> Response:
+    """The platform's token becomes a visit; answers where it begins."""
+    installer = _installer(platform)
+    visitor = installer.visit(_asked())
+    if visitor is None:
+        raise WebhookRejected("There is no token.")
+    return _json({"address": _address(platform, installer, visitor)}, 200)
+
+
+def _address(platform: str, installer: Installer, visitor: Visitor) -> str:
+    """Where the visit begins; the store's keys are fetched first where they are not here yet, or no longer good."""
+    runtime = site().runtime
+    with runtime.db.read() as connection:
+        shop = shop_of(connection, platform, visitor.reference)
+    if shop is None or not shop.is_awake or shop.status != "connected":
+        if visitor.exchange:
+            shop = _installed(platform, installer.exchange(visitor))
+        elif shop is None or not shop.is_awake:
+            raise WebhookRejected("The store is not connected.", status=403)
+    onward = _onward()
+    if not onward.startswith(f"/s/{shop.name}/"):
+        onward = f"/s/{shop.name}/today"
+    return f"{embedded.begin(runtime, shop, visitor.user)}{onward}"
+
+
+def _onward() -> str:
+    """The path in our pages that was asked for; only one of ours."""
+    told = request.args.get("to", "") if request.endpoint in ("install.page", "install.enter") else request.full_path
+    return told if told.startswith("/s/") and "\\" not in told else ""
+
+
+def _installed(platform: str, installed: Installed) -> Shop:
+    shop = keep(site().runtime, platform, installed, actor=f"store:{platform}")
+    site().queue.enqueue(SYNC, shop.shop_id)
+    return shop
+
+
+def _told(platform: str, state: str) -> dict[str, Any] | None:
+    runtime = site().runtime
+    with runtime.db.write() as connection:
+        return pending.use(connection, runtime.box, platform, state, runtime.clock.now())
+
+
+def _installer(platform: str) -> Installer:
+    try:
+        return installer_of(site().runtime, platform)
+    except (NotFound, ConfigError) as error:
+        raise WebhookRejected(error.message, status=404) from error
+
+
+def facts_of(platform: str) -> AppFacts:
+    """What plugin.yaml says of the app and of its rights on a platform."""
+    told = load_manifest()
+    scopes = {one.scope: one.required for one in told.scopes.get(platform, [])}
+    return AppFacts(told.name, __version__, told.title.en, told.description.en, site().public_url, scopes)
+
+
+def _back(platform: str) -> str:
+    return f"{site().public_url}/install/{platform}/back"
+
+
+def _asked() -> RawRequest:
+    request.max_content_length = LARGEST
+    path = request.full_path if request.query_string else request.path
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return RawRequest(request.method, f"{site().public_url}{path}", headers, request.get_data())
+
+
+def _json(told: dict[str, Any], status: int) -> Response:
+    answer = jsonify(told)
+    answer.status_code = status
+    return answer
+
+
+def _message(title: str, text: str, status: int) -> tuple[str, int]:
+    return render_template("message.html", title=title, text=text, code=""), status
