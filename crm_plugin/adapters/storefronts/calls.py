@@ -121,6 +121,7 @@ class Calls:
         except BodyTooLarge as error:
             raise MalformedResponse(
                 phrase("The store's answer is larger than %(most)s MB.", most=self._largest // 2**20),
+                hint=LATER,
                 adapter=self._adapter,
                 operation=operation,
                 path="$",

@@ -26,7 +26,7 @@ from crm_plugin.adapters.storefronts.taobao.session import Session
 from crm_plugin.adapters.storefronts.taobao.settings import APP, SHOP
 from crm_plugin.adapters.storefronts.taobao.trades import Refunds, Trades
 from crm_plugin.adapters.storefronts.taobao.values import CURRENCY, ZONE
-from crm_plugin.errors import AdapterError, InvalidInput, MalformedResponse
+from crm_plugin.errors import AdapterError, InvalidInput, MalformedResponse, PermanentError
 from crm_plugin.http_client import CALL_TIMEOUT
 from crm_plugin.phrases import phrase
 from crm_plugin.records import CouponMade, CouponOrder, Page, Record, ShopInfo, StoreEvent, Stream, TierMark
@@ -54,7 +54,6 @@ class TaobaoStorefront(StorefrontAdapter):
     app_settings: ClassVar[tuple[Setting, ...]] = APP
     streams: ClassVar[tuple[Stream, ...]] = (Stream.MEMBERS, Stream.ORDERS, Stream.REFUNDS)
     coupons_at_once: ClassVar[int] = AT_ONCE
-    unseen: ClassVar[tuple[str, ...]] = ("buyers of earlier orders who have become members since",)
 
     def __init__(
         self,
@@ -178,7 +177,17 @@ class TaobaoStorefront(StorefrontAdapter):
 
     def write_tags(self, reference: str, add: Collection[str], remove: Collection[str]) -> None:
         """See the contract; tags are groups of members."""
-        self._groups.write(reference, add, remove)
+        try:
+            self._groups.write(reference, add, remove)
+        except PermanentError as error:
+            if self._members.row(reference, attempts=1) is not None:
+                raise
+            raise PermanentError(
+                phrase("This account is no longer in the store."),
+                code="gone",
+                adapter=self.name,
+                operation="write_tags",
+            ) from error
 
     def create_coupons(self, order: CouponOrder) -> list[CouponMade]:
         """See the contract."""

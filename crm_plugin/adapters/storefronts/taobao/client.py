@@ -86,9 +86,12 @@ class TopClient:
                 self._renew()
                 renewed = True
                 continue
-            if not isinstance(told, TransientError):
+            # An answer that broke off is asked for once more.
+            passes = isinstance(told, TransientError) or (isinstance(told, MalformedResponse) and attempt == 1)
+            if not passes:
                 raise told
-            pause = 2.0 ** (attempt - 1) if told.retry_after is None else told.retry_after
+            asked = getattr(told, "retry_after", None)
+            pause = 2.0 ** (attempt - 1) if asked is None else asked
             if attempt == attempts or pause > LONGEST_PAUSE:
                 raise told
             self.sleep(pause)
@@ -120,7 +123,7 @@ class TopClient:
         """The answer, or the error in its place and who must act on it where Taobao itself refused."""
         try:
             told = self._ask(method, params, authorised)
-        except TransientError as error:
+        except (TransientError, MalformedResponse) as error:
             return error, None
         if isinstance(told, Answer):
             return told, None

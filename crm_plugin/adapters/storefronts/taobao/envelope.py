@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from crm_plugin.adapters.raw import UNREADABLE, any_json
+from crm_plugin.adapters.storefronts.unanswered import LATER
 from crm_plugin.errors import MalformedResponse
 from crm_plugin.phrases import phrase
 
@@ -103,6 +104,7 @@ def _under(told: msgspec.Raw, element: str) -> msgspec.Raw | None:
 def _malformed(method: str, path: str) -> MalformedResponse:
     return MalformedResponse(
         phrase("Taobao's answer to %(method)s cannot be read.", method=method),
+        hint=LATER,
         adapter=ADAPTER,
         operation=method,
         path=path,

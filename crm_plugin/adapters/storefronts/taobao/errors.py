@@ -13,6 +13,7 @@ from typing import Any
 
 from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER, Refusal
 from crm_plugin.adapters.storefronts.taobao.values import CHINA
+from crm_plugin.adapters.storefronts.unanswered import LATER
 from crm_plugin.errors import ActionRequired, AdapterError, PermanentError, TransientError
 from crm_plugin.phrases import phrase
 from crm_plugin.redaction import redact
@@ -138,10 +139,13 @@ def error_for(refusal: Refusal, method: str, now: float) -> AdapterError:
         return ActionRequired(message, hint=phrase(_HINTS[act].message, method=method), code=act.value, **context)
     if act is Act.LIMIT:
         return TransientError(
-            phrase("Taobao limits our calls (%(said)s).", said=said), retry_after=ban_seconds(refusal, now), **context
+            phrase("Taobao limits our calls (%(said)s).", said=said),
+            hint=LATER,
+            retry_after=ban_seconds(refusal, now),
+            **context,
         )
     if act is Act.RETRY:
-        return TransientError(phrase("Taobao cannot answer just now (%(said)s).", said=said), **context)
+        return TransientError(phrase("Taobao cannot answer just now (%(said)s).", said=said), hint=LATER, **context)
     if act is Act.GONE:
         return PermanentError(phrase("Taobao has no such record."), code="gone", **context)
     return PermanentError(phrase("Taobao refuses the request (%(said)s).", said=said), **context)

@@ -99,7 +99,7 @@ class Mapper:
             raise _malformed(error) from error
 
     def _member(self, row: payloads.Member) -> MemberRecord:
-        if not row.ouid:
+        if not row.ouid.strip():
             raise FieldError(phrase("the member has no ouid"), "$.ouid")
         grade = whole(row.grade)
         attributes = {name: told for name in _COUNTS if (told := whole(getattr(row, name))) is not None}
@@ -137,7 +137,7 @@ class Mapper:
 
 
 def _order(row: payloads.Trade) -> OrderRecord:
-    tid = row.tid_str or str(row.tid)
+    tid = row.tid_str.strip() or str(row.tid).strip()
     if not tid:
         raise FieldError(phrase("the order has no id"), "$.tid")
     placed = instant(row.created, "$.created")

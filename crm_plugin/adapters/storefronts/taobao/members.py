@@ -64,6 +64,8 @@ class Members:
 
     def row(self, ouid: str, attempts: int = ATTEMPTS) -> msgspec.Raw | None:
         """The same as Taobao tells it."""
+        if not ouid.strip():
+            return None
         asked = {"ouid": ouid, "current_page": 1, "page_size": 1}
         try:
             rows = self._client.call(BY_OUID, asked, attempts=attempts).rows("members", "crm_member")

@@ -84,7 +84,9 @@ class Messages:
         asked = {"group_name": self._group, "quantity": min(max(most, LEAST), MOST)}
         rows = self._client.call(CONSUME, asked, authorised=False).rows("messages", "tmc_message")
         told = (read_or_none(TOLD, bytes(raw)) for raw in rows)
-        return [event_of(one, str(one.user_id or "") if self._own_user else "") for one in told if one is not None]
+        return [event_of(one, str(one.user_id or "") if self._own_user else "") for one in told if one is not None][
+            :most
+        ]
 
     def confirm(self, events: Iterable[StoreEvent]) -> None:
         """Say that these are kept."""

@@ -21,6 +21,8 @@ from crm_plugin.records import Page, Record, RecordProblem, Stream
 SIZE = 100
 # Clocks lag, and a change shows in the lists a while after it was made.
 OVERLAP = timedelta(minutes=5)
+# So many spans in which nothing changed are passed without a page of their own.
+_EMPTY = 20
 State = dict[str, Any]
 Reader = Callable[[msgspec.Raw], Record | None]
 # A page by its number, counted from 1; the flag asks for the total too, which TOP finds costly.
@@ -115,6 +117,7 @@ class Spans:
         if "end" not in state:
             state["end"] = self.clock()
             state["at"] -= OVERLAP.total_seconds()
+        passed = 0
         while True:
             start, end = state["at"], state["end"]
             until = state.setdefault("until", min(start + self.step.total_seconds(), end))
@@ -127,6 +130,9 @@ class Spans:
                     if until >= end:
                         del state["end"]
                 last = is_over and until >= end
+                passed = 0 if rows else passed + 1
+                if passed % _EMPTY and not last:
+                    continue
                 yield replace(page_of(self.stream, rows, self.read, whole, self.names), last=last)
             if "end" not in state:
                 return

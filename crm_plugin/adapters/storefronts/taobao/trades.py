@@ -71,6 +71,8 @@ class Trades:
 
     def one(self, tid: str) -> OrderRecord | None:
         """A trade as it is now; None when there is none."""
+        if not _is_number(tid):
+            return None
         answer = _unless_gone(self._client, self._one, {"tid": tid, "fields": payloads.TRADE_FIELDS})
         if answer is None or (raw := answer.parts.get("trade")) is None:
             return None
@@ -110,6 +112,8 @@ class Refunds:
 
     def one(self, refund_id: str) -> RefundRecord | None:
         """A refund as it is now; None when there is none, or no money was given back."""
+        if not _is_number(refund_id):
+            return None
         asked = {"refund_id": refund_id, "fields": payloads.REFUND_FIELDS}
         answer = _unless_gone(self._client, ONE_REFUND, asked)
         raw = None if answer is None else answer.parts.get("refund")
@@ -140,6 +144,10 @@ def _listing(
     told = {**asked, "page_no": page, "page_size": size, "use_has_next": not total}
     answer = client.call(method, told, attempts=attempts)
     return Listing(answer.rows(*names), answer.number("total_results"), None if total else answer.flag("has_next"))
+
+
+def _is_number(told: str) -> bool:
+    return told.isascii() and told.isdigit()
 
 
 def _unless_gone(client: TopClient, method: str, params: dict[str, str]) -> Answer | None:

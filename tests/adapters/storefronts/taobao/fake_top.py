@@ -88,6 +88,10 @@ class Top:
 
     def _answer(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         body = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
+        return 200, {"Content-Type": "application/json"}, self.answered(body)
+
+    def answered(self, body: str) -> str:
+        """The JSON for a form."""
         params = dict(parse_qsl(body, keep_blank_values=True))
         method = params.get("method", "")
         self.calls[method] += 1
@@ -104,7 +108,7 @@ class Top:
             self.after(method)
         except Refused as refused:
             told = {"error_response": refused.told}
-        return 200, {"Content-Type": "application/json"}, json.dumps(told, ensure_ascii=False)
+        return json.dumps(told, ensure_ascii=False)
 
     def _admit(self, params: Params) -> None:
         if params.get("app_key") != KEY:
@@ -215,11 +219,14 @@ class Top:
         return self._regroup(params, lambda held, told: held - told)
 
     def _regroup(self, params: Params, change: Callable[[set[str], set[str]], set[str]]) -> Row:
+        known = False
         for row in self.members:
             if row["ouid"] in params["ouids"].split(","):
+                known = True
                 held = set(filter(None, str(row.get("group_ids", "")).split("|")))
                 row["group_ids"] = "|".join(sorted(change(held, set(params["group_ids"].split(",")))))
-        return {"is_success": True}
+                row["_modified"] = at(self.now)
+        return {"is_success": known}
 
     # Trades and refunds.
 
