@@ -66,7 +66,9 @@ class TaobaoInstaller(Installer):
                 operation="token",
                 path="$.taobao_user_id",
             )
-        return Installed(kept["user_id"], "https://www.taobao.com", kept, title=kept["seller_nick"])
+        # An owner who agrees again, as the end of a session asks for, finds all else as it was set.
+        credentials = {**(self.known(kept["user_id"]) or {}), **kept}
+        return Installed(kept["user_id"], "https://www.taobao.com", credentials, title=kept["seller_nick"])
 
     def frame(self, reference: str) -> Frame:
         """Taobao shows no page of ours inside its own."""

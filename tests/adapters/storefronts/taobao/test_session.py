@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,8 +14,16 @@ import pytest
 from crm_plugin.adapters.storefronts.taobao import TaobaoStorefront
 from crm_plugin.adapters.storefronts.taobao.install import TaobaoInstaller
 from crm_plugin.adapters.storefronts.taobao.session import granted
+from crm_plugin.clock import FixedClock
+from crm_plugin.config import Config
 from crm_plugin.errors import ActionRequired, CrmError, InvalidInput, MalformedResponse
+from crm_plugin.jobs import installing
 from crm_plugin.records import RawRequest, Stream
+from crm_plugin.runtime import Runtime
+from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.sync.connect import change_credentials, credentials_of
 from tests.adapters.storefronts.taobao.fake_top import KEY, NOW, OAUTH, SECRET, SESSION, URL, VALUES, Top
 
 BACK = "https://crm.example/install/taobao/done"
@@ -66,6 +75,36 @@ def test_code_is_exchanged_and_its_session_works(top: Top) -> None:
     store = TaobaoStorefront({**done.credentials, "app_key": KEY, "app_secret": SECRET, "base_url": URL}, now=top.clock)
     assert store.shop_info().name == "灯笼小铺"
     assert store.reread(Stream.MEMBERS, "AAE1") is None
+
+
+def test_agreeing_again_keeps_what_was_set(
+    top: Top, sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top.now = datetime.now(UTC)
+    app = {"APP_KEY": KEY, "APP_SECRET": SECRET, "OAUTH_URL": OAUTH, "BASE_URL": URL}
+    for name, value in app.items():
+        monkeypatch.setenv(f"CRM_TAOBAO_{name}", value)
+    config = Config(database_url="", data_dir=tmp_path, public_url="https://crm.example")
+    runtime = Runtime(config=config, db=sqlite_db, box=SecretBox("A" * 43 + "="), clock=FixedClock(top.now))
+
+    def agreed() -> Shop:
+        done = installing.installer_of(runtime, "taobao").finish(answer("code=code-1"), {}, BACK)
+        return installing.install(runtime, "taobao", done, actor="taobao")
+
+    shop = agreed()
+    assert (shop.reference, shop.title, shop.currency, shop.timezone) == (
+        VALUES["user_id"],
+        "灯笼小铺",
+        "CNY",
+        "Asia/Shanghai",
+    )
+    change_credentials(sqlite_db, runtime.box, shop, {"grades": "silver=2", "sms_signature": "灯笼"})
+    top.session = "the-next"
+    assert agreed().shop_id == shop.shop_id
+    kept = credentials_of(sqlite_db, runtime.box, shop)
+    assert (kept["session"], kept["grades"], kept["sms_signature"]) == ("the-next", "silver=2", "灯笼")
+    # What is the app's stays out of what is kept for a shop.
+    assert "app_secret" not in kept
 
 
 @pytest.mark.usefixtures("top")
