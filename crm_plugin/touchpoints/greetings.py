@@ -31,7 +31,8 @@ def greeted_sql(shop: Shop, journey: Journey) -> str:
     return (
         "EXISTS (SELECT 1 FROM touchpoints AS g JOIN journeys AS j ON j.shop_id = g.shop_id AND j.journey_key = g.journey_key "  # noqa: S608
         f"WHERE g.shop_id = {shop.shop_id} AND g.member_id = reached.member_id AND g.journey_key <> '{journey.key}' "
-        f"AND g.due_at > reached.due_at - {day} AND g.due_at < reached.due_at + {day} "
+        # With the plus the day's index is no way to them: of many who are due at one instant it would find all for each.
+        f"AND +g.due_at > reached.due_at - {day} AND +g.due_at < reached.due_at + {day} "
         f"AND g.channel <> '{WEBHOOK}' AND g.state IN ({left}) AND j.\"trigger\" = '{BIRTHDAY}')"
     )
 
