@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.named import named
 from crm_plugin.errors import InvalidInput
-from crm_plugin.jobs import following, levels, prune, uploads
+from crm_plugin.jobs import following, levels, prune, uploads, write_back
 from crm_plugin.jobs.turns import FEWEST, Turn
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal import Ask, rehearse
@@ -283,6 +283,15 @@ JOBS: tuple[Job, ...] = (
         levels.write,
         levels.can_hold,
         levels.is_due,
+        can_stop=True,
+    ),
+    Job(
+        write_back.WRITE_BACK,
+        "Write tags that journeys gave, and consent that was said here, into the store, where the merchant has switched that on.",
+        60,
+        write_back.run,
+        write_back.is_on,
+        when_stuck_seconds=3600,
         can_stop=True,
     ),
     Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file, is_long=True),

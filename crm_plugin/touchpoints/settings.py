@@ -171,6 +171,18 @@ def _read_rates(told: Any) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def _read_write_back(told: Any) -> list[str]:
+    """Raises: InvalidInput."""
+    names = [told] if isinstance(told, str) else told
+    if not isinstance(names, list) or not all(name in WRITE_BACK for name in names):
+        raise InvalidInput(
+            phrase("`write_back` is a list of %(names)s.", names=list(WRITE_BACK)),
+            field="write_back",
+            hint=phrase("Leave it out to write nothing."),
+        )
+    return [name for name in WRITE_BACK if name in names]
+
+
 def _read_keep_days(told: Any) -> str:
     """Days as a text, for 0 has a meaning of its own: for ever."""
     days = _text(told, "keep_days")
@@ -190,6 +202,10 @@ def keep_days(shop: Shop) -> int:
     except InvalidInput:
         # What cannot be read takes nothing away.
         return 0
+
+
+# What the store may be asked to hold as well; `sync/store_writes.py` writes it.
+WRITE_BACK = ("tags", "consent")
 
 
 def read_locale(told: Any) -> str:
@@ -254,6 +270,12 @@ SETTINGS = (
         "Exchange rates",
         "What one unit of another currency is worth in the shop's; orders without a rate are in no sum.",
         _read_rates,
+    ),
+    ShopSetting(
+        "write_back",
+        "Written into the store",
+        "What the store is to hold as well, where it can: tags that journeys gave, consent that was said here.",
+        _read_write_back,
     ),
     ShopSetting(
         "keep_days",
