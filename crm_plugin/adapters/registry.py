@@ -23,11 +23,13 @@ _STOREFRONTS = {
     "csv": "crm_plugin.adapters.storefronts.csv:CsvStorefront",
     "saleor": "crm_plugin.adapters.storefronts.saleor:SaleorStorefront",
     "shopify": "crm_plugin.adapters.storefronts.shopify:ShopifyStorefront",
+    "medusa": "crm_plugin.adapters.storefronts.medusa:MedusaStorefront",
 }
 # How a merchant comes in from a platform that has a marketplace, or hands out keys by itself.
 _INSTALLERS: dict[str, str] = {
     "saleor": "crm_plugin.adapters.storefronts.saleor:SaleorInstaller",
     "taobao": "crm_plugin.adapters.storefronts.taobao.install:TaobaoInstaller",
+    "medusa": "crm_plugin.adapters.storefronts.medusa:MedusaInstaller",
 }
 _CHANNELS = {
     "smtp": "crm_plugin.adapters.channels.smtp:SmtpChannel",

