@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crm_plugin import __version__
 from crm_plugin.adapters.base import Capability, SettingType
+from crm_plugin.adapters.storefronts.installing import AppFacts
 from crm_plugin.errors import ConfigError
 from crm_plugin.events import DeliveryEventKind
 from crm_plugin.records import Stream
@@ -179,3 +181,9 @@ def read_manifest(text: str) -> Manifest:
 def load_manifest() -> Manifest:
     """The manifest that came with this version of the product. Raises: ConfigError."""
     return read_manifest(manifest_path().read_text(encoding="utf-8"))
+
+
+def facts_of(manifest: Manifest, platform: str, homepage: str) -> AppFacts:
+    """What it says of the app and of its rights on a platform, for the platform's own files."""
+    scopes = {one.scope: one.required for one in manifest.scopes.get(platform, [])}
+    return AppFacts(manifest.name, __version__, manifest.title.en, manifest.description.en, homepage, scopes)

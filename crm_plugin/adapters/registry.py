@@ -59,6 +59,11 @@ def storefront_class(name: str) -> type[StorefrontAdapter]:
     return found
 
 
+def installer_names() -> list[str]:
+    """Platforms from which a merchant can come in, our own first."""
+    return [*_INSTALLERS, *(name for name, cls in _foreign().items() if getattr(cls, "installer", None) is not None)]
+
+
 def installer_class(name: str) -> type[Installer] | None:
     """How a merchant comes in from that platform; None where keys are typed in."""
     if name in _INSTALLERS:

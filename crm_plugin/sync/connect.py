@@ -23,6 +23,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync import same_store
+from crm_plugin.sync.keeper import ShopKeeper
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
@@ -111,7 +112,9 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
 def open_storefront(db: Database, box: SecretBox, shop: Shop) -> StorefrontAdapter:
     """The adapter of a connected store. Raises: NotFound, ConfigError when the key that sealed the credentials is gone."""
     storefront = storefront_class(shop.platform)
-    return storefront({**credentials_of(db, box, shop), **app_values(storefront.app_settings, shop.platform)})
+    opened = storefront({**credentials_of(db, box, shop), **app_values(storefront.app_settings, shop.platform)})
+    opened.keeper = ShopKeeper(db, box, shop)
+    return opened
 
 
 def credentials_of(db: Database, box: SecretBox, shop: Shop) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from flask import Blueprint, Response, jsonify, redirect, render_template, reque
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as Answer
 
-from crm_plugin import __version__
-from crm_plugin.adapters.storefronts.installing import AppFacts, Installed, Installer, Visitor
+from crm_plugin.adapters.storefronts.installing import Installed, Installer, Visitor
 from crm_plugin.errors import ActionRequired, ConfigError, CrmError, NotFound, WebhookRejected
 from crm_plugin.jobs.installing import install as keep
 from crm_plugin.jobs.installing import installer_of
-from crm_plugin.manifest import load_manifest
+from crm_plugin.manifest import facts_of, load_manifest
 from crm_plugin.records import RawRequest
 from crm_plugin.store import pending
 from crm_plugin.store.tenants import Shop, shop_of
@@ -41,7 +40,7 @@ def refused(error: WebhookRejected) -> Response:
 @bp.get("/<platform>/<file>")
 def manifest(platform: str, file: str) -> Response:
     """What the platform wants to be told of the app, such as Saleor's manifest.json."""
-    files = _installer(platform).manifest_files(facts_of(platform))
+    files = _installer(platform).manifest_files(facts_of(load_manifest(), platform, site().public_url))
     if file not in files:
         return Response(status=404)
     kind = "application/json" if file.endswith(".json") else "text/plain"
@@ -156,13 +155,6 @@ def _installer(platform: str) -> Installer:
         return installer_of(site().runtime, platform)
     except (NotFound, ConfigError) as error:
         raise WebhookRejected(error.message, status=404) from error
-
-
-def facts_of(platform: str) -> AppFacts:
-    """What plugin.yaml says of the app and of its rights on a platform."""
-    told = load_manifest()
-    scopes = {one.scope: one.required for one in told.scopes.get(platform, [])}
-    return AppFacts(told.name, __version__, told.title.en, told.description.en, site().public_url, scopes)
 
 
 def _back(platform: str) -> str:
