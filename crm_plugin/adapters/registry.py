@@ -28,6 +28,7 @@ _STOREFRONTS = {
 # How a merchant comes in from a platform that has a marketplace, or hands out keys by itself.
 _INSTALLERS: dict[str, str] = {
     "saleor": "crm_plugin.adapters.storefronts.saleor:SaleorInstaller",
+    "shopify": "crm_plugin.adapters.storefronts.shopify:ShopifyInstaller",
     "taobao": "crm_plugin.adapters.storefronts.taobao.install:TaobaoInstaller",
     "medusa": "crm_plugin.adapters.storefronts.medusa:MedusaInstaller",
 }

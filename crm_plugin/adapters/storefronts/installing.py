@@ -55,6 +55,14 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Shopper:
+    """Who called from the storefront, as the platform vouches for it; `external_id` is empty for one who is not signed in."""
+
+    reference: str
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class AppFacts:
     """What a platform's own manifest says of the app, out of plugin.yaml. `scopes` are rights by name, True where we cannot do without."""
 
@@ -110,6 +118,11 @@ class Installer(ABC):
     def exchange(self, visitor: Visitor) -> Installed:
         """The keys of the store whose admin opened our page, where the platform gives them for the visit."""
         raise NotImplementedError
+
+    def shopper(self, request: RawRequest) -> Shopper | None:
+        """Who asks for messages in the storefront, by the platform's own means (`Capability.IN_APP`); None where it has none."""
+        del request
+        return None
 
     @abstractmethod
     def frame(self, reference: str) -> Frame:

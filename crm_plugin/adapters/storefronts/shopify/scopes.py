@@ -14,3 +14,5 @@ SCOPES = {
     "write_app_proxy": False,
 }
 REQUIRED = frozenset(scope for scope, needed in SCOPES.items() if needed)
+# Not asked for when the app is installed: Shopify refuses it to an app that it has not approved for it.
+LATER = frozenset({"read_all_orders"})

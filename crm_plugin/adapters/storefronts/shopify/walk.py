@@ -1,7 +1,7 @@
 """What has changed since: a list in the order of its changes, from a little before where the last walk began.
 
 Shopify's own index lags a little behind, and of accounts it knows only the day of the change; so a walk begins earlier and what it has
-seen before is dropped or told again. What changes while it walks moves to the end of the list, or is found by the next walk.
+seen before is dropped or told again. What changes while it walks moves to an end of the list: it is still to come, or the next walk's.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class ChangeWalk:
         self._client = client
         self._stream = stream
         self._read = read
+        # What changed in the rest of the day before is not walked through: the newest come first, and the first that is old ends it.
+        self._is_backward = stream is Stream.MEMBERS
 
     def pages(self, state: Cursor) -> Iterator[Page]:
         """The pages from the cursor on. `state` is the cursor's own dict and moves along."""
@@ -42,10 +44,10 @@ class ChangeWalk:
             # The shop's clock dates the changes; where ours is behind it, that is early enough too.
             now = self._client.now()
             state.setdefault("begun", min(now, self._client.told_at or now).astimezone(UTC).isoformat())
-            state["after"], state["seen"] = rows.page_info.end_cursor, state.get("seen", 0) + len(rows.nodes)
-            is_last = not rows.page_info.has_next_page
-            more = not is_last and state["seen"] < LONGEST_LIST
             fresh = [raw for raw in rows.nodes if not _is_old(head_of(raw).updated_at, since)]
+            state["after"], state["seen"] = rows.page_info.end_cursor, state.get("seen", 0) + len(fresh)
+            is_last = not rows.page_info.has_next_page or (self._is_backward and len(fresh) < len(rows.nodes))
+            more = not is_last and state["seen"] < LONGEST_LIST
             whole = list(made_whole(self._client, self._stream, fresh))
             if not more:
                 begun = state["begun"]

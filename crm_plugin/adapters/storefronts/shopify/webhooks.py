@@ -89,8 +89,18 @@ def _row(stream: Stream, *names: str, kind: StoreEventKind = CHANGED) -> Callabl
     return read
 
 
+def _part(told: Json, name: str) -> Json:
+    value = told.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(told: Json, name: str) -> list[Any]:
+    value = told.get(name)
+    return value if isinstance(value, list) else []
+
+
 def _edited(told: Json) -> list[Json]:
-    return _row(Stream.ORDERS, "order_id")(told.get("order_edit") or {})
+    return _row(Stream.ORDERS, "order_id")(_part(told, "order_edit"))
 
 
 def _merged(told: Json) -> list[Json]:
@@ -101,8 +111,8 @@ def _merged(told: Json) -> list[Json]:
 
 
 def _product(told: Json) -> list[Json]:
-    named = [one.get("id") for one in told.get("variants") or () if isinstance(one, dict)]
-    further = [one.get("admin_graphql_api_id") for one in told.get("variant_gids") or () if isinstance(one, dict)]
+    named = [one.get("id") for one in _list(told, "variants") if isinstance(one, dict)]
+    further = [one.get("admin_graphql_api_id") for one in _list(told, "variant_gids") if isinstance(one, dict)]
     ids = dict.fromkeys(_id(one) for one in (*named, *further) if one is not None)
     return [{"kind": CHANGED, "stream": Stream.PRODUCTS, "external_id": one} for one in ids] or [
         {"kind": StoreEventKind.UNKNOWN}
@@ -115,8 +125,7 @@ def _item(told: Json) -> list[Json]:
 
 def _person(kind: StoreEventKind, orders: str) -> Callable[[Json], list[Json]]:
     def read(told: Json) -> list[Json]:
-        person = told.get("customer") or {}
-        request = told.get("data_request") or {}
+        person, request = _part(told, "customer"), _part(told, "data_request")
         return [
             {
                 "kind": kind,
@@ -124,7 +133,7 @@ def _person(kind: StoreEventKind, orders: str) -> Callable[[Json], list[Json]]:
                 "external_id": _id(person["id"]) if person.get("id") else "",
                 "email": str(person.get("email") or ""),
                 "phone": str(person.get("phone") or ""),
-                "orders": tuple(_id(one) for one in told.get(orders) or ()),
+                "orders": tuple(_id(one) for one in _list(told, orders)),
                 "detail": {"request": request["id"]} if request.get("id") else {},
             }
         ]

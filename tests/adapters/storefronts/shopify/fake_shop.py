@@ -27,6 +27,7 @@ CLIENT_ID, SECRET = "client-1", "hush"
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 Json = dict[str, Any]
 _TERM = re.compile(r"(\w+):(>=|>|<=|<)?('[^']*'|\S+)")
+_SORTS = {"UPDATED_AT": "updatedAt", "CREATED_AT": "createdAt"}
 _KNOWN = {"updated_at": "updatedAt", "id": "id", "status": "status"}
 
 
@@ -175,11 +176,9 @@ class FakeShop:
         return rows
 
     def _listed(self, rows: list[Json], given: Json) -> Json:
-        first = given.get("first") or len(rows)
-        start = int(given["after"]) if given.get("after") else 0
-        part = rows[start : start + first]
-        info = {"hasNextPage": start + first < len(rows), "endCursor": str(start + len(part)) if part else None}
-        return {"nodes": part, "edges": [{"node": row} for row in part], "pageInfo": info}
+        after = json.loads(given["after"]) if given.get("after") else None
+        keyed = [(_place(row, given.get("sortKey"), at), row) for at, row in enumerate(rows)]
+        return _part(keyed, given.get("first") or len(rows), after, bool(given.get("reverse")))
 
     # What the root fields answer.
 
@@ -363,6 +362,28 @@ class FakeShop:
         told = dict(self.creation)
         self.creation["done"] = True
         return told
+
+
+def _part(keyed: list[tuple[list[Any], Json]], first: int, after: list[Any] | None, backward: bool) -> Json:
+    """A page of rows by their place in the order, as it is when it is asked for."""
+    keyed = sorted(keyed, key=lambda one: one[0], reverse=backward)
+    if after is not None:
+        keyed = [one for one in keyed if (one[0] < after if backward else one[0] > after)]
+    rows = [row for _, row in keyed[:first]]
+    end = json.dumps(keyed[:first][-1][0]) if rows else None
+    return {
+        "nodes": rows,
+        "edges": [{"node": row} for row in rows],
+        "pageInfo": {"hasNextPage": first < len(keyed), "endCursor": end},
+    }
+
+
+def _place(row: Json, sort: str | None, at: int) -> list[Any]:
+    """Where a row stands in a list of this order; one below another row where it stands there."""
+    if sort not in _SORTS and sort != "ID":
+        return [at]
+    number = int(row["id"].rpartition("/")[2])
+    return [number] if sort == "ID" else [row[_SORTS[sort]], number]
 
 
 def _matches(value: str, sign: str, wanted: str) -> bool:
