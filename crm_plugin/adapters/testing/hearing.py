@@ -30,9 +30,10 @@ def _subscribes(kit: type[Kit]) -> str:
 
 class HearingCases(Kit):
     def hear(self, storefront: StorefrontAdapter, request: RawRequest) -> list[StoreEvent]:
-        """Verified, then read."""
-        storefront.verify_webhook(request)
-        return storefront.parse_webhook(request)
+        """Verified, then read, by an adapter that knows nothing but values: what a store tells comes to such a one."""
+        listening = self.adapter.listening(storefront.values)
+        listening.verify_webhook(request)
+        return listening.parse_webhook(request)
 
     def _one(self, store: Store, storefront: StorefrontAdapter, told: Told) -> StoreEvent:
         (event,) = self.hear(storefront, store.hook(told))
@@ -120,11 +121,16 @@ class HearingCases(Kit):
         self._rejected(storefront, theirs)
 
     @case(Capability.WEBHOOKS, Trait.COMMON_ADDRESS)
-    def test_common_address_is_told_whose_event_it_is(self, store: Store) -> None:
+    def test_common_address_is_told_whose_event_it_is(self, store: Store, storefront: StorefrontAdapter) -> None:
         ours, theirs = store.hook(_ORDER), store.hook(replace(_ORDER, elsewhere=True))
         assert self.adapter.addressed(ours)
         assert self.adapter.addressed(ours) != self.adapter.addressed(theirs)
         assert self.adapter.addressed(replace(ours, headers={}, body=b"\xff")) == ""
+        # Of a store that was erased nothing is known: what it tells is no news, but a forgery is one.
+        app = {setting.key: storefront.values[setting.key] for setting in self.adapter.app_settings}
+        stranger = self.adapter.listening(app)
+        stranger.verify_webhook(ours)
+        self._rejected(stranger, replace(ours, body=ours.body + b" "))
 
     @case(Capability.WEBHOOKS)
     def test_signed_body_that_says_nothing_stops_nothing(self, store: Store, storefront: StorefrontAdapter) -> None:

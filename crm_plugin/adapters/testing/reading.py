@@ -118,7 +118,8 @@ class ReadingCases(Kit):
         person = store.put(Person(email=address(1), phone="+33123456789"))
         sale = store.put(Sale(person=person, email=address(1)))
         store.put(GivenBack(order=sale, amount="1.00"))
-        store.put(Thing())
+        if Stream.PRODUCTS in self.adapter.streams:
+            store.put(Thing())
         for stream in (one for one in self.streams() if one is not Stream.REFUNDS):
             page = next(page for page in storefront.pages(stream, "") if page.records)
             assert page.raw_of is not None
@@ -156,7 +157,8 @@ class ReadingCases(Kit):
         person = store.put(Person(email=address(1)))
         sale = store.put(Sale(total="19.99", person=person, email=address(1)))
         store.put(GivenBack(order=sale, amount="0.10"))
-        store.put(Thing(price="19.99"))
+        if Stream.PRODUCTS in self.adapter.streams:
+            store.put(Thing(price="19.99"))
         told = [record for found in everything(storefront).values() for record in found.records]
         assert {record.stream for record in told} >= set(self.streams())
         for record in told:

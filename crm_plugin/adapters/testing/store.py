@@ -202,7 +202,8 @@ class Store(ABC):
             kind = requests.ReadTimeout if error.late else requests.ConnectionError
             raise kind("no answer") from error
         sent = io.BufferedReader(_Spaces()) if answered.endless else answered.arriving
-        return answered.status, dict(answered.headers), sent
+        length = {"Content-Length": str(len(answered.body))} if answered.cut else {}
+        return answered.status, {**answered.headers, **length}, sent
 
     def _in(self, trouble: Trouble, asked: Asked) -> Answered:
         if trouble in OF_THE_PLATFORM:

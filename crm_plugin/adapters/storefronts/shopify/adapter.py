@@ -93,7 +93,6 @@ class ShopifyStorefront(StorefrontAdapter):
     def __init__(self, values: Mapping[str, Any], *, client: ShopifyClient | None = None) -> None:
         super().__init__(values)
         told = self.values
-        self.shop = shop_domain(str(told["shop"]).removeprefix("https://").rstrip("/"))
         if not self.shop:
             said = phrase("%(told)r is no domain of a Shopify shop: it ends with .myshopify.com.", told=told["shop"])
             raise InvalidInput(said, field="shop")
@@ -114,6 +113,11 @@ class ShopifyStorefront(StorefrontAdapter):
             Stream.CHECKOUTS: mapping.checkout,
             Stream.PRODUCTS: lambda raw: mapping.variant(raw, self._own_currency()),
         }
+
+    @property
+    def shop(self) -> str:
+        """The shop's own domain; empty where it is not known, or none."""
+        return shop_domain(str(self.values["shop"] or "").removeprefix("https://").rstrip("/"))
 
     def close(self) -> None:
         """Give back the connections."""
@@ -163,8 +167,8 @@ class ShopifyStorefront(StorefrontAdapter):
         return webhooks.addressed(request)
 
     def verify_webhook(self, request: RawRequest) -> None:
-        """See the contract."""
-        webhooks.verify(request, self.shop, secrets_of(self.values))
+        """See the contract; of a shop that is not known here only the app's signature can be wrong."""
+        webhooks.verify(request, self.shop or self.addressed(request), secrets_of(self.values))
 
     def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
         """See the contract."""
