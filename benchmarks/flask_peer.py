@@ -41,6 +41,12 @@ def _noted(session: Session) -> int:
     return session.scalar(select(func.count(Visit.visit_id))) or 0
 
 
+def visits(folder: Path) -> int:
+    """How many visits were noted so far."""
+    with _session(folder) as session:
+        return session.scalar(select(func.count(Visit.visit_id))) or 0
+
+
 def jobs(folder: Path) -> Celery:
     """A job that the clock asks for every second; two processes work, as many as `serve` has threads for jobs."""
     app = Celery("peer", broker="filesystem://")
