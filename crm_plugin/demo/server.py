@@ -1,6 +1,7 @@
 """The made-up shop on this machine, as its REST API would answer: keys, pages, dates and refusals in WooCommerce's form.
 
-It answers over plain http on the loopback address only, so callers sign with OAuth 1.0a. Accounts can be written, and notes on orders.
+It answers over plain http on the loopback address only, so callers sign with OAuth 1.0a. Accounts,
+webhooks and coupons can be written, and notes on orders.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from crm_plugin.demo.woo_accounts import Accounts
 from crm_plugin.demo.woo_auth import Door
 from crm_plugin.demo.woo_form import Row
 from crm_plugin.demo.woo_lists import Customers, Found, Goods, Orders, Refused, Table, only
+from crm_plugin.demo.woo_written import Written
 
 _API = "/wp-json/wc/v3/"
 _VERSION = "11.0.1"
@@ -91,12 +93,14 @@ class _Server(LoopbackServer):
         self.lock = threading.Lock()
         customers = Customers(shop.customers, shop.timezone)
         self.accounts = Accounts(customers)
+        self.written = Written(shop.timezone)
         self.tables: dict[str, Table] = {
             "customers": customers,
             "orders": Orders(shop.orders, shop.timezone),
             "refunds": Table(shop.refunds, shop.timezone),
             "products": Goods(shop.products, shop.timezone),
             "variations": Goods(shop.variations, shop.timezone),
+            **self.written.tables,
         }
 
     def count(self, method: str, path: str) -> None:
@@ -228,6 +232,8 @@ class _Handler(JsonHandler):
         match method, parts:
             case "POST", ["customers", "batch"]:
                 self.reply(200, accounts.batch(_decoded(body)))
+            case "POST", [("webhooks" | "coupons") as kind, "batch"]:
+                self.reply(200, self.server.written.batch(kind, _decoded(body)))
             case "DELETE", ["customers", number] if number.isdigit():
                 if params.get("force") != "true":
                     raise Refused(501, "woocommerce_rest_trash_not_supported", "Customers do not support trashing.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -13,6 +13,8 @@ import msgspec
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.rows import Cursor
+from crm_plugin.adapters.storefronts.woocommerce import coupons, webhooks
+from crm_plugin.adapters.storefronts.woocommerce.again import Lists
 from crm_plugin.adapters.storefronts.woocommerce.changes import ChangeWalk, OrderWalk, Part
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient, store_address
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper
@@ -25,28 +27,38 @@ from crm_plugin.adapters.storefronts.woocommerce.meta import (
     MetaKeys,
 )
 from crm_plugin.adapters.storefronts.woocommerce.refunds import RefundWalk
+from crm_plugin.adapters.storefronts.woocommerce.subscriptions import Subscriptions
 from crm_plugin.adapters.storefronts.woocommerce.tiers import AT_ONCE, TierMarks
-from crm_plugin.clock import is_zone
+from crm_plugin.adapters.storefronts.woocommerce.zones import zone_of
 from crm_plugin.errors import AdapterError, MalformedResponse
 from crm_plugin.phrases import phrase
-from crm_plugin.records import Page, Record, ShopInfo, Stream, TierMark, TierWrite, TierWritten
+from crm_plugin.records import (
+    CouponMade,
+    CouponOrder,
+    Page,
+    RawRequest,
+    Record,
+    ShopInfo,
+    StoreEvent,
+    Stream,
+    TierMark,
+    TierWrite,
+    TierWritten,
+)
 
 _PROBES = 2
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ORDERS = (Part("live", "orders"), Part("trash", "orders", {"status": "trash"}))
 # Older stores have no flat list of variations; their products are still told.
 _PRODUCTS = (Part("products", "products"), Part("variations", "variations", optional=True))
-# Zones that stand all year at an offset of half hours or quarters, for stores that tell only that.
-_BETWEEN = {
-    -9.5: "Pacific/Marquesas",
-    3.5: "Asia/Tehran",
-    4.5: "Asia/Kabul",
-    5.5: "Asia/Kolkata",
-    5.75: "Asia/Kathmandu",
-    6.5: "Asia/Yangon",
-    8.75: "Australia/Eucla",
-    9.5: "Australia/Darwin",
+_PARTS = {
+    Stream.MEMBERS: (Part("all", "customers", {"role": "all"}),),
+    Stream.ORDERS: _ORDERS,
+    Stream.PRODUCTS: _PRODUCTS,
+    Stream.REFUNDS: (Part("refunds", "refunds", optional=True),),
 }
+# How long before the last comparison an order may have been changed to be looked at again.
+_LOOKS_BACK = timedelta(days=30)
 
 
 class WooCommerceStorefront(StorefrontAdapter):
@@ -63,6 +75,9 @@ class WooCommerceStorefront(StorefrontAdapter):
             Capability.COST,
             Capability.SEND_MESSAGE,
             Capability.TIER_METAFIELD,
+            Capability.WEBHOOKS,
+            Capability.COUPONS,
+            Capability.COUPONS_OF_ONE,
         }
     )
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -76,7 +91,9 @@ class WooCommerceStorefront(StorefrontAdapter):
         Setting("consent_keys", "Meta keys of consent to e-mail", required=False, default=CONSENT_KEYS),
         Setting("locale_keys", "Meta keys of the language", required=False, default=LOCALE_KEYS),
     )
+    unseen: ClassVar[tuple[str, ...]] = ("deleted refunds", "refunds and edits of payment gateways")
     tiers_at_once: ClassVar[int] = AT_ONCE
+    coupons_at_once: ClassVar[int] = coupons.AT_ONCE
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS, Stream.REFUNDS)
 
     def __init__(self, values: Mapping[str, Any], *, client: WooCommerceClient | None = None) -> None:
@@ -119,7 +136,7 @@ class WooCommerceStorefront(StorefrontAdapter):
             raise MalformedResponse(
                 phrase("The store does not tell its currency."), adapter=self.name, path="$.settings.currency"
             )
-        zone, notes = _zone(root)
+        zone, notes = zone_of(root)
         return ShopInfo(str(root.get("name") or ""), self._currency, zone, str(environment.get("version") or ""), notes)
 
     def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
@@ -156,6 +173,51 @@ class WooCommerceStorefront(StorefrontAdapter):
                 return None
             raise
         return self.parse(stream, raw.decode("utf-8", "replace"))
+
+    def reread_many(self, stream: Stream, external_ids: Iterable[str]) -> Iterator[tuple[str, Record | None]]:
+        """See the contract; a hundred in one request."""
+        if stream is Stream.REFUNDS:
+            return super().reread_many(stream, external_ids)
+        read = {Stream.MEMBERS: self._mapper.member, Stream.ORDERS: self._order}.get(stream, self._product)
+        return self._lists(stream).reread(external_ids, read, lambda name: self.reread(stream, name))
+
+    def second_pass(self, since: datetime) -> Iterator[Page]:
+        """The orders that were changed shortly before `since`, and after: deleted refunds and what gateways do move no time of change."""
+        after = (since - _LOOKS_BACK).astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+        walk = ChangeWalk(self.client, Stream.ORDERS, self._order, _ORDERS[:1])
+        return walk.pages({_ORDERS[0].name: {"after": after}})
+
+    def count(self, stream: Stream) -> int | None:
+        """See the contract; orders with the trash, products with their variations."""
+        return self._lists(stream).count()
+
+    def external_ids(self, stream: Stream) -> Iterator[str] | None:
+        """See the contract; refunds are told with their orders."""
+        return None if stream is Stream.REFUNDS else self._lists(stream).ids()
+
+    def _lists(self, stream: Stream) -> Lists:
+        return Lists(self.client, _PARTS[stream])
+
+    def verify_webhook(self, request: RawRequest) -> None:
+        """See the contract; the secret is made of the store's own."""
+        webhooks.verify(request, str(self.values["secret"] or ""))
+
+    def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
+        """See the contract."""
+        return webhooks.parse(request)
+
+    def subscribe(self, address: str) -> list[Problem]:
+        """See the contract; needs a key that may write."""
+        return Subscriptions(self.client, self.values["secret"]).renew(address)
+
+    def unsubscribe(self, address: str) -> None:
+        """See the contract."""
+        Subscriptions(self.client, self.values["secret"]).remove(address)
+
+    def create_coupons(self, order: CouponOrder) -> list[CouponMade]:
+        """See the contract; up to a hundred codes in one request, bound to accounts by their e-mail addresses."""
+        now = datetime.fromtimestamp(self.client.clock(), UTC)
+        return coupons.Coupons(self.client, self._own_currency()).create(order, now)
 
     def check_tiers(self) -> list[Problem]:
         """Whether the key may write; see the contract."""
@@ -222,19 +284,3 @@ class WooCommerceStorefront(StorefrontAdapter):
 def _part(value: Any, name: str) -> dict[str, Any]:
     found = value.get(name) if isinstance(value, dict) else None
     return found if isinstance(found, dict) else {}
-
-
-def _zone(root: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The store's zone; one that tells only an offset gets a zone that always stands there, with a note."""
-    name = str(root.get("timezone_string") or "")
-    if is_zone(name):
-        return name, ()
-    try:
-        hours = float(root.get("gmt_offset") or 0)
-    except (TypeError, ValueError):
-        hours = 0.0
-    # The sign of these names is turned round: Etc/GMT-1 is one hour ahead.
-    fixed = f"Etc/GMT{-int(hours):+d}" if int(hours) else "UTC"
-    return _BETWEEN.get(hours, fixed), (
-        "The store tells only an offset from UTC, so summer time is not known: choose a city in WordPress > Settings.",
-    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, ClassVar
 
+from crm_plugin.adapters.storefronts.woocommerce.webhooks import signature, signing_secret
 from crm_plugin.adapters.testing import (
     Answered,
     Asked,
@@ -18,16 +19,19 @@ from crm_plugin.adapters.testing import (
     State,
     Store,
     Thing,
+    Told,
     Trait,
     Trouble,
 )
 from crm_plugin.demo.woo_accounts import Accounts
 from crm_plugin.demo.woo_auth import Door
 from crm_plugin.demo.woo_lists import Customers, Goods, Orders, Refused, Table, only
-from crm_plugin.records import Stream
+from crm_plugin.demo.woo_written import Written
+from crm_plugin.records import RawRequest, StoreEventKind, Stream
 from tests.adapters.storefronts.woocommerce.fake_store import customer, order
 
 URL = "http://shop.example"
+HOOK = "https://crm.example/hooks/shop/woocommerce"
 KEY, SECRET = "ck_" + "a" * 40, "cs_" + "b" * 40
 _API = "/wp-json/wc/v3/"
 _ZONE = "Europe/Paris"
@@ -53,7 +57,10 @@ _REFUSALS = {
 
 
 class WooStore(Store):
-    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.GUESTS, Trait.REMOVES, Trait.PERMISSIONS})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.GUESTS, Trait.REMOVES, Trait.PERMISSIONS, Trait.EVENT_TIMES})
+    tells: ClassVar[frozenset[StoreEventKind]] = frozenset(
+        {StoreEventKind.CHANGED, StoreEventKind.DELETED, StoreEventKind.PING, StoreEventKind.UNKNOWN}
+    )
     currencies: ClassVar[tuple[str, ...]] = ("EUR", "JPY", "KWD")
     page_size: ClassVar[int] = 10
     secrets: ClassVar[tuple[str, ...]] = (SECRET, KEY)
@@ -62,12 +69,14 @@ class WooStore(Store):
         super().__init__()
         customers = Customers([], _ZONE)
         self.accounts = Accounts(customers)
+        self.written = Written(_ZONE)
         self.tables: dict[str, Table] = {
             "customers": customers,
             "orders": Orders([], _ZONE),
             "refunds": Table([], _ZONE),
             "products": Goods([], _ZONE),
             "variations": Goods([], _ZONE),
+            **self.written.tables,
         }
         self._door = Door(KEY, SECRET, lambda: self.now.timestamp())
         self._number = 100
@@ -139,6 +148,44 @@ class WooStore(Store):
     def mend(self, stream: Stream, external_id: str) -> None:
         self.tables[_NAMES[stream]].put(self._whole.pop((stream, external_id)))
 
+    def change_unseen(self, what: str) -> tuple[Stream, str]:
+        """Money is given back, or that is undone, while the order's time of change stays."""
+        number = int(self.put(Sale(email="unseen@store.example", changed_at=self.now - timedelta(days=3))))
+        held = self.tables["orders"].one(number)
+        assert held is not None
+        given_back = [{"id": 7_000_000 + number, "reason": "", "total": "-1.00"}]
+        self.tables["orders"].put({**held, "refunds": [] if what == "deleted refunds" else given_back})
+        return Stream.ORDERS, str(number)
+
+    def hook(self, told: Told) -> RawRequest:
+        if told.kind is StoreEventKind.PING:
+            headers = {"content-type": "application/x-www-form-urlencoded"}
+            return RawRequest("POST", HOOK, headers, b"webhook_id=1")
+        resource = {Stream.MEMBERS: "customer", Stream.PRODUCTS: "product"}.get(told.stream or Stream.ORDERS, "order")
+        body: dict[str, Any] = {"id": int(told.external_id or 1)}
+        if told.kind is not StoreEventKind.DELETED:
+            body |= {"date_modified_gmt": _gmt(told.at), "number": told.number}
+        word = "deleted" if told.kind is StoreEventKind.DELETED else "updated"
+        topic = "action.woocommerce_of_tomorrow" if told.kind is StoreEventKind.UNKNOWN else f"{resource}.{word}"
+        secret = "cs_" + "c" * 40 if told.elsewhere else SECRET
+        return self._hook(topic, json.dumps(body).encode(), f"{told.number:032x}", secret)
+
+    def signed(self, body: bytes) -> RawRequest:
+        return self._hook("order.updated", body, "0" * 32)
+
+    def _hook(self, topic: str, body: bytes, delivery: str, secret: str = SECRET) -> RawRequest:
+        headers = {
+            "content-type": "application/json",
+            "x-wc-webhook-topic": topic,
+            "x-wc-webhook-signature": signature(body, signing_secret(secret)),
+            "x-wc-webhook-delivery-id": delivery,
+        }
+        return RawRequest("POST", HOOK, headers, body)
+
+    def coupons(self) -> list[str]:
+        """The kit's codes are in capitals, and the store keeps small letters."""
+        return [row["code"].upper() for row in self.written.coupons.rows()]
+
     def list_of(self, asked: Asked) -> str:
         """Only what is walked page by page: a page that was kept by a cache knows nothing of single records."""
         query = asked.query
@@ -191,6 +238,8 @@ class WooStore(Store):
                 return _json(only(row, params["_fields"]) if params.get("_fields") else row)
             case "POST", ["customers", "batch"]:
                 return _json(self.accounts.batch(json.loads(asked.body)))
+            case "POST", [("webhooks" | "coupons") as kind, "batch"]:
+                return _json(self.written.batch(kind, json.loads(asked.body)))
         raise Refused(404, "rest_no_route", "No route was found matching the URL and request method.")
 
 
