@@ -246,14 +246,14 @@ def test_file_that_breaks_off_is_no_history(
         walk(storefront, Stream.ORDERS)
 
 
-def test_many_changes_are_read_in_bulk(
-    shop: FakeShop, storefront: ShopifyStorefront, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_changes_are_read_in_bulk(shop: FakeShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walking, "LONGEST_LIST", 40)
-    cursor = walk(storefront, Stream.ORDERS).cursor
+    opened = open_shop(rows=30)
+    cursor = walk(opened, Stream.ORDERS).cursor
     shop.rows["orders"] = [shop_rows.order(number, updatedAt="2026-11-27T12:30:00Z") for number in range(1, 100)]
     shop.now += timedelta(hours=1)
-    assert len(walk(storefront, Stream.ORDERS, cursor).latest) == 99
+    assert len(walk(opened, Stream.ORDERS, cursor).latest) == 99
+    assert len(shop.asked("Orders")) == 1 + 2 + 1
     assert len(shop.bulk) == 2
 
 
