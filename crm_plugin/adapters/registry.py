@@ -82,6 +82,14 @@ def app_values(settings: Iterable[Setting], platform: str) -> dict[str, str]:
     return {key: os.environ[name].strip() for key, name in names.items() if os.environ.get(name, "").strip()}
 
 
+def label_of(name: str) -> str:
+    """What people call a platform or sender of that name."""
+    known = {*storefront_names(), *channel_names()}
+    if name not in known:
+        return name
+    return (storefront_class(name) if name in storefront_names() else channel_class(name)).label
+
+
 def channel_class(name: str) -> type[ChannelAdapter]:
     """The channel adapter of that name. Raises: ConfigError listing those there are."""
     found = _load(_CHANNELS[name]) if name in _CHANNELS else _foreign().get(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from crm_plugin.adapters.registry import channel_class
+from crm_plugin.adapters.registry import channel_class, label_of
 from crm_plugin.cli.common import answer, as_json_option, main, opened
 from crm_plugin.cli.root import stderr
 from crm_plugin.config import load_config
@@ -21,6 +21,7 @@ from crm_plugin.store import hook_counts, migrate
 from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.tenants import Shop, all_shops
 from crm_plugin.sync import connect
+from crm_plugin.sync.privacy import requests_of
 from crm_plugin.touchpoints import health, senders
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journeys import all_journeys
@@ -161,7 +162,7 @@ def doctor(as_json: bool) -> None:
             shops = all_shops(connection)
         for one in shops:
             found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one) + _tiers(runtime, one)
-            found += _stalled(runtime, one) + _hooks(runtime, one)
+            found += _stalled(runtime, one) + _hooks(runtime, one) + _privacy(runtime, one)
         found += [
             _problem("", f"PostgreSQL runs with {name}=off: {_FORGETS}", f"Set {name} to on.")
             for name in runtime.db.forgetful()
@@ -195,6 +196,8 @@ def _problem(shop: str, problem: str, hint: str) -> dict[str, str]:
 
 
 def _store(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    if not shop.is_awake:
+        return [_problem(shop.name, shop.status_detail, "Nothing is done for it until it is installed again.")]
     try:
         storefront = connect.open_storefront(runtime.db, runtime.box, shop)
         try:
@@ -244,6 +247,20 @@ _STALLED = {
 }
 
 
+def _privacy(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """Customers who wait for their data."""
+    with runtime.db.read() as connection:
+        waiting = [one for one in requests_of(connection, shop) if one.done_at is None]
+    return [
+        _problem(
+            shop.name,
+            f"A customer asked for their data; the law gives time until {one.due_at:%Y-%m-%d}.",
+            f"`crm-plugin privacy export {shop.name} --request {one.request_id} --to FILE`, and hand it on.",
+        )
+        for one in waiting
+    ]
+
+
 def _hooks(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
     """What was refused at the hooks of a shop within a day. What was merely odd is in the figures."""
     with runtime.db.read() as connection:
@@ -252,7 +269,7 @@ def _hooks(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
     return [
         _problem(
             shop.name,
-            f"{one.number:,} reports to the hook of {channel_class(one.adapter).label} were refused so far, "
+            f"{one.number:,} reports to the hook of {label_of(one.adapter)} were refused so far, "
             f"the last at {one.last_at:%Y-%m-%d %H:%M}Z: {one.reason}.",
             _REFUSED[one.reason],
         )

@@ -8,6 +8,7 @@ went and when, and addresses that must not be written to, for a refusal outlives
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -241,3 +242,44 @@ def hand_over(db: Database, shop: Shop, request_id: int, now: datetime) -> dict[
             .values(done_at=now)
         )
         return exported(connection, shop, row.member_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked; `who` names the person as they were told, for one who is not erased. `due_at` is the last day of the law."""
+
+    request_id: int
+    kind: str
+    who: str
+    members: int
+    asked_at: datetime
+    due_at: datetime
+    done_at: datetime | None
+
+
+def requests_of(connection: Connection, shop: Shop, most: int = 50) -> list[Request]:
+    """What was asked lately, what still waits first."""
+    r = privacy_requests.c
+    query = (
+        select(privacy_requests).where(r.shop_id == shop.shop_id).order_by(r.asked_at.desc(), r.request_id).limit(most)
+    )
+    found = [
+        Request(
+            row.request_id,
+            row.kind,
+            str(row.told.get("email") or row.told.get("phone") or row.told.get("external_id") or ""),
+            len(row.member_ids),
+            row.asked_at,
+            row.due_at,
+            row.done_at,
+        )
+        for row in connection.execute(query)
+    ]
+    return sorted(found, key=lambda one: one.done_at is not None)
+
+
+def member_of(connection: Connection, shop: Shop, member_id: int) -> dict[str, str]:
+    """How a member is named in a request of theirs: by account, else by address."""
+    m = members.c
+    row = connection.execute(select(members).where(m.shop_id == shop.shop_id, m.member_id == member_id)).one()
+    return {"external_id": row.external_id or "", "email": row.email, "phone": row.phone}

@@ -98,6 +98,7 @@ from crm_plugin.web.pages import (  # noqa: E402
     member_why,  # noqa: F401
     members,  # noqa: F401
     outbox,  # noqa: F401
+    privacy,  # noqa: F401
     rehearsal,  # noqa: F401
     segments,  # noqa: F401
     senders,  # noqa: F401

@@ -15,7 +15,7 @@ from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.store import audit
-from crm_plugin.sync import connect, problems
+from crm_plugin.sync import connect, privacy, problems
 from crm_plugin.touchpoints import health, policy, senders, settings
 from crm_plugin.web import file_import, formats, guard_form, languages, rates, settings_form
 from crm_plugin.web.forms import Form
@@ -43,6 +43,7 @@ def page(**forms: Form) -> str:
         broken_count = problems.count_open(connection, shop.shop_id)
         rows = _senders(connection)
         foreign = rates.look(connection, shop)
+        asked = privacy.requests_of(connection, shop)
     state = _state()
     return render_template(
         "connections.html",
@@ -58,6 +59,7 @@ def page(**forms: Form) -> str:
         guard_form=forms.get("guard_form") or guard_form.filled(shop),
         import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),
         rates=foreign,
+        privacy=asked,
         rates_form=forms.get("rates_form") or rates.filled(shop),
         kinds=file_import.KINDS,
         name_of=name_of,
