@@ -50,8 +50,8 @@
     card(one) {
       const card = make("article", "card", "", { one });
       const title = make("h3", "title", one.title);
-      if (!one.read) title.prepend(make("span", "badge", `${this.dataset.new} · `));
-      const close = make("button", "close", "×", { type: "button", ariaLabel: `${this.dataset.close}: ${one.title}` });
+      if (!one.read) title.prepend(make("span", "badge", `${this.dataset.new} \u00b7 `));
+      const close = make("button", "close", "\u00d7", { type: "button", ariaLabel: `${this.dataset.close}: ${one.title}` });
       close.onclick = () => this.close(card, one);
       if (isWeb(one.image_url)) card.append(make("img", "picture", "", { src: one.image_url, alt: "", loading: "lazy" }));
       card.append(title, make("p", "body", one.body));
