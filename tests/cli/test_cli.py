@@ -58,7 +58,7 @@ def test_typo_in_a_rule_is_named(imported: Any) -> None:
     ("words", "code", "hint"),
     [
         (("sync", "none"), "not_found", "Add one"),
-        (("shop", "add", "x", "--platform", "magento"), "config", "woocommerce, csv"),
+        (("shop", "add", "x", "--platform", "magento"), "config", "Use one of: woocommerce, "),
         (("shop", "add", "x", "--platform", "csv"), "invalid_input", "ISO 4217"),
         (("shop", "add", "x", "--platform", "woocommerce", "--url", "shop"), "invalid_input", ""),
     ],
