@@ -78,17 +78,22 @@ class ShopifyInstaller(Installer):
             raise WebhookRejected("the merchant has not agreed", status=400)
         return self._installed(shop, self._oauth.redeem(shop, query["code"]))
 
+    def named(self, request: RawRequest) -> str:
+        """The shop that the admin put into the address."""
+        return shop_domain(parse_qs(urlsplit(request.url).query).get("shop", [""])[0])
+
     def visit(self, request: RawRequest) -> Visitor | None:
-        """Who opened our page in the admin, by the ID token in the header or, where a page is opened, in its address."""
+        """Who opened our page in the admin, by the ID token in the header or, where a page is opened, in its address.
+
+        One in an address may be old, as after a reload: it is nobody then, and App Bridge has a new one.
+        """
         found = _BEARER.fullmatch(request.headers.get("authorization", "").strip())
-        token = found[1] if found else parse_qs(urlsplit(request.url).query).get("id_token", [""])[0]
-        if not token:
+        if found is not None:
+            return self._visitor(found[1])
+        try:
+            return self._visitor(parse_qs(urlsplit(request.url).query)["id_token"][0])
+        except (KeyError, WebhookRejected):
             return None
-        now = self._clock()
-        told = read_id_token(token, self.app["client_id"], secrets_of(self.app), now)
-        if not told.sub:
-            raise WebhookRejected("the token is of nobody of the shop's staff", status=403)
-        return Visitor(told.shop, told.sub, exchange=token, expires_in=max(0.0, told.exp - now))
 
     def exchange(self, visitor: Visitor) -> Installed:
         """Keys for the visit. Raises: WebhookRejected when the token's minute is over: App Bridge then comes with a new one."""
@@ -101,12 +106,21 @@ class ShopifyInstaller(Installer):
 
     def frame(self, reference: str) -> Frame:
         """The admin of this very shop, and nobody else, may frame us."""
+        if not shop_domain(reference):
+            return Frame(("'none'",))
         return Frame(
             ancestors=(f"https://{reference}", ADMIN),
             scripts=(APP_BRIDGE,),
             metas={"shopify-api-key": self.app["client_id"]},
             connects=(ADMIN,),
         )
+
+    def _visitor(self, token: str) -> Visitor:
+        now = self._clock()
+        told = read_id_token(token, self.app["client_id"], secrets_of(self.app), now)
+        if not told.sub:
+            raise WebhookRejected("the token is of nobody of the shop's staff", status=403)
+        return Visitor(told.shop, told.sub, exchange=token, expires_in=max(0.0, told.exp - now))
 
     def _installed(self, shop: str, reply: Reply) -> Installed:
         return Installed(

@@ -70,10 +70,16 @@ def test_visit_gives_keys(shop: FakeShop) -> None:
 
 
 def test_forged_visit_is_rejected() -> None:
-    assert _installer().visit(_request(f"{PUBLIC}/page?shop={SHOP}")) is None
-    for token in (id_token("another", **ISSUER), id_token(sub="", **ISSUER), "x"):
+    installer = _installer()
+    opened = _request(f"{PUBLIC}/page?shop={SHOP}")
+    assert installer.visit(opened) is None
+    assert installer.frame(installer.named(opened)).ancestors == (f"https://{SHOP}", "https://admin.shopify.com")
+    assert installer.frame(installer.named(_request(f"{PUBLIC}/page?shop=evil.example"))).ancestors == ("'none'",)
+    for token in (id_token("another", **ISSUER), id_token(sub="", **ISSUER), id_token(exp=NOW - 60, **ISSUER), "x"):
         with pytest.raises(WebhookRejected):
-            _installer().visit(_request(f"{PUBLIC}/page?id_token={token}"))
+            installer.visit(_request(f"{PUBLIC}/page", authorization=f"Bearer {token}"))
+        # In an address it may be an old one: App Bridge has another.
+        assert installer.visit(_request(f"{PUBLIC}/page?id_token={token}")) is None
 
 
 def test_token_that_ran_out_on_the_way_comes_again(shop: FakeShop) -> None:
