@@ -31,6 +31,7 @@ _INSTALLERS: dict[str, str] = {
     "shopify": "crm_plugin.adapters.storefronts.shopify:ShopifyInstaller",
     "taobao": "crm_plugin.adapters.storefronts.taobao.install:TaobaoInstaller",
     "medusa": "crm_plugin.adapters.storefronts.medusa:MedusaInstaller",
+    "woocommerce": "crm_plugin.adapters.storefronts.woocommerce:WooCommerceInstaller",
 }
 _CHANNELS = {
     "smtp": "crm_plugin.adapters.channels.smtp:SmtpChannel",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from crm_plugin.adapters.registry import app_values, installer_class
 from crm_plugin.adapters.storefronts.installing import Installed, Installer
@@ -16,7 +16,7 @@ from crm_plugin.jobs import tasks
 from crm_plugin.phrases import phrase
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit, shops, writebacks
-from crm_plugin.store.tenants import Shop, shop_by_id, shop_of
+from crm_plugin.store.tenants import Shop, all_shops, shop_by_id, shop_of
 from crm_plugin.sync import connect
 
 _UNUSED = re.compile(r"[^a-z0-9._-]+")
@@ -39,10 +39,19 @@ def installer_of(runtime: Runtime, platform: str) -> Installer:
 
 def _kept(runtime: Runtime, platform: str, reference: str) -> Mapping[str, Any] | None:
     with runtime.db.read() as connection:
-        shop = shop_of(connection, platform, reference)
+        shop = known_shop(connection, platform, reference)
     if shop is None or not shop.is_awake:
         return None
     return connect.credentials_of(runtime.db, runtime.box, shop)
+
+
+def known_shop(connection: Connection, platform: str, reference: str) -> Shop | None:
+    """The shop of a store by its own name for itself; one whose keys were typed in is known by its address, where that is the name."""
+    found, cls = shop_of(connection, platform, reference), installer_class(platform)
+    if found is not None or cls is None or not reference:
+        return found
+    typed_in = (one for one in all_shops(connection) if one.platform == platform and not one.reference)
+    return next((one for one in typed_in if cls.reference_of(one.url) == reference), None)
 
 
 def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str) -> Shop:
@@ -51,7 +60,7 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
     Raises: ActionRequired, TransientError when the store does not answer to its new keys; nothing is kept then.
     """
     with runtime.db.read() as connection:
-        known = shop_of(connection, platform, installed.reference)
+        known = known_shop(connection, platform, installed.reference)
     if known is None:
         known = _new(runtime, platform, installed)
     now = runtime.clock.now()

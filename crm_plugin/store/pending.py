@@ -39,8 +39,9 @@ def use(connection: Connection, box: SecretBox, platform: str, token: str, now: 
     return box.open(row.told) if taken else None
 
 
-def seen(connection: Connection, platform: str, token: str) -> bool:
-    """Whether it was begun here and used already, so that the merchant who comes back is told the right thing."""
+def used(connection: Connection, box: SecretBox, platform: str, token: str, now: datetime) -> dict[str, Any] | None:
+    """What was told for one that was used within the hour, so that a merchant who comes back after it is told the right thing."""
     i = installs.c
-    mine = (i.shop_id == EVERYBODY, i.token == token, i.platform == platform, i.used_at.is_not(None))
-    return connection.execute(select(i.token).where(*mine)).first() is not None
+    mine = (i.shop_id == EVERYBODY, i.token == token, i.platform == platform, i.used_at > now - _GOOD_FOR)
+    row = connection.execute(select(i.told).where(*mine)).first()
+    return None if row is None else box.open(row.told)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
@@ -17,7 +19,7 @@ from crm_plugin.manifest import facts_of, load_manifest
 from crm_plugin.records import RawRequest
 from crm_plugin.store import pending
 from crm_plugin.store.tenants import Shop, shop_of
-from crm_plugin.web import embedded
+from crm_plugin.web import auth, embedded, security
 from crm_plugin.web.reading import SYNC
 from crm_plugin.web.site import site
 
@@ -49,21 +51,47 @@ def manifest(platform: str, file: str) -> Response:
 
 @bp.get("/<platform>")
 def begin(platform: str) -> Answer:
-    """To the platform's page on which the merchant agrees."""
-    runtime = site().runtime
-    installer = _installer(platform)
-    told = {key: value[:500] for key, value in request.args.items()}
+    """To the platform's page on which the merchant agrees; to our form first where it begins with that."""
+    if _installer(platform).begun_here:
+        return redirect(url_for("pages.connect", platform=platform, url=request.args.get("url")), 303)
+    return redirect(_agreeing(platform, request.args), 303)
+
+
+@bp.post("/<platform>")
+def begin_here(platform: str) -> Answer | tuple[str, int]:
+    """The same for who is signed in and told us where the store is. A page leads there, for a form's answer may not lead elsewhere."""
+    security.refuse_foreign_writes()
+    if embedded.is_asked_for() or not _installer(platform).begun_here:
+        return Response(status=404)
+    refused = auth.require_sign_in()
+    if refused is not None:
+        return refused
+    try:
+        address = _agreeing(platform, request.form)
+    except CrmError as error:
+        return _message(_("The store was not connected"), str(error), 422)
+    page = render_template("install_go.html", address=address, host=urlsplit(address).netloc)
+    return Response(page, headers={"Refresh": f"0; url={address}"})
+
+
+def _agreeing(platform: str, given: Mapping[str, str]) -> str:
+    runtime, installer = site().runtime, _installer(platform)
+    told = {key: value[:500] for key, value in given.items()}
     with runtime.db.write() as connection:
         state = pending.begin(connection, runtime.box, platform, told, runtime.clock.now())
-    return redirect(installer.begin(told, state, _back(platform)), 303)
+    return installer.begin(told, state, _back(platform))
 
 
 @bp.get("/<platform>/back")
 def back(platform: str) -> Answer | str | tuple[str, int]:
-    """The merchant comes back from the platform's page, with or without having agreed."""
+    """The merchant comes back from the platform's page, with or without having agreed, or after the store handed over its keys."""
     installer, asked = _installer(platform), _asked()
-    told = _told(platform, request.args.get("state", ""))
+    state = request.args.get("state", "")
+    told = _told(platform, state)
     if told is None:
+        arrived = _arrived(platform, installer, state)
+        if arrived is not None:
+            return redirect(url_for("pages.today", shop=arrived.name), 303)
         return _message(_("This way in has been used or has run out"), _("Begin again from your store."), 403)
     try:
         shop = _installed(platform, installer.finish(asked, told, _back(platform)))
@@ -72,6 +100,32 @@ def back(platform: str) -> Answer | str | tuple[str, int]:
             raise
         return _message(_("The store was not connected"), str(error), 422)
     return redirect(url_for("pages.today", shop=shop.name), 303)
+
+
+@bp.post("/<platform>/keys")
+def keys(platform: str) -> Response:
+    """The store hands over the keys of an install that was begun here; it takes them back unless the answer is 200."""
+    installer, asked = _installer(platform), _asked()
+    told = _told(platform, installer.state_of(asked))
+    if told is None:
+        raise WebhookRejected("It names no install that waits for keys.", status=403)
+    try:
+        _installed(platform, installer.finish(asked, told, _back(platform)))
+    except WebhookRejected:
+        raise
+    except CrmError as error:
+        _log.warning("keys from %s: %s", platform, error)
+        return Response(status=422 if isinstance(error, ActionRequired) else 503)
+    return Response(status=200)
+
+
+def _arrived(platform: str, installer: Installer, state: str) -> Shop | None:
+    """The shop whose store handed over its keys for this state a moment ago."""
+    runtime = site().runtime
+    with runtime.db.read() as connection:
+        told = pending.used(connection, runtime.box, platform, state, runtime.clock.now())
+        reference = installer.reference_of(str(told.get("url", ""))) if told else ""
+        return shop_of(connection, platform, reference)
 
 
 @bp.post("/<platform>/token")

@@ -83,6 +83,8 @@ class Installer(ABC):
 
     platform: ClassVar[str]
     app_settings: ClassVar[tuple[Setting, ...]] = ()
+    # True where a merchant who is signed in here begins, by telling where the store is; else who comes from the platform does.
+    begun_here: ClassVar[bool] = False
     # The kept settings of a store by its `reference`, None for one that is not connected; set by whoever drives the installer.
     known: Callable[[str], Mapping[str, Any] | None] = staticmethod(lambda reference: None)
 
@@ -94,6 +96,17 @@ class Installer(ABC):
         """What the platform wants to be told of the app, as its own files by name; none where it wants nothing."""
         del facts
         return {}
+
+    @classmethod
+    def reference_of(cls, url: str) -> str:
+        """What a store at this address calls itself, where that is its address: one whose keys were typed in is known again by it."""
+        del url
+        return ""
+
+    def state_of(self, request: RawRequest) -> str:
+        """The state that a store names which hands over keys by itself, for an install that was begun here; empty where there is none."""
+        del request
+        return ""
 
     def begin(self, told: Mapping[str, str], state: str, back: str) -> str:
         """The address at which the merchant agrees; `state` comes back with the answer to `back`. `told` is what the merchant typed, or the

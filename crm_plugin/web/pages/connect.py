@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from crm_plugin.adapters.base import Setting
-from crm_plugin.adapters.registry import storefront_class, storefront_names
+from crm_plugin.adapters.registry import installer_class, storefront_class, storefront_names
 from crm_plugin.errors import CrmError
 from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
@@ -99,12 +99,19 @@ def _page(platform: str, form: Form) -> str:
         zones=sorted(available_timezones()) if files else [],
         languages=languages.choices(form.text("locale")),
         first=not shops(),
+        by_click=_by_click(platform),
         heading=_("Connect your store"),
     )
 
 
 def _platform(told: str) -> str:
     return told if told in storefront_names() else storefront_names()[0]
+
+
+def _by_click(platform: str) -> bool:
+    """Whether the store can hand over its key by itself, which it does only to an https address."""
+    cls = installer_class(platform)
+    return cls is not None and cls.begun_here and site().public_url.startswith("https://")
 
 
 def _takes_files(platform: str) -> bool:

@@ -78,6 +78,7 @@ class WooCommerceStorefront(StorefrontAdapter):
             Capability.WEBHOOKS,
             Capability.COUPONS,
             Capability.COUPONS_OF_ONE,
+            Capability.INSTALL,
         }
     )
     settings: ClassVar[tuple[Setting, ...]] = (
