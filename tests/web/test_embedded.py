@@ -27,6 +27,7 @@ from crm_plugin.store.tenants import UNINSTALLED, Shop
 from crm_plugin.web import embedded
 from tests.factories import make_shop, member, write
 from tests.sync.plain_store import PlainStore
+from tests.web.conftest import sign_in
 
 ADMIN = "https://admin.plain.example"
 
@@ -200,6 +201,14 @@ def test_store_that_comes_back_is_the_one_it_was(client: FlaskClient, runtime: R
     with runtime.db.read() as connection:
         rows = connection.execute(select(shops).where(shops.c.reference == "new.example")).all()
     assert [(row.shop_id, row.status) for row in rows] == [(shop_id, "connected")]
+
+
+def test_connections_say_that_the_app_is_gone(app: Flask, runtime: Runtime) -> None:
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).where(shops.c.shop_id == 1).values(status=UNINSTALLED))
+    text = sign_in(app).get("/s/shop-1/connections").text
+    assert "does not have the app any more" in text
+    assert "Read what is new" not in text
 
 
 def test_store_that_was_taken_away_lets_nobody_in(client: FlaskClient, runtime: Runtime) -> None:

@@ -96,7 +96,9 @@ def _state() -> dict[str, Any]:
 def _lede(reading: Reading, rows: list[dict[str, Any]]) -> str:
     shop = the_shop()
     parts = []
-    if shop.status != "connected":
+    if not shop.is_awake:
+        parts.append(_("Your store does not have the app any more, or has switched it off."))
+    elif shop.status != "connected":
         parts.append(_("Your store no longer lets us in. It may need new keys."))
     elif takes_files(shop):
         parts.append(
