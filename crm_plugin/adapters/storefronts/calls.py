@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
 
-from crm_plugin.adapters.raw import any_json
+from crm_plugin.adapters.raw import UNREADABLE, any_json
 from crm_plugin.adapters.storefronts.unanswered import LATER, unanswered
 from crm_plugin.errors import ActionRequired, MalformedResponse, TransientError
 from crm_plugin.http_client import CALL_TIMEOUT, MAX_BODY, BodyTooLarge, excerpt, make_session, read_body, retry_after
@@ -33,6 +34,17 @@ class Answer:
 
     status: int
     body: bytes
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether this is the beginning of JSON, and no more."""
+        if not 200 <= self.status < 300 or self.body.lstrip()[:1] not in (b"{", b"["):
+            return False
+        try:
+            msgspec.json.decode(self.body, type=msgspec.Raw)
+        except UNREADABLE:
+            return True
+        return False
 
     def value(self) -> Any:
         """The body as plain Python, None when it is no JSON."""
@@ -96,7 +108,10 @@ class Calls:
                     raise
                 self._sleep(pause if asked is None else asked)
             else:
-                return found
+                # An answer that broke off in the middle is no answer; the last one is the caller's to judge.
+                if attempt == most or not found.is_cut:
+                    return found
+                self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     def _once(

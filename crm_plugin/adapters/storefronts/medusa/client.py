@@ -11,6 +11,7 @@ import msgspec
 
 from crm_plugin.adapters.raw import UNREADABLE
 from crm_plugin.adapters.storefronts.calls import Answer, Calls
+from crm_plugin.adapters.storefronts.unanswered import LATER
 from crm_plugin.errors import ActionRequired, MalformedResponse, PermanentError
 from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import phrase
@@ -141,5 +142,9 @@ class MedusaClient:
     @staticmethod
     def _malformed(path: str, place: str) -> MalformedResponse:
         return MalformedResponse(
-            phrase("The store's answer has another form than asked for."), adapter=ADAPTER, operation=path, path=place
+            phrase("The store's answer has another form than asked for."),
+            hint=LATER,
+            adapter=ADAPTER,
+            operation=path,
+            path=place,
         )

@@ -10,6 +10,7 @@ import msgspec
 from crm_plugin.adapters.raw import UNREADABLE
 from crm_plugin.adapters.storefronts.calls import Answer, Calls
 from crm_plugin.adapters.storefronts.saleor.operations import document
+from crm_plugin.adapters.storefronts.unanswered import LATER
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError
 from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import phrase
@@ -180,7 +181,11 @@ class SaleorClient:
     @staticmethod
     def _malformed(name: str, path: str) -> MalformedResponse:
         return MalformedResponse(
-            phrase("The store's answer has another form than asked for."), adapter=ADAPTER, operation=name, path=path
+            phrase("The store's answer has another form than asked for."),
+            hint=LATER,
+            adapter=ADAPTER,
+            operation=name,
+            path=path,
         )
 
 

@@ -36,8 +36,9 @@ def verify(request: RawRequest, api_url: str, app_id: str, keys: KeyRing, secret
         check_hmac(signature, request.body, secret)
     else:
         check_body(signature, request.body, keys)
-    if app_id and _id(_body(request).get("recipient")) != app_id:
-        raise WebhookRejected("It was sent to another app.")
+    told = _id(_body(request).get("recipient"))
+    if app_id and told != app_id:
+        raise WebhookRejected("It was sent to another app.", status=401 if told else 400)
 
 
 def parse(request: RawRequest) -> list[StoreEvent]:
@@ -67,7 +68,7 @@ def _event(topic: Topic, word: str, name: str, told: dict[str, Any], issued: str
         kind = StoreEventKind.RESUMED
     return StoreEvent(
         kind,
-        f"{word}:{name}:{issued}",
+        f"{kind}:{word}:{name}:{issued}",
         word.lower(),
         stream=topic.stream,
         external_id=name if topic.stream is not None else "",

@@ -241,7 +241,7 @@ def test_coupons_are_promotions_made_once(storefront: MedusaStorefront, medusa: 
 def test_refusals_say_who_must_act(
     storefront: MedusaStorefront, medusa: FakeMedusa, fault: Any, kind: type[Exception], code: str
 ) -> None:
-    medusa.faults = [fault]
+    medusa.faults = [fault] * 5
     with pytest.raises(kind) as caught:
         list(storefront.pages(Stream.MEMBERS, ""))
     assert caught.value.code == code  # type: ignore[attr-defined]

@@ -105,6 +105,9 @@ class FakeSaleor:
             return None, [_denied(name)]
         if name in _LISTS:
             return self._list(_LISTS[name][0], told)
+        if name.startswith(("Count", "Ids")):
+            kind = _LISTS[name.removeprefix("Count").removeprefix("Ids")][0]
+            return self._list(kind, {"first": 1, "after": None, "since": "", **told})
         if name in _ONES:
             return {"one": next((row for row in self.rows[_ONES[name]] if row["id"] == told["id"]), None)}, []
         if name == "Metadata":

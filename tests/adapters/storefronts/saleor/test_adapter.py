@@ -259,7 +259,7 @@ def test_check_tells_what_is_wrong(storefront: SaleorStorefront, saleor: FakeSal
 def test_refusals_say_who_must_act(
     storefront: SaleorStorefront, saleor: FakeSaleor, fault: Any, kind: type[Exception], code: str
 ) -> None:
-    saleor.faults = [fault]
+    saleor.faults = [fault] * 5
     with pytest.raises(kind) as caught:
         list(storefront.pages(Stream.MEMBERS, ""))
     assert caught.value.code == code  # type: ignore[attr-defined]
