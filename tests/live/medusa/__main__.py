@@ -177,6 +177,7 @@ def _writing(live: LiveMedusa, store: MedusaStorefront, shop: Shop) -> Iterator[
         at = store.write_tier(name, TierMark("main", "gold", "Gold", 1))
         record = one(store, Stream.MEMBERS, name)
         assert (record.marks, record.updated_at, record.birth_year) == ({"main": "gold"}, at, 1990)
+    assert store.check_tiers() == []
     store.write_tier(name, TierMark("main", ""))
     assert one(store, Stream.MEMBERS, name).marks == {}
     yield "levels"

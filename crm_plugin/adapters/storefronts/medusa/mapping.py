@@ -219,10 +219,11 @@ def _paid_at(row: payloads.Order) -> datetime | None:
 
 
 def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRecord, ...]:
+    told = [one for payment in _payments(row) for one in payment.refunds or ()]
     return tuple(
         RefundRecord(
             external_id=one.id,
-            amount_minor=_minor(one.raw_amount, one.amount, currency, "$.payment_collections"),
+            amount_minor=amount,
             currency=currency,
             order_external_id=row.id,
             member_external_id=member,
@@ -230,8 +231,8 @@ def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRec
             updated_at=_at(one.created_at, "$.payment_collections"),
             reason=_text(one.note),
         )
-        for payment in _payments(row)
-        for one in payment.refunds or ()
+        for one in told
+        if (amount := _minor(one.raw_amount, one.amount, currency, "$.payment_collections")) > 0
     )
 
 

@@ -20,7 +20,7 @@ from crm_plugin.adapters.storefronts.saleor.mapping import Mapper
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, jwks_of
 from crm_plugin.adapters.storefronts.saleor.walk import ChangeWalk
 from crm_plugin.clock import is_zone
-from crm_plugin.errors import AdapterError, MalformedResponse
+from crm_plugin.errors import AdapterError, MalformedResponse, WebhookRejected
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     CouponMade,
@@ -178,8 +178,7 @@ class SaleorStorefront(StorefrontAdapter):
     ) -> None:
         super().__init__(values)
         told = self.values
-        self._api_url = webhooks.api_address(told["api_url"])
-        self.client = client or SaleorClient(self._api_url, told["token"])
+        self.client = client or SaleorClient(webhooks.api_address(told["api_url"]), told["token"])
         self._size = page_size
         self._now = now
         keys = KnownKeys(told["birthday_keys"], told["consent_keys"], told["locale_keys"], told["lunar_birthday_keys"])
@@ -278,10 +277,13 @@ class SaleorStorefront(StorefrontAdapter):
         return webhooks.store_of(request)
 
     def verify_webhook(self, request: RawRequest) -> None:
-        """See the contract; the keys are fetched again only for one that is not known."""
+        """See the contract; the keys are fetched again for one that is not known. Of a store that is not known here nobody is believed."""
         told = self.values
-        keys = KeyRing(self._api_url, jwks_of(told["jwks"]))
-        webhooks.verify(request, self._api_url, told["app_id"] or "", keys, told["webhook_secret"] or "")
+        api_url = webhooks.api_address(told["api_url"] or "")
+        if not api_url:
+            raise WebhookRejected("The store is not connected.")
+        keys = KeyRing(api_url, jwks_of(told["jwks"]))
+        webhooks.verify(request, api_url, told["app_id"] or "", keys, told["webhook_secret"] or "")
 
     def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
         """See the contract."""

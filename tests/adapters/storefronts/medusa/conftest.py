@@ -26,7 +26,8 @@ def medusa() -> Iterator[FakeMedusa]:
 
 
 @pytest.fixture
-def storefront(medusa: FakeMedusa) -> Iterator[MedusaStorefront]:
+def storefront(medusa: FakeMedusa, monkeypatch: pytest.MonkeyPatch) -> Iterator[MedusaStorefront]:
+    monkeypatch.setattr(MedusaStorefront, "clock", staticmethod(NOW.timestamp))
     client = MedusaClient(f"{URL}/app", KEY, Calls("medusa", sleep=lambda _: None))
     values = {"url": URL, "key": KEY, "webhook_secret": SECRET, "timezone": "Asia/Taipei"}
     adapter = MedusaStorefront(values, client=client, page_size=3, now=lambda: NOW)

@@ -56,6 +56,7 @@ class FakeMedusa:
         self.faults: list[Answer | Exception] = []
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.before_list: Callable[[], None] | None = None
+        self.now = "2026-11-23T00:00:00.000Z"
 
     def mount(self, mock: responses.RequestsMock) -> None:
         for method in (responses.GET, responses.POST):
@@ -125,5 +126,5 @@ class FakeMedusa:
             return 200, {}, json.dumps({"customer": row})
         merged = {**(row["metadata"] or {}), **told["metadata"]}
         row["metadata"] = {key: value for key, value in merged.items() if value != ""}
-        row["updated_at"] = "2026-11-23T00:00:00.000Z"
+        row["updated_at"] = self.now
         return 200, {}, json.dumps({"customer": row})

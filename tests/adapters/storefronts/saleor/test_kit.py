@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from functools import cache
 from types import SimpleNamespace
@@ -34,9 +35,11 @@ from crm_plugin.adapters.testing import (
     Trait,
     Trouble,
 )
+from crm_plugin.errors import WebhookRejected
 from crm_plugin.records import RawRequest, StoreEventKind, Stream
 from tests.adapters.storefronts.saleor.fake_saleor import APP, TOKEN, URL, FakeSaleor, user
 
+_ORDER = Told(kind=StoreEventKind.CHANGED, stream=Stream.ORDERS, external_id="T3JkZXI6MQ==")
 _ROWS = {Stream.MEMBERS: "users", Stream.ORDERS: "orders", Stream.PRODUCTS: "variants"}
 _KINDS = {Stream.MEMBERS: "User", Stream.ORDERS: "Order", Stream.PRODUCTS: "ProductVariant"}
 _STATES = {
@@ -89,7 +92,6 @@ class SaleorStore(Store):
         self._whole: dict[str, dict[str, Any]] = {}
 
     def answer(self, asked: Asked) -> Answered:
-        self.saleor.now = self.now
         if asked.method == "GET":
             return Answered(body=json.dumps(jwks()).encode())
         given = SimpleNamespace(body=asked.body, headers={"Authorization": asked.headers.get("authorization", "")})
@@ -278,3 +280,12 @@ class TestKit(StorefrontKit):
         client = SaleorClient(url, TOKEN, Calls("saleor", sleep=lambda _: None, clock=lambda: store.now.timestamp()))
         values = {"api_url": url, "token": TOKEN, "app_id": APP, "jwks": jwks(), "timezone": "Asia/Taipei"}
         return SaleorStorefront(values, client=client, page_size=store.page_size, now=lambda: store.now)
+
+    def test_common_address_is_told_whose_event_it_is(self, store: Store, storefront: StorefrontAdapter) -> None:
+        """The keys are the store's own: of one that is not known here nobody is believed."""
+        ours, theirs = store.hook(_ORDER), store.hook(replace(_ORDER, elsewhere=True))
+        assert self.adapter.addressed(ours) == URL
+        assert self.adapter.addressed(ours) != self.adapter.addressed(theirs)
+        assert self.adapter.addressed(replace(ours, headers={}, body=b"\xff")) == ""
+        with pytest.raises(WebhookRejected):
+            self.adapter.listening({}).verify_webhook(ours)
