@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (  # noqa: F401  (they register themselves)
+    hooks,
     memory,
     planning,
     rehearsal,

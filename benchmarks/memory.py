@@ -116,7 +116,7 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
 def _serving(url: str, folder: Path, key: str) -> Iterator[int]:
     """`crm-plugin serve` with its pages looked at once; its process."""
     environment = {**os.environ, "CRM_DATABASE_URL": url, "CRM_DATA_DIR": str(folder), "CRM_SECRET_KEY": key}
-    with _started([sys.executable, "-m", "crm_plugin", "serve", "--port", "0"], environment) as process:
+    with started([sys.executable, "-m", "crm_plugin", "serve", "--port", "0"], environment) as process:
         assert process.stdout is not None
         _look_at(process.stdout.readline().split()[-1])
         yield process.pid
@@ -127,7 +127,7 @@ def _peers(folder: Path) -> Iterator[list[int]]:
     """The peer's three processes, its page looked at once."""
     with ExitStack() as stack:
         roles = [
-            stack.enter_context(_started([sys.executable, "-m", "benchmarks.flask_peer", role, str(folder)]))
+            stack.enter_context(started([sys.executable, "-m", "benchmarks.flask_peer", role, str(folder)]))
             for role in ("web", "worker", "beat")
         ]
         assert roles[0].stdout is not None
@@ -141,7 +141,8 @@ def _look_at(url: str) -> None:
 
 
 @contextmanager
-def _started(command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def started(command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A process, killed with its children at the end."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     # A group of its own, so that its children end with it.
     process = subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes)
