@@ -20,13 +20,13 @@ from crm_plugin.adapters.testing.store import Store, Trait
 from crm_plugin.errors import AdapterError
 from crm_plugin.ids import new_id
 from crm_plugin.money import parse_minor
-from crm_plugin.records import Stream
+from crm_plugin.records import OrderStatus, Stream
 from crm_plugin.store import members, metadata, orders, products, refunds, shops
 from crm_plugin.store.session import Database, make_engine
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync.facts import recount
 from crm_plugin.sync.pull import sync_shop
-from crm_plugin.sync.upsert import write_page
+from crm_plugin.sync.reconcile import reconcile
 
 # Syncs that may fail, one after the other, before a bad day must be over.
 MOST_SYNCS = 200
@@ -42,10 +42,12 @@ class BadDayCases(Kit):
         yield made
         made.dispose()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("seed", SEEDS)
     def test_bad_day_ends_with_all_that_is_in_the_store(self, store: Store, database: Database, seed: int) -> None:
         _live_through(self, store, database, seed)
 
+    @pytest.mark.slow
     def test_bad_day_over_a_real_connection(self, store: Store, database: Database) -> None:
         with serve(store):
             _live_through(self, store, database, seed=4)
@@ -67,8 +69,7 @@ def _live_through(kit: Kit, store: Store, database: Database, seed: int) -> None
     for hours in (0, 25):
         store.now += timedelta(hours=hours)
         assert _sync(kit, store, database, shop), "the store is well, and cannot be synced"
-    _second_pass(kit, store, database, shop)
-    told.compare(database)
+    told.compare(database, _night(kit, store, database, shop))
     with database.read() as connection:
         assert recount(connection, shop.shop_id) == []
 
@@ -98,12 +99,16 @@ def _sync(kit: Kit, store: Store, database: Database, shop: Shop) -> bool:
     return True
 
 
-def _second_pass(kit: Kit, store: Store, database: Database, shop: Shop) -> None:
+def _night(kit: Kit, store: Store, database: Database, shop: Shop) -> set[Stream]:
+    """The nightly comparison: it may find what is gone and what does not show, but no record that the pages left out.
+
+    Answers the streams of which it knows what is gone.
+    """
     adapter = kit.open(store)
-    with database.write() as connection:
-        for page in adapter.second_pass(store.now - timedelta(days=60)):
-            write_page(connection, shop, page, store.now)
+    found = reconcile(database, shop, adapter, store.now - timedelta(days=60), store.now)
     adapter.close()
+    assert {name: one.added for name, one in found.streams.items() if one.added} == {}
+    return {Stream(name) for name, one in found.streams.items() if one.there is not None and not one.held_back}
 
 
 class Notebook:
@@ -178,13 +183,15 @@ class Notebook:
                 self._gone.add((stream, name))
                 return
 
-    def compare(self, database: Database) -> None:
-        """The database holds all of it and nothing else. What is gone for good may be there still: the nightly comparison takes it away."""
+    def compare(self, database: Database, seen_to_go: set[Stream]) -> None:
+        """The database holds all of it and nothing else. What is gone may be there still, where the store does not tell that it is."""
         home = self._store.currencies[0]
-        for stream, found in _rows(database).items():
+        for stream, found in _rows(database, seen_to_go).items():
             if stream is not Stream.REFUNDS and stream not in self._streams:
                 continue
-            kept = {name: row for name, row in found.items() if (stream, name) not in self._gone}
+            kept = {
+                name: row for name, row in found.items() if stream in seen_to_go or (stream, name) not in self._gone
+            }
             expected = {name: _expected(sample, home) for name, sample in self._held[stream].items()}
             told = {name: row[: len(next(iter(expected.values()), row))] for name, row in kept.items()}
             assert told == expected
@@ -203,11 +210,14 @@ def _expected(sample: Sample, home: str) -> tuple[Any, ...]:
             return (parse_minor(sample.price, home),)
 
 
-def _rows(database: Database) -> dict[Stream, dict[str, tuple[Any, ...]]]:
+def _rows(database: Database, seen_to_go: set[Stream]) -> dict[Stream, dict[str, tuple[Any, ...]]]:
+    """What is held, without what is known to be gone."""
     person = select(members.c.external_id).where(members.c.member_id == orders.c.member_id).scalar_subquery()
+    accounts = select(members.c.external_id).where(members.c.external_id.is_not(None))
+    sales = select(orders.c.external_id, orders.c.total_minor, orders.c.counts, person)
     queries = {
-        Stream.MEMBERS: select(members.c.external_id).where(members.c.external_id.is_not(None)),
-        Stream.ORDERS: select(orders.c.external_id, orders.c.total_minor, orders.c.counts, person),
+        Stream.MEMBERS: accounts.where(members.c.state == "active") if Stream.MEMBERS in seen_to_go else accounts,
+        Stream.ORDERS: sales.where(orders.c.status != OrderStatus.TRASH) if Stream.ORDERS in seen_to_go else sales,
         Stream.REFUNDS: select(refunds.c.external_id, refunds.c.amount_minor, refunds.c.order_external_id),
         Stream.PRODUCTS: select(products.c.external_id, products.c.price_minor),
     }

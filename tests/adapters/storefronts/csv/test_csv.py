@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from crm_plugin.adapters.storefronts.csv import CsvStorefront
+from crm_plugin.adapters.testing import NoTiersContract, SheetKit
 from crm_plugin.errors import InvalidInput
 from crm_plugin.records import MemberRecord, OrderRecord, Page, RefundRecord, Stream
 from crm_plugin.store import (
@@ -30,7 +31,6 @@ from crm_plugin.store.tenants import Shop, shop_named
 from crm_plugin.sync import problems as kept_problems
 from crm_plugin.sync.connect import add_shop
 from crm_plugin.sync.imports import import_file
-from tests.contracts.storefront_tiers import NoTiersContract
 from tests.factories import NOON
 
 LINES = {
@@ -541,6 +541,12 @@ def test_guests_count_as_members_by_what_they_left(db: Database, shop: Shop, tmp
     assert (report.members, report.orders, report.problems) == (3, 5, 0)
     with db.read() as connection:
         assert len(connection.execute(select(members.c.member_id)).all()) == 3
+
+
+class TestSheet(SheetKit):
+    """Of the kit what applies to files: there is no store to be asked."""
+
+    adapter = CsvStorefront
 
 
 class TestNoTiers(NoTiersContract):
