@@ -168,7 +168,7 @@ class ShopifyStorefront(StorefrontAdapter):
 
     def verify_webhook(self, request: RawRequest) -> None:
         """See the contract; of a shop that is not known here only the app's signature can be wrong."""
-        webhooks.verify(request, self.shop or self.addressed(request), secrets_of(self.values))
+        webhooks.verify(request, self.shop, secrets_of(self.values))
 
     def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
         """See the contract."""

@@ -20,7 +20,8 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 52
 UPGRADE = phrase("Bring crm-plugin up to date: it asks the shop in words that Shopify no longer knows.")
 REOPEN = phrase("Open the app once in the shop's admin: it then gets new keys by itself.")
 SCOPES = phrase(
-    "Open the app in the shop's admin and agree to what it asks for; an app of your own gets its scopes where it was made."
+    "Open the app in the shop's admin and agree to what it asks for; an app of your own gets its scopes where it was made. "
+    "Data of customers needs Shopify's approval of the app as well."
 )
 
 

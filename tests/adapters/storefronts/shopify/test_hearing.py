@@ -130,6 +130,18 @@ def test_both_secrets_and_no_other() -> None:
         assert caught.value.status == 401
 
 
+def test_shop_that_is_gone_is_still_believed() -> None:
+    listening = ShopifyStorefront.listening({"client_secret": "hush"})
+    listening.verify_webhook(hook("shop/redact", {"shop_domain": SHOP}))
+    for topic, payload, secret, shop in (
+        ("shop/redact", {"shop_domain": SHOP}, "other", SHOP),
+        ("shop/redact", {"shop_domain": "x"}, "hush", SHOP),
+        ("shop/redact", {}, "hush", ""),
+    ):
+        with pytest.raises(WebhookRejected):
+            listening.verify_webhook(hook(topic, payload, secret, shop))
+
+
 @pytest.mark.parametrize("topic", sorted(TOPICS))
 def test_odd_payloads_are_unknown_or_rejected(topic: str) -> None:
     for payload in (
