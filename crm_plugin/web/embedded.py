@@ -42,9 +42,9 @@ class Visit:
     is_over: bool = False
 
 
-def begin(runtime: Runtime, shop: Shop, user: str) -> str:
-    """The beginning of the path of a visit."""
-    told = [shop.shop_id, shop.platform, shop.reference, user[:200]]
+def begin(runtime: Runtime, shop: Shop, reference: str, user: str) -> str:
+    """The beginning of the path of a visit from the admin of the store of that name."""
+    told = [shop.shop_id, shop.platform, reference, user[:200]]
     return f"/e/{_serializer(runtime).dumps(told)}"
 
 

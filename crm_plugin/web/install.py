@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as Answer
 from crm_plugin.adapters.storefronts.installing import Installed, Installer, Visitor
 from crm_plugin.errors import ActionRequired, ConfigError, CrmError, NotFound, WebhookRejected
 from crm_plugin.jobs.installing import install as keep
-from crm_plugin.jobs.installing import installer_of
+from crm_plugin.jobs.installing import installer_of, known_shop
 from crm_plugin.manifest import facts_of, load_manifest
 from crm_plugin.records import RawRequest
 from crm_plugin.store import pending
@@ -174,7 +174,7 @@ def _address(platform: str, installer: Installer, visitor: Visitor) -> str:
     """Where the visit begins; the store's keys are fetched first where they are not here yet, or no longer good."""
     runtime = site().runtime
     with runtime.db.read() as connection:
-        shop = shop_of(connection, platform, visitor.reference)
+        shop = known_shop(connection, platform, visitor.reference)
     if shop is None or not shop.is_awake or shop.status != "connected":
         if visitor.exchange:
             shop = _installed(platform, installer.exchange(visitor))
@@ -183,7 +183,7 @@ def _address(platform: str, installer: Installer, visitor: Visitor) -> str:
     onward = _onward()
     if not onward.startswith(f"/s/{shop.name}/"):
         onward = f"/s/{shop.name}/today"
-    return f"{embedded.begin(runtime, shop, visitor.user)}{onward}"
+    return f"{embedded.begin(runtime, shop, visitor.reference, visitor.user)}{onward}"
 
 
 def _onward() -> str:

@@ -54,6 +54,10 @@ class PlainInstaller(Installer):
             raise ActionRequired("You did not agree.")
         return Installed("new.example", "https://new.example", {}, "New", frozenset({"read"}))
 
+    @classmethod
+    def reference_of(cls, url: str) -> str:
+        return urlsplit(url).netloc
+
     def named(self, request: RawRequest) -> str:
         return "plain.example"
 
@@ -101,6 +105,15 @@ def _enter(client: FlaskClient, store: str = "plain.example", to: str = "") -> s
     answer = client.post(f"/install/plain/enter?to={to}", headers={"Authorization": f"Bearer {_sign(store)}"})
     assert answer.status_code == 200
     return str(answer.get_json()["address"])
+
+
+def test_store_whose_keys_were_typed_in_is_known_by_its_address(client: FlaskClient, runtime: Runtime) -> None:
+    with runtime.db.write() as connection:
+        values = {"reference": "", "url": "https://typed.example"}
+        connection.execute(update(shops).where(shops.c.name == "shop-1").values(**values))
+    page = client.get(_enter(client, "typed.example"))
+    assert page.status_code == 200
+    assert ADMIN in page.headers["Content-Security-Policy"]
 
 
 def test_visitor_sees_their_own_shop_and_no_other(client: FlaskClient, runtime: Runtime) -> None:

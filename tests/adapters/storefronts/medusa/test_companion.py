@@ -142,6 +142,8 @@ def test_who_opens_the_page_is_told_by_the_pass(told: dict[str, Any]) -> None:
     assert (visitor.reference, visitor.user, visitor.expires_in) == ("live", "user_1", 120)
     assert installer.visit(RawRequest("GET", "", {}, b"")) is None
     assert installer.named(RawRequest("GET", "https://crm.example/install/medusa/page?store=live", {}, b"")) == "live"
+    assert MedusaInstaller.reference_of("https://API.shop.example/app/") == "https://api.shop.example"
+    assert installer.named(RawRequest("GET", "https://crm.example/install/medusa/page?store=http://[", {}, b"")) == ""
     frame = installer.frame("live")
     assert frame.ancestors == ("https://api.shop.example",)
     assert frame.scripts == ("https://crm.example/static/medusa-bridge.js",)
