@@ -23,6 +23,7 @@ from crm_plugin.web import (
     install,
     pages,
     security,
+    storefront,
     watched,
 )
 from crm_plugin.web.languages import sentences
@@ -52,6 +53,7 @@ def create_app(runtime: Runtime, queue: Jobs) -> Flask:
     app.register_blueprint(customer.bp)
     app.register_blueprint(hooks.bp)
     app.register_blueprint(install.bp)
+    app.register_blueprint(storefront.bp)
     app.register_blueprint(watched.bp)
     app.jinja_env.globals |= {"asset": _asset, "sentences": sentences}
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 import responses
 from flask import Flask
-from sqlalchemy import func, select
+from flask.testing import FlaskClient
+from sqlalchemy import func, insert, select, update
+from werkzeug.test import TestResponse
 
 from crm_plugin.jobs import tasks
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import members, orders, shops
-from crm_plugin.store.tenants import shop_of
+from crm_plugin.store import inapp_messages, members, orders, shops
+from crm_plugin.store.tenants import Shop, shop_of
 from crm_plugin.sync import connect
 from tests.adapters.storefronts.shopify import shop_rows
 from tests.adapters.storefronts.shopify.fake_shop import CLIENT_ID, SECRET, SHOP, FakeShop
 from tests.adapters.storefronts.shopify.test_hearing import hook
 from tests.adapters.storefronts.shopify.test_signatures import id_token
+from tests.factories import NOON, member, write
 
 
 @pytest.fixture
@@ -30,6 +37,42 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeShop]:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         fake.listen(mock)
         yield fake
+
+
+def _through_proxy(
+    client: FlaskClient, path: str, customer: str, method: str = "GET", secret: str = SECRET
+) -> TestResponse:
+    told = {
+        "shop": SHOP,
+        "logged_in_customer_id": customer,
+        "path_prefix": "/apps/crm",
+        "timestamp": str(int(time.time())),
+    }
+    message = "".join(sorted(f"{name}={value}" for name, value in told.items()))
+    signature = hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()
+    query = urlencode({**told, "signature": signature})
+    return client.open(f"/inapp/shopify/messages{path}?{query}", method=method)
+
+
+def test_shopper_sees_their_own_messages(app: Flask, runtime: Runtime, shop: Shop, store: FakeShop) -> None:
+    write(runtime.db, shop, [member("1", first_name="Ada"), member("2")])
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(platform="shopify", reference=SHOP))
+        ada = connection.execute(select(members.c.member_id).where(members.c.external_id == "1")).scalar_one()
+        row = {"shop_id": 1, "message_id": 5, "touchpoint_key": "k5", "member_id": ada, "title": "Hello", "body": "You"}
+        connection.execute(insert(inapp_messages).values(**row, created_at=NOON))
+    client = app.test_client(use_cookies=False)
+    told = _through_proxy(client, "", "1")
+    assert told.headers["Cache-Control"] == "no-store"
+    assert [one["title"] for one in told.get_json()["messages"]] == ["Hello"]
+    for customer in ("2", "3", ""):
+        assert _through_proxy(client, "", customer).get_json() == {"messages": [], "unread": 0}
+        assert _through_proxy(client, "/5/read", customer, "POST").status_code == 404
+    assert _through_proxy(client, "", "1", secret="other").status_code == 401
+    assert client.get("/inapp/shopify/messages").status_code == 401
+    assert client.get("/inapp/saleor/messages").status_code == 404
+    assert _through_proxy(client, "/5/read", "1", "POST").status_code == 204
+    assert _through_proxy(client, "", "1").get_json()["unread"] == 0
 
 
 def test_store_comes_in_is_read_and_heard(
