@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,9 @@ from crm_plugin.adapters.registry import installer_names
 from crm_plugin.cli.common import answer, as_json_option, main, opened, say
 from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.jobs.installing import installer_of
-from crm_plugin.manifest import Manifest, facts_of, load_manifest, read_manifest
+
+if TYPE_CHECKING:
+    from crm_plugin.manifest import Manifest
 
 
 @main.group()
@@ -33,6 +35,9 @@ def manifest() -> None:
 @as_json_option
 def build(platform: str, folder: Path | None, as_json: bool) -> None:
     """Make the platform's own files, such as shopify.app.toml or Saleor's manifest.json."""
+    # What checks the file is large, and every other command does without it.
+    from crm_plugin.manifest import facts_of, load_manifest
+
     with opened() as runtime:
         installer = installer_of(runtime, platform)
         files = installer.manifest_files(facts_of(load_manifest(), platform, runtime.config.public_url))
@@ -60,6 +65,8 @@ def diff(before: Path, after: Path | None, as_json: bool) -> None:
 
     BEFORE is the older file; AFTER is the one that came with this version, unless named.
     """
+    from crm_plugin.manifest import load_manifest, read_manifest
+
     old = read_manifest(_text(before))
     new = load_manifest() if after is None else read_manifest(_text(after))
     found = [change for platform in sorted({*old.scopes, *new.scopes}) for change in _changes(platform, old, new)]

@@ -15,7 +15,6 @@ from crm_plugin.adapters.storefronts.installing import Installed, Installer, Vis
 from crm_plugin.errors import ActionRequired, ConfigError, CrmError, NotFound, WebhookRejected
 from crm_plugin.jobs.installing import install as keep
 from crm_plugin.jobs.installing import installer_of, known_shop
-from crm_plugin.manifest import facts_of, load_manifest
 from crm_plugin.records import RawRequest
 from crm_plugin.store import pending
 from crm_plugin.store.tenants import Shop, shop_of
@@ -42,6 +41,9 @@ def refused(error: WebhookRejected) -> Response:
 @bp.get("/<platform>/<file>")
 def manifest(platform: str, file: str) -> Response:
     """What the platform wants to be told of the app, such as Saleor's manifest.json."""
+    # Read here alone: what checks the file is large, and a server may never be asked.
+    from crm_plugin.manifest import facts_of, load_manifest
+
     files = _installer(platform).manifest_files(facts_of(load_manifest(), platform, site().public_url))
     if file not in files:
         return Response(status=404)

@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 
 from crm_plugin.demo import mail_sink
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import migrate
+from crm_plugin.store.session import make_engine
 from tests.cli.conftest import Run, greet
 
 AT = "2026-06-02T12:00"
@@ -48,11 +50,9 @@ def test_backup_of_an_earlier_version_is_brought_to_the_present(run: Run, tmp_pa
     assert run("shop", "add", "shop", "--platform", "csv", "--currency", "EUR", "--timezone", "UTC")[0] == 0
     old = tmp_path / "old.sqlite3"
     assert run("backup", str(old))[0] == 0
-    with closing(sqlite3.connect(old)) as database:
-        database.execute("DROP TABLE sender_health")
-        database.execute("DROP TABLE job_leases")
-        database.execute("UPDATE alembic_version SET version_num = (?)", (_before_head(),))
-        database.commit()
+    engine = make_engine(f"sqlite:///{old}")
+    command.downgrade(migrate._config(engine), _before_head())
+    engine.dispose()
     assert run("restore", str(old), "--yes")[0] == 0
     runtime = Runtime.open()
     assert migrate.pending(runtime.db.engine) is False

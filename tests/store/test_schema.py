@@ -10,6 +10,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, insert, select, text, update
 
 from crm_plugin.errors import ConfigError
@@ -70,6 +71,14 @@ def test_facts_lie_in_the_order_of_their_key_on_sqlite(tmp_path: Path) -> None:
             told = "SELECT name FROM pragma_table_list WHERE wr = 1"
             assert connection.exec_driver_sql(told).scalars().all() == ["member_facts"]
         engine.dispose()
+
+
+def test_revisions_are_those_of_the_files(empty_database_url: str) -> None:
+    engine = make_engine(empty_database_url)
+    scripts = ScriptDirectory.from_config(migrate._config(engine))
+    assert migrate.revisions() == {script.revision for script in scripts.walk_revisions()}
+    assert migrate.head() == scripts.get_current_head()
+    engine.dispose()
 
 
 def test_upgrade_twice_changes_nothing(empty_database_url: str) -> None:
