@@ -23,6 +23,7 @@ from crm_plugin.cli import (
     serving,
     stores,
     tiers,
+    woocommerce,
     writeback,
 )
 from crm_plugin.cli.common import main
@@ -49,5 +50,6 @@ __all__ = [
     "serving",
     "stores",
     "tiers",
+    "woocommerce",
     "writeback",
 ]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy import select
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from crm_plugin.adapters.registry import app_values, channel_names, storefront_class, storefront_names
@@ -23,11 +24,12 @@ from crm_plugin.errors import (
     WebhookRejected,
 )
 from crm_plugin.records import RawRequest
-from crm_plugin.store import hook_counts
+from crm_plugin.store import hook_counts, members
 from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.tenants import Shop, shop_of
 from crm_plugin.sync import connect, heard
-from crm_plugin.touchpoints import intake
+from crm_plugin.touchpoints import intake, tokens
+from crm_plugin.touchpoints.journey import MARKETING
 from crm_plugin.web.reading import FOLLOW
 from crm_plugin.web.site import load_shop, site
 
@@ -51,6 +53,34 @@ def deliver(shop: str, adapter: str) -> Response:
     if is_store and known.platform != adapter:
         return Response(status=404)
     return _answered(known, adapter, lambda: _hear(known) if is_store else _receive(known, adapter))
+
+
+@bp.post("/hooks/<shop>/<platform>/shopper")
+def shopper(shop: str, platform: str) -> Response:
+    """What the store's own pages need to show who is signed in there their messages; the store itself asks, never a browser."""
+    try:
+        known = load_shop(shop)
+    except NotFound:
+        return Response(status=404)
+    if known.platform != platform or not known.is_awake:
+        return Response(status=404)
+    runtime, cls = site().runtime, storefront_class(platform)
+    values = {**connect.credentials_of(runtime.db, runtime.box, known), **app_values(cls.app_settings, platform)}
+    try:
+        external_id = cls.listening(values).shopper(_asked())
+    except WebhookRejected as error:
+        return _refused(known, platform, Odd.FORGED, error.status, error)
+    except (UnsupportedFeature, RequestEntityTooLarge, ClientDisconnected) as error:
+        return Response(status=getattr(error, "code", 0) if isinstance(error, HTTPException) else 404)
+    m = members.c
+    whose = select(m.member_id).where(m.shop_id == known.shop_id, m.external_id == external_id, m.state == "active")
+    with runtime.db.read() as connection:
+        member_id = connection.execute(whose).scalar()
+    if member_id is None:
+        return Response(status=404)
+    choice = tokens.unsubscribe(runtime.box, tokens.Unsubscribe(known.shop_id, member_id, "email", MARKETING))
+    preferences = f"{site().public_url}/u/{choice}"
+    return jsonify(token=tokens.member(runtime.box, known.shop_id, member_id), preferences=preferences)
 
 
 @bp.post("/events/<platform>")

@@ -65,6 +65,14 @@ class Hears(Adapter):
         """
         raise self._no_webhooks()
 
+    def shopper(self, request: RawRequest) -> str:
+        """The account whose messages the store's own pages are to show, asked by the store itself at its address here; uses `values` alone.
+
+        Raises: WebhookRejected for what is forged or too old, UnsupportedFeature where stores do not ask.
+        """
+        del request
+        raise self._no_webhooks()
+
     def subscribe(self, address: str) -> list[Problem]:
         """See to it that the store tells changes to `address`: make what is missing, revive what the store has switched off.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -206,6 +207,10 @@ class WooCommerceStorefront(StorefrontAdapter):
     def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
         """See the contract."""
         return webhooks.parse(request)
+
+    def shopper(self, request: RawRequest) -> str:
+        """See the contract; the companion plugin asks."""
+        return webhooks.shopper(request, str(self.values["secret"] or ""), time.time())
 
     def subscribe(self, address: str) -> list[Problem]:
         """See the contract; needs a key that may write."""

@@ -40,7 +40,15 @@ class _Body(msgspec.Struct):
     message: str | None = None
 
 
+class _Question(msgspec.Struct):
+    customer: int
+    at: int
+
+
 _BODY = msgspec.json.Decoder(_Body)
+_QUESTION = msgspec.json.Decoder(_Question)
+# How old a question of the companion plugin may be, and how far ahead its server's clock.
+_FRESH_SECONDS = 600
 
 
 def signing_secret(consumer_secret: str) -> str:
@@ -88,6 +96,26 @@ def parse(request: RawRequest) -> list[StoreEvent]:
     when = delivery if at is None else at.isoformat()
     key = f"{topic}:{told.id}:{when}:{digest}"
     return [StoreEvent(kind, key, topic, STREAMS[resource], str(told.id), at)]
+
+
+def shopper(request: RawRequest, consumer_secret: str, now: float) -> str:
+    """The account for which the companion plugin asks; `now` is in seconds since 1970. Raises: WebhookRejected.
+
+    It is signed with the webhooks' secret for this purpose alone, so that no webhook can be taken for a question.
+    """
+    told = request.headers.get("x-crm-proof", "").strip()
+    if not consumer_secret or not told:
+        raise WebhookRejected("It is not signed.")
+    right = signature(b"shopper\n" + request.body, signing_secret(consumer_secret))
+    if not hmac.compare_digest(told.encode("utf-8", "replace"), right.encode()):
+        raise WebhookRejected("Its signature is another.")
+    try:
+        question = _QUESTION.decode(request.body)
+    except UNREADABLE as error:
+        raise WebhookMalformed("It does not say who is signed in.") from error
+    if abs(now - question.at) > _FRESH_SECONDS or question.customer <= 0:
+        raise WebhookRejected("It is too old, or of nobody.", status=403)
+    return str(question.customer)
 
 
 def _is_ping(request: RawRequest) -> bool:
