@@ -158,6 +158,7 @@ class Variant(msgspec.Struct, gc=False):
 class Head(msgspec.Struct, gc=False):
     """What a walk needs of any record."""
 
+    id: Any = None
     updated_at: datetime | None = None
     has_account: bool | None = None
 

@@ -11,7 +11,7 @@ import msgspec
 
 from crm_plugin.adapters.raw import UNREADABLE
 from crm_plugin.adapters.storefronts.medusa import payloads
-from crm_plugin.adapters.storefronts.medusa.client import MedusaClient
+from crm_plugin.adapters.storefronts.medusa.client import Listing, MedusaClient
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
 from crm_plugin.records import Page, Stream
 
@@ -19,6 +19,8 @@ from crm_plugin.records import Page, Stream
 OVERLAP = timedelta(minutes=5)
 # A change dated further ahead than this is a mistake: going on from it would leave out all that changes until then.
 _AHEAD = timedelta(days=2)
+# How often a page is asked for that is not what was asked for, before it is taken as it is.
+_TRIES = 3
 
 
 class ChangeWalk:
@@ -57,8 +59,7 @@ class ChangeWalk:
             asked = {"limit": str(self._size), "offset": str(offset), "order": "updated_at", **self._params}
             if state.get("since"):
                 asked["updated_at[$gte]"] = state["since"]
-            listing = self._client.list(self._path, self._key, asked)
-            heads = [head(raw) for raw in listing.rows]
+            listing, heads = self._asked(asked, state)
             more = offset + len(listing.rows) < listing.total and bool(listing.rows)
             total = state.get("seen", 0) + listing.total
             self._advance(state, heads, len(listing.rows))
@@ -67,6 +68,19 @@ class ChangeWalk:
             rows = [raw for raw, one in zip(listing.rows, heads, strict=True) if self._keep(one)]
             found = read_rows(self._stream, rows, self._read)
             yield page_of(self._stream, found, state, total=total, last=not more)
+
+    def _asked(self, asked: Mapping[str, str], state: Cursor) -> tuple[Listing, list[payloads.Head]]:
+        """The page. One that was not asked for (a cache's), or that has fewer rows than the store counts, is asked for again."""
+        offset = state.get("offset", 0)
+        for left in reversed(range(_TRIES)):
+            listing = self._client.list(self._path, self._key, asked)
+            heads = [head(raw) for raw in listing.rows]
+            told = min(self._size, listing.total - offset)
+            is_older = any(one.updated_at and _told(one.updated_at) < state.get("since", "") for one in heads)
+            is_again = bool(offset and heads) and str(heads[0].id) == state.get("first")
+            if not left or (len(heads) >= told and not is_older and not is_again):
+                break
+        return listing, heads
 
     def _advance(self, state: Cursor, heads: list[payloads.Head], count: int) -> None:
         latest = self._now() + _AHEAD
@@ -77,6 +91,7 @@ class ChangeWalk:
             state["since"], state["offset"] = top, 0
         else:
             # Rows that leave the window move the others up.
+            state["first"] = str(heads[0].id) if heads else ""
             state["offset"] = state.get("offset", 0) + max(1, count - min(10, count // 4))
 
 

@@ -7,7 +7,9 @@ import hmac
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -77,6 +79,15 @@ class MedusaStore(Store):
 
     def list_of(self, asked: Asked) -> str:
         return "" if asked.method != "GET" else urlsplit(asked.url).path
+
+    def missing(self, asked: Asked, answered: Answered, dice: Random) -> Answered | None:
+        """A page without its rows or half of them, with the count of all."""
+        told = json.loads(answered.body)
+        key = next((name for name, value in told.items() if isinstance(value, list)), "")
+        if not key or "offset" not in asked.query:
+            return None
+        left = told[key][: dice.choice((0, len(told[key]) // 2))]
+        return replace(answered, body=json.dumps({**told, key: left}).encode())
 
     def put(self, sample: Sample, external_id: str = "") -> str:
         self._number += 1
