@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import zone
+from crm_plugin.errors import AdapterError
 from crm_plugin.records import StoreEvent
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
@@ -23,6 +25,9 @@ from crm_plugin.sync.reconcile import reconcile
 from crm_plugin.touchpoints import intake
 
 RECONCILE = "reconcile"
+# The job that reads a store.
+_READ = "sync"
+_log = logging.getLogger(__name__)
 # How many messages are fetched at a time.
 _AT_ONCE = 200
 # The hours of the shop's own night; who missed them is compared once so much time has passed.
@@ -105,12 +110,28 @@ def compare(
     try:
         since = before.started_at if before is not None and before.ok else now - _FIRST
         report = reconcile(runtime.db, shop, storefront, since, now, progress)
-        mended = []
-        if runtime.config.public_url and Capability.WEBHOOKS in storefront.capabilities:
-            mended = [one.message for one in storefront.subscribe(address_of(runtime.config.public_url, shop))]
-        return {**report.as_dict(), "webhooks": mended}
+        return {**report.as_dict(), "webhooks": listen(runtime, shop, storefront)}
     finally:
         storefront.close()
+
+
+def listen_at_first(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> None:
+    """Until a store was read once, it is asked to tell us of changes; later each night. A store that will not is read all the same."""
+    with runtime.db.read() as connection:
+        before = runs.last(connection, shop.shop_id, _READ)
+    if before is not None and before.ok:
+        return
+    try:
+        listen(runtime, shop, storefront)
+    except AdapterError as error:
+        _log.warning("webhooks of %s: %s", shop.name, error)
+
+
+def listen(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> list[str]:
+    """See to it that a store that can reach us tells us of changes; answers what had to be mended. Raises: as the storefront does."""
+    if not runtime.config.public_url or Capability.WEBHOOKS not in storefront.capabilities:
+        return []
+    return [one.message for one in storefront.subscribe(address_of(runtime.config.public_url, shop))]
 
 
 def address_of(public_url: str, shop: Shop) -> str:

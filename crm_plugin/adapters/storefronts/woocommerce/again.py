@@ -44,7 +44,7 @@ class Lists:
             try:
                 listing = self._client.list(part.path, params, offset)
             except AdapterError as error:
-                if error.status == 404 and part.optional:
+                if part.may_lack(error):
                     return
                 raise
             for raw in listing.rows:
@@ -61,7 +61,7 @@ class Lists:
             try:
                 found = self._client.list(part.path, {**part.params, "_fields": "id", "orderby": "id"}, 0).total
             except AdapterError as error:
-                if error.status == 404 and part.optional:
+                if part.may_lack(error):
                     continue
                 raise
             if found is None:
@@ -78,7 +78,7 @@ class Lists:
                 try:
                     listing = next_by_id(self._client, part.path, {**part.params, "_fields": "id"}, state)
                 except AdapterError as error:
-                    if error.status == 404 and part.optional:
+                    if part.may_lack(error):
                         break
                     raise
                 yield from map(str, ids(listing.rows))

@@ -41,6 +41,10 @@ class Part:
     params: dict[str, str] = field(default_factory=dict)
     optional: bool = False
 
+    def may_lack(self, error: AdapterError) -> bool:
+        """Whether a refusal says that this store has no such list: an unknown path is 404, an unknown status 400."""
+        return self.optional and (error.status == 404 or (error.status == 400 and "status" in self.params))
+
 
 class ChangeWalk:
     """The parts one after the other, each from its own place on."""
@@ -82,7 +86,7 @@ class ChangeWalk:
         try:
             return next_page(self._client, part.path, part.params, place)
         except AdapterError as error:
-            if error.status == 404 and part.optional:
+            if part.may_lack(error):
                 return Listing([], 0, False, 0)
             raise
 

@@ -15,9 +15,10 @@ import msgspec
 
 from crm_plugin.adapters.base import Severity
 from crm_plugin.adapters.raw import UNREADABLE
-from crm_plugin.adapters.storefronts.installing import Frame, Installed, Installer
+from crm_plugin.adapters.storefronts.installing import AppFacts, Frame, Installed, Installer
 from crm_plugin.adapters.storefronts.woocommerce.adapter import WooCommerceStorefront
 from crm_plugin.adapters.storefronts.woocommerce.client import store_address
+from crm_plugin.adapters.storefronts.woocommerce.packing import texts
 from crm_plugin.errors import ActionRequired, InvalidInput, WebhookRejected
 from crm_plugin.phrases import phrase
 from crm_plugin.records import RawRequest
@@ -48,6 +49,11 @@ class WooCommerceInstaller(Installer):
         """Host and path: http or https, and a leading www, make no other store."""
         parts = urlsplit(store_address(url))
         return f"{parts.netloc.removeprefix('www.')}{parts.path}".lower()
+
+    def manifest_files(self, facts: AppFacts) -> dict[str, str]:
+        """The companion plugin: what a store wants to be told of us, it is told by that."""
+        del facts
+        return texts()
 
     def state_of(self, request: RawRequest) -> str:
         """See the contract."""

@@ -28,6 +28,11 @@ def pack() -> bytes:
     return packed.getvalue()
 
 
+def texts() -> dict[str, str]:
+    """The plugin's files by name, as they are packed."""
+    return {file.relative_to(FOLDER).as_posix(): _versioned(file.read_bytes()).decode() for file in files()}
+
+
 def files() -> list[Path]:
     """The plugin's files, by name."""
     return sorted(file for file in FOLDER.rglob("*") if file.is_file() and file.suffix in (".php", ".txt"))

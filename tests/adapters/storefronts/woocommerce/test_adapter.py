@@ -172,7 +172,7 @@ def test_store_without_variations_still_tells_products(store: FakeStore, storefr
 
 def test_bad_record_is_set_aside_with_its_path(store: FakeStore, storefront: WooCommerceStorefront) -> None:
     store.lists["orders"] = [order(1), order(2, total={"amount": 3}), order(3, currency="")]
-    (page, _) = storefront.pages(Stream.ORDERS, "")
+    (page, *_) = storefront.pages(Stream.ORDERS, "")
     assert [record.external_id for record in page.records] == ["1"]
     assert [(problem.external_id, problem.path) for problem in page.problems] == [("2", "$.total"), ("3", "$.currency")]
     with pytest.raises(MalformedResponse):

@@ -15,8 +15,9 @@ from crm_plugin.adapters.storefronts.woocommerce import WooCommerceStorefront
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.webhooks import TOPICS, signature, signing_secret
 from crm_plugin.adapters.testing import Sale, Told
+from crm_plugin.demo import woo_lists
 from crm_plugin.errors import PermanentError, UnsupportedFeature, WebhookRejected
-from crm_plugin.records import CouponOrder, StoreEventKind, Stream
+from crm_plugin.records import CouponOrder, OrderRecord, StoreEventKind, Stream
 from tests.adapters.storefronts.woocommerce.kit_store import HOOK, KEY, SECRET, URL, WooStore
 
 
@@ -115,6 +116,26 @@ def test_many_are_reread_in_few_calls(storefront: WooCommerceStorefront, store: 
     assert {name for name, record in storefront.reread_many(Stream.ORDERS, names) if record is not None} == set(names)
     assert store.calls == 3
     assert storefront.count(Stream.ORDERS) == 120
+
+
+def test_who_has_not_ordered_yet_is_read_where_the_store_knows_drafts(
+    storefront: WooCommerceStorefront, store: WooStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = int(store.put(Sale(email="a@store.example")))
+    store.put(Sale(email="b@store.example"))
+    held = store.tables["orders"].one(number)
+    assert held is not None
+    store.tables["orders"].put({**held, "status": "checkout-draft"})
+
+    def statuses() -> list[str]:
+        read = [record for page in storefront.pages(Stream.ORDERS, "") for record in page.records]
+        return sorted(record.status.value for record in read if isinstance(record, OrderRecord))
+
+    assert statuses() == ["draft", "paid"]
+    # A store of before the block checkout refuses the word.
+    monkeypatch.setattr(woo_lists, "_STATUSES", tuple(word for word in woo_lists._STATUSES if word != "checkout-draft"))
+    assert statuses() == ["paid"]
+    assert set(storefront.external_ids(Stream.ORDERS) or ()) == {str(number + 1)}
 
 
 def test_coupon_has_its_terms_and_a_foreign_code_is_refused(storefront: WooCommerceStorefront, store: WooStore) -> None:
