@@ -68,7 +68,7 @@ class Clock:
         if self._leader is not None and not self._leader.leads():
             return 0
         with self._runtime.db.read() as connection:
-            shops = [shop for shop in all_shops(connection) if shop.is_awake and job.wanted(shop)]
+            shops = [shop for shop in all_shops(connection) if (shop.is_awake or job.of_asleep) and job.wanted(shop)]
             now = self._runtime.clock.now()
             open_ = [shop for shop in shops if not self._rests(connection, job, shop)]
             wanted = [shop.shop_id for shop in open_ if job.due(connection, shop, now)]

@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from crm_plugin.adapters.base import Capability
-from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
+from crm_plugin.adapters.registry import app_values, channel_class, channel_names, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import zone
 from crm_plugin.errors import AdapterError
 from crm_plugin.records import StoreEvent
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
-from crm_plugin.store.tenants import Shop
+from crm_plugin.store.tenants import UNINSTALLED, Shop
 from crm_plugin.sync import connect, heard
 from crm_plugin.sync.follow import follow
 from crm_plugin.sync.pull import Progress
@@ -45,16 +45,17 @@ def hears(shop: Shop) -> bool:
 
 def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
     """Whether anything is to be followed; who fetches messages has to look."""
-    return storefront_class(shop.platform).hears_by_polling() or heard.is_due(connection, shop.shop_id, now)
+    polls = shop.is_awake and storefront_class(shop.platform).hears_by_polling()
+    return polls or heard.is_due(connection, shop, now)
 
 
 def run(
     runtime: Runtime, shop: Shop, *, now: datetime, progress: Callable[[Progress], None] | None = None
 ) -> dict[str, Any]:
     """Fetch what waits, then follow all there is. `again` where a large reading is ready."""
-    storefront = connect.open_storefront(runtime.db, runtime.box, shop)
+    storefront = _opened(runtime, shop)
     try:
-        fetched = _fetch(runtime, shop, storefront)
+        fetched = _fetch(runtime, shop, storefront) if shop.is_awake else 0
         told = None if progress is None else lambda done: progress(Progress("events", done, None))
 
         def reports(event: StoreEvent, at: datetime) -> None:
@@ -63,7 +64,16 @@ def run(
         report = follow(runtime.db, shop, storefront, now, clock=runtime.clock.now, progress=told, reports=reports)
         return {**report.as_dict(), "fetched": fetched}
     finally:
-        storefront.close()
+        if shop.status != UNINSTALLED:
+            storefront.close()
+
+
+def _opened(runtime: Runtime, shop: Shop) -> StorefrontAdapter:
+    """The adapter; of a store that has taken its keys away one that is never asked anything."""
+    if shop.status != UNINSTALLED:
+        return connect.open_storefront(runtime.db, runtime.box, shop)
+    cls = storefront_class(shop.platform)
+    return cls.listening(app_values(cls.app_settings, shop.platform))
 
 
 def _take_report(runtime: Runtime, shop: Shop, event: StoreEvent, at: datetime) -> None:

@@ -51,6 +51,8 @@ class Job:
     when_stuck_seconds: int = 0
     # It may take hours, so that it must not keep every worker from the short ones.
     is_long: bool = False
+    # It is done for a shop whose app was taken away as well.
+    of_asleep: bool = False
     # It goes on where it stopped, so a process that ends need not wait for it.
     can_stop: bool = False
 
@@ -258,6 +260,7 @@ JOBS: tuple[Job, ...] = (
         following.is_due,
         when_stuck_seconds=3600,
         can_stop=True,
+        of_asleep=True,
     ),
     Job(
         following.RECONCILE,

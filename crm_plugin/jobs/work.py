@@ -32,7 +32,7 @@ def work(
     try:
         with runtime.db.read() as connection:
             shop = shop_by_id(connection, shop_id)
-        if not shop.is_awake:
+        if not (shop.is_awake or job.of_asleep):
             # It was asked for before the merchant took the app away.
             return False
         result = job.run(runtime, shop, now=began, progress=note, **arguments)

@@ -57,10 +57,16 @@ def shop_named(connection: Connection, name: str) -> Shop:
 
 def shop_by_id(connection: Connection, shop_id: int) -> Shop:
     """The shop with that id. Raises: NotFound."""
-    row = connection.execute(select(shops).where(shops.c.shop_id == shop_id)).first()
-    if row is None:
+    found = shop_or_none(connection, shop_id)
+    if found is None:
         raise NotFound(phrase("That shop is no longer here."))
-    return _shop(row)
+    return found
+
+
+def shop_or_none(connection: Connection, shop_id: int) -> Shop | None:
+    """The shop with that id; None when it is no longer here."""
+    row = connection.execute(select(shops).where(shops.c.shop_id == shop_id)).first()
+    return None if row is None else _shop(row)
 
 
 def shop_of(connection: Connection, platform: str, reference: str) -> Shop | None:

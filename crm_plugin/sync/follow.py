@@ -21,7 +21,7 @@ from crm_plugin.records import Page, Record, RecordProblem, StoreEvent, StoreEve
 from crm_plugin.store import inbox, members
 from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import SUSPENDED, Shop
+from crm_plugin.store.tenants import SUSPENDED, Shop, shop_or_none
 from crm_plugin.sync import heard, lifecycle, privacy
 from crm_plugin.sync.batch import keep_group
 from crm_plugin.sync.gone import gone
@@ -35,6 +35,7 @@ AT_ONCE = 200
 # After the first failure a minute, then four times as long each, at most six hours; after so many it is given up, and told.
 _FIRST, _LONGEST, _MOST = timedelta(minutes=1), timedelta(hours=6), 12
 _READ = frozenset({Kind.CHANGED, Kind.DELETED})
+_ENDS = frozenset({Kind.UNINSTALLED, Kind.SUSPENDED, Kind.ERASE_SHOP})
 
 
 @dataclass(slots=True)
@@ -75,7 +76,9 @@ def follow(
     while True:
         at = clock() if clock else now
         with db.read() as connection:
-            news = heard.due(connection, shop.shop_id, at, AT_ONCE)
+            # Its end may be among what was followed: then the rest waits for its coming back.
+            there = shop_or_none(connection, shop.shop_id)
+            news = [] if there is None else heard.due(connection, there, at, AT_ONCE)
         if not news:
             return report
         try:
@@ -101,6 +104,12 @@ def _follow(
     report: FollowReport,
     reports: Callable[[StoreEvent, datetime], None] | None,
 ) -> None:
+    # A store that lets us in no more refuses to be read; that it took the app away must not be kept waiting by that.
+    ends = [one for one in news if one.kind in _ENDS]
+    for one in ends:
+        _act(db, shop, storefront, one, now, report)
+    if ends:
+        return
     for one in news:
         if one.kind is Kind.REPORT and reports is not None:
             reports(one.event, one.received_at)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, literal_column, select
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.ids import new_ids
@@ -142,20 +142,28 @@ class News:
         return None if told is None else from_micros(told)
 
 
-def due(connection: Connection, shop_id: int, now: datetime, most: int) -> list[News]:
+# What is done for a shop whose app was taken away or switched off, too: its end, its coming back, and what its customers ask for by law.
+OF_ASLEEP = frozenset({Kind.UNINSTALLED, Kind.RESUMED, Kind.ERASE, Kind.EXPORT, Kind.ERASE_SHOP})
+
+
+def due(connection: Connection, shop: Shop, now: datetime, most: int) -> list[News]:
     """What is to be followed now, in the order in which it came."""
     c = inbox.c
-    query = select(inbox).where(_waits(shop_id, now)).order_by(c.next_try_at, c.inbox_id).limit(most)
+    query = select(inbox).where(_waits(shop, now)).order_by(c.next_try_at, c.inbox_id).limit(most)
     return [_news(row) for row in connection.execute(query)]
 
 
-def is_due(connection: Connection, shop_id: int, now: datetime) -> bool:
+def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
     """Whether there is anything to follow now."""
-    return connection.execute(select(inbox.c.inbox_id).where(_waits(shop_id, now)).limit(1)).first() is not None
+    return connection.execute(select(inbox.c.inbox_id).where(_waits(shop, now)).limit(1)).first() is not None
 
 
-def _waits(shop_id: int, now: datetime) -> Any:
-    return and_(inbox.c.shop_id == shop_id, inbox.c.state == NEW, inbox.c.next_try_at <= now)
+def _waits(shop: Shop, now: datetime) -> Any:
+    # The state is written out, so that the index of what is new is taken.
+    waits = and_(
+        inbox.c.shop_id == shop.shop_id, inbox.c.state == literal_column(f"'{NEW}'"), inbox.c.next_try_at <= now
+    )
+    return waits if shop.is_awake else and_(waits, inbox.c.kind.in_([kind.value for kind in OF_ASLEEP]))
 
 
 def _news(row: Row[Any]) -> News:

@@ -110,7 +110,7 @@ def _hear(shop: Shop) -> int:
     values = connect.credentials_of(runtime.db, runtime.box, shop)
     storefront = cls.listening({**values, **app_values(cls.app_settings, shop.platform)})
     told = heard.receive(runtime.db, shop, storefront, _asked(), runtime.clock.now())
-    if told.new > told.own and shop.is_awake:
+    if told.new > told.own:
         site().queue.enqueue(FOLLOW, shop.shop_id)
     return 200
 

@@ -10,17 +10,23 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from crm_plugin.adapters import registry
 from crm_plugin.clock import FixedClock, SystemClock
 from crm_plugin.config import Config
 from crm_plugin.jobs import clock as clocks
 from crm_plugin.jobs.clock import Clock
 from crm_plugin.jobs.tasks import JOBS, job_named
+from crm_plugin.jobs.work import work
+from crm_plugin.records import StoreEventKind
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
-from tests.factories import make_shop
+from crm_plugin.store.tenants import UNINSTALLED, all_shops
+from crm_plugin.sync import heard
+from tests.factories import NOON, make_shop
+from tests.sync.plain_store import PlainStore, event
 
 # What is asked for by the hour of the night, or once a day, depends on the clock of the machine.
 _NIGHTLY = {(job, shop) for job in ("prune", "reconcile") for shop in (1, 2)}
@@ -94,3 +100,20 @@ def test_store_that_refuses_us_is_asked_once_an_hour(sqlite_db: Database, tmp_pa
         if minutes == 59:
             again.ask(job_named("tick"))
         assert asked.calls == shops
+
+
+def test_shop_without_its_app_is_left_alone_but_for_what_the_law_asks(
+    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_foreign", lambda: {"plain": PlainStore})
+    runtime = Runtime(Config("", tmp_path), sqlite_db, SecretBox("A" * 43 + "="), FixedClock(NOON))
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection, platform="plain", status=UNINSTALLED)
+    asked = _Asked()
+    clock = Clock(runtime, asked)
+    assert [clock.ask(job) for job in JOBS] == [0] * len(JOBS)
+    heard.keep(sqlite_db, shop, [event("", StoreEventKind.ERASE_SHOP, None)], NOON)
+    assert clock.ask(job_named("follow")) == 1
+    work(runtime, job_named("follow"), shop.shop_id, {}, lambda _progress: None)
+    with sqlite_db.read() as connection:
+        assert all_shops(connection) == []

@@ -159,6 +159,24 @@ def test_app_taken_away_stops_and_keeps(sqlite_db: Database, store: PlainStore) 
     assert _one(sqlite_db, select(func.count()).select_from(members)) == 1
 
 
+def test_end_of_a_store_is_not_kept_waiting_by_what_it_refuses(sqlite_db: Database, store: PlainStore) -> None:
+    shop = _shop(sqlite_db, credentials=b"keys")
+    heard.keep(sqlite_db, shop, [event("7"), event("", Kind.UNINSTALLED, None)], NOON)
+    store.trouble = ActionRequired("revoked")
+    report = follow(sqlite_db, shop, store, NOON)
+    assert dict(report.kinds) == {"uninstalled": 1}
+    assert store.told == []
+    assert _one(sqlite_db, select(shops.c.status)) == UNINSTALLED
+    # The change waits; what the law asks for does not.
+    told = [event("", Kind.ERASE_SHOP, None)]
+    heard.keep(sqlite_db, shop, told, NOON)
+    with sqlite_db.read() as connection:
+        asleep = shop_by_id(connection, shop.shop_id)
+        assert [one.kind for one in heard.due(connection, asleep, NOON, 10)] == [Kind.ERASE_SHOP]
+    follow(sqlite_db, asleep, store, NOON)
+    assert _one(sqlite_db, select(func.count()).select_from(shops)) == 0
+
+
 def test_uninstall_that_comes_after_the_reinstall_is_old(sqlite_db: Database, store: PlainStore) -> None:
     shop = _shop(sqlite_db, credentials=b"keys", installed_at=NOON)
     heard.keep(sqlite_db, shop, [event("", Kind.UNINSTALLED, None, at=NOON - timedelta(hours=1))], NOON)
