@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 from typing import Any, ClassVar
 
 from crm_plugin.adapters.testing import (
@@ -123,6 +125,24 @@ class ShopifyStore(Store):
         self.shop.storage = self.served_at or STORAGE
         status, headers, body = self.shop.reply(asked.url, asked.headers, asked.body)
         return Answered(status, body.encode(), {"Content-Type": "application/json", **headers})
+
+    def list_of(self, asked: Asked) -> str:
+        """Walks by the time of change; a file that was prepared in bulk has no pages."""
+        name = (
+            operation_of(str((json.loads(asked.body or b"{}")).get("query", ""))).lower()
+            if asked.method == "POST"
+            else ""
+        )
+        return name if name in ("members", "orders", "products", "checkouts") else ""
+
+    def missing(self, asked: Asked, answered: Answered, dice: Random) -> Answered | None:
+        """An index that lags tells no rows yet, and that there are no more."""
+        told = json.loads(answered.body)
+        for one in (told.get("data") or {}).values():
+            if isinstance(one, dict) and "pageInfo" in one:
+                one |= {"nodes": [], "pageInfo": {**one["pageInfo"], "hasNextPage": False, "endCursor": None}}
+                return replace(answered, body=json.dumps(told).encode())
+        return None
 
     def refusal(self, trouble: Trouble, asked: Asked) -> Answered | None:
         text = json.loads(asked.body)["query"] if asked.body and "graphql" in asked.url else ""
