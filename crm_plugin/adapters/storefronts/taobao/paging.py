@@ -23,6 +23,8 @@ SIZE = 100
 OVERLAP = timedelta(minutes=5)
 # So many spans in which nothing changed are passed without a page of their own.
 _EMPTY = 20
+# How often a page is asked for that is not what was asked for, before it is taken as it is.
+_TRIES = 3
 State = dict[str, Any]
 Reader = Callable[[msgspec.Raw], Record | None]
 # A page by its number, counted from 1; the flag asks for the total too, which TOP finds costly.
@@ -42,6 +44,7 @@ class Listing:
 
 def backwards(ask: Ask, place: State, most_pages: int) -> Iterator[list[msgspec.Raw]]:
     """The rows of one span, page by page from the last. `place` holds the next page to read, and nothing once all are read."""
+    ask = _another(ask)
     if "page" not in place:
         first = ask(1, True)
         total = first.total or 0
@@ -63,6 +66,23 @@ def backwards(ask: Ask, place: State, most_pages: int) -> Iterator[list[msgspec.
         rows = ask(page, False).rows
         place["page"] = page - 1
         yield rows
+
+
+def _another(ask: Ask) -> Ask:
+    """The same; a page that begins as the one before it, of another number, was not asked for and is asked for again."""
+    number, began = 0, b""
+
+    def asked(page: int, total: bool) -> Listing:
+        nonlocal number, began
+        for _ in range(_TRIES):
+            listing = ask(page, total)
+            head = bytes(listing.rows[0]) if listing.rows else b""
+            if page == number or not head or head != began:
+                break
+        number, began = page, head
+        return listing
+
+    return asked
 
 
 def page_of(stream: Stream, rows: list[msgspec.Raw], read: Reader, state: State, names: tuple[str, ...]) -> Page:

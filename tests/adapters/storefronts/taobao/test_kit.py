@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 import pytest
 import responses
@@ -57,6 +58,8 @@ _REFUSALS = {
 }
 _WRITES = ("update", "batch", ".add", ".send", "permit")
 
+_BOUNDS = ("start", "end", "min", "max")
+
 
 class TopStore(Store):
     """A shop behind the gateway."""
@@ -76,6 +79,15 @@ class TopStore(Store):
     def answer(self, asked: Asked) -> Answered:
         self.top.now = self.now
         return Answered(body=self.top.answered(asked.body.decode()).encode())
+
+    def list_of(self, asked: Asked) -> str:
+        """The slice that is walked: its method and bounds, whatever the page."""
+        told = dict(parse_qsl(asked.body.decode()))
+        if not {"page_no", "current_page"} & told.keys():
+            return ""
+        return " ".join(
+            f"{name}={told[name]}" for name in sorted(told) if name == "method" or name.partition("_")[0] in _BOUNDS
+        )
 
     def refusal(self, trouble: Trouble, asked: Asked) -> Answered | None:
         if trouble is Trouble.READ_ONLY and not any(word in asked.body.decode() for word in _WRITES):
