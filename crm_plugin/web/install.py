@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
+from werkzeug.urls import iri_to_uri
 from werkzeug.wrappers import Response as Answer
 
 from crm_plugin.adapters.storefronts.installing import Installed, Installer, Visitor
@@ -69,7 +70,7 @@ def begin_here(platform: str) -> Answer | tuple[str, int]:
     if refused is not None:
         return refused
     try:
-        address = _agreeing(platform, request.form)
+        address = iri_to_uri(_agreeing(platform, request.form))
     except CrmError as error:
         return _message(_("The store was not connected"), str(error), 422)
     page = render_template("install_go.html", address=address, host=urlsplit(address).netloc)

@@ -150,5 +150,7 @@ def test_only_a_signed_in_merchant_begins(browser: FlaskClient, stranger: FlaskC
     assert led.headers["Location"] == "/connect?platform=woocommerce&url=https://shop.example"
     page = browser.get(led.headers["Location"]).get_data(as_text=True)
     assert 'value="https://shop.example"' in page
+    led = browser.post(_HERE, data={"url": "https://магазин.example"})
+    assert led.headers["Refresh"].startswith("0; url=https://xn--80aairftm.example/wc-auth/v1/authorize?")
     for typed in ("", "ftp://shop.example", "https://", "https://me:pw@shop.example", "https://a b.example"):
         assert browser.post(_HERE, data={"url": typed}).status_code == 422

@@ -33,10 +33,10 @@ add_action(
 	}
 );
 
+// Before WooCommerce asks for the words of the block checkout's box.
 add_action(
-	'init',
+	'plugins_loaded',
 	static function () {
 		load_plugin_textdomain( 'crm-plugin', false, dirname( plugin_basename( __FILE__ ) ) . '/languages' );
-	},
-	1
+	}
 );
