@@ -73,11 +73,15 @@ class WrittenReport:
         return {"gathered": self.gathered, "states": dict(self.states)}
 
 
+def takes(shop: Shop) -> frozenset[str]:
+    """What the store can hold of it."""
+    able = storefront_class(shop.platform).capabilities
+    return frozenset(kind for kind, needs in KINDS.items() if needs in able)
+
+
 def wanted(shop: Shop) -> frozenset[str]:
     """What the merchant has switched on and the store can take."""
-    told = shop.settings.get("write_back") or ()
-    able = storefront_class(shop.platform).capabilities
-    return frozenset(kind for kind, needs in KINDS.items() if kind in told and needs in able)
+    return takes(shop).intersection(shop.settings.get("write_back") or ())
 
 
 def gather(connection: Connection, shop: Shop, since: datetime, now: datetime) -> int:

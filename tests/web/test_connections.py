@@ -20,6 +20,8 @@ from sqlalchemy import select, update
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
+from crm_plugin.adapters.base import Capability
+from crm_plugin.adapters.storefronts.csv import CsvStorefront
 from crm_plugin.demo import server
 from crm_plugin.demo import shop as demo
 from crm_plugin.demo.server import ServedShop
@@ -31,7 +33,7 @@ from crm_plugin.jobs.tasks import job_named
 from crm_plugin.records import OrderStatus, RecordProblem, Stream
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, connections, inapp_messages, journeys, member_facts, members, orders, problems
-from crm_plugin.store.tenants import Shop, all_shops, shop_by_id
+from crm_plugin.store.tenants import Shop, all_shops, shop_by_id, shop_named
 from crm_plugin.sync import problems as broken
 from crm_plugin.touchpoints import health, senders
 from tests.adapters.channels.smtp_server import Script, SmtpServer
@@ -704,3 +706,17 @@ def test_sender_that_rests_is_shown_and_tried_at_once(
     with runtime.db.read() as connection:
         assert health.rests(connection, shop.shop_id, now) == {}
         assert connection.execute(select(audit_log.c.action)).scalars().all() == ["sender.try"]
+
+
+def test_store_that_can_hold_them_is_asked_to_hold_tags_and_consent(
+    monkeypatch: pytest.MonkeyPatch, runtime: Runtime, page: Page, post: Post
+) -> None:
+    assert "write_back" not in page("connections")
+    able = CsvStorefront.capabilities | {Capability.WRITE_TAGS, Capability.WRITE_CONSENT}
+    monkeypatch.setattr(CsvStorefront, "capabilities", able)
+    assert 'name="write_back.tags" value="1">' in page("connections")
+    told = {"title": "Shop 1", "locale": "en", "quiet_hours": "21:00", "quiet_to": "08:00", "write_back.consent": "1"}
+    assert post("connections/messages", told).status_code == 303
+    with runtime.db.read() as connection:
+        assert shop_named(connection, "shop-1").settings["write_back"] == ["consent"]
+    assert 'name="write_back.consent" value="1" checked>' in page("connections")

@@ -15,7 +15,7 @@ from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.store import audit
-from crm_plugin.sync import connect, privacy, problems
+from crm_plugin.sync import connect, privacy, problems, store_writes
 from crm_plugin.touchpoints import health, policy, senders, settings
 from crm_plugin.web import file_import, formats, guard_form, languages, rates, settings_form
 from crm_plugin.web.forms import Form
@@ -60,6 +60,7 @@ def page(**forms: Form) -> str:
         import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),
         rates=foreign,
         privacy=asked,
+        takes=store_writes.takes(shop),
         rates_form=forms.get("rates_form") or rates.filled(shop),
         kinds=file_import.KINDS,
         name_of=name_of,
@@ -283,7 +284,9 @@ def connections_rates() -> Response | tuple[str, int]:
     return go("connections", _anchor="rates")
 
 
-_BOXES = ("tracking.clicks", "tracking.opens")
+_TRACKED = ("tracking.clicks", "tracking.opens")
+_WRITTEN = tuple(f"write_back.{name}" for name in settings.WRITE_BACK)
+_BOXES = (*_TRACKED, *_WRITTEN)
 
 
 def _message_form() -> Form:
@@ -302,6 +305,7 @@ def _message_form() -> Form:
             "quiet_to": decided.quiet.end.strftime("%H:%M"),
             "tracking.clicks": decided.tracking.clicks,
             "tracking.opens": decided.tracking.opens,
+            **{name: name.partition(".")[2] in shop.settings.get("write_back", ()) for name in _WRITTEN},
             "keep_days": str(settings.keep_days(shop)),
         }
     )
@@ -318,5 +322,6 @@ def _told(form: Form) -> dict[str, Any]:
             "from": form.text("quiet_hours"),
             "to": form.text("quiet_to"),
         },
-        "tracking": {name.partition(".")[2]: form.values[name] for name in _BOXES},
+        "tracking": {name.partition(".")[2]: form.values[name] for name in _TRACKED},
+        "write_back": [name.partition(".")[2] for name in _WRITTEN if form.values[name]],
     }
