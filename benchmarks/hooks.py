@@ -95,6 +95,7 @@ def _tell(place: str, count: int) -> tuple[list[float], int]:
             waits.append(time.monotonic() - asked)
             if answer.status == 200:
                 yes.append(number)
+        line.close()
 
     assert each > 0
     callers = [threading.Thread(target=call, args=(first,)) for first in range(_CALLERS)]

@@ -91,6 +91,7 @@ def _new(runtime: Runtime, platform: str, installed: Installed) -> Shop:
         credentials=installed.credentials,
         url=installed.url,
         title=installed.title,
+        reference=installed.reference,
     )
 
 

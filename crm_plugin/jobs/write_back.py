@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crm_plugin.runtime import Runtime
@@ -17,6 +17,8 @@ from crm_plugin.sync.pull import Progress
 WRITE_BACK = "write_back"
 # Up to which instant changes were gathered.
 _MARK = "write_back_mark"
+# A round says when it began, and writes that at its end: what it changed may be older than the mark by as much.
+_OVERLAP = timedelta(hours=6)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -32,9 +34,12 @@ def run(
     report = store_writes.WrittenReport()
     with runtime.db.write() as connection:
         mark = runs.last(connection, shop.shop_id, _MARK)
-        since = _BEGINNING if mark is None or not mark.through else from_micros(int(mark.through))
+        kinds = sorted(store_writes.wanted(shop))
+        known = set() if mark is None else set(mark.result.get("kinds", ()))
+        is_first = mark is None or not mark.through or not known.issuperset(kinds)
+        since = _BEGINNING if is_first or mark is None else from_micros(int(mark.through)) - _OVERLAP
         report.gathered = store_writes.gather(connection, shop, since, now)
-        runs.keep(connection, shop.shop_id, Run(_MARK, now, now, {}, "", str(to_micros(now))))
+        runs.keep(connection, shop.shop_id, Run(_MARK, now, now, {"kinds": kinds}, "", str(to_micros(now))))
         if not store_writes.is_due(connection, shop.shop_id, now):
             return report.as_dict()
     storefront = connect.open_storefront(runtime.db, runtime.box, shop)

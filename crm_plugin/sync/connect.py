@@ -19,9 +19,11 @@ from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.records import ShopInfo
 from crm_plugin.store import shops, writebacks
+from crm_plugin.store.leases import EVERYBODY
+from crm_plugin.store.members import lock
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import Shop, shop_by_id
+from crm_plugin.store.tenants import Shop, shop_by_id, shop_of
 from crm_plugin.sync import same_store
 from crm_plugin.sync.keeper import ShopKeeper
 
@@ -40,9 +42,10 @@ def add_shop(
     timezone: str = "",
     title: str = "",
     locale: str = "en",
+    reference: str = "",
     now: datetime,
 ) -> Shop:
-    """Connect a store; nothing is written unless the store answers.
+    """Connect a store; nothing is written unless the store answers. One whose `reference` is here already, by somebody quicker, is that.
 
     Raises: InvalidInput for what was typed, ActionRequired when the store refuses, TransientError when it cannot be reached.
     """
@@ -66,6 +69,9 @@ def add_shop(
     timezone = _timezone(timezone or info.timezone)
     shop_id = new_id()
     with db.write() as connection:
+        lock(connection, EVERYBODY)
+        if (quicker := shop_of(connection, platform, reference)) is not None:
+            return quicker
         connection.execute(
             insert(shops).values(
                 shop_id=shop_id,
@@ -73,6 +79,7 @@ def add_shop(
                 title=title or info.name or name,
                 platform=platform,
                 url=str(given.get("url", "")),
+                reference=reference,
                 currency=currency,
                 timezone=timezone,
                 locale=locale,

@@ -14,14 +14,22 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from crm_plugin.adapters.base import Severity
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
-from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, OutcomeUnknown, TransientError
+from crm_plugin.errors import (
+    ActionRequired,
+    AdapterError,
+    MalformedResponse,
+    OutcomeUnknown,
+    PermanentError,
+    TransientError,
+)
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Record, RecordProblem, StoreEvent, StoreEventKind, Stream
 from crm_plugin.store import inbox, members
 from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import SUSPENDED, Shop, shop_or_none
+from crm_plugin.store.tenants import SUSPENDED, UNINSTALLED, Shop, shop_or_none
 from crm_plugin.sync import heard, lifecycle, privacy
 from crm_plugin.sync.batch import keep_group
 from crm_plugin.sync.gone import gone
@@ -35,6 +43,7 @@ AT_ONCE = 200
 # After the first failure a minute, then four times as long each, at most six hours; after so many it is given up, and told.
 _FIRST, _LONGEST, _MOST = timedelta(minutes=1), timedelta(hours=6), 12
 _READ = frozenset({Kind.CHANGED, Kind.DELETED})
+_LAWFUL = frozenset({Kind.EXPORT, Kind.ERASE})
 _ENDS = frozenset({Kind.UNINSTALLED, Kind.SUSPENDED, Kind.ERASE_SHOP})
 
 
@@ -110,6 +119,11 @@ def _follow(
         _act(db, shop, storefront, one, now, report)
     if ends:
         return
+    # What the law asks for needs nothing of the store, and does not wait for it.
+    lawful = [one for one in news if one.kind in _LAWFUL]
+    for one in lawful:
+        _act(db, shop, storefront, one, now, report)
+    news = [one for one in news if one.kind not in _LAWFUL]
     for one in news:
         if one.kind is Kind.REPORT and reports is not None:
             reports(one.event, one.received_at)
@@ -119,7 +133,10 @@ def _follow(
             _read(db, shop, storefront, stream, named, now, report)
     for one in news:
         if one.kind not in _READ or not one.stream:
-            _act(db, shop, storefront, one, now, report)
+            try:
+                _act(db, shop, storefront, one, now, report)
+            except (MalformedResponse, PermanentError) as error:
+                report.later += _put_off(db, shop, [one], error, now)
 
 
 def _read(
@@ -132,16 +149,16 @@ def _read(
     report: FollowReport,
 ) -> None:
     """Read what was named as it is now, each once, and write it with the end of its events."""
-    records, missing, problems = _as_it_is(storefront, stream, {one.external_id for one in named if one.external_id})
+    found, missing, problems = _as_it_is(storefront, stream, {one.external_id for one in named if one.external_id})
     with db.read() as connection:
-        records.extend(gone(connection, shop.shop_id, stream, missing, now))
+        records = [*found, *gone(connection, shop.shop_id, stream, missing, now)]
 
     def done(connection: Connection, _kept: Sequence[Page]) -> None:
         _end(connection, shop.shop_id, [one.inbox_id for one in named], now)
 
     written, kept = keep_group(db, shop, [Page(stream, tuple(records), "", tuple(problems))], now, done)
     report.written.add(written)
-    report.read += len(records) - len(missing)
+    report.read += len(found)
     report.gone += len(missing)
     report.failed += sum(len(page.problems) for page in kept)
     report.kinds.update(one.kind.value for one in named)
@@ -155,13 +172,14 @@ def _as_it_is(
     problems: list[RecordProblem] = []
     try:
         records.update(storefront.reread_many(stream, sorted(ids)))
-    except MalformedResponse:
-        # One of them is none: each is asked for alone.
+    except (MalformedResponse, PermanentError):
+        # One of them is none, or is refused: each is asked for alone.
         for name in sorted(ids - records.keys()):
             try:
                 records[name] = storefront.reread(stream, name)
-            except MalformedResponse as error:
-                problems.append(RecordProblem(stream, name, error.message, error.excerpt, error.path or "$"))
+            except (MalformedResponse, PermanentError) as error:
+                path = getattr(error, "path", "") or "$"
+                problems.append(RecordProblem(stream, name, error.message, error.excerpt, path))
     found = [record for record in records.values() if record is not None]
     return found, [name for name, record in records.items() if record is None], problems
 
@@ -176,12 +194,15 @@ def _act(
     elif one.kind in (Kind.SHOP, Kind.SCOPES, Kind.RESUMED):
         lifecycle.look(db, shop, storefront)
     elif one.kind is Kind.SUSPENDED:
-        lifecycle.set_status(db, shop, SUSPENDED, phrase("The app is switched off in the store."))
+        detail = _suspend(db, shop, storefront)
     elif one.kind is Kind.UNINSTALLED:
         lifecycle.uninstall(db, shop, one.at or one.received_at, now)
-    elif one.kind in (Kind.EXPORT, Kind.ERASE):
+    elif one.kind in _LAWFUL:
         with db.write() as connection:
             privacy.ask(connection, shop, one.kind.value, one.external_id, one.body, f"store:{shop.platform}", now)
+            _end(connection, shop.shop_id, [one.inbox_id], now)
+        report.kinds[one.kind.value] += 1
+        return
     elif one.kind is Kind.ERASE_SHOP:
         if lifecycle.erase(db, shop, one.received_at):
             report.kinds[one.kind.value] += 1
@@ -192,6 +213,15 @@ def _act(
     with db.write() as connection:
         _end(connection, shop.shop_id, [one.inbox_id], now, detail)
     report.kinds[one.kind.value] += 1
+
+
+def _suspend(db: Database, shop: Shop, storefront: StorefrontAdapter) -> str:
+    """The app was switched off, unless the store lets us in: then it was switched on again since, and the event comes late."""
+    if not any(one.severity is Severity.ERROR for one in storefront.check()):
+        return phrase("It is switched on again.")
+    told = phrase("The app is switched off in the store.")
+    lifecycle.set_status(db, shop, SUSPENDED, told, unless=(UNINSTALLED,))
+    return ""
 
 
 def _merge(db: Database, shop: Shop, storefront: StorefrontAdapter, one: News, now: datetime) -> str:
@@ -230,6 +260,7 @@ def _put_off(db: Database, shop: Shop, news: Sequence[News], error: AdapterError
             pause = max(asked, min(_FIRST * 4 ** min(one.tries, 6), _LONGEST))
             values = {"state": FAILED, "handled_at": now} if is_over else {"next_try_at": now + pause}
             own = (inbox.c.shop_id == shop.shop_id, inbox.c.inbox_id == one.inbox_id, inbox.c.state == heard.NEW)
-            connection.execute(update(inbox).where(*own).values(tries=one.tries + 1, detail=str(error), **values))
-            waiting += not is_over
+            put = update(inbox).where(*own).values(tries=one.tries + 1, detail=str(error), **values)
+            changed = connection.execute(put).rowcount
+            waiting += 0 if is_over else changed
     return waiting

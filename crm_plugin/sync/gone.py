@@ -17,14 +17,16 @@ from crm_plugin.records import (
     RefundRecord,
     Stream,
 )
-from crm_plugin.store import orders, refunds
+from crm_plugin.store import members, orders, refunds
 
 
 def gone(connection: Connection, shop_id: int, stream: Stream, ids: Iterable[str], now: datetime) -> Iterator[Record]:
-    """A deleted record for each of these; orders and refunds that are not known here leave nothing to delete."""
+    """A deleted record for each of these; of members, orders and refunds that are not known here there is nothing to delete."""
     names = sorted(set(ids))
     if stream is Stream.MEMBERS:
-        yield from (MemberRecord(external_id=name, deleted=True) for name in names)
+        own = (members.c.shop_id == shop_id, members.c.external_id.in_(names))
+        known = connection.execute(select(members.c.external_id).where(*own)).scalars()
+        yield from (MemberRecord(external_id=name, deleted=True) for name in known)
     elif stream is Stream.PRODUCTS:
         yield from (ProductRecord(external_id=name, deleted=True) for name in names)
     elif stream is Stream.CHECKOUTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import delete, select, tuple_, update
@@ -12,37 +13,39 @@ from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.phrases import phrase
 from crm_plugin.store import audit, metadata, shops, writebacks
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import UNINSTALLED, Shop
+from crm_plugin.store.tenants import SUSPENDED, UNINSTALLED, Shop
 
 _log = logging.getLogger(__name__)
 # Rows of one table that go in one statement.
 _SLICE = 5_000
 
 
-def set_status(db: Database, shop: Shop, status: str, detail: str) -> None:
-    """Say how the connection is."""
+def set_status(
+    db: Database, shop: Shop, status: str, detail: str, *, unless: Collection[str] = (UNINSTALLED, SUSPENDED)
+) -> None:
+    """Say how the connection is. What ends late says nothing of a shop whose app was taken away, or switched off, meanwhile."""
+    own = (shops.c.shop_id == shop.shop_id, shops.c.status.not_in(list(unless)))
     with db.write() as connection:
-        connection.execute(
-            update(shops).where(shops.c.shop_id == shop.shop_id).values(status=status, status_detail=detail)
-        )
+        connection.execute(update(shops).where(*own).values(status=status, status_detail=detail))
 
 
 def look(db: Database, shop: Shop, storefront: StorefrontAdapter) -> None:
     """Ask the store anew what it is and what it lets us do; its title follows, its state says what the merchant must put right."""
     stopped = next((one for one in storefront.check() if one.severity is Severity.ERROR), None)
     if stopped is not None:
-        set_status(db, shop, "action_required", stopped.message)
+        set_status(db, shop, "action_required", stopped.message, unless=(UNINSTALLED,))
         return
     info = storefront.shop_info()
     if info.currency and info.currency != shop.currency:
         told = phrase(
             "The store counts in %(theirs)s now; what is here is in %(ours)s.", theirs=info.currency, ours=shop.currency
         )
-        set_status(db, shop, "action_required", told)
+        set_status(db, shop, "action_required", told, unless=(UNINSTALLED,))
         return
     with db.write() as connection:
         values = {"status": "connected", "status_detail": "", **({"title": info.name} if info.name else {})}
-        connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(**values))
+        own = (shops.c.shop_id == shop.shop_id, shops.c.status != UNINSTALLED)
+        connection.execute(update(shops).where(*own).values(**values))
         writebacks.lift(connection, shop.shop_id)
 
 
@@ -83,6 +86,10 @@ def erase(db: Database, shop: Shop, at: datetime) -> bool:
         more = True
         while more:
             with db.write() as connection:
+                status = select(shops.c.status).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True)
+                if connection.execute(status).scalar() != UNINSTALLED:
+                    # It came back in the middle of it: what is left is the store's again.
+                    return False
                 more = connection.execute(delete(table).where(tuple_(*key).in_(some))).rowcount >= _SLICE
     with db.write() as connection:
         connection.execute(delete(shops).where(shops.c.shop_id == shop.shop_id, shops.c.status == UNINSTALLED))

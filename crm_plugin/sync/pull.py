@@ -15,10 +15,11 @@ from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import ActionRequired, CrmError
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Stream
-from crm_plugin.store import bulk, shops, sync_state
+from crm_plugin.store import bulk, sync_state
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import lifecycle
 from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.turn import lock
 from crm_plugin.sync.written import Written
@@ -147,7 +148,7 @@ def _stopped(db: Database, shop: Shop, stream: Stream, error: BaseException, now
     try:
         _set_phase(db, shop, stream, "stopped", _why(error), now)
         if isinstance(error, ActionRequired):
-            _set_status(db, shop, "action_required", str(error))
+            lifecycle.set_status(db, shop, "action_required", str(error))
     except SQLAlchemyError:
         # The database went away: what is to be told is the error that came first.
         _log.warning("%s: the state of %s could not be kept", shop.name, stream.value, exc_info=True)
@@ -164,7 +165,7 @@ def _why(error: BaseException) -> str:
 
 def _well(db: Database, shop: Shop) -> None:
     if shop.status != "connected":
-        _set_status(db, shop, "connected", "")
+        lifecycle.set_status(db, shop, "connected", "")
 
 
 def _set_phase(
@@ -175,11 +176,4 @@ def _set_phase(
             update(sync_state)
             .where(sync_state.c.shop_id == shop.shop_id, sync_state.c.stream == stream.value)
             .values(phase=phase, detail=detail, updated_at=now, **more)
-        )
-
-
-def _set_status(db: Database, shop: Shop, status: str, detail: str) -> None:
-    with db.write() as connection:
-        connection.execute(
-            update(shops).where(shops.c.shop_id == shop.shop_id).values(status=status, status_detail=detail)
         )

@@ -37,6 +37,8 @@ _AGAIN = (
     "ON CONFLICT (shop_id, kind, member_id, what) DO UPDATE SET wanted = excluded.wanted, at = excluded.at, state = 'waiting', "
     "tries = 0, next_try_at = excluded.next_try_at, detail = '' WHERE store_writes.wanted <> excluded.wanted"
 )
+# A word said again later: the store may have been told otherwise in between, by itself.
+_SAID_LATER = f"{_AGAIN} OR store_writes.at < excluded.at"
 _COLUMNS = "(shop_id, kind, member_id, what, wanted, at, state, tries, next_try_at, detail)"
 _OF = "FROM members AS m WHERE m.shop_id = :shop_id AND m.touched_at > :since AND m.touched_at <= :now AND m.external_id IS NOT NULL"
 _VALUES = "CAST(:now AS BIGINT), 'waiting', 0, CAST(:now AS BIGINT), ''"
@@ -58,7 +60,7 @@ _SAID = text(
     "CAST(:now AS BIGINT), '' FROM member_consents AS c JOIN members AS m ON m.shop_id = c.shop_id AND m.member_id = c.member_id "
     "WHERE c.shop_id = :shop_id AND c.changed_at > :since AND c.changed_at <= :now AND c.topic = 'marketing' "
     "AND c.source <> :platform AND substr(c.source, 1, :length) <> :prefix AND m.external_id IS NOT NULL "
-    f"{_AGAIN}"
+    f"{_SAID_LATER}"
 )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from crm_plugin.errors import ActionRequired, MalformedResponse, TransientError
+from crm_plugin.errors import ActionRequired, MalformedResponse, PermanentError, TransientError
 from crm_plugin.records import Page, StoreEventKind, Stream
 from crm_plugin.store import inbox, members, metadata, orders, privacy_requests, shops
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import SUSPENDED, UNINSTALLED, Shop, shop_by_id
-from crm_plugin.sync import heard, privacy
+from crm_plugin.sync import heard, lifecycle, privacy
 from crm_plugin.sync.follow import follow
 from crm_plugin.sync.reconcile import reconcile
 from tests.factories import NOON, make_shop, member, order, write
@@ -144,9 +144,15 @@ def test_accounts_that_became_one_become_one_member(db: Database, store: PlainSt
 def test_app_taken_away_stops_and_keeps(sqlite_db: Database, store: PlainStore) -> None:
     shop = _shop(sqlite_db, credentials=b"keys")
     write(sqlite_db, shop, [member("7")])
+    # It lets us in, so it is on again: the event comes late.
+    heard.keep(sqlite_db, shop, [event("", Kind.SUSPENDED, None, key="late")], NOON)
+    follow(sqlite_db, shop, store, NOON)
+    assert _one(sqlite_db, select(shops.c.status)) == "connected"
+    store.trouble = ActionRequired("off")
     heard.keep(sqlite_db, shop, [event("", Kind.SUSPENDED, None)], NOON)
     follow(sqlite_db, shop, store, NOON)
     assert _one(sqlite_db, select(shops.c.status)) == SUSPENDED
+    store.trouble = None
     heard.keep(sqlite_db, shop, [event("", Kind.RESUMED, None)], NOON)
     follow(sqlite_db, shop, store, NOON)
     assert _one(sqlite_db, select(shops.c.status)) == "connected"
@@ -175,6 +181,33 @@ def test_end_of_a_store_is_not_kept_waiting_by_what_it_refuses(sqlite_db: Databa
         assert [one.kind for one in heard.due(connection, asleep, NOON, 10)] == [Kind.ERASE_SHOP]
     follow(sqlite_db, asleep, store, NOON)
     assert _one(sqlite_db, select(func.count()).select_from(shops)) == 0
+
+
+def test_what_ends_late_does_not_wake_a_store_that_was_taken_away(sqlite_db: Database, store: PlainStore) -> None:
+    shop = _shop(sqlite_db, status=UNINSTALLED)
+    for status in ("action_required", "connected"):
+        lifecycle.set_status(sqlite_db, shop, status, "")
+        assert _one(sqlite_db, select(shops.c.status)) == UNINSTALLED
+    lifecycle.look(sqlite_db, shop, store)
+    assert _one(sqlite_db, select(shops.c.status)) == UNINSTALLED
+
+
+def test_law_does_not_wait_for_a_store_that_is_away_nor_for_what_it_refuses(
+    sqlite_db: Database, store: PlainStore
+) -> None:
+    shop = _shop(sqlite_db)
+    write(sqlite_db, shop, [member("7", email="ada@b.test")])
+    heard.keep(sqlite_db, shop, [event("7"), event("7", Kind.ERASE, None)], NOON)
+    store.trouble = TransientError("away")
+    assert follow(sqlite_db, shop, store, NOON).later == 1
+    assert _one(sqlite_db, select(members.c.state)) == privacy.ERASED
+    # One that is refused for good keeps nobody behind it waiting.
+    heard.keep(sqlite_db, shop, [event("8"), event("9", Kind.MERGED, into="10")], NOON)
+    store.put(member("8"))
+    store.trouble = PermanentError("no")
+    report = follow(sqlite_db, shop, store, NOON)
+    assert report.read == 1
+    assert follow(sqlite_db, shop, store, NOON + timedelta(hours=1)).kinds.total() == 1
 
 
 def test_uninstall_that_comes_after_the_reinstall_is_old(sqlite_db: Database, store: PlainStore) -> None:

@@ -137,3 +137,19 @@ def test_key_that_may_not_write_stops_the_shop(sqlite_db: Database, store: Writa
         assert connection.execute(select(shops.c.status)).scalar() == "action_required"
         assert shop_by_id(connection, shop.shop_id).status_detail == "it only reads"
         assert connection.execute(select(rows.c.state)).scalars().all() == ["waiting"]
+
+
+def test_word_said_again_is_told_again(sqlite_db: Database, store: Writable) -> None:
+    shop = _shop(sqlite_db, "consent")
+    whose = {"channel": "email", "topic": "marketing", "recorded_at": NOON}
+    later = NOON + timedelta(hours=2)
+    for at, state, source in (
+        (NOON - timedelta(hours=3), ConsentState.WITHDRAWN, "link"),
+        (NOON + timedelta(hours=1), ConsentState.GRANTED, "plain:account"),
+        (later, ConsentState.WITHDRAWN, "link"),
+    ):
+        with sqlite_db.write() as connection:
+            told = {**whose, "recorded_at": max(at, NOON)}
+            consent.record(connection, shop.shop_id, _id(sqlite_db, "7"), at=at, source=source, state=state, **told)
+        _run(sqlite_db, shop, store, LONG_AGO, later)
+    assert [call[2:] for call in store.calls] == [("withdrawn", NOON - timedelta(hours=3)), ("withdrawn", later)]

@@ -19,6 +19,7 @@ from sqlalchemy import func, select, update
 from crm_plugin.adapters import registry
 from crm_plugin.adapters.storefronts.installing import AppFacts, Frame, Installed, Installer, Visitor
 from crm_plugin.errors import ActionRequired, WebhookRejected
+from crm_plugin.jobs import tasks
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.records import RawRequest
 from crm_plugin.runtime import Runtime
@@ -200,6 +201,12 @@ def test_store_is_installed_by_a_visit_and_its_first_reading_begins(
     # The next visit installs nothing anew.
     assert _enter(client, "new.example").split("/s/")[1] == address.split("/s/")[1]
     assert len(asked) == 1
+
+
+def test_store_that_somebody_quicker_installed_is_the_same(runtime: Runtime) -> None:
+    told: dict[str, Any] = {"platform": "plain", "credentials": {}, "reference": "new.example"}
+    first = tasks.add_shop(runtime, name="one", **told)
+    assert tasks.add_shop(runtime, name="two", **told).shop_id == first.shop_id
 
 
 def test_store_that_comes_back_is_the_one_it_was(client: FlaskClient, runtime: Runtime) -> None:

@@ -26,7 +26,7 @@ from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, SaleorClient
 from crm_plugin.adapters.storefronts.saleor.manifest import build
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, check_token, fetch_jwks, jwks_of, read_claims
 from crm_plugin.adapters.storefronts.saleor.webhooks import api_address, store_of
-from crm_plugin.errors import AdapterError, InvalidInput, WebhookRejected
+from crm_plugin.errors import ActionRequired, AdapterError, InvalidInput, PermanentError, WebhookRejected
 from crm_plugin.http_client import make_session
 from crm_plugin.phrases import phrase
 from crm_plugin.records import RawRequest
@@ -111,6 +111,7 @@ class SaleorInstaller(Installer):
         try:
             with self._session(api_url) as session:
                 app = _app(api_url, token, session)
+                self._refuse_another(api_url, app.id, session)
                 jwks = fetch_jwks(api_url, session)
         except AdapterError as error:
             raise WebhookRejected(f"{api_url} does not vouch for the token: {error.message}", status=403) from error
@@ -160,6 +161,18 @@ class SaleorInstaller(Installer):
             scripts=(f"{self.public_url}/static/saleor-bridge.js",),
             metas={"saleor-dashboard": origin},
         )
+
+    def _refuse_another(self, api_url: str, app_id: str, session: requests.Session) -> None:
+        """A token of any app opens the API: while ours is alive there, another's does not take its place. Raises: AdapterError."""
+        kept = self.known(api_url) or {}
+        if not kept.get("token") or kept.get("app_id") in ("", None, app_id):
+            return
+        try:
+            _app(api_url, str(kept["token"]), session)
+        except (WebhookRejected, ActionRequired, PermanentError):
+            # Deleted and installed anew: its old token is dead.
+            return
+        raise WebhookRejected("The store is connected as another app.", status=403)
 
     def _session(self, api_url: str) -> requests.Session:
         """What may call this API. Raises: WebhookRejected for one that may not be called, AdapterError for one that cannot be now."""

@@ -63,7 +63,12 @@ def _body(request: RawRequest) -> Json:
 
 
 def _when(request: RawRequest, told: Mapping[str, Any]) -> datetime | None:
-    for text in (told.get("updated_at"), request.headers.get("x-shopify-triggered-at")):
+    """When it happened: the time of the record that is told; of the app that is taken away the body tells the shop's, which is older."""
+    own, triggered = told.get("updated_at"), request.headers.get("x-shopify-triggered-at")
+    is_of_app = request.headers.get("x-shopify-topic", "").lower().startswith("app/")
+    for text in (triggered,) if is_of_app else (own, triggered):
+        if text is None:
+            continue
         try:
             return datetime.fromisoformat(str(text)).astimezone(UTC)
         except ValueError:

@@ -47,6 +47,16 @@ def test_token_is_taken_when_its_saleor_vouches_for_it(saleor: FakeSaleor) -> No
     assert SaleorStorefront(found.credentials).check() == []
 
 
+def test_another_apps_token_takes_no_place_while_ours_is_alive(saleor: FakeSaleor) -> None:
+    saleor.jwks = SIGNED["jwks"]
+    kept = {"app_id": "QXBwOjk5", "token": TOKEN}
+    with pytest.raises(WebhookRejected, match="another app") as caught:
+        _installer(kept=kept).finish(_post(), {}, "")
+    assert caught.value.status == 403
+    # Ours was deleted there and installed anew: the old token is dead.
+    assert _installer(kept={**kept, "token": "dead"}).finish(_post(), {}, "").credentials["app_id"] == APP
+
+
 def test_other_tokens_are_refused(saleor: FakeSaleor) -> None:
     saleor.jwks = SIGNED["jwks"]
     for request, status in (

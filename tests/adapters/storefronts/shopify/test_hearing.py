@@ -116,6 +116,12 @@ def test_product_is_each_of_its_variants() -> None:
     assert {event.at for event in events} == {datetime(2026, 11, 27, 10, tzinfo=UTC)}
 
 
+def test_app_is_taken_away_when_that_was_told_and_not_when_the_shop_changed_last() -> None:
+    (event,) = heard("app/uninstalled", {"id": 1, "myshopify_domain": SHOP, "updated_at": "2020-01-01T00:00:00Z"})
+    assert event.at is not None
+    assert event.at.year > 2020
+
+
 def test_both_secrets_and_no_other() -> None:
     for secret in ("new", "hush"):
         STORE.verify_webhook(hook("orders/create", {"id": 1}, secret))
