@@ -34,7 +34,10 @@ def manifest() -> None:
 )
 @as_json_option
 def build(platform: str, folder: Path | None, as_json: bool) -> None:
-    """Make the platform's own files, such as shopify.app.toml or Saleor's manifest.json."""
+    """Make the platform's own files.
+
+    Such as shopify.app.toml, or Saleor's manifest.json.
+    """
     # What checks the file is large, and every other command does without it.
     from crm_plugin.manifest import facts_of, load_manifest
 
@@ -61,7 +64,7 @@ def build(platform: str, folder: Path | None, as_json: bool) -> None:
 @click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @as_json_option
 def diff(before: Path, after: Path | None, as_json: bool) -> None:
-    """Which changes since another plugin.yaml ask merchants for their consent again.
+    """Which changes ask merchants to agree again.
 
     BEFORE is the older file; AFTER is the one that came with this version, unless named.
     """

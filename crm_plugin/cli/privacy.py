@@ -18,14 +18,17 @@ from crm_plugin.sync import privacy as asked
 
 @main.group()
 def privacy() -> None:
-    """What customers ask for by law: all that is kept of them, or that nothing is."""
+    """What customers ask for by law."""
 
 
 @privacy.command("list")
 @shop_argument
 @as_json_option
 def privacy_list(name: str, as_json: bool) -> None:
-    """What was asked through the store or here, what still waits first, with the last day that the law gives."""
+    """What was asked, what still waits first.
+
+    Each with the last day that the law gives, whether it came through the store or was asked here.
+    """
     with opened_shop(name) as (runtime, shop), runtime.db.read() as connection:
         found = asked.requests_of(connection, shop)
     answer([plain(asdict(one)) for one in found], as_json)
@@ -40,7 +43,7 @@ def privacy_list(name: str, as_json: bool) -> None:
 )
 @as_json_option
 def privacy_export(name: str, request_id: int | None, who: str | None, file: Path, as_json: bool) -> None:
-    """Write all that is kept of a person into a file, to be handed to them."""
+    """Write all that is kept of a person into a file."""
     if (request_id is None) == (who is None):
         raise click.UsageError("Say either --request or --member.")
     with opened_shop(name) as (runtime, shop):
@@ -68,7 +71,10 @@ def _write(file: Path, found: dict[str, Any]) -> None:
 @click.option("--yes", is_flag=True, help="Do it: there is no way back.")
 @as_json_option
 def privacy_erase(name: str, who: str, yes: bool, as_json: bool) -> None:
-    """Forget a member: name, addresses, birthday, words of messages. Sums of orders stay, naming nobody."""
+    """Forget a member.
+
+    Name, addresses, birthday and the words of messages go; sums of orders stay, naming nobody.
+    """
     if not yes:
         raise click.UsageError("This cannot be undone; say --yes. `privacy export` keeps a copy for the person.")
     with opened_shop(name) as (runtime, shop), runtime.db.write() as connection:
