@@ -70,8 +70,8 @@ class _List:
         rows, first = self.by_id, 0
         if params.get("orderby") == "modified":
             rows, first = self.by_change, bisect_right(self.times, params.get("modified_after", ""))
-        size, number = int(params.get("per_page", "10")), int(params.get("page", "1"))
-        start = first + (number - 1) * size
+        size = int(params.get("per_page", "10"))
+        start = first + _offset(params, size)
         return b"[" + b",".join(rows[start : start + size]) + b"]", len(rows) - first
 
 
@@ -90,8 +90,8 @@ class _Repeated:
             return msgspec.json.encode(found), len(found)
         after = params.get("modified_after", "")
         first = int((datetime.fromisoformat(after) - _BEGINNING).total_seconds()) if after > _STARTED else 0
-        size, number = int(params.get("per_page", "10")), int(params.get("page", "1"))
-        start = first + (number - 1) * size
+        size = int(params.get("per_page", "10"))
+        start = first + _offset(params, size)
         rows = [self._row(order_id) for order_id in range(start + 1, min(start + size, self._count) + 1)]
         return msgspec.json.encode(rows), self._count - first
 
@@ -99,6 +99,11 @@ class _Repeated:
         changed = (_BEGINNING + timedelta(seconds=order_id)).isoformat()
         row = self._rows[order_id % len(self._rows)]
         return {**row, "id": order_id, "number": str(order_id), "date_modified_gmt": changed, "refunds": []}
+
+
+def _offset(params: dict[str, str], size: int) -> int:
+    """How many records come before the page, as WooCommerce counts: by `offset` where it is told, else by the page's number."""
+    return int(params["offset"]) if "offset" in params else (int(params.get("page", "1")) - 1) * size
 
 
 def _changed_at(row: dict[str, Any]) -> tuple[str, int]:
