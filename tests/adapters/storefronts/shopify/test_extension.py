@@ -99,5 +99,7 @@ def test_followed_link_is_told(page: Page) -> None:
 
 
 def test_shop_that_is_not_connected_shows_nothing(page: Page) -> None:
-    assert _serve(page, status=404) == ["GET /apps/crm/messages"]
+    with page.expect_response(lambda answer: answer.url.endswith("/messages")):
+        called = _serve(page, status=404)
+    assert called == ["GET /apps/crm/messages"]
     expect(page.locator("crm-messages")).to_be_hidden()
