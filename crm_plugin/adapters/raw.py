@@ -53,6 +53,25 @@ def whole(reason: str) -> Phrase:
     return phrase("%(reason)s.", reason=reason)
 
 
+def malformed(error: FieldError, adapter: str) -> MalformedResponse:
+    """What a record is that has such a value."""
+    return MalformedResponse(whole(error.reason), adapter=adapter, path=error.path)
+
+
+class Usable:
+    """Within it a value that cannot be used makes the record malformed; one serves all records of an adapter."""
+
+    def __init__(self, adapter: str) -> None:
+        self._adapter = adapter
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FieldError):
+            raise malformed(error, self._adapter) from error
+
+
 def _told(reason: str) -> str:
     """What msgspec says, as a phrase where it is one of the usual."""
     if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", reason):

@@ -16,12 +16,11 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, read_record, whole
+from crm_plugin.adapters.raw import FieldError, Usable, read_record
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.medusa import payloads
 from crm_plugin.adapters.storefronts.medusa.payloads import Address, Customer, Exact
 from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, born
-from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import parse_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
@@ -35,6 +34,7 @@ from crm_plugin.records import (
 )
 
 ADAPTER = "medusa"
+_USABLE = Usable(ADAPTER)
 # Our own keys in a customer's metadata: a level for each programme.
 MARK_PREFIX = "crm_tier_"
 _BY_STATUS = {
@@ -72,7 +72,7 @@ class Mapper:
     def member(self, raw: Raw) -> MemberRecord:
         """A customer."""
         row = read_record(payloads.CUSTOMER, raw, adapter=ADAPTER)
-        with _Whole():
+        with _USABLE:
             joined_at, updated_at = _at(row.created_at, "$.created_at"), _at(row.updated_at, "$.updated_at")
         meta = row.metadata or {}
         said = self._keys.read(meta)
@@ -113,7 +113,7 @@ class Mapper:
     def order(self, raw: Raw) -> OrderRecord:
         """An order with its lines and refunds."""
         row = read_record(payloads.ORDER, raw, adapter=ADAPTER)
-        with _Whole():
+        with _USABLE:
             return self._order(row)
 
     def product(self, raw: Raw) -> ProductRecord:
@@ -125,7 +125,7 @@ class Mapper:
         price = next(iter(own or prices), None)
         currency = price.currency_code.upper() if price else ""
         cost = (row.metadata or {}).get("cost")
-        with _Whole():
+        with _USABLE:
             price_minor = _minor(price.raw_amount, price.amount, currency, "$.prices") if price else None
             cost_minor = _cost(cost, currency)
             updated_at = _at(row.updated_at, "$.updated_at")
@@ -184,17 +184,6 @@ class Mapper:
             refunds=None if row.payment_collections is None else _refunds(row, currency, member),
             attributes=_parcel(sent),
         )
-
-
-class _Whole:
-    """A value of a record that cannot be used makes the record malformed."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FieldError):
-            raise MalformedResponse(whole(error.reason), adapter=ADAPTER, path=error.path) from error
 
 
 def _status(row: payloads.Order) -> OrderStatus:

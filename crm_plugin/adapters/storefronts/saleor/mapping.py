@@ -14,12 +14,11 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, read_record, whole
+from crm_plugin.adapters.raw import FieldError, Usable, read_record
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, born, read_locale
 from crm_plugin.adapters.storefronts.saleor import payloads
 from crm_plugin.adapters.storefronts.saleor.payloads import Address, Entry, Money
-from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import to_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
@@ -34,6 +33,7 @@ from crm_plugin.records import (
 )
 
 ADAPTER = "saleor"
+_USABLE = Usable(ADAPTER)
 # Our own keys in an account's public metadata: a level for each programme, and one entry for each tag.
 MARK_PREFIX = "crm.tier."
 TAG_PREFIX = "crm.tag."
@@ -67,7 +67,7 @@ class Mapper:
     def member(self, raw: Raw) -> MemberRecord:
         """An account."""
         row = read_record(payloads.USER, raw, adapter=ADAPTER)
-        with _Whole():
+        with _USABLE:
             joined_at, updated_at = _at(row.date_joined, "$.dateJoined"), _at(row.updated_at, "$.updatedAt")
         meta = _entries(row.metadata)
         said = self._keys.read(meta)
@@ -108,7 +108,7 @@ class Mapper:
     def order(self, raw: Raw) -> OrderRecord:
         """An order with its lines and refunds."""
         row = read_record(payloads.ORDER, raw, adapter=ADAPTER)
-        with _Whole():
+        with _USABLE:
             return self._order(row)
 
     def product(self, raw: Raw) -> ProductRecord:
@@ -117,7 +117,7 @@ class Mapper:
         product = row.product or payloads.Product()
         listing = self._listing(row.channel_listings or ())
         currency = listing.price.currency.upper() if listing.price else ""
-        with _Whole():
+        with _USABLE:
             if currency:
                 _currency(currency, "$.channelListings")
             price = _minor(listing.price, currency, "$.channelListings.price") if listing.price else None
@@ -143,7 +143,7 @@ class Mapper:
             return self._finished(raw)
         row = read_record(payloads.CHECKOUT, raw, adapter=ADAPTER)
         currency = row.total_price.gross.currency.upper() if row.total_price else ""
-        with _Whole():
+        with _USABLE:
             return CheckoutRecord(
                 external_id=row.id,
                 member_external_id=row.user.id if row.user else "",
@@ -158,7 +158,7 @@ class Mapper:
 
     def _finished(self, raw: Raw) -> CheckoutRecord:
         row = read_record(payloads.FINISHED, raw, adapter=ADAPTER)
-        with _Whole():
+        with _USABLE:
             placed = limits.instant(row.created, "$.created")
             currency = _currency(row.total.gross.currency, "$.total.gross.currency")
             return CheckoutRecord(
@@ -211,17 +211,6 @@ class Mapper:
         sold = [one for one in listings if one.price is not None]
         chosen = [one for one in sold if one.channel is not None and one.channel.slug == self._channel]
         return (chosen or sold or [payloads.Listing()])[0]
-
-
-class _Whole:
-    """A value of a record that cannot be used makes the record malformed."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FieldError):
-            raise MalformedResponse(whole(error.reason), adapter=ADAPTER, path=error.path) from error
 
 
 def _status(row: payloads.Order, total: int, refunded: int) -> OrderStatus:

@@ -16,13 +16,12 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, read_record, whole
+from crm_plugin.adapters.raw import FieldError, malformed, read_record
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.metadata import born, read_birthday
 from crm_plugin.adapters.storefronts.shopify import payloads
 from crm_plugin.adapters.storefronts.shopify.consents import consents
 from crm_plugin.adapters.storefronts.shopify.payloads import Address, MoneyBag, UnitCost
-from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import parse_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
@@ -97,7 +96,7 @@ def member(raw: Raw) -> MemberRecord:
             **born(birthday),
         )
     except FieldError as error:
-        raise malformed(error) from error
+        raise malformed(error, ADAPTER) from error
 
 
 def order(raw: Raw) -> OrderRecord:
@@ -106,7 +105,7 @@ def order(raw: Raw) -> OrderRecord:
     try:
         return _order(row)
     except FieldError as error:
-        raise malformed(error) from error
+        raise malformed(error, ADAPTER) from error
 
 
 def checkout(raw: Raw) -> CheckoutRecord:
@@ -128,7 +127,7 @@ def checkout(raw: Raw) -> CheckoutRecord:
             completed_at=_instant(row.completed_at, "$.completedAt"),
         )
     except FieldError as error:
-        raise malformed(error) from error
+        raise malformed(error, ADAPTER) from error
 
 
 def variant(raw: Raw, currency: str) -> ProductRecord:
@@ -152,7 +151,7 @@ def variant(raw: Raw, currency: str) -> ProductRecord:
             updated_at=_latest((row.updated_at, product.updated_at), "$.updatedAt"),
         )
     except FieldError as error:
-        raise malformed(error) from error
+        raise malformed(error, ADAPTER) from error
 
 
 def _order(row: payloads.Order) -> OrderRecord:
@@ -306,8 +305,3 @@ def _instant(value: datetime | None, path: str) -> datetime | None:
 def text(value: str | None) -> str:
     """A field as text, stripped; null is empty."""
     return value.strip() if value else ""
-
-
-def malformed(error: FieldError) -> MalformedResponse:
-    """The error as the contract wants it."""
-    return MalformedResponse(whole(error.reason), adapter=ADAPTER, path=error.path)

@@ -15,13 +15,11 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, read_record
-from crm_plugin.adapters.raw import whole as sentence
+from crm_plugin.adapters.raw import FieldError, malformed, read_record
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.taobao import payloads
 from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER
 from crm_plugin.adapters.storefronts.taobao.values import CURRENCY, instant, whole, yuan
-from crm_plugin.errors import MalformedResponse
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     ConsentRecord,
@@ -78,7 +76,7 @@ class Mapper:
         try:
             return self._member(row)
         except FieldError as error:
-            raise _malformed(error) from error
+            raise malformed(error, ADAPTER) from error
 
     def order(self, raw: Raw) -> OrderRecord:
         """A trade with its lines."""
@@ -86,7 +84,7 @@ class Mapper:
         try:
             return _order(row)
         except FieldError as error:
-            raise _malformed(error) from error
+            raise malformed(error, ADAPTER) from error
 
     def refund(self, raw: Raw) -> RefundRecord | None:
         """Money given back; None for what is only asked for, or was refused."""
@@ -96,7 +94,7 @@ class Mapper:
         try:
             return _refund(row)
         except FieldError as error:
-            raise _malformed(error) from error
+            raise malformed(error, ADAPTER) from error
 
     def _member(self, row: payloads.Member) -> MemberRecord:
         if not row.ouid.strip():
@@ -212,7 +210,3 @@ def _refund(row: payloads.Refund) -> RefundRecord:
 
 def _text(told: str | int | None) -> str:
     return "" if told is None else str(told).strip()
-
-
-def _malformed(error: FieldError) -> MalformedResponse:
-    return MalformedResponse(sentence(error.reason), adapter=ADAPTER, path=error.path)

@@ -10,24 +10,19 @@ from typing import Any
 
 import msgspec
 
+from crm_plugin.adapters.storefronts.woocommerce.batches import Refusal, odd, read_answer
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
 from crm_plugin.adapters.storefronts.woocommerce.errors import ADAPTER
-from crm_plugin.errors import AdapterError, MalformedResponse, PermanentError, UnsupportedFeature
+from crm_plugin.errors import AdapterError, PermanentError, UnsupportedFeature
 from crm_plugin.money import to_major
 from crm_plugin.phrases import phrase
 from crm_plugin.records import CouponMade, CouponOrder
-from crm_plugin.redaction import redact
 
 # What the store takes in one request.
 AT_ONCE = 100
 _PATH = "coupons/batch"
 _MARK = "crm_coupon_order"
 _EXISTS = "woocommerce_rest_coupon_code_already_exists"
-
-
-class _Refusal(msgspec.Struct):
-    code: str | int = ""
-    message: str | None = ""
 
 
 class _Meta(msgspec.Struct):
@@ -39,7 +34,7 @@ class _Coupon(msgspec.Struct):
     id: int = 0
     code: str | None = ""
     meta_data: list[_Meta] = []
-    error: _Refusal | None = None
+    error: Refusal | None = None
 
 
 class _Batch(msgspec.Struct):
@@ -57,9 +52,10 @@ class Coupons:
         """See the contract."""
         common = self._common(order, now)
         wanted = [{**common, "code": code} for code in order.codes]
-        made = _read(self._client.bring(_PATH, {"create": wanted}), _Batch).create if wanted else []
+        answer = self._client.bring(_PATH, {"create": wanted}) if wanted else {}
+        made: list[_Coupon] = read_answer(answer, _Batch, _PATH).create
         if len(made) != len(wanted):
-            raise _odd("$.create")
+            raise odd(_PATH, "$.create")
         return [self._outcome(order, code, one) for code, one in zip(order.codes, made, strict=True)]
 
     def _common(self, order: CouponOrder, now: datetime) -> dict[str, Any]:
@@ -102,27 +98,12 @@ class Coupons:
                 return CouponMade(code, error=error)
             if found is not None:
                 return CouponMade(code, str(found.id), is_restricted)
-        said, word = redact(made.error.message or ""), str(made.error.code)
-        refused = phrase("The store refused the request: %(message)s (%(code)s).", message=said, code=word)
-        return CouponMade(code, error=PermanentError(refused, adapter=ADAPTER, operation=_PATH))
+        return CouponMade(code, error=PermanentError(made.error.said, adapter=ADAPTER, operation=_PATH))
 
     def _ours(self, order: CouponOrder, code: str) -> _Coupon | None:
-        found: list[_Coupon] = _read(self._client.get("coupons", {"code": code}), list[_Coupon])
+        found: list[_Coupon] = read_answer(self._client.get("coupons", {"code": code}), list[_Coupon], _PATH)
         for one in found:
             marks = [meta.value for meta in one.meta_data if meta.key == _MARK]
             if (one.code or "").lower() == code.lower() and marks == [order.reference]:
                 return one
         return None
-
-
-def _read(answer: Any, form: Any) -> Any:
-    try:
-        return msgspec.convert(answer, form, strict=False)
-    except msgspec.ValidationError as error:
-        raise _odd("$") from error
-
-
-def _odd(path: str) -> MalformedResponse:
-    return MalformedResponse(
-        phrase("The store's answer has another form than asked for."), adapter=ADAPTER, operation=_PATH, path=path
-    )

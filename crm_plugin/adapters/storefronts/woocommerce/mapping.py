@@ -15,13 +15,12 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, read_record, whole
+from crm_plugin.adapters.raw import FieldError, malformed, read_record
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.metadata import born
 from crm_plugin.adapters.storefronts.woocommerce import payloads
 from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told, marks_of
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
-from crm_plugin.errors import MalformedResponse
 from crm_plugin.money import parse_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
@@ -67,7 +66,7 @@ class Mapper:
             joined_at = _instant(row.date_created_gmt, "$.date_created_gmt")
             updated_at = _instant(row.date_modified_gmt, "$.date_modified_gmt")
         except FieldError as error:
-            raise malformed(error) from error
+            raise malformed(error, ADAPTER) from error
         billing = row.billing if isinstance(row.billing, Billing) else _NO_BILLING
         told = self.keys.read_meta(row.meta_data)
         email, billing_email = text(row.email), text(billing.email)
@@ -102,7 +101,7 @@ class Mapper:
         try:
             return self._order(row)
         except FieldError as error:
-            raise malformed(error) from error
+            raise malformed(error, ADAPTER) from error
 
     def refund(self, raw: Raw, currency: str, order_id: int | None = None) -> RefundRecord:
         """A refund with its day; the currency is the order's, for a refund does not tell it."""
@@ -112,7 +111,7 @@ class Mapper:
             amount = abs(minor(row.amount, currency, "$.amount"))
             created = _instant(row.date_created_gmt, "$.date_created_gmt")
         except FieldError as error:
-            raise malformed(error) from error
+            raise malformed(error, ADAPTER) from error
         return RefundRecord(
             external_id=str(row.id),
             amount_minor=amount,
@@ -133,7 +132,7 @@ class Mapper:
             cost = _piece_cost(row.cost_of_goods_sold, currency)
             updated_at = _instant(row.date_modified_gmt, "$.date_modified_gmt")
         except FieldError as error:
-            raise malformed(error) from error
+            raise malformed(error, ADAPTER) from error
         return ProductRecord(
             external_id=str(row.id),
             sku=text(row.sku),
@@ -327,8 +326,3 @@ def utc(value: datetime | None) -> datetime | None:
 
 def _instant(value: datetime | None, path: str) -> datetime | None:
     return None if value is None else limits.instant(value, path)
-
-
-def malformed(error: FieldError) -> MalformedResponse:
-    """The error as the contract wants it."""
-    return MalformedResponse(whole(error.reason), adapter=ADAPTER, path=error.path)

@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 
 from crm_plugin.adapters.base import Problem, Severity
+from crm_plugin.adapters.storefronts.woocommerce.batches import Refusal, odd, read_answer
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
-from crm_plugin.adapters.storefronts.woocommerce.errors import ADAPTER
 from crm_plugin.adapters.storefronts.woocommerce.webhooks import TOPICS, signing_secret
-from crm_plugin.errors import ActionRequired, MalformedResponse
+from crm_plugin.errors import ActionRequired
 from crm_plugin.phrases import phrase
-from crm_plugin.redaction import redact
 
 _PATH = "webhooks"
 _ACTIVE, _PAUSED = "active", "paused"
@@ -31,13 +30,8 @@ class _Hook(msgspec.Struct):
     delivery_url: str | None = ""
 
 
-class _Refusal(msgspec.Struct):
-    code: str | int = ""
-    message: str | None = ""
-
-
 class _Made(msgspec.Struct):
-    error: _Refusal | None = None
+    error: Refusal | None = None
 
 
 class _Batch(msgspec.Struct):
@@ -102,10 +96,7 @@ class Subscriptions:
             for topic in missing
         ]
         answer = self._client.bring(f"{_PATH}/batch", {"create": made, "delete": stale})
-        try:
-            told = msgspec.convert(answer, _Batch, strict=False).create
-        except msgspec.ValidationError as error:
-            raise _odd("$.create") from error
+        told: list[_Made] = read_answer(answer, _Batch, _PATH, "$.create").create
         refused = [one.error for one in told if one.error is not None]
         return [_refused(refused)] if refused else []
 
@@ -114,7 +105,7 @@ def _hook(raw: msgspec.Raw) -> _Hook:
     try:
         return msgspec.json.decode(raw, type=_Hook, strict=False)
     except msgspec.MsgspecError as error:
-        raise _odd("$") from error
+        raise odd(_PATH, "$") from error
 
 
 def _paused(hook: _Hook) -> Problem:
@@ -123,15 +114,7 @@ def _paused(hook: _Hook) -> Problem:
     return Problem("webhook_paused", said, hint, Severity.INFO)
 
 
-def _refused(refused: list[_Refusal]) -> Problem:
-    message, code = redact(refused[0].message or ""), str(refused[0].code)
-    said = phrase("The store refused the request: %(message)s (%(code)s).", message=message, code=code)
+def _refused(refused: list[Refusal]) -> Problem:
     hint = phrase("It calls only addresses that are reachable from it, on the ports 80, 443 and 8080.")
     context: dict[str, Any] = {"count": len(refused)}
-    return Problem("webhooks_refused", said, hint, Severity.WARNING, context)
-
-
-def _odd(path: str) -> MalformedResponse:
-    return MalformedResponse(
-        phrase("The store's answer has another form than asked for."), adapter=ADAPTER, operation=_PATH, path=path
-    )
+    return Problem("webhooks_refused", refused[0].said, hint, Severity.WARNING, context)

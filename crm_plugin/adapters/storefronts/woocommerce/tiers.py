@@ -13,30 +13,25 @@ from typing import Any
 import msgspec
 
 from crm_plugin.adapters.base import Problem
+from crm_plugin.adapters.storefronts.woocommerce.batches import Refusal, read_answer
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient
+from crm_plugin.adapters.storefronts.woocommerce.errors import ADAPTER
 from crm_plugin.adapters.storefronts.woocommerce.mapping import utc
 from crm_plugin.adapters.storefronts.woocommerce.meta import MARK_PREFIX
 from crm_plugin.errors import AdapterError, MalformedResponse, PermanentError
 from crm_plugin.phrases import phrase
 from crm_plugin.records import TierMark, TierWrite, TierWritten
-from crm_plugin.redaction import redact
 
-ADAPTER = "woocommerce"
 # What the store takes in one request.
 AT_ONCE = 100
 _PATH = "customers/batch"
 _GONE = ("woocommerce_rest_invalid_id", "wc_user_invalid_id", "woocommerce_rest_customer_invalid_id")
 
 
-class _Refusal(msgspec.Struct):
-    code: str | int = ""
-    message: str | None = ""
-
-
 class _Updated(msgspec.Struct):
     id: int = 0
     date_modified_gmt: datetime | None = None
-    error: _Refusal | None = None
+    error: Refusal | None = None
 
 
 class _Batch(msgspec.Struct):
@@ -73,15 +68,7 @@ def _entry(mark: TierMark) -> dict[str, Any]:
 
 
 def _read(answer: Any) -> dict[int, _Updated]:
-    try:
-        batch = msgspec.convert(answer, _Batch, strict=False)
-    except msgspec.ValidationError as error:
-        raise MalformedResponse(
-            phrase("The store's answer has another form than asked for."),
-            adapter=ADAPTER,
-            operation=_PATH,
-            path="$.update",
-        ) from error
+    batch: _Batch = read_answer(answer, _Batch, _PATH, "$.update")
     return {one.id: one for one in batch.update}
 
 
@@ -96,15 +83,9 @@ def _outcome(write: TierWrite, answered: dict[int, _Updated]) -> TierWritten:
         return TierWritten(reference, error=MalformedResponse(said, path="$.update", **context))
     if one.error is None:
         return TierWritten(reference, utc(one.date_modified_gmt))
-    code, message = str(one.error.code), redact(one.error.message or "")
-    if code in _GONE:
+    if str(one.error.code) in _GONE:
         return TierWritten(reference, error=_gone(context))
-    return TierWritten(
-        reference,
-        error=PermanentError(
-            phrase("The store refused the request: %(message)s (%(code)s).", message=message, code=code), **context
-        ),
-    )
+    return TierWritten(reference, error=PermanentError(one.error.said, **context))
 
 
 def _gone(context: dict[str, Any]) -> PermanentError:
