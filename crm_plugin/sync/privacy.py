@@ -29,10 +29,10 @@ from crm_plugin.store import (
     member_tags,
     members,
     metadata,
-    order_lines,
     orders,
     privacy_requests,
     problems,
+    store_writes,
     tasks,
     touchpoint_contents,
     touchpoints,
@@ -134,6 +134,12 @@ def erase(connection: Connection, shop: Shop, member_id: int, now: datetime) -> 
     connection.execute(
         delete(touchpoint_contents).where(words.shop_id == shop.shop_id, words.touchpoint_id.in_(messages))
     )
+    # Providers repeat the address in what they refuse.
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.shop_id == shop.shop_id, attempts.c.touchpoint_id.in_(messages))
+        .values(error="")
+    )
     connection.execute(
         update(delivery_events)
         .where(delivery_events.c.shop_id == shop.shop_id, delivery_events.c.touchpoint_id.in_(messages))
@@ -147,7 +153,8 @@ def erase(connection: Connection, shop: Shop, member_id: int, now: datetime) -> 
         .where(*own(enrolments), enrolments.c.state == "active")
         .values(state="ended", end_reason="member_gone", ended_at=now, updated_at=now)
     )
-    for table in (identities, member_tags, member_consents, inapp_messages, member_dates, tasks, checkouts):
+    gone = (identities, member_tags, member_consents, inapp_messages, member_dates, tasks, checkouts, store_writes)
+    for table in gone:
         connection.execute(delete(table).where(*own(table)))
     connection.execute(
         update(member_events).where(*own(member_events)).values(payload={}, subject=_blank(member_events))
@@ -195,26 +202,29 @@ def _forget_problems(connection: Connection, shop: Shop, member_id: int) -> None
 
 
 def exported(connection: Connection, shop: Shop, member_ids: Iterable[int]) -> dict[str, Any]:
-    """All that is kept of these members, table by table, as it stands: for the merchant to hand on."""
+    """All that is kept of these members, table by table, as it stands: for the merchant to hand on.
+
+    Rows that name a member, and those that hang on such a row by a foreign key: a new table comes along by itself.
+    """
     found: dict[str, Any] = {}
     ids = sorted(member_ids)
     for table in metadata.sorted_tables:
-        if "member_id" in table.c and table.c.keys() != ["shop_id", "member_id"]:
+        if "member_id" in table.c:
             _put(found, table, connection.execute(select(table).where(_own(table, shop, ids))))
-    for table, parent in (
-        (order_lines, orders),
-        (touchpoint_contents, touchpoints),
-        (attempts, touchpoints),
-        (delivery_events, touchpoints),
-    ):
-        key = "order_id" if parent is orders else "touchpoint_id"
-        of_theirs = select(parent.c[key]).where(_own(parent, shop, ids))
-        _put(
-            found,
-            table,
-            connection.execute(select(table).where(table.c.shop_id == shop.shop_id, table.c[key].in_(of_theirs))),
-        )
+        elif (hangs := _hangs_on(table)) is not None:
+            key, owner = hangs
+            of_theirs = select(owner.c[key]).where(_own(owner, shop, ids))
+            own = (table.c.shop_id == shop.shop_id, table.c[key].in_(of_theirs))
+            _put(found, table, connection.execute(select(table).where(*own)))
     return {"shop": shop.name, "members": ids, "tables": found}
+
+
+def _hangs_on(table: Table) -> tuple[str, Table] | None:
+    """By which column a table's rows belong to rows that name a member, and those of which table."""
+    for key in table.foreign_key_constraints:
+        if "member_id" in key.referred_table.c and len(key.column_keys) == 2:
+            return key.column_keys[1], key.referred_table
+    return None
 
 
 def _own(table: Table, shop: Shop, ids: list[int]) -> Any:

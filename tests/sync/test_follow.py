@@ -263,6 +263,13 @@ def test_nobody_is_left_of_whom_the_store_asks_to_erase(db: Database, store: Pla
     assert states == {"active", privacy.ERASED}
 
 
+def test_export_has_every_table_that_names_a_member_or_hangs_on_one_that_does() -> None:
+    hangs = {table.name for table in metadata.sorted_tables if privacy._hangs_on(table) and "member_id" not in table.c}
+    assert {"order_lines", "order_events", "touchpoint_contents", "attempts", "enrolment_events"} <= hangs
+    assert "shops" not in hangs
+    assert "products" not in hangs
+
+
 def test_export_waits_for_the_merchant_and_holds_all(sqlite_db: Database, store: PlainStore) -> None:
     shop = _shop(sqlite_db)
     write(sqlite_db, shop, [member("7", email="ada@b.test", tags=("vip",))])
