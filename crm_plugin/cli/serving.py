@@ -14,13 +14,14 @@ from crm_plugin.cli.common import answer, as_json_option, main, opened
 from crm_plugin.cli.root import stderr
 from crm_plugin.config import load_config
 from crm_plugin.errors import CrmError, InvalidInput
+from crm_plugin.jobs.following import RECONCILE
 from crm_plugin.jobs.stalls import Stall, What, stalls
 from crm_plugin.rules.tier_holds import holds
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import hook_counts, migrate
+from crm_plugin.store import hook_counts, migrate, runs
 from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.tenants import Shop, all_shops
-from crm_plugin.sync import connect
+from crm_plugin.sync import connect, heard
 from crm_plugin.sync.privacy import requests_of
 from crm_plugin.touchpoints import health, senders
 from crm_plugin.touchpoints.audience import problem_of
@@ -162,7 +163,7 @@ def doctor(as_json: bool) -> None:
             shops = all_shops(connection)
         for one in shops:
             found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one) + _tiers(runtime, one)
-            found += _stalled(runtime, one) + _hooks(runtime, one) + _privacy(runtime, one)
+            found += _stalled(runtime, one) + _hooks(runtime, one) + _privacy(runtime, one) + _told(runtime, one)
         found += [
             _problem("", f"PostgreSQL runs with {name}=off: {_FORGETS}", f"Set {name} to on.")
             for name in runtime.db.forgetful()
@@ -245,6 +246,26 @@ _STALLED = {
     What.MESSAGES: "Look into the log of the rounds, and at the sender.",
     What.CLAIMS: "Look into the log of the rounds: they settle what a worker left.",
 }
+
+
+def _told(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """What the store told and could not be followed, and what the last comparison with it would not believe."""
+    with runtime.db.read() as connection:
+        count, why = heard.given_up(connection, shop)
+        compared = runs.last(connection, shop.shop_id, RECONCILE)
+    found = []
+    if count:
+        told = f"{count:,} changes that the store told were given up: {why}"
+        found.append(_problem(shop.name, told, f"`crm-plugin sync {shop.name} --full` reads everything again."))
+    for stream, one in (compared.result.get("streams", {}) if compared is not None else {}).items():
+        if one.get("held_back"):
+            told = (
+                f"{one['held_back']:,} {stream} are here and were not told by the store: too many to be believed gone."
+            )
+            found.append(
+                _problem(shop.name, told, "If they are gone there, nothing is lost; else look at the store's key.")
+            )
+    return found
 
 
 def _privacy(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:

@@ -52,7 +52,7 @@ def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
 def run(
     runtime: Runtime, shop: Shop, *, now: datetime, progress: Callable[[Progress], None] | None = None
 ) -> dict[str, Any]:
-    """Fetch what waits, then follow all there is. `again` where a large reading is ready."""
+    """Fetch what waits, then follow all there is."""
     storefront = _opened(runtime, shop)
     try:
         fetched = _fetch(runtime, shop, storefront) if shop.is_awake else 0

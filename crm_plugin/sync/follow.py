@@ -57,11 +57,9 @@ class FollowReport:
     later: int = 0
     failed: int = 0
     written: Written = field(default_factory=Written)
-    # The store prepared something large, so that a sync is to go on with it.
-    wants_sync: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        counts = {name: getattr(self, name) for name in ("read", "gone", "later", "failed", "wants_sync")}
+        counts = {name: getattr(self, name) for name in ("read", "gone", "later", "failed")}
         return {"events": self.kinds.total(), "kinds": dict(self.kinds), **counts, **self.written.as_dict()}
 
 
@@ -208,8 +206,7 @@ def _act(
             report.kinds[one.kind.value] += 1
             return
         detail = phrase("It was installed again since.")
-    elif one.kind is Kind.BULK_READY:
-        report.wants_sync = True
+    # Of a large reading that is ready nothing is to be done here: the sync that waits for it looks by itself.
     with db.write() as connection:
         _end(connection, shop.shop_id, [one.inbox_id], now, detail)
     report.kinds[one.kind.value] += 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, literal_column, select
+from sqlalchemy import Connection, Row, and_, func, literal_column, select
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.ids import new_ids
@@ -156,6 +156,15 @@ def due(connection: Connection, shop: Shop, now: datetime, most: int) -> list[Ne
 def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
     """Whether there is anything to follow now."""
     return connection.execute(select(inbox.c.inbox_id).where(_waits(shop, now)).limit(1)).first() is not None
+
+
+def given_up(connection: Connection, shop: Shop) -> tuple[int, str]:
+    """How many events were tried too often, and why the last one was given up."""
+    c = inbox.c
+    own = (c.shop_id == shop.shop_id, c.state == FAILED)
+    count = connection.execute(select(func.count()).select_from(inbox).where(*own)).scalar() or 0
+    why = connection.execute(select(c.detail).where(*own).order_by(c.inbox_id.desc()).limit(1)).scalar()
+    return count, why or ""
 
 
 def _waits(shop: Shop, now: datetime) -> Any:

@@ -30,7 +30,7 @@ def set_status(
 
 
 def look(db: Database, shop: Shop, storefront: StorefrontAdapter) -> None:
-    """Ask the store anew what it is and what it lets us do; its title follows, its state says what the merchant must put right."""
+    """Ask the store anew what it is and what it lets us do: its state says what the merchant must put right."""
     stopped = next((one for one in storefront.check() if one.severity is Severity.ERROR), None)
     if stopped is not None:
         set_status(db, shop, "action_required", stopped.message, unless=(UNINSTALLED,))
@@ -43,9 +43,8 @@ def look(db: Database, shop: Shop, storefront: StorefrontAdapter) -> None:
         set_status(db, shop, "action_required", told, unless=(UNINSTALLED,))
         return
     with db.write() as connection:
-        values = {"status": "connected", "status_detail": "", **({"title": info.name} if info.name else {})}
         own = (shops.c.shop_id == shop.shop_id, shops.c.status != UNINSTALLED)
-        connection.execute(update(shops).where(*own).values(**values))
+        connection.execute(update(shops).where(*own).values(status="connected", status_detail=""))
         writebacks.lift(connection, shop.shop_id)
 
 

@@ -6,14 +6,31 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import members, privacy_requests
+from crm_plugin.store import inbox, members, privacy_requests, runs
 from crm_plugin.store.tenants import shop_named
-from crm_plugin.sync import privacy
+from crm_plugin.sync import heard, privacy
 from tests.cli.conftest import Run
 from tests.factories import NOON, member, write
+from tests.sync.plain_store import event
+
+
+def test_doctor_tells_what_of_the_store_was_given_up_or_not_believed(run: Run) -> None:
+    assert run("shop", "add", "shop", "--platform", "csv", "--currency", "EUR", "--timezone", "Europe/Berlin")[0] == 0
+    runtime = Runtime.open()
+    with runtime.db.read() as connection:
+        shop = shop_named(connection, "shop")
+    heard.keep(runtime.db, shop, [event("7")], NOON)
+    with runtime.db.write() as connection:
+        connection.execute(update(inbox).values(state=heard.FAILED, detail="The store was away."))
+        compared = {"streams": {"members": {"held_back": 99}}}
+        runs.keep(connection, shop.shop_id, runs.Run("reconcile", NOON, NOON, compared, ""))
+    runtime.close()
+    said = [one["problem"] for one in run("doctor")[1]["problems"]]
+    assert "1 changes that the store told were given up: The store was away." in said
+    assert any(one.startswith("99 members are here") for one in said)
 
 
 def test_data_is_handed_over_and_then_forgotten(run: Run, tmp_path: Path) -> None:
