@@ -94,7 +94,7 @@ class ShopEntry(_Part):
 
 
 class AdapterEntry(_Part):
-    """A setting of one adapter: a field of its form."""
+    """A setting of one adapter: a field of its form, unless it is hidden."""
 
     key: str
     label: str
@@ -102,6 +102,7 @@ class AdapterEntry(_Part):
     required: bool = True
     default: Any = None
     choices: tuple[str, ...] = ()
+    hidden: bool = False
 
 
 class Settings(_Part):

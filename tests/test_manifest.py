@@ -118,6 +118,7 @@ def _entry(setting: Setting) -> AdapterEntry:
         required=setting.required,
         default=setting.default or None,
         choices=setting.choices,
+        hidden=setting.hidden,
     )
 
 

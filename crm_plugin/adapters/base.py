@@ -69,7 +69,11 @@ class SettingType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of an adapter: form field, plugin.yaml entry and reader in one."""
+    """One setting of an adapter: form field, plugin.yaml entry and reader in one.
+
+    One that is `hidden` is kept as all others are and asked for nowhere: a platform handed it over, or a page of its own decides it.
+    `beside` names the setting that it came with, which is not asked for either as long as there is something beside it.
+    """
 
     key: str
     label: str
@@ -78,6 +82,8 @@ class Setting:
     required: bool = True
     default: Any = None
     choices: tuple[str, ...] = ()
+    hidden: bool = False
+    beside: str = ""
 
     def read(self, raw: Any) -> Any:
         """The typed value of what a form, file or environment gave. Raises: InvalidInput naming the field."""

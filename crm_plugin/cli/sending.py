@@ -165,6 +165,8 @@ def _settings() -> Iterator[tuple[str, str]]:
     for name in channel_names():
         channel = channel_class(name)
         for setting in channel.settings:
+            if setting.hidden:
+                continue
             may = "" if setting.required else " (may be left out)"
             yield f"{name} {setting.key}", f"{setting.label}. {setting.help}".rstrip() + may
 

@@ -29,6 +29,13 @@ class SettingField:
     choices: tuple[tuple[str, str], ...] = ()
 
 
+def asked(settings: Sequence[Setting], present: Mapping[str, Any] | None = None) -> tuple[Setting, ...]:
+    """Those that are asked for; `present` is what is kept already."""
+    kept = present or {}
+    handed_over = {setting.beside for setting in settings if setting.beside and kept.get(setting.key)}
+    return tuple(setting for setting in settings if not setting.hidden and setting.key not in handed_over)
+
+
 def fields(settings: Sequence[Setting], *, kept: bool = False) -> list[SettingField]:
     """The settings in their order; `kept` when secrets are there already and may be left empty."""
     return [_field(setting, kept) for setting in settings]

@@ -32,12 +32,22 @@ from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import job_named
 from crm_plugin.records import OrderStatus, RecordProblem, Stream
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log, connections, inapp_messages, journeys, member_facts, members, orders, problems
+from crm_plugin.store import (
+    audit_log,
+    connections,
+    inapp_messages,
+    journeys,
+    member_facts,
+    members,
+    orders,
+    problems,
+    shops,
+)
 from crm_plugin.store.tenants import Shop, all_shops, shop_by_id, shop_named
 from crm_plugin.sync import problems as broken
 from crm_plugin.touchpoints import health, senders
 from tests.adapters.channels.smtp_server import Script, SmtpServer
-from tests.factories import NOON, member, order, write
+from tests.factories import NOON, make_shop, member, order, write
 from tests.web.conftest import Page, Post, sign_in, words
 
 FILE = "Order,Date,Total,Email\n1,2026-05-01 10:00,12.50,a@x.test\n2,2026-05-02 10:00,7.00,b@x.test\n"
@@ -720,3 +730,20 @@ def test_store_that_can_hold_them_is_asked_to_hold_tags_and_consent(
     with runtime.db.read() as connection:
         assert shop_named(connection, "shop-1").settings["write_back"] == ["consent"]
     assert 'name="write_back.consent" value="1" checked>' in page("connections")
+
+
+def test_what_a_platform_handed_over_is_no_field(browser: FlaskClient, runtime: Runtime) -> None:
+    html = browser.get("/connect?platform=shopify").text
+    assert 'name="access_token"' in html
+    assert "refresh_token" not in html
+    assert "expires_at" not in html
+    kept = {"shop": "flower.myshopify.com", "access_token": "shpat_1", "refresh_token": "shprt_2", "expires_at": 1}
+    with runtime.db.write() as connection:
+        shop = make_shop(connection, name="flower", platform="shopify")
+        connection.execute(
+            update(shops).where(shops.c.shop_id == shop.shop_id).values(credentials=runtime.box.seal(kept))
+        )
+    html = browser.get("/s/flower/connections/store").text
+    assert 'name="birthday_metafield"' in html
+    assert not any(f'name="{key}"' in html for key in ("access_token", "refresh_token", "expires_at"))
+    assert "shp" not in html.replace("myshopify", "").replace("shop", "")

@@ -34,7 +34,7 @@ _OTHERWISE = "my-shop"
 def connect() -> str | tuple[str, int]:
     """The form of one platform; the others are a link away."""
     platform = _platform(request.args.get("platform", ""))
-    form = settings_form.filled(storefront_class(platform).settings, {})
+    form = settings_form.filled(_asked(platform), {})
     form.values |= {"name": "", "title": "", "currency": "", "timezone": "", "locale": str(get_locale()).split("_")[0]}
     form.values["locale"] = "zh-CN" if form.values["locale"] == "zh" else "en"
     return _page(platform, form), 200
@@ -44,7 +44,7 @@ def connect() -> str | tuple[str, int]:
 def connect_now() -> Response | tuple[str, int]:
     """Connect; nothing is kept unless the store answers."""
     platform = _platform(request.form.get("platform", ""))
-    settings = storefront_class(platform).settings
+    settings = _asked(platform)
     form = settings_form.posted(settings)
     for name in ("name", "title", "currency", "timezone", "locale"):
         form.values.setdefault(name, "")
@@ -62,7 +62,7 @@ def _add(platform: str, form: Form) -> Shop:
     runtime = site().runtime
     told: dict[str, Any] = {}
     if not _takes_files(platform):
-        told = settings_form.told(form, storefront_class(platform).settings)
+        told = settings_form.told(form, _asked(platform))
     name = form.text("name") or _name_from(str(told.get("url", "")), form.text("title"))
     shop = tasks.add_shop(
         runtime,
@@ -87,7 +87,7 @@ def _note(connection: Connection, shop: Shop) -> None:
 def _page(platform: str, form: Form) -> str:
     cls = storefront_class(platform)
     files = _takes_files(platform)
-    asked: tuple[Setting, ...] = () if files else cls.settings
+    asked = () if files else _asked(platform)
     return render_template(
         "connect.html",
         platform=platform,
@@ -102,6 +102,10 @@ def _page(platform: str, form: Form) -> str:
         by_click=_by_click(platform),
         heading=_("Connect your store"),
     )
+
+
+def _asked(platform: str) -> tuple[Setting, ...]:
+    return settings_form.asked(storefront_class(platform).settings)
 
 
 def _platform(told: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import flash, g, render_template, request
@@ -11,7 +11,7 @@ from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from crm_plugin.adapters.base import SettingType
+from crm_plugin.adapters.base import Setting
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.store import audit
@@ -154,22 +154,22 @@ def connections_sync() -> Response:
 @bp.get("/s/<shop>/connections/store")
 def connections_store() -> str:
     """The form for new keys."""
-    shop = the_shop()
-    cls = storefront_class(shop.platform)
-    return _store_page(settings_form.filled(cls.settings, _open_credentials()))
+    present = _open_credentials()
+    asked = _asked(present)
+    return _store_page(settings_form.filled(asked, present), asked)
 
 
 @bp.post("/s/<shop>/connections/store")
 def connections_store_save() -> Response | tuple[str, int]:
     """Give the store new keys or another address, once it has answered to them."""
     runtime, shop = site().runtime, the_shop()
-    asked = storefront_class(shop.platform).settings
+    asked = _asked(_open_credentials())
     form = settings_form.posted(asked)
     try:
         connect.change_credentials(runtime.db, runtime.box, shop, settings_form.told(form, asked))
     except CrmError as error:
         form.refuse(error, settings_form.place(error, asked))
-        return _store_page(form), 422
+        return _store_page(form, asked), 422
     with runtime.db.write() as connection:
         detail = {"url": form.text("url")}
         audit.note(connection, shop.shop_id, g.actor, "shop.credentials", detail, runtime.clock.now())
@@ -178,27 +178,29 @@ def connections_store_save() -> Response | tuple[str, int]:
     return go("connections")
 
 
-def _store_page(form: Form) -> str:
+def _asked(present: Mapping[str, Any]) -> tuple[Setting, ...]:
+    return settings_form.asked(storefront_class(the_shop().platform).settings, present)
+
+
+def _store_page(form: Form, asked: Sequence[Setting]) -> str:
     cls = storefront_class(the_shop().platform)
     return render_template(
         "connections_store.html",
         form=form,
-        fields=settings_form.fields(cls.settings, kept=True),
+        fields=settings_form.fields(asked, kept=True),
         label=cls.label,
         platform=the_shop().platform,
     )
 
 
 def _open_credentials() -> Mapping[str, Any]:
-    """What the store is reached with, without secrets; nothing when the key that sealed it is gone."""
+    """What the store is reached with, nothing when the key that sealed it is gone; forms leave out secrets."""
     runtime, shop = site().runtime, the_shop()
-    secret = {one.key for one in storefront_class(shop.platform).settings if one.type is SettingType.SECRET}
     try:
-        kept = connect.credentials_of(runtime.db, runtime.box, shop)
+        return connect.credentials_of(runtime.db, runtime.box, shop)
     except ConfigError as error:
         flash(explained(error), "bad")
         return {"url": shop.url}
-    return {key: value for key, value in kept.items() if key not in secret}
 
 
 @bp.post("/s/<shop>/connections/import")

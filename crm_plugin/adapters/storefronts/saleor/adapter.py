@@ -118,10 +118,9 @@ class SaleorStorefront(StorefrontAdapter):
             "api_url", "API address", SettingType.URL, "As Saleor tells it, such as https://shop.example/graphql/."
         ),
         Setting("token", "App token", SettingType.SECRET, "Saleor hands it to the app when it is installed."),
-        Setting("app_id", "App id", help="The app's id in this Saleor; kept at the installation.", required=False),
-        Setting(
-            "jwks", "Public keys", SettingType.JSON, "What Saleor signs with; kept at the installation.", required=False
-        ),
+        Setting("app_id", "App id", required=False, hidden=True, beside="token"),
+        # What Saleor signs with.
+        Setting("jwks", "Public keys", SettingType.JSON, required=False, hidden=True, beside="token"),
         Setting(
             "webhook_secret", "Webhook secret", SettingType.SECRET, "Only for webhooks made with a secret key.", False
         ),

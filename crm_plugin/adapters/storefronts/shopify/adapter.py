@@ -43,8 +43,8 @@ from crm_plugin.records import (
 _PROBES = 2
 # A nightly reading may wait for its file longer than a sync may.
 _NIGHTLY_SECONDS = 900.0
-_BY_ITSELF = "Kept by itself where the app was installed; else empty."
-_END = "In seconds since 1970; kept by itself, 0 for never."
+# What comes with the token where the app was installed.
+_HANDED_OVER: dict[str, Any] = {"hidden": True, "beside": "access_token"}
 _BIRTHDAY = "Name space and key of the customer's metafield, such as facts.birth_date."
 
 
@@ -79,8 +79,8 @@ class ShopifyStorefront(StorefrontAdapter):
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("shop", "Shop domain", help="The shop's own, such as flower-shop.myshopify.com."),
         Setting("access_token", "Admin API access token", SettingType.SECRET, "Begins with shpat_; of an app that you made in the shop."),
-        Setting("refresh_token", "Refresh token", SettingType.SECRET, _BY_ITSELF, required=False),
-        Setting("expires_at", "End of the access token", SettingType.INTEGER, _END, required=False, default=0),
+        Setting("refresh_token", "Refresh token", SettingType.SECRET, required=False, **_HANDED_OVER),
+        Setting("expires_at", "End of the access token", SettingType.INTEGER, required=False, default=0, **_HANDED_OVER),
         Setting("birthday_metafield", "Metafield of the birthday", help=_BIRTHDAY, required=False, default=operations.BIRTHDAY),
         Setting("base_url", "API address", SettingType.URL, "Only for tests: the shop's own when empty.", required=False, default=""),
     )  # fmt: skip
