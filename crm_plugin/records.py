@@ -170,7 +170,10 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ProductRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A product or one of its variants; `cost_minor` is the cost of one piece where the platform knows it."""
+    """A product or one of its variants; `cost_minor` is the cost of one piece where the platform knows it.
+
+    `parent_external_id` is the id by which the platform tells that the product of a variant is gone, and all its variants with it.
+    """
 
     stream: ClassVar[Stream] = Stream.PRODUCTS
 
@@ -183,6 +186,7 @@ class ProductRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price_minor: int | None = None
     cost_minor: int | None = None
     currency: str = ""
+    parent_external_id: str = ""
     updated_at: datetime | None = None
     deleted: bool = False
 

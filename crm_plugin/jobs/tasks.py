@@ -62,12 +62,16 @@ def add_shop(runtime: Runtime, *, name: str, platform: str, credentials: Mapping
     now = runtime.clock.now()
     if "locale" in told:
         told["locale"] = read_locale(told["locale"])
-    shop = connect.add_shop(
-        runtime.db, runtime.box, name=name, platform=platform, credentials=credentials, now=now, **told
+    return connect.add_shop(
+        runtime.db,
+        runtime.box,
+        name=name,
+        platform=platform,
+        credentials=credentials,
+        now=now,
+        furnish=lambda connection, shop: recipes.install(connection, shop, now),
+        **told,
     )
-    with runtime.db.write() as connection:
-        recipes.install(connection, shop, now)
-    return shop
 
 
 def can_be_pulled(shop: Shop) -> bool:

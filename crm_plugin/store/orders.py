@@ -9,6 +9,7 @@ from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, m
 _HAS_NUMBER = text("number <> external_id")
 _WITHOUT_RATE = text("base_minor IS NULL")
 _ON_HOLD = text("status = 'on_hold'")
+_OF_A_PRODUCT = text("parent_external_id <> ''")
 
 # One row: an order. `base_minor` is the total in the shop's currency, NULL when there is no exchange rate for `currency`.
 # `placed_on` is the day in the shop's zone. `counts` follows the status. `first_seen_at` finds what arrives
@@ -111,7 +112,7 @@ refunds = Table(
     Index("ix_refunds_waiting", "shop_id", "order_external_id"),
 )
 
-# One row: a product or variant.
+# One row: a product or variant; a variant says of which product it is, where the platform tells.
 products = Table(
     "products",
     metadata,
@@ -128,7 +129,15 @@ products = Table(
     Column("cost_minor", BigInteger),
     Column("updated_at", Instant),
     Column("fingerprint", Text, nullable=False, default=""),
+    Column("parent_external_id", Text, nullable=False, default="", server_default=""),
     UniqueConstraint("shop_id", "external_id"),
     belongs_to("shops"),
     Index("ix_products_sku", "shop_id", "sku"),
+    Index(
+        "ix_products_parent",
+        "shop_id",
+        "parent_external_id",
+        sqlite_where=_OF_A_PRODUCT,
+        postgresql_where=_OF_A_PRODUCT,
+    ),
 )

@@ -8,10 +8,12 @@ from crm_plugin.store.base import Instant, Json, PhraseText, belongs_to, from_mi
 
 _NEWS = text("state = 'new'")
 _WAITS = text("state = 'waiting'")
+NAMED = text("reference <> ''")
 
 # One row: an installed store. `credentials` is Fernet-encrypted JSON. `settings` holds quiet hours, brand, exchange rates and so on.
 # `reference` is the platform's own name for the store, the same at every install; empty where keys were typed in. `installed_at` is when
-# it was installed last from the platform's side.
+# it was installed last from the platform's side. `status_reason` says in one word why the connection is as it is (`sync/standing.py`),
+# `status_at` since when; a store is one shop's alone.
 shops = Table(
     "shops",
     metadata,
@@ -26,11 +28,14 @@ shops = Table(
     Column("locale", Text, nullable=False, default="en"),
     Column("status", Text, nullable=False, default="connected"),
     Column("status_detail", PhraseText, nullable=False, default=""),
+    Column("status_reason", Text, nullable=False, default="", server_default=""),
+    Column("status_at", Instant),
     Column("settings", Json, nullable=False, default=dict),
     Column("credentials", LargeBinary),
     Column("created_at", Instant, nullable=False),
     Column("installed_at", Instant),
     UniqueConstraint("name", name="uq_shops_name"),
+    Index("ix_shops_store", "platform", "reference", unique=True, sqlite_where=NAMED, postgresql_where=NAMED),
 )
 
 # One row: one sender (smtp, twilio, ...) of a shop. `settings` is Fernet-encrypted JSON, for it may hold secrets.

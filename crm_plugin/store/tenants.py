@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +34,9 @@ class Shop:
     settings: dict[str, Any] = field(default_factory=dict)
     # The platform's own name for the store; empty where keys were typed in.
     reference: str = ""
+    # Why the connection is as it is (`sync/standing.py`), and since when.
+    status_reason: str = ""
+    status_at: datetime | None = None
 
     @property
     def is_awake(self) -> bool:
@@ -74,7 +78,7 @@ def shop_of(connection: Connection, platform: str, reference: str) -> Shop | Non
     if not reference:
         return None
     query = select(shops).where(shops.c.platform == platform, shops.c.reference == reference)
-    row = connection.execute(query.order_by(shops.c.shop_id)).first()
+    row = connection.execute(query).first()
     return None if row is None else _shop(row)
 
 
@@ -97,4 +101,6 @@ def _shop(row: Row[Any]) -> Shop:
         status_detail=row.status_detail,
         settings=row.settings or {},
         reference=row.reference,
+        status_reason=row.status_reason,
+        status_at=row.status_at,
     )

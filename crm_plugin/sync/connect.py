@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.adapters.base import Severity
 from crm_plugin.adapters.registry import app_values, storefront_class
@@ -19,8 +20,6 @@ from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.records import ShopInfo
 from crm_plugin.store import shops, writebacks
-from crm_plugin.store.leases import EVERYBODY
-from crm_plugin.store.members import lock
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id, shop_of
@@ -44,8 +43,11 @@ def add_shop(
     locale: str = "en",
     reference: str = "",
     now: datetime,
+    furnish: Callable[[Connection, Shop], object] = lambda _connection, _shop: None,
 ) -> Shop:
     """Connect a store; nothing is written unless the store answers. One whose `reference` is here already, by somebody quicker, is that.
+
+    `furnish` gives a new shop what it begins with, in the same transaction: a process that dies leaves a whole shop or none.
 
     Raises: InvalidInput for what was typed, ActionRequired when the store refuses, TransientError when it cannot be reached.
     """
@@ -57,11 +59,7 @@ def add_shop(
         )
     with db.read() as connection:
         if connection.execute(select(shops.c.shop_id).where(shops.c.name == name)).first() is not None:
-            raise InvalidInput(
-                phrase("There is a shop named %(name)r already.", name=name),
-                field="name",
-                hint=phrase("Choose another name."),
-            )
+            raise _name_taken(name)
     given = {**credentials, **({"url": url} if url else {})}
     with _answering(platform, given) as (_storefront, info):
         pass
@@ -69,27 +67,38 @@ def add_shop(
     timezone = _timezone(timezone or info.timezone)
     shop_id = new_id()
     with db.write() as connection:
-        lock(connection, EVERYBODY)
-        if (quicker := shop_of(connection, platform, reference)) is not None:
+        add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        row = {
+            "shop_id": shop_id,
+            "name": name,
+            "title": title or info.name or name,
+            "platform": platform,
+            "url": str(given.get("url", "")),
+            "reference": reference,
+            "currency": currency,
+            "timezone": timezone,
+            "locale": locale,
+            "status": "connected",
+            "status_at": now,
+            "settings": {},
+            "credentials": box.seal(dict(given)),
+            "created_at": now,
+        }
+        # Names and stores are unique in the database: whoever connects at the same moment is waited for, and then found.
+        if not connection.execute(add(shops).values(**row).on_conflict_do_nothing()).rowcount:
+            quicker = shop_of(connection, platform, reference)
+            if quicker is None:
+                raise _name_taken(name)
             return quicker
-        connection.execute(
-            insert(shops).values(
-                shop_id=shop_id,
-                name=name,
-                title=title or info.name or name,
-                platform=platform,
-                url=str(given.get("url", "")),
-                reference=reference,
-                currency=currency,
-                timezone=timezone,
-                locale=locale,
-                status="connected",
-                settings={},
-                credentials=box.seal(dict(given)),
-                created_at=now,
-            )
-        )
-        return shop_by_id(connection, shop_id)
+        shop = shop_by_id(connection, shop_id)
+        furnish(connection, shop)
+        return shop
+
+
+def _name_taken(name: str) -> InvalidInput:
+    return InvalidInput(
+        phrase("There is a shop named %(name)r already.", name=name), field="name", hint=phrase("Choose another name.")
+    )
 
 
 def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Mapping[str, Any]) -> Shop:

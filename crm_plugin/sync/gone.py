@@ -17,18 +17,21 @@ from crm_plugin.records import (
     RefundRecord,
     Stream,
 )
-from crm_plugin.store import members, orders, refunds
+from crm_plugin.store import members, orders, products, refunds
 
 
 def gone(connection: Connection, shop_id: int, stream: Stream, ids: Iterable[str], now: datetime) -> Iterator[Record]:
-    """A deleted record for each of these; of members, orders and refunds that are not known here there is nothing to delete."""
+    """A deleted record for each of these, and for variants of products that are; of others that are not known here there is none."""
     names = sorted(set(ids))
     if stream is Stream.MEMBERS:
         own = (members.c.shop_id == shop_id, members.c.external_id.in_(names))
         known = connection.execute(select(members.c.external_id).where(*own)).scalars()
         yield from (MemberRecord(external_id=name, deleted=True) for name in known)
     elif stream is Stream.PRODUCTS:
-        yield from (ProductRecord(external_id=name, deleted=True) for name in names)
+        p = products.c
+        variants = select(p.external_id).where(p.shop_id == shop_id, p.parent_external_id.in_(names))
+        wanted = {*names, *connection.execute(variants).scalars()}
+        yield from (ProductRecord(external_id=name, deleted=True) for name in sorted(wanted))
     elif stream is Stream.CHECKOUTS:
         yield from (CheckoutRecord(external_id=name, started_at=now, deleted=True) for name in names)
     elif stream is Stream.ORDERS:

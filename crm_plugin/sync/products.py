@@ -28,6 +28,7 @@ PRODUCT_COLUMNS = (
     "price_minor",
     "cost_minor",
     "updated_at",
+    "parent_external_id",
     "fingerprint",
 )
 
@@ -68,6 +69,7 @@ def write_products(connection: Connection, shop: Shop, records: Sequence[Product
             record.price_minor,
             record.cost_minor,
             micros(record.updated_at),
+            record.parent_external_id,
             mark,
         )
         moved |= _moved(record.external_id, row[4:] if row else ("", ""), (record.sku, record.category))

@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from crm_plugin.errors import ConfigError
 from crm_plugin.resources import migrations_dir
@@ -21,6 +22,7 @@ from crm_plugin.store import (
     member_tiers,
     metadata,
     migrate,
+    shops,
     tier_changes,
     tier_entries,
     tier_holds,
@@ -44,7 +46,7 @@ def test_shop_id_comes_first_in_every_key(table: Table) -> None:
         if isinstance(constraint, UniqueConstraint) and constraint.name != "uq_shops_name":
             assert next(iter(constraint.columns)).name == "shop_id"
     for index in table.indexes:
-        assert index.columns[0].name == "shop_id"
+        assert index.columns[0].name == "shop_id" or index.name == "ix_shops_store"
 
 
 @pytest.mark.slow
@@ -217,6 +219,40 @@ def test_steps_of_stored_versions_are_told_by_the_upgrade(empty_database_url: st
     with database.read() as connection:
         waking = connection.execute(text("SELECT phase, due_at FROM enrolments ORDER BY enrolment_id")).all()
     assert [tuple(row) for row in waking] == [("sent", 7), ("waits", 99)]
+    database.dispose()
+
+
+def test_of_two_shops_that_hold_one_store_one_keeps_it(empty_database_url: str) -> None:
+    """Revision 0029 on rows of 0028: the one installed last keeps it, the first made where none was; the others are switched off."""
+    database = Database.at(empty_database_url)
+    migrate.upgrade(database.engine, "0028")
+    told = text(
+        "INSERT INTO shops (shop_id, name, title, platform, url, reference, currency, timezone, locale, status, status_detail, settings, "
+        "created_at, installed_at) VALUES (:id, :name, '', :platform, '', :store, 'EUR', 'UTC', 'en', 'connected', '', '{}', 5, :at)"
+    )
+    rows = [
+        *((1, "shopify", "a", 7), (2, "shopify", "a", 9), (3, "shopify", "a", None)),
+        *((4, "saleor", "a", None), (5, "saleor", "a", None)),
+        *((6, "shopify", "b", 3), (7, "csv", "", None), (8, "csv", "", None)),
+    ]
+    with database.write() as connection:
+        for number, platform, store, at in rows:
+            values = {"id": number, "name": f"s{number}", "platform": platform, "store": store, "at": at}
+            connection.execute(told, values)
+    migrate.upgrade(database.engine)
+    with database.read() as connection:
+        query = select(shops.c.shop_id, shops.c.reference, shops.c.status, shops.c.status_reason)
+        found = {row[0]: tuple(row[1:]) for row in connection.execute(query)}
+    off, on = ("", "suspended", "held_elsewhere"), "connected"
+    assert found == {
+        **dict.fromkeys((1, 3, 5), off),
+        **dict.fromkeys((2, 4), ("a", on, "")),
+        6: ("b", on, ""),
+        **dict.fromkeys((7, 8), ("", on, "")),
+    }
+    with pytest.raises(IntegrityError), database.write() as connection:
+        connection.execute(update(shops).where(shops.c.shop_id == 1).values(reference="a"))
+    _downgrade(database, "0028")
     database.dispose()
 
 

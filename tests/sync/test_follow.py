@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from crm_plugin.errors import ActionRequired, MalformedResponse, PermanentError, TransientError
-from crm_plugin.records import Page, StoreEventKind, Stream
-from crm_plugin.store import inbox, members, metadata, orders, privacy_requests, shops
+from crm_plugin.records import Page, ProductRecord, StoreEventKind, Stream
+from crm_plugin.store import inbox, members, metadata, orders, privacy_requests, products, shops
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import SUSPENDED, UNINSTALLED, Shop, shop_by_id
 from crm_plugin.sync import heard, lifecycle, privacy
@@ -84,6 +84,17 @@ def test_gone_is_gone_and_counts_no_more(db: Database, store: PlainStore) -> Non
     with db.read() as connection:
         row = connection.execute(select(orders)).one()
     assert (row.counts, row.status, row.total_minor) == (False, "trash", 1000)
+
+
+def test_product_that_is_gone_takes_its_variants_with_it(db: Database, store: PlainStore) -> None:
+    shop = _shop(db)
+    variants = [ProductRecord(external_id=f"4{n}", parent_external_id="Product/4") for n in range(2)]
+    write(db, shop, [*variants, ProductRecord(external_id="50", parent_external_id="Product/5")])
+    store.shelf[Stream.PRODUCTS] = {}
+    heard.keep(db, shop, [event("Product/4", Kind.DELETED, Stream.PRODUCTS)], NOON)
+    follow(db, shop, store, NOON)
+    assert store.told == [("products", "Product/4")]
+    assert _one(db, select(func.count()).select_from(products)) == 1
 
 
 def test_store_that_is_away_is_asked_again_later(sqlite_db: Database, store: PlainStore) -> None:

@@ -54,6 +54,10 @@ _NO_ADDRESS = Address()
 Raw = bytes | msgspec.Raw
 
 
+# What a variant calls its product by: a number of its own, which must not be taken for a variant's.
+PRODUCT = "Product/"
+
+
 def number_of(gid: str) -> str:
     """The number at the end of a global id, `gid://shopify/Customer/123`: what the platform's webhooks call it by."""
     return gid.partition("?")[0].rpartition("/")[2]
@@ -148,6 +152,7 @@ def variant(raw: Raw, currency: str) -> ProductRecord:
             price_minor=_amount(row.price, currency, "$.price") if row.price else None,
             cost_minor=_piece(row.inventory_item, currency, "$.inventoryItem.unitCost"),
             currency=currency,
+            parent_external_id=f"{PRODUCT}{number_of(product.id)}" if product.id else "",
             updated_at=_latest((row.updated_at, product.updated_at), "$.updatedAt"),
         )
     except FieldError as error:

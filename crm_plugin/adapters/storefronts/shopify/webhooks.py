@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.storefronts.shopify.mapping import number_of
+from crm_plugin.adapters.storefronts.shopify.mapping import PRODUCT, number_of
 from crm_plugin.adapters.storefronts.shopify.signatures import is_signed_body, shop_domain
 from crm_plugin.errors import WebhookRejected
 from crm_plugin.records import RawRequest, StoreEvent, StoreEventKind, Stream
@@ -128,6 +128,10 @@ def _item(told: Json) -> list[Json]:
     return [{"kind": CHANGED, "stream": Stream.PRODUCTS, "external_id": f"{ITEM}{_id(told.get('id'))}"}]
 
 
+def _product_gone(told: Json) -> list[Json]:
+    return [{"kind": DELETED, "stream": Stream.PRODUCTS, "external_id": f"{PRODUCT}{_id(told.get('id'))}"}]
+
+
 def _person(kind: StoreEventKind, orders: str) -> Callable[[Json], list[Json]]:
     def read(told: Json) -> list[Json]:
         person, request = _part(told, "customer"), _part(told, "data_request")
@@ -195,8 +199,7 @@ TOPICS: dict[str, Callable[[Json], list[Json]]] = {
     **dict.fromkeys(("checkouts/create", "checkouts/update"), _CHECKOUT),
     "checkouts/delete": _row(Stream.CHECKOUTS, "id", kind=DELETED),
     **dict.fromkeys(("products/create", "products/update"), _product),
-    # It names the product alone; its variants are missed by the nightly look at all ids.
-    "products/delete": _row(Stream.PRODUCTS, "id", kind=DELETED),
+    "products/delete": _product_gone,
     "inventory_items/update": _item,
     "bulk_operations/finish": _bulk,
     "app/uninstalled": _plain(StoreEventKind.UNINSTALLED),

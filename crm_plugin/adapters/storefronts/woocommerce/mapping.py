@@ -143,6 +143,7 @@ class Mapper:
             price_minor=price,
             cost_minor=cost,
             currency=currency,
+            parent_external_id=str(row.parent_id) if row.parent_id else "",
             updated_at=updated_at,
             deleted=row.status == "trash",
         )

@@ -63,7 +63,7 @@ def heard(topic: str, payload: Any) -> list[StoreEvent]:
         ("orders/delete", {"id": 9}, K.DELETED, Stream.ORDERS, "9"),
         ("refunds/create", {"id": 3, "order_id": 9}, K.CHANGED, Stream.ORDERS, "9"),
         ("checkouts/delete", {"id": 5, "token": "x"}, K.DELETED, Stream.CHECKOUTS, "5"),
-        ("products/delete", {"id": 4}, K.DELETED, Stream.PRODUCTS, "4"),
+        ("products/delete", {"id": 4}, K.DELETED, Stream.PRODUCTS, "Product/4"),
         ("inventory_items/update", {"id": 6, "cost": "1.00"}, K.CHANGED, Stream.PRODUCTS, "InventoryItem/6"),
         ("bulk_operations/finish", {"admin_graphql_api_id": "gid://shopify/BulkOperation/1"}, K.BULK_READY, None, "gid://shopify/BulkOperation/1"),
         ("app/uninstalled", {"id": 1, "myshopify_domain": SHOP}, K.UNINSTALLED, None, ""),
