@@ -15,6 +15,7 @@ from sqlalchemy import select
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from crm_plugin.adapters.registry import app_values, channel_names, storefront_class, storefront_names
+from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import (
     CrmError,
     MalformedResponse,
@@ -55,9 +56,12 @@ def deliver(shop: str, adapter: str) -> Response:
     return _answered(known, adapter, lambda: _hear(known) if is_store else _receive(known, adapter))
 
 
-@bp.post("/hooks/<shop>/<platform>/shopper")
+@bp.route("/hooks/<shop>/<platform>/shopper", methods=["POST", "OPTIONS"], provide_automatic_options=False)
 def shopper(shop: str, platform: str) -> Response:
-    """What the store's own pages need to show who is signed in there their messages; the store itself asks, never a browser."""
+    """What the store's own pages need to show who is signed in there their messages.
+
+    The store's server asks; a browser does only from a page whose origin the merchant has named.
+    """
     try:
         known = load_shop(shop)
     except NotFound:
@@ -66,10 +70,21 @@ def shopper(shop: str, platform: str) -> Response:
         return Response(status=404)
     runtime, cls = site().runtime, storefront_class(platform)
     values = {**connect.credentials_of(runtime.db, runtime.box, known), **app_values(cls.app_settings, platform)}
+    storefront, origin = cls.listening(values), request.headers.get("Origin", "")
+    if origin not in storefront.origins() and (origin or request.method == "OPTIONS"):
+        return Response(status=403)
+    return _open_to(
+        origin, Response(status=204) if request.method == "OPTIONS" else _shopper(known, storefront, origin)
+    )
+
+
+def _shopper(known: Shop, storefront: StorefrontAdapter, origin: str) -> Response:
+    runtime, platform = site().runtime, known.platform
     try:
-        external_id = cls.listening(values).shopper(_asked())
+        external_id = storefront.shopper(_asked())
     except WebhookRejected as error:
-        return _refused(known, platform, Odd.FORGED, error.status, error)
+        # A customer's proof runs out in every open page: of browsers nothing is counted.
+        return Response(status=error.status) if origin else _refused(known, platform, Odd.FORGED, error.status, error)
     except (UnsupportedFeature, RequestEntityTooLarge, ClientDisconnected) as error:
         return Response(status=getattr(error, "code", 0) if isinstance(error, HTTPException) else 404)
     m = members.c
@@ -81,6 +96,18 @@ def shopper(shop: str, platform: str) -> Response:
     choice = tokens.unsubscribe(runtime.box, tokens.Unsubscribe(known.shop_id, member_id, "email", MARKETING))
     preferences = f"{site().public_url}/u/{choice}"
     return jsonify(token=tokens.member(runtime.box, known.shop_id, member_id), preferences=preferences)
+
+
+def _open_to(origin: str, response: Response) -> Response:
+    """The answer is one customer's, and only the page that asked may read it."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Origin"
+    if origin:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Methods"] = "POST, OPTIONS"
+        response.headers["Access-Control-Allow-Headers"] = "Authorization"
+        response.headers["Access-Control-Max-Age"] = "600"
+    return response
 
 
 @bp.post("/events/<platform>")

@@ -89,6 +89,14 @@ def _woo(store: ServedShop, **more: str) -> dict[str, str]:
     return {"platform": "woocommerce", "url": store.url, "key": store.key, "secret": store.secret, **more}
 
 
+def test_store_that_is_told_by_hand_shows_its_address(page: Page, runtime: Runtime, shop: Shop) -> None:
+    assert "/hooks/shop-1/" not in page("connections")
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(platform="medusa"))
+    text = words(page("connections"))
+    assert "https://crm.example/hooks/shop-1/medusa Write it into the options" in text
+
+
 def test_without_shop_leads_to_connecting(browser: FlaskClient) -> None:
     assert browser.get("/").headers["Location"] == "/connect"
     text = words(browser.get("/connect").text)

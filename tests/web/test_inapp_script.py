@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from sqlalchemy import insert, select, update
 
+from crm_plugin.adapters.storefronts.saleor import SaleorStorefront
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import inapp_messages, members, touchpoints
+from crm_plugin.store import inapp_messages, members, shops, touchpoints
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import tokens
 from crm_plugin.web.server import listening
 from tests.factories import NOON, member, write
+from tests.web.test_shopper import CUSTOMERS
 
 pytestmark = pytest.mark.browser
 ARGUMENTS = (
@@ -280,6 +282,44 @@ def test_unsafe_addresses_are_no_links(runtime: Runtime, ada: int, token: str, f
     page = visit.open()
     expect(page.locator("crm-inbox li")).to_have_count(4)
     assert page.locator("crm-inbox a, crm-inbox img").count() == 0
+
+
+_ASK = """async ([address, token]) => {
+  const asked = await fetch(address, { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+  if (asked.ok) document.querySelector("crm-inbox").setAttribute("token", (await asked.json()).token);
+  return asked.status;
+}"""
+
+
+def test_headless_storefront_asks_with_its_customers_token(
+    runtime: Runtime, ada: int, front: Storefront, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a page of Saleor's does, from an origin that the merchant has named; elsewhere the browser itself keeps it away."""
+    monkeypatch.setattr(SaleorStorefront, "clock", staticmethod(lambda: 1795400000.0))
+    _keep(runtime, ada, 1, "Wish")
+    told = {"api_url": "https://shop.example/graphql/", "token": "t", "jwks": CUSTOMERS["jwks"]}
+
+    def connect(origins: str) -> None:
+        kept = runtime.box.seal({**told, "storefront_origins": origins})
+        with runtime.db.write() as connection:
+            connection.execute(update(shops).values(platform="saleor", credentials=kept))
+
+    with runtime.db.write() as connection:
+        connection.execute(update(members).values(external_id="VXNlcjo0Ng=="))
+    connect(front.url)
+    front.html = (
+        f'<!doctype html><main><crm-inbox></crm-inbox></main><script src="{front.plugin}/static/inapp.js"></script>'
+    )
+    page, asked = visit.open(), [f"{front.plugin}/hooks/shop-1/saleor/shopper", CUSTOMERS["tokens"]["customer"]]
+    assert page.evaluate(_ASK, asked) == 200
+    expect(page.locator("main crm-inbox li h3")).to_have_text(re.compile("Wish"))
+    page.get_by_role("button", name="Close: Wish").click()
+    expect(page.locator("crm-inbox")).to_be_hidden()
+    assert visit.marks() == ["/hooks/shop-1/saleor/shopper", "/inapp/messages/1/read"]
+    assert page.evaluate(_ASK, [asked[0], CUSTOMERS["tokens"]["refresh"]]) == 401
+    connect("https://another.example")
+    with pytest.raises(Error, match="Failed to fetch"):
+        page.evaluate(_ASK, asked)
 
 
 def test_what_runs_out_goes_by_itself(runtime: Runtime, ada: int, token: str, front: Storefront, visit: Visit) -> None:

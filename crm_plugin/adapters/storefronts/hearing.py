@@ -18,6 +18,8 @@ class Hears(Adapter):
     # Settings of the app as a whole, such as its secret in the marketplace: one value for all stores, read from the environment as
     # CRM_<PLATFORM>_<KEY>. They are part of `values`, beside those of the store.
     app_settings: ClassVar[tuple[Setting, ...]] = ()
+    # What the merchant does with the store's address here, where we cannot give it to the store ourselves; a phrase.
+    by_hand: ClassVar[str] = ""
     # What changes without the platform's time of change moving, for readers of the docs; `second_pass` finds it.
     unseen: ClassVar[tuple[str, ...]] = ()
 
@@ -65,8 +67,14 @@ class Hears(Adapter):
         """
         raise self._no_webhooks()
 
+    def origins(self) -> frozenset[str]:
+        """Origins whose pages may ask `shopper` from a customer's browser; uses `values` alone. Default: only the store's server asks."""
+        return frozenset()
+
     def shopper(self, request: RawRequest) -> str:
-        """The account whose messages the store's own pages are to show, asked by the store itself at its address here; uses `values` alone.
+        """The account whose messages the store's own pages are to show, asked at the store's address here; uses `values` alone.
+
+        Either the store's server asks, or a browser on a page of `origins` with what the store gave its customer to show.
 
         Raises: WebhookRejected for what is forged or too old, UnsupportedFeature where stores do not ask.
         """

@@ -83,6 +83,7 @@ class MedusaStorefront(StorefrontAdapter):
             Capability.WRITE_TAGS,
             Capability.COUPONS,
             Capability.COUPONS_OF_ONE,
+            Capability.IN_APP,
         }
     )
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -132,6 +133,10 @@ class MedusaStorefront(StorefrontAdapter):
             default="accepts_marketing, marketing_opt_in, newsletter, email_marketing_consent",
         ),
         Setting("locale_keys", "Metadata keys of the language", required=False, default="locale, language"),
+    )
+    by_hand: ClassVar[str] = phrase(
+        "Write it into the options of the companion package as events, and the webhook secret as secret; until then changes are "
+        "found by reading every few minutes."
     )
     unseen: ClassVar[tuple[str, ...]] = ("A payment that is captured leaves its order's time of change as it was.",)
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS)
@@ -271,6 +276,10 @@ class MedusaStorefront(StorefrontAdapter):
     def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
         """See the contract."""
         return webhooks.parse(request)
+
+    def shopper(self, request: RawRequest) -> str:
+        """See the contract; the companion asks, for the customer whom Medusa let in."""
+        return webhooks.shopper(request, self.values["webhook_secret"] or "", self.clock())
 
     def check_tiers(self) -> list[Problem]:
         """Ask to write nothing to a customer who is not there: whoever may not write is refused before that is seen."""

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from crm_plugin.adapters.raw import UNREADABLE, any_json
-from crm_plugin.errors import WebhookRejected
+from crm_plugin.errors import WebhookMalformed, WebhookRejected
 from crm_plugin.records import RawRequest, StoreEvent, StoreEventKind, Stream
 
 # How far the clocks of the two servers may be apart, and how long a delivery may be on its way.
@@ -42,6 +42,11 @@ TOPICS: dict[str, tuple[StoreEventKind, Stream, tuple[str, ...]]] = {
     "product-variant.updated": (_CHANGED, Stream.PRODUCTS, ("id",)),
     "product-variant.deleted": (_DELETED, Stream.PRODUCTS, ("id",)),
 }
+
+
+class _Question(msgspec.Struct):
+    customer: str
+    at: int
 
 
 class Pass(msgspec.Struct):
@@ -82,6 +87,23 @@ def parse(request: RawRequest) -> list[StoreEvent]:
         # Without an id there is nothing to look at; the second pass finds it.
         return [StoreEvent(StoreEventKind.UNKNOWN, delivery, name, at=at)]
     return [StoreEvent(kind, delivery, name, stream=stream, external_id=external_id, at=at)]
+
+
+def shopper(request: RawRequest, secret: str, now: float) -> str:
+    """The account for which the companion asks; `now` is in seconds since 1970. Raises: WebhookRejected.
+
+    It is signed for this purpose alone, so that no event and no pass can be taken for a question.
+    """
+    right, told = _hex(secret, b"shopper\n" + request.body), request.headers.get("x-crm-proof", "")
+    if not secret or not hmac.compare_digest(right.encode(), told.strip().lower().encode()):
+        raise WebhookRejected("The signature is not the store's.")
+    try:
+        question = msgspec.json.decode(request.body, type=_Question)
+    except UNREADABLE as error:
+        raise WebhookMalformed("It does not say who is signed in.") from error
+    if abs(now - question.at) > TOLERANCE_SECONDS or not question.customer:
+        raise WebhookRejected("It is too old, or of nobody.", status=403)
+    return question.customer
 
 
 def read_pass(token: str) -> Pass:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from crm_plugin.adapters.raw import UNREADABLE
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.metadata import KnownKeys
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
-from crm_plugin.adapters.storefronts.saleor import vouchers, webhooks, writing
+from crm_plugin.adapters.storefronts.saleor import shoppers, vouchers, webhooks, writing
 from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, AGAIN, PAGE_SIZE, SaleorClient, unauthorised
 from crm_plugin.adapters.storefronts.saleor.mapping import Mapper
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, jwks_of
@@ -109,6 +110,7 @@ class SaleorStorefront(StorefrontAdapter):
             Capability.TIER_METAFIELD,
             Capability.WRITE_TAGS,
             Capability.COUPONS,
+            Capability.IN_APP,
             Capability.INSTALL,
             Capability.EMBEDDED,
         }
@@ -144,6 +146,12 @@ class SaleorStorefront(StorefrontAdapter):
             "product_url",
             "Product link",
             help="With {slug} in it, such as https://shop.example/p/{slug}.",
+            required=False,
+        ),
+        Setting(
+            "storefront_origins",
+            "Storefront addresses",
+            help="Comma separated, such as https://shop.example: pages there may show customers their messages.",
             required=False,
         ),
         Setting(
@@ -189,6 +197,11 @@ class SaleorStorefront(StorefrontAdapter):
             Stream.PRODUCTS: self._mapper.product,
             Stream.CHECKOUTS: self._mapper.checkout,
         }
+
+    @staticmethod
+    def clock() -> float:
+        """Seconds since 1970, by which the age of a customer's token is judged."""
+        return time.time()
 
     def close(self) -> None:
         """Give back the connections."""
@@ -278,15 +291,20 @@ class SaleorStorefront(StorefrontAdapter):
     def verify_webhook(self, request: RawRequest) -> None:
         """See the contract; the keys are fetched again for one that is not known. Of a store that is not known here nobody is believed."""
         told = self.values
-        api_url = webhooks.api_address(told["api_url"] or "")
-        if not api_url:
-            raise WebhookRejected("The store is not connected.")
-        keys = KeyRing(api_url, jwks_of(told["jwks"]))
+        api_url, keys = self._signer()
         webhooks.verify(request, api_url, told["app_id"] or "", keys, told["webhook_secret"] or "")
 
     def parse_webhook(self, request: RawRequest) -> list[StoreEvent]:
         """See the contract."""
         return webhooks.parse(request)
+
+    def origins(self) -> frozenset[str]:
+        """See the contract: the storefront's, as the merchant names them."""
+        return shoppers.origins_of(self.values["storefront_origins"] or "")
+
+    def shopper(self, request: RawRequest) -> str:
+        """See the contract: the customer's own access token says who asks."""
+        return shoppers.shopper(request, *self._signer(), self.clock())
 
     def check_tiers(self) -> list[Problem]:
         """Whether the app may change accounts."""
@@ -315,6 +333,13 @@ class SaleorStorefront(StorefrontAdapter):
     def create_coupons(self, order: CouponOrder) -> list[CouponMade]:
         """See the contract: one voucher holds all codes."""
         return vouchers.Vouchers(self.client).make(order, self._known().channels or ())
+
+    def _signer(self) -> tuple[str, KeyRing]:
+        """The API's address, and the keys that it signs with. Raises: WebhookRejected."""
+        api_url = webhooks.api_address(self.values["api_url"] or "")
+        if not api_url:
+            raise WebhookRejected("The store is not connected.")
+        return api_url, KeyRing(api_url, jwks_of(self.values["jwks"]))
 
     def _walk(self, stream: Stream, operation: str, **more: Any) -> ChangeWalk:
         return ChangeWalk(self.client, stream, operation, self._read[stream], size=self._size, now=self._now, **more)

@@ -43,12 +43,15 @@ class _Header(msgspec.Struct):
 
 
 class Claims(msgspec.Struct):
-    """What a dashboard token says. `iss` is the API's address, `app` our id there, `permissions` what the person and we both may."""
+    """What a token of a person says: `iss` is the API's address. One of the dashboard names us in `app`, and in `permissions` what the
+    person and we both may; one of a customer has Saleor as its `owner`.
+    """
 
     iss: str
     exp: float
     app: str = ""
     type: str = ""
+    owner: str = ""
     email: str = ""
     user_id: str = ""
     is_staff: bool = False

@@ -84,6 +84,7 @@ class WooCommerceStorefront(StorefrontAdapter):
             Capability.WEBHOOKS,
             Capability.COUPONS,
             Capability.COUPONS_OF_ONE,
+            Capability.IN_APP,
             Capability.INSTALL,
         }
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crm_plugin.adapters.storefronts import medusa as package
-from crm_plugin.adapters.storefronts.medusa import MedusaInstaller, MedusaStorefront
+from crm_plugin.adapters.storefronts.medusa import MedusaInstaller, MedusaStorefront, webhooks
 from crm_plugin.adapters.storefronts.medusa.webhooks import TOPICS, check_pass
 from crm_plugin.errors import WebhookRejected
 from crm_plugin.records import RawRequest, StoreEventKind, Stream
@@ -41,8 +41,30 @@ const seconds = Number(process.argv[2]);
     catch (error) { status = error.message; }
     return [status, told.length, pauses.length];
   };
+  const { GET } = require(process.argv[1] + "/api/store/customers/me/crm/route.js");
+  const asked = [];
+  const set = { server: "https://crm.example/", events: "https://crm.example/hooks/s/medusa", secret: "shared" };
+  const show = async (fetched, customer = "cus_1", options = set) => {
+    const said = { headers: {} };
+    const response = {
+      status(code) { said.status = code; return this; },
+      setHeader(name, value) { said.headers[name] = value; },
+      json(told) { said.told = told; },
+    };
+    const plugins = [{ resolve: "crm-plugin-medusa", options }];
+    const scope = { resolve: (name) => (name === "logger" ? { warn: (text) => { said.warned = text; } } : { plugins }) };
+    globalThis.fetch = async (url, told) => { asked.push([url, told.headers, told.body, told.redirect]); return fetched(); };
+    await GET({ scope, auth_context: customer ? { actor_id: customer } : undefined }, response);
+    return said;
+  };
+  const yes = () => ({ ok: true, status: 200, json: async () => ({ token: "t", preferences: "https://crm.example/u/x" }) });
+  const shopper = {
+    told: await show(yes), unknown: await show(() => ({ ok: false, status: 404 })), down: await show(() => ({ ok: false, status: 500 })),
+    lost: await show(() => { throw new Error("reset"); }), nobody: await show(yes, ""), unset: await show(yes, "cus_1", {}), asked,
+  };
   console.log(JSON.stringify({
-    body, headers: signed("shared", "d-1", body, seconds), token: pass("shared", "live", "user_1", seconds + 120), events: config.event,
+    shopper, body, headers: signed("shared", "d-1", body, seconds), events: config.event,
+    token: pass("shared", "live", "user_1", seconds + 120),
     taken: await run([0, 503, 429, 204]), refused: await run([401, 204]),
     lost: await run([0, 0, 0, 0, 0]), down: await run([500, 500, 500, 500, 500]),
   }));
@@ -100,6 +122,32 @@ def test_what_it_signs_is_taken(
     unset = MedusaStorefront({"url": "https://x.example", "key": "k"})
     with pytest.raises(WebhookRejected):
         unset.verify_webhook(request)
+
+
+@needs_node
+@pytest.mark.slow
+def test_storefront_is_told_what_shows_its_customer_their_messages(told: dict[str, Any]) -> None:
+    shopper = told["shopper"]
+    assert shopper["told"]["told"] == {
+        "script": "https://crm.example/static/inapp.js",
+        "token": "t",
+        "preferences": "https://crm.example/u/x",
+    }
+    assert shopper["told"]["headers"] == {"Cache-Control": "no-store"}
+    assert [shopper[name]["status"] for name in ("unknown", "down", "lost", "nobody", "unset")] == [
+        404, 503, 503, 404, 404,
+    ]  # fmt: skip
+    assert len(shopper["asked"]) == 4
+    url, headers, body, redirect = shopper["asked"][0]
+    assert (url, redirect) == ("https://crm.example/hooks/s/medusa/shopper", "error")
+    request = RawRequest("POST", url, headers, body.encode())
+    at = json.loads(body)["at"]
+    assert webhooks.shopper(request, SECRET, at) == "cus_1"
+    with pytest.raises(WebhookRejected):
+        webhooks.shopper(request, SECRET, at + 301)
+    event = _request(told, **{"x-crm-proof": told["headers"]["x-crm-signature"]})
+    with pytest.raises(WebhookRejected):
+        webhooks.shopper(event, SECRET, at)
 
 
 @needs_node

@@ -19,4 +19,7 @@ function pass(secret, store, actor, until) {
   return `${payload}.${hmac(secret, payload)}`;
 }
 
-module.exports = { signed, pass };
+// What proves that the store asks for a customer: signed for this purpose alone.
+const proof = (secret, body) => hmac(secret, `shopper\n${body}`);
+
+module.exports = { signed, pass, proof };
