@@ -14,7 +14,16 @@ import msgspec
 
 from crm_plugin.adapters.storefronts.taobao.client import ATTEMPTS, TopClient
 from crm_plugin.adapters.storefronts.taobao.mapping import Mapper
-from crm_plugin.adapters.storefronts.taobao.paging import SIZE, Ask, Listing, Spans, State, backwards, page_of
+from crm_plugin.adapters.storefronts.taobao.paging import (
+    OVERLAP,
+    SIZE,
+    Ask,
+    Listing,
+    Spans,
+    State,
+    backwards,
+    page_of,
+)
 from crm_plugin.adapters.storefronts.taobao.values import told_at
 from crm_plugin.errors import PermanentError
 from crm_plugin.phrases import phrase
@@ -49,8 +58,10 @@ class Members:
             now = int(self._client.clock())
             state["began"] = now
             untraded: list[Slice] = [{"source": source} for source in reversed(_UNTRADED)]
-            # A second ahead, for who buys at this very moment.
-            state["slices"] = [*untraded, {"from": int(_BEGINNING.timestamp()), "to": now + 1}]
+            settled = now - int(OVERLAP.total_seconds())
+            # A second ahead, for who buys at this very moment. Whoever is left out of the last minutes because of them has changed since.
+            lately: Slice = {"from": settled, "to": now + 1}
+            state["slices"] = [*untraded, lately, {"from": int(_BEGINNING.timestamp()), "to": settled}]
         if "slices" in state:
             yield from self._all(state)
         else:

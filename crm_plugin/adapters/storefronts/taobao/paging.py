@@ -1,7 +1,8 @@
 """One closed span of a list, read from its last page to its first; and a row of spans, one after the other up to now.
 
 TOP lists the newest first. What changes while pages are read leaves a span that lies in the past, so all behind it move one place towards
-the first page: whoever reads forward leaves rows out, whoever reads backward sees some of them twice.
+the first page: whoever reads forward leaves rows out, whoever reads backward sees some of them twice. What comes in just now moves them the
+other way: the last minutes are a span of their own, which the next walk reads again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 import msgspec
 
 from crm_plugin.adapters.raw import label_of, text_of
-from crm_plugin.errors import MalformedResponse
+from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER
+from crm_plugin.adapters.storefronts.unanswered import LATER
+from crm_plugin.errors import MalformedResponse, TransientError
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Record, RecordProblem, Stream
 
@@ -23,7 +26,7 @@ SIZE = 100
 OVERLAP = timedelta(minutes=5)
 # So many spans in which nothing changed are passed without a page of their own.
 _EMPTY = 20
-# How often a page is asked for that is not what was asked for, before it is taken as it is.
+# How often a page is asked for that is not what was asked for, and pages are read again behind which the list grows.
 _TRIES = 3
 State = dict[str, Any]
 Reader = Callable[[msgspec.Raw], Record | None]
@@ -41,10 +44,21 @@ class Listing:
     total: int | None = None
     more: bool | None = None
 
+    def is_short(self, page: int, counted: int) -> bool:
+        """Whether rows are left out, by what the page itself says or else by the total that was `counted` before."""
+        if self.more:
+            return len(self.rows) < SIZE
+        total = counted if self.total is None else self.total
+        return len(self.rows) < min(SIZE, total - (page - 1) * SIZE)
+
 
 def backwards(ask: Ask, place: State, most_pages: int) -> Iterator[list[msgspec.Raw]]:
-    """The rows of one span, page by page from the last. `place` holds the next page to read, and nothing once all are read."""
-    ask = _another(ask)
+    """The rows of one span, page by page from the last; some come twice.
+
+    `place` holds the next page to read, 0 once all are read; until then also the `total` last told, and the page it was `counted` at. Where
+    the list has grown since, rows that were not read yet may have moved to pages that were: those are read again.
+    """
+    ask = _sure(ask, place)
     if "page" not in place:
         first = ask(1, True)
         total = first.total or 0
@@ -52,34 +66,54 @@ def backwards(ask: Ask, place: State, most_pages: int) -> Iterator[list[msgspec.
             place["page"] = 0
             yield first.rows
             return
-        last = min(-(-total // SIZE), most_pages)
-        listing = ask(last, False)
-        grown = last
-        while listing.more and grown < most_pages:
-            # A span that is still open grows, and what is behind its last page moves on: once that is read, the last page is read again.
-            yield listing.rows
-            grown += 1
-            listing = ask(grown, False)
-        place["page"] = last - 1 if grown == last else last
-        yield listing.rows
+        last = min(_pages(total), most_pages)
+        place |= {"page": last, "total": total, "counted": last + 1}
     while (page := place.get("page", 0)) > 0:
-        rows = ask(page, False).rows
+        for _ in range(_TRIES):
+            listing = ask(page, page == 1)
+            moved = _moved(place, listing.total, page, most_pages)
+            for number in moved:
+                yield ask(number, False).rows
+            if listing.total is not None:
+                place |= {"total": listing.total, "counted": page + 1 if moved else page}
+            if not moved:
+                break
         place["page"] = page - 1
-        yield rows
+        if page == 1:
+            place.pop("total", None)
+            place.pop("counted", None)
+        yield listing.rows
 
 
-def _another(ask: Ask) -> Ask:
-    """The same; a page that begins as the one before it, of another number, was not asked for and is asked for again."""
-    number, began = 0, b""
+def _pages(rows: int) -> int:
+    return -(-rows // SIZE)
+
+
+def _moved(place: State, total: int | None, page: int, most_pages: int) -> range:
+    """The pages behind `page`, from the last, that hold what stood at or before it when rows were last counted."""
+    if total is None or "total" not in place or total <= place["total"]:
+        return range(0)
+    last = place["counted"] - 1 + _pages(total - place["total"])
+    return range(min(last, _pages(total), most_pages), page, -1)
+
+
+def _sure(ask: Ask, place: State) -> Ask:
+    """The same; a page that begins as another one did, or comes short of what was counted, is asked for again.
+
+    Raises: TransientError where another page comes each time. One that stays short is taken: the list may have shrunk.
+    """
+    seen: dict[int, int] = {}
 
     def asked(page: int, total: bool) -> Listing:
-        nonlocal number, began
         for _ in range(_TRIES):
             listing = ask(page, total)
-            head = bytes(listing.rows[0]) if listing.rows else b""
-            if page == number or not head or head != began:
+            other = bool(listing.rows) and seen.setdefault(hash(bytes(listing.rows[0])), page) != page
+            if not other and not listing.is_short(page, place.get("total", 0)):
                 break
-        number, began = page, head
+        if other:
+            raise TransientError(
+                phrase("Taobao tells the same page of a list again and again."), hint=LATER, adapter=ADAPTER
+            )
         return listing
 
     return asked
@@ -140,7 +174,7 @@ class Spans:
         passed = 0
         while True:
             start, end = state["at"], state["end"]
-            until = state.setdefault("until", min(start + self.step.total_seconds(), end))
+            until = state.setdefault("until", self._until(start, end))
             since, to = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(until, UTC)
             for rows in backwards(self._within(since, to), state, self.most_pages):
                 is_over = state.get("page") == 0
@@ -156,6 +190,11 @@ class Spans:
                 yield replace(page_of(self.stream, rows, self.read, whole, self.names), last=last)
             if "end" not in state:
                 return
+
+    def _until(self, start: float, end: float) -> float:
+        """Where the span that begins at `start` ends. The last one of a walk is no longer than the overlap with the next."""
+        settled = end - OVERLAP.total_seconds()
+        return min(start + self.step.total_seconds(), settled if start < settled else end)
 
     def _within(self, since: datetime, to: datetime) -> Ask:
         return lambda page, total: self.ask(since, to, page, total)

@@ -32,8 +32,8 @@ def test_all_members_by_slices_and_sources(top: Top, store: TaobaoStorefront) ->
     ids, cursor = read(store, Stream.MEMBERS)
     assert sorted(set(ids)) == sorted(row["ouid"] for row in top.members)
     assert len(ids) == 370
-    # How many there are, three pages of those who traded, one of each other source.
-    assert top.calls["taobao.crm.members.search"] == 6
+    # How many there are, three pages of those who traded, who traded in the last minutes, one of each other source.
+    assert top.calls["taobao.crm.members.search"] == 7
     top.now += timedelta(hours=1)
     top.members[3]["_modified"] = at(top.now - timedelta(minutes=3))
     assert read(store, Stream.MEMBERS, cursor)[0] == [top.members[3]["ouid"]]
@@ -98,6 +98,52 @@ def test_what_changes_while_pages_are_read_is_not_left_out(top: Top, store: Taob
     more, _ = read(store, Stream.ORDERS, cursor)
     assert {*ids, *more} == {row["tid_str"] for row in top.trades}
     assert len(ids) < 350
+
+
+@pytest.mark.parametrize("most", [1, 40, 150])
+def test_who_comes_in_while_pages_are_read_keeps_nobody_out(top: Top, store: TaobaoStorefront, most: int) -> None:
+    before = [member(n, relation_source=3, last_trade_time=None) for n in range(450)]
+    top.members = list(before)
+    comers = (member(1000 + n, relation_source=3, last_trade_time=None) for n in range(3 * most))
+
+    def joins(method: str, params: Params) -> None:
+        if params.get("relation_source") == "3" and params["current_page"] in ("2", "3", "4"):
+            top.members[:0] = [row for row, _ in zip(comers, range(most), strict=False)]
+
+    top.before = joins
+    ids, _ = read(store, Stream.MEMBERS)
+    assert {row["ouid"] for row in before} <= set(ids)
+
+
+def test_what_comes_into_the_first_pages_of_orders_is_seen_by_the_count_at_the_end(
+    top: Top, store: TaobaoStorefront
+) -> None:
+    _, cursor = read(store, Stream.ORDERS)
+    top.now += timedelta(minutes=30)
+    changed = top.now - timedelta(minutes=20)
+    top.trades = [trade(n, NOW, modified=at(changed + timedelta(seconds=n))) for n in range(250)]
+    late = [trade(900, NOW, modified=at(changed + timedelta(seconds=240)))]
+
+    def comes(_method: str, params: Params) -> None:
+        if params.get("page_no") == "2" and late:
+            top.trades.append(late.pop())
+
+    top.before = comes
+    ids, _ = read(store, Stream.ORDERS, cursor)
+    assert set(ids) == {row["tid_str"] for row in top.trades}
+
+
+def test_page_that_is_always_another_ends_the_turn(top: Top, store: TaobaoStorefront) -> None:
+    top.members = [member(n) for n in range(300)]
+
+    def repeats(method: str, params: Params) -> None:
+        top.stuck = 3 if method == members.SEARCH and params["current_page"] == "2" else 0
+
+    top.before = repeats
+    with pytest.raises(TransientError, match="same page"):
+        list(store.pages(Stream.MEMBERS, ""))
+    top.before, top.stuck = (lambda _method, _params: None), 0
+    assert len(set(read(store, Stream.MEMBERS)[0])) == 300
 
 
 @pytest.mark.parametrize("stream", list(TaobaoStorefront.streams))
