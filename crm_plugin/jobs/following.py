@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from crm_plugin.adapters.base import Capability
+from crm_plugin.adapters.base import Capability, Severity
 from crm_plugin.adapters.registry import app_values, channel_class, channel_names, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import zone
 from crm_plugin.errors import AdapterError
+from crm_plugin.phrases import joined, packed, unpacked
 from crm_plugin.records import StoreEvent
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
@@ -24,7 +25,7 @@ from crm_plugin.sync.pull import Progress
 from crm_plugin.sync.reconcile import reconcile
 from crm_plugin.touchpoints import intake
 
-RECONCILE = "reconcile"
+RECONCILE, UNTOLD = "reconcile", "untold"
 # The job that reads a store.
 _READ = "sync"
 _log = logging.getLogger(__name__)
@@ -120,28 +121,44 @@ def compare(
     try:
         since = before.started_at if before is not None and before.ok else now - _FIRST
         report = reconcile(runtime.db, shop, storefront, since, now, progress)
-        return {**report.as_dict(), "webhooks": listen(runtime, shop, storefront)}
+        return {**report.as_dict(), **listen(runtime, shop, storefront)}
     finally:
         storefront.close()
 
 
-def listen_at_first(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> None:
-    """Until a store was read once, it is asked to tell us of changes; later each night. A store that will not is read all the same."""
+def listen_at_first(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> dict[str, list[str]]:
+    """Until a store was read once, it is asked to tell us of changes; later each night. A store that will not is read all the same.
+
+    Answers as `listen` does; nothing when it is not asked.
+    """
     with runtime.db.read() as connection:
         before = runs.last(connection, shop.shop_id, _READ)
     if before is not None and before.ok:
-        return
+        return {}
     try:
-        listen(runtime, shop, storefront)
+        return listen(runtime, shop, storefront)
     except AdapterError as error:
         _log.warning("webhooks of %s: %s", shop.name, error)
+        return {}
 
 
-def listen(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> list[str]:
-    """See to it that a store that can reach us tells us of changes; answers what had to be mended. Raises: as the storefront does."""
+def listen(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> dict[str, list[str]]:
+    """See to it that a store that can reach us tells us of changes. Raises: as the storefront does.
+
+    Answers for the run's result: under `webhooks` what had to be mended, under `UNTOLD` why changes are not told and what to do, packed.
+    """
     if not runtime.config.public_url or Capability.WEBHOOKS not in storefront.capabilities:
-        return []
-    return [one.message for one in storefront.subscribe(address_of(runtime.config.public_url, shop))]
+        return {"webhooks": []}
+    told = storefront.subscribe(address_of(runtime.config.public_url, shop))
+    untold = [packed(joined(one.message, one.hint)) for one in told if one.severity is not Severity.INFO]
+    return {"webhooks": [one.message for one in told], UNTOLD: untold}
+
+
+def untold(connection: Connection, shop: Shop) -> list[str]:
+    """Why the store tells no changes by itself, and what to do, as it was when it was asked last; nothing where it does."""
+    found = [one for job in (_READ, RECONCILE) if (one := runs.last(connection, shop.shop_id, job)) is not None]
+    asked = [one for one in found if UNTOLD in one.result]
+    return [unpacked(text) for text in max(asked, key=lambda one: one.finished_at).result[UNTOLD]] if asked else []
 
 
 def address_of(public_url: str, shop: Shop) -> str:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select, update
 
-from crm_plugin.adapters.registry import app_values, installer_class
+from crm_plugin.adapters.base import SettingType
+from crm_plugin.adapters.registry import app_values, installer_class, storefront_class
 from crm_plugin.adapters.storefronts.installing import Installed, Installer
 from crm_plugin.errors import ConfigError, NotFound
 from crm_plugin.jobs import tasks
@@ -63,7 +64,7 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
         known = known_shop(connection, platform, installed.reference)
     if known is None:
         known = _new(runtime, platform, installed)
-    now = runtime.clock.now()
+    now, decided = runtime.clock.now(), _decided(runtime, known)
     with runtime.db.write() as connection:
         connection.execute(
             update(shops)
@@ -71,7 +72,7 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
             .values(
                 reference=installed.reference,
                 url=installed.url,
-                credentials=runtime.box.seal(dict(installed.credentials)),
+                credentials=runtime.box.seal({**decided, **installed.credentials}),
                 status="connected",
                 status_detail="",
                 installed_at=now,
@@ -81,6 +82,17 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
         detail = {"platform": platform, "reference": installed.reference, "scopes": sorted(installed.scopes or ())}
         audit.note(connection, known.shop_id, actor, "shop.install", detail, now)
         return shop_by_id(connection, known.shop_id)
+
+
+def _decided(runtime: Runtime, shop: Shop) -> dict[str, Any]:
+    """What the merchant set beside the keys; keys, and what came with them, are the platform's to hand over anew."""
+    try:
+        kept = connect.credentials_of(runtime.db, runtime.box, shop)
+    except ConfigError:
+        # The key that sealed them is gone.
+        return {}
+    told = (one for one in storefront_class(shop.platform).settings if one.type is not SettingType.SECRET)
+    return {one.key: kept[one.key] for one in told if not one.beside and one.key in kept}
 
 
 def _new(runtime: Runtime, platform: str, installed: Installed) -> Shop:

@@ -98,8 +98,7 @@ def sync(
     at = now or runtime.clock.now()
     try:
         report = pull.sync_shop(runtime.db, shop, storefront, now=at, clock=clock, full=full, progress=progress)
-        following.listen_at_first(runtime, shop, storefront)
-        return report.as_dict()
+        return {**report.as_dict(), **following.listen_at_first(runtime, shop, storefront)}
     finally:
         storefront.close()
 

@@ -61,8 +61,8 @@ def add_shop(
         if connection.execute(select(shops.c.shop_id).where(shops.c.name == name)).first() is not None:
             raise _name_taken(name)
     given = {**credentials, **({"url": url} if url else {})}
-    with _answering(platform, given) as (_storefront, info):
-        pass
+    with _answering(platform, given) as (storefront, info):
+        place = storefront.address
     currency = _currency(currency or info.currency)
     timezone = _timezone(timezone or info.timezone)
     shop_id = new_id()
@@ -73,7 +73,7 @@ def add_shop(
             "name": name,
             "title": title or info.name or name,
             "platform": platform,
-            "url": str(given.get("url", "")),
+            "url": str(given.get("url") or place),
             "reference": reference,
             "currency": currency,
             "timezone": timezone,
@@ -110,15 +110,20 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
         sealed = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).scalar()
     present = box.open(sealed) if sealed else {}
     given = {**present, **{key: value for key, value in credentials.items() if value not in ("", None)}}
+    before = storefront_class(shop.platform).listening({"url": shop.url, **present}).address
     with _answering(shop.platform, given) as (storefront, info):
-        if same_store.has_moved({"url": shop.url, **present}, given):
+        place = storefront.address
+        if same_store.has_moved(before, place):
             same_store.require_same(db, shop, storefront, info)
     with db.write() as connection:
         connection.execute(
             update(shops)
             .where(shops.c.shop_id == shop.shop_id)
             .values(
-                url=str(given.get("url", shop.url)), credentials=box.seal(given), status="connected", status_detail=""
+                url=str(given.get("url") or (shop.url if shop.reference else place)),
+                credentials=box.seal(given),
+                status="connected",
+                status_detail="",
             )
         )
         writebacks.lift(connection, shop.shop_id)

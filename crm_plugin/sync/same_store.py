@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
@@ -21,8 +19,8 @@ SAMPLE = 20
 _HINT = phrase("Orders and consents stay with the store that they were given to: add this one as a shop of its own.")
 
 
-def has_moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether the credentials speak of another address; http or https, and a leading www, make no other."""
+def has_moved(before: str, after: str) -> bool:
+    """Whether this is another address; http or https, and a leading www, make no other."""
     return _place(before) != _place(after)
 
 
@@ -54,8 +52,8 @@ def require_same(db: Database, shop: Shop, storefront: StorefrontAdapter, info: 
         )
 
 
-def _place(told: Mapping[str, Any]) -> tuple[str, str]:
-    parts = urlsplit(str(told.get("url", "")).strip())
+def _place(address: str) -> tuple[str, str]:
+    parts = urlsplit(address.strip())
     return parts.netloc.lower().removeprefix("www."), parts.path.rstrip("/").lower()
 
 

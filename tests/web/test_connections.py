@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from crm_plugin.demo.server import ServedShop
 from crm_plugin.jobs import queue as queues
 from crm_plugin.jobs import tasks, uploads
 from crm_plugin.jobs.clock import Clock
+from crm_plugin.jobs.following import RECONCILE, UNTOLD
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import job_named
+from crm_plugin.phrases import joined, packed, phrase
 from crm_plugin.records import OrderStatus, RecordProblem, Stream
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import (
@@ -41,8 +43,10 @@ from crm_plugin.store import (
     members,
     orders,
     problems,
+    runs,
     shops,
 )
+from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop, all_shops, shop_by_id, shop_named
 from crm_plugin.sync import problems as broken
 from crm_plugin.touchpoints import health, senders
@@ -93,8 +97,16 @@ def test_store_that_is_told_by_hand_shows_its_address(page: Page, runtime: Runti
     assert "/hooks/shop-1/" not in page("connections")
     with runtime.db.write() as connection:
         connection.execute(update(shops).values(platform="medusa"))
+        told = phrase("The store said %(what)s.", what="no")
+        result = {UNTOLD: [packed(joined(told, "Do this."))]}
+        runs.keep(connection, shop.shop_id, Run("sync", NOON, NOON, result, ""))
     text = words(page("connections"))
     assert "https://crm.example/hooks/shop-1/medusa Write it into the options" in text
+    assert "The store said no. Do this." in text
+    # Asked again later, it would.
+    with runtime.db.write() as connection:
+        runs.keep(connection, shop.shop_id, Run(RECONCILE, NOON, NOON + timedelta(hours=1), {UNTOLD: []}, ""))
+    assert "The store said no." not in page("connections")
 
 
 def test_without_shop_leads_to_connecting(browser: FlaskClient) -> None:

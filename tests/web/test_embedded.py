@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 
 from crm_plugin.adapters import registry
+from crm_plugin.adapters.base import Setting, SettingType
 from crm_plugin.adapters.storefronts.installing import AppFacts, Frame, Installed, Installer, Visitor
 from crm_plugin.errors import ActionRequired, WebhookRejected
 from crm_plugin.jobs import tasks
@@ -221,6 +222,27 @@ def test_store_that_comes_back_is_the_one_it_was(client: FlaskClient, runtime: R
     with runtime.db.read() as connection:
         rows = connection.execute(select(shops).where(shops.c.reference == "new.example")).all()
     assert [(row.shop_id, row.status) for row in rows] == [(shop_id, "connected")]
+
+
+def test_store_that_comes_back_keeps_what_was_decided(
+    client: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token and what came with it are handed over anew; the zone, which nobody but the merchant knows, is not."""
+    settings = (
+        Setting("zone", "Zone", required=False),
+        Setting("token", "Token", SettingType.SECRET, required=False),
+        Setting("app", "App", required=False, hidden=True, beside="token"),
+    )
+    monkeypatch.setattr(registry._foreign()["plain"], "settings", settings)
+    _enter(client, "new.example")
+    kept = runtime.box.seal({"zone": "Asia/Taipei", "token": "old", "app": "old"})
+    new = shops.c.reference == "new.example"
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).where(new).values(credentials=kept))
+    assert client.post("/install/plain/token", data=b"{}").status_code == 200
+    with runtime.db.read() as connection:
+        sealed = connection.execute(select(shops.c.credentials).where(new)).scalar_one()
+    assert runtime.box.open(sealed) == {"zone": "Asia/Taipei"}
 
 
 def test_connections_say_that_the_app_is_gone(app: Flask, runtime: Runtime) -> None:

@@ -37,6 +37,11 @@ class StorefrontAdapter(Hears, Writes):
     # Set by whoever opens the adapter for a store that is kept; see `credentials.py`.
     keeper: Keeper | None = None
 
+    @property
+    def address(self) -> str:
+        """Where the store is, as it was told; uses `values` alone."""
+        return str(self.values.get("url") or "")
+
     @abstractmethod
     def shop_info(self) -> ShopInfo:
         """Name, currency and zone of the connected store."""

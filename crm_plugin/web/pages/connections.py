@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from crm_plugin.adapters.base import Setting
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
 from crm_plugin.errors import ConfigError, CrmError
-from crm_plugin.jobs.following import address_of
+from crm_plugin.jobs import following
 from crm_plugin.store import audit
 from crm_plugin.sync import connect, privacy, problems, store_writes
 from crm_plugin.touchpoints import health, policy, senders, settings
@@ -45,6 +45,7 @@ def page(**forms: Form) -> str:
         rows = _senders(connection)
         foreign = rates.look(connection, shop)
         asked = privacy.requests_of(connection, shop)
+        untold = following.untold(connection, shop)
     state = _state()
     return render_template(
         "connections.html",
@@ -57,7 +58,8 @@ def page(**forms: Form) -> str:
         rereading=any(one.job == RETRY for one in here.queue.running(shop.shop_id)),
         public_url=here.public_url,
         by_hand=storefront_class(shop.platform).by_hand,
-        hook_address=address_of(here.public_url, shop),
+        hook_address=following.address_of(here.public_url, shop),
+        untold=untold,
         message_form=forms.get("message_form") or _message_form(),
         guard_form=forms.get("guard_form") or guard_form.filled(shop),
         import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),

@@ -18,7 +18,8 @@ from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_r
 from crm_plugin.adapters.storefronts.saleor import shoppers, vouchers, webhooks, writing
 from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, AGAIN, PAGE_SIZE, SaleorClient, unauthorised
 from crm_plugin.adapters.storefronts.saleor.mapping import Mapper
-from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, jwks_of
+from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, fetch_jwks, jwks_of
+from crm_plugin.adapters.storefronts.saleor.subscriptions import Subscriptions
 from crm_plugin.adapters.storefronts.saleor.walk import ChangeWalk
 from crm_plugin.clock import is_zone
 from crm_plugin.errors import AdapterError, MalformedResponse, WebhookRejected
@@ -203,6 +204,11 @@ class SaleorStorefront(StorefrontAdapter):
         """Seconds since 1970, by which the age of a customer's token is judged."""
         return time.time()
 
+    @property
+    def address(self) -> str:
+        """See the contract."""
+        return webhooks.api_address(self.values["api_url"] or "")
+
     def close(self) -> None:
         """Give back the connections."""
         self.client.close()
@@ -298,6 +304,19 @@ class SaleorStorefront(StorefrontAdapter):
         """See the contract."""
         return webhooks.parse(request)
 
+    def subscribe(self, address: str) -> list[Problem]:
+        """See the contract; who we are there, and what the store signs with, is learnt anew meanwhile."""
+        hooks = Subscriptions(self.client, address)
+        problems = hooks.renew()
+        learnt = {"app_id": hooks.app_id, **self._fresh_keys()} if hooks.app_id else {}
+        if self.keeper is not None and any(self.values[key] != value for key, value in learnt.items()):
+            self.keeper.keep(learnt)
+        return problems
+
+    def unsubscribe(self, address: str) -> None:
+        """See the contract."""
+        Subscriptions(self.client, address).remove()
+
     def origins(self) -> frozenset[str]:
         """See the contract: the storefront's, as the merchant names them."""
         return shoppers.origins_of(self.values["storefront_origins"] or "")
@@ -334,12 +353,18 @@ class SaleorStorefront(StorefrontAdapter):
         """See the contract: one voucher holds all codes."""
         return vouchers.Vouchers(self.client).make(order, self._known().channels or ())
 
+    def _fresh_keys(self) -> dict[str, Any]:
+        try:
+            found = fetch_jwks(self.address)
+        except AdapterError:
+            return {}
+        return {"jwks": dict(found)} if found["keys"] else {}
+
     def _signer(self) -> tuple[str, KeyRing]:
         """The API's address, and the keys that it signs with. Raises: WebhookRejected."""
-        api_url = webhooks.api_address(self.values["api_url"] or "")
-        if not api_url:
+        if not self.address:
             raise WebhookRejected("The store is not connected.")
-        return api_url, KeyRing(api_url, jwks_of(self.values["jwks"]))
+        return self.address, KeyRing(self.address, jwks_of(self.values["jwks"]))
 
     def _walk(self, stream: Stream, operation: str, **more: Any) -> ChangeWalk:
         return ChangeWalk(self.client, stream, operation, self._read[stream], size=self._size, now=self._now, **more)

@@ -87,6 +87,11 @@ class SaleorInstaller(Installer):
         )
         return {"manifest.json": json.dumps(told, ensure_ascii=False, indent=2) + "\n"}
 
+    @classmethod
+    def reference_of(cls, url: str) -> str:
+        """See the contract: the API's address, which one whose token was typed in is kept with."""
+        return api_address(url)
+
     def begin(self, told: Mapping[str, str], state: str, back: str) -> str:
         """The dashboard's own page for installing from a manifest; `told["dashboard"]` is the dashboard's address.
 

@@ -53,6 +53,7 @@ class FakeSaleor:
         }
         self.permissions = list(ALL)
         self.token: str | None = TOKEN
+        self.webhooks: list[dict[str, Any]] = []
         self.vouchers: list[dict[str, Any]] = []
         self.listings: dict[str, list[dict[str, Any]]] = {}
         self.faults: list[Answer | Exception] = []
@@ -88,6 +89,8 @@ class FakeSaleor:
         )
         if name == "App":
             return {"app": app}, [] if app else [_denied("app")]
+        if name.startswith("Webhook"):
+            return self._webhook(name, told) if app else ({"app": None, "made": None}, [_denied(name)])
         if name == "Shop":
             channels = [
                 {"id": "Q2g6MQ==", "slug": "old", "isActive": False, "currencyCode": "EUR"},
@@ -133,6 +136,27 @@ class FakeSaleor:
         end = base64.b64encode(json.dumps([cut[-1][by], cut[-1]["id"]]).encode()).decode() if cut else None
         info = {"hasNextPage": len(rows) > len(cut), "endCursor": end}
         return {"page": {"totalCount": total, "pageInfo": info, "edges": [{"node": row} for row in cut]}}, []
+
+    def _webhook(self, name: str, told: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
+        """Of an app's own webhooks; one that would call this machine is refused, as by default."""
+        if name == "Webhooks":
+            codes = [{"code": code} for code in self.permissions]
+            return {"app": {"id": APP, "permissions": codes, "webhooks": self.webhooks}}, []
+        held = next((one for one in self.webhooks if one["id"] == told.get("id")), None)
+        given = told.get("input", {})
+        if "localhost" in given.get("targetUrl", ""):
+            error = {"field": "targetUrl", "code": "INVALID", "message": "Invalid target URL."}
+            return {"made": {"errors": [error]}}, []
+        if name == "WebhookRemove":
+            self.webhooks.remove(held)  # type: ignore[arg-type]
+            return {"made": {"errors": []}}, []
+        if held is None:
+            held = {"id": f"V2ViaG9vazo{len(self.calls)}"}
+            self.webhooks.append(held)
+        words = [{"eventType": word} for word in given["asyncEvents"]]
+        held |= {"isActive": given["isActive"], "asyncEvents": words, "subscriptionQuery": given["query"]}
+        held.setdefault("targetUrl", given.get("targetUrl"))
+        return {"made": {"errors": []}}, []
 
     def _metadata(self, told: dict[str, Any]) -> dict[str, Any]:
         done: dict[str, Any] = {}
