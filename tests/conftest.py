@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from hypothesis import Phase, settings
 from sqlalchemy import URL, Engine, event
 
 from crm_plugin.clock import FixedClock
+from crm_plugin.runtime import calm_collector
 from crm_plugin.store import metadata, session
 from crm_plugin.store.session import Database, make_engine
 from tests import brokers
@@ -30,6 +32,13 @@ settings.load_profile("steady")
 
 # What contracts assert is explained as what tests assert is.
 pytest.register_assert_rewrite("tests.contracts")
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    calm_collector()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

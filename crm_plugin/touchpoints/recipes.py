@@ -22,7 +22,7 @@ from crm_plugin.touchpoints import documents, journeys, near
 from crm_plugin.touchpoints.journey import Draft
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.render import Text
-from crm_plugin.touchpoints.texts import put, texts, tidied
+from crm_plugin.touchpoints.texts import add, texts, tidied
 
 LOCALES = ("en", "zh-CN")
 _RECIPE = "recipe.yaml"
@@ -190,8 +190,7 @@ def _add(connection: Connection, shop: Shop, one: Recipe, now: datetime) -> list
         told["trigger"] |= {"within": within} if within is not None else {}
     journeys.save(connection, shop, read_draft(told), now)
     added = [text for text in recipe_texts(one.key) if text.template_key not in written]
-    for text in added:
-        put(connection, shop.shop_id, text, now)
+    add(connection, shop.shop_id, added, now)
     return list(dict.fromkeys(text.template_key for text in added))
 
 

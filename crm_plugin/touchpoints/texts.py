@@ -73,9 +73,19 @@ def put(connection: Connection, shop_id: int, text: Text, now: datetime) -> Text
     if present is not None:
         connection.execute(update(templates).where(where).values(**values, updated_at=now))
     else:
-        key = {"template_key": text.template_key, "channel": text.channel, "locale": text.locale}
-        connection.execute(templates.insert().values(shop_id=shop_id, **key, **values, updated_at=now))
+        add(connection, shop_id, [text], now)
     return kept
+
+
+def add(connection: Connection, shop_id: int, new: Iterable[Text], now: datetime) -> None:
+    """Keep checked texts where there are none yet, as their first versions."""
+    rows = [
+        {name: getattr(text, name) for name in ("template_key", "channel", "locale", *_PARTS)}
+        | {"shop_id": shop_id, "version": 1, "updated_at": now}
+        for text in map(tidied, new)
+    ]
+    if rows:
+        connection.execute(templates.insert(), rows)
 
 
 def drop(connection: Connection, shop_id: int, key: str, channel: str, locale: str) -> bool:

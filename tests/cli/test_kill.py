@@ -88,9 +88,15 @@ def _states() -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("place", "number", "arrived"),
-    [("kept", 1, 1), ("kept", 17, 17), ("kept", MEMBERS, MEMBERS), ("asked", 17, 13)],
-    ids=["first kept", "seventeenth kept", "last kept", "seventeenth asked for"],
+    ("database", "place", "number", "arrived"),
+    [
+        pytest.param("sqlite", "kept", 1, 1, id="sqlite-first kept"),
+        pytest.param("sqlite", "kept", 17, 17, id="sqlite-seventeenth kept"),
+        pytest.param("sqlite", "asked", 17, 13, id="sqlite-seventeenth asked for"),
+        pytest.param("postgresql", "kept", MEMBERS, MEMBERS, id="postgresql-last kept", marks=pytest.mark.postgres),
+        pytest.param("postgresql", "asked", 17, 13, id="postgresql-seventeenth asked for", marks=pytest.mark.postgres),
+    ],
+    indirect=["database"],
 )
 def test_killed_round_doubles_nothing(
     database: None,

@@ -23,7 +23,7 @@ def database_url(postgres: PostgresDatabases) -> Iterator[str]:
 
 def _short(layout: str, *, keyed: bool) -> Plan:
     """Shops are small, so that what the killed ones held keeps few messages waiting."""
-    return Plan(7, layout, keyed, shops=24, touchpoints=288, kills=8, seconds=0.02, most_wait_seconds=3)
+    return Plan(7, layout, keyed, shops=16, touchpoints=192, kills=6, seconds=0.02, most_wait_seconds=3)
 
 
 def _is_right(plan: Plan, told: Told) -> None:

@@ -23,13 +23,14 @@ def _occasion(told: str) -> str:
     return kind if kind in ("segment", "tier") else told
 
 
-def test_rehearsed_steps_are_those_taken(sqlite_db: Database, tmp_path: Path) -> None:
-    assert ("club", "level") in _held_against_life(sqlite_db, tmp_path, 1, days=2, first=1)
+@pytest.mark.slow
+def test_rehearsed_steps_are_those_taken(db: Database, tmp_path: Path) -> None:
+    assert ("club", "level") in _held_against_life(db, tmp_path, 1, days=2, first=1)
 
 
 @pytest.mark.slow
-def test_longer_life_is_rehearsed_as_it_was(db: Database, tmp_path: Path) -> None:
-    done = _held_against_life(db, tmp_path, 2, days=5, first=2)
+def test_longer_life_is_rehearsed_as_it_was(sqlite_db: Database, tmp_path: Path) -> None:
+    done = _held_against_life(sqlite_db, tmp_path, 2, days=5, first=2)
     assert {("club", "code"), ("club", "tone"), ("club", "level"), ("sorry", "call"), ("went", "word")} <= done
 
 

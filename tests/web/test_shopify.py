@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select, update
 from werkzeug.test import TestResponse
 
+from crm_plugin.adapters.storefronts.shopify import bulk
 from crm_plugin.jobs import tasks
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
@@ -100,6 +101,8 @@ def test_store_comes_in_is_read_and_heard(
     assert (shop.currency, shop.timezone, jobs) == ("EUR", "Europe/Berlin", ["sync"])
     kept = connect.credentials_of(runtime.db, runtime.box, shop)
     assert (kept["shop"], kept["access_token"], kept["refresh_token"]) == (SHOP, "shpat_1x", "shprt_1x")
+    # It waits a second between its questions whether a file is ready.
+    monkeypatch.setattr(bulk, "_FIRST_PAUSE", 0.0)
     tasks.sync(runtime, shop)
     with runtime.db.read() as connection:
         assert connection.execute(select(func.count()).select_from(orders)).scalar() == 2

@@ -274,7 +274,7 @@ def test_no_sequence_takes_a_step_twice(db: Database) -> None:
     run_state_machine_as_test(
         Lives,
         settings=settings(
-            max_examples=40 if db.is_sqlite else 10,
+            max_examples=30 if db.is_sqlite else 8,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
