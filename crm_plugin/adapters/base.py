@@ -46,6 +46,8 @@ class Capability(StrEnum):
     COUPONS = "coupons"
     # A code can be bound to an account, so that nobody else can use it.
     COUPONS_OF_ONE = "coupons_of_one"
+    # It shows what plugins keep with its records, so that the merchant can say which of it means what.
+    FIELDS = "fields"
     # Messages shown inside the storefront, by the platform's own means.
     IN_APP = "in_app"
     # Installed from the platform's marketplace, and its page shown inside the platform's admin.

@@ -24,7 +24,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import Shop, shop_by_id
-from crm_plugin.sync import connect, facts, imports, problems, pull
+from crm_plugin.sync import anew, connect, facts, imports, problems, pull
 from crm_plugin.touchpoints import program, recipes
 from crm_plugin.touchpoints.settings import keep_days, read_locale
 
@@ -97,6 +97,11 @@ def sync(
     clock = None if now else runtime.clock.now
     at = now or runtime.clock.now()
     try:
+        with runtime.db.read() as connection:
+            is_asked = anew.is_asked(connection, shop.shop_id)
+        if is_asked:
+            with runtime.db.write() as connection:
+                anew.begin(connection, shop.shop_id, at)
         report = pull.sync_shop(runtime.db, shop, storefront, now=at, clock=clock, full=full, progress=progress)
         return {**report.as_dict(), **following.listen_at_first(runtime, shop, storefront)}
     finally:

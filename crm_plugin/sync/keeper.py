@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from crm_plugin.errors import NotFound, TransientError
 from crm_plugin.phrases import phrase
@@ -22,6 +22,16 @@ _NAME = "keys"
 # A renewal is a call or two; whoever died at it is waited for no longer.
 _SPAN = timedelta(seconds=60)
 _PATIENCE, _PAUSE = 75.0, 0.25
+
+
+def keep_in(connection: Connection, box: SecretBox, shop_id: int, told: Mapping[str, Any]) -> None:
+    """Put these in place of what a store keeps of the same name."""
+    whose = shops.c.shop_id == shop_id
+    sealed = connection.execute(select(shops.c.credentials).where(whose).with_for_update()).scalar()
+    # Taken away meanwhile: its keys are dead, and none are to come back.
+    if sealed is not None:
+        values = {**box.open(sealed), **told}
+        connection.execute(update(shops).where(whose).values(credentials=box.seal(values)))
 
 
 class ShopKeeper:
@@ -53,13 +63,7 @@ class ShopKeeper:
     def keep(self, renewed: Mapping[str, Any]) -> None:
         """Put these in place of those of the same name, in one transaction."""
         with self._db.write() as connection:
-            whose = shops.c.shop_id == self._shop_id
-            sealed = connection.execute(select(shops.c.credentials).where(whose).with_for_update()).scalar()
-            if sealed is None:
-                # Taken away meanwhile: its keys are dead, and none are to come back.
-                return
-            values = {**self._box.open(sealed), **renewed}
-            connection.execute(update(shops).where(whose).values(credentials=self._box.seal(values)))
+            keep_in(connection, self._box, self._shop_id, renewed)
 
     def _wait_for(self, token: str) -> None:
         waited = 0.0

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from crm_plugin.adapters.storefronts.credentials import Keeper
+from crm_plugin.adapters.storefronts.fields import ShowsFields
 from crm_plugin.adapters.storefronts.hearing import Hears
 from crm_plugin.adapters.storefronts.installing import Installer
 from crm_plugin.adapters.storefronts.writing import TIER_FORMS, Writes
@@ -18,7 +19,7 @@ from crm_plugin.records import Page, Record, ShopInfo, Stream
 __all__ = ["TIER_FORMS", "FileStorefront", "StorefrontAdapter"]
 
 
-class StorefrontAdapter(Hears, Writes):
+class StorefrontAdapter(Hears, ShowsFields, Writes):
     """Where members and orders come from.
 
     `pages(stream, "")` gives the whole history. Each page's `next_cursor`, given back later (also by another process), continues

@@ -11,6 +11,7 @@ import pytest
 
 from crm_plugin.adapters.base import Capability, SettingType
 from crm_plugin.adapters.storefronts.base import TIER_FORMS, StorefrontAdapter
+from crm_plugin.adapters.storefronts.fields import ShowsFields
 from crm_plugin.adapters.storefronts.hearing import Hears
 from crm_plugin.adapters.storefronts.writing import Writes
 from crm_plugin.adapters.testing.cases import Kit
@@ -25,6 +26,7 @@ _FILLED: dict[frozenset[Capability], tuple[tuple[str, ...], ...]] = {
     frozenset({Capability.WRITE_TAGS}): (("write_tags",),),
     frozenset({Capability.WRITE_CONSENT}): (("write_consent",),),
     frozenset({Capability.COUPONS}): (("create_coupons",),),
+    frozenset({Capability.FIELDS}): (("recent_fields",),),
 }
 
 
@@ -92,4 +94,4 @@ class SheetKit(Kit):
 
 def _is_filled(cls: type[Any], name: str) -> bool:
     method: Callable[..., Any] = getattr(cls, name)
-    return method is not getattr(Hears, name, None) and method is not getattr(Writes, name, None)
+    return all(method is not getattr(base, name, None) for base in (Hears, ShowsFields, Writes))

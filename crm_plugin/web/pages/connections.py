@@ -16,7 +16,7 @@ from crm_plugin.adapters.registry import channel_class, channel_names, storefron
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.jobs import following
 from crm_plugin.store import audit
-from crm_plugin.sync import connect, privacy, problems, store_writes
+from crm_plugin.sync import connect, fields, privacy, problems, store_writes
 from crm_plugin.touchpoints import health, policy, senders, settings
 from crm_plugin.web import file_import, formats, guard_form, languages, rates, settings_form
 from crm_plugin.web.forms import Form
@@ -66,6 +66,7 @@ def page(**forms: Form) -> str:
         rates=foreign,
         privacy=asked,
         takes=store_writes.takes(shop),
+        shows_fields=fields.can_show(shop),
         rates_form=forms.get("rates_form") or rates.filled(shop),
         kinds=file_import.KINDS,
         name_of=name_of,

@@ -13,10 +13,11 @@ import msgspec
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
 from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.storefronts import metadata
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.medusa import payloads, webhooks, writing
 from crm_plugin.adapters.storefronts.medusa.client import ADAPTER, PAGE_SIZE, MedusaClient
-from crm_plugin.adapters.storefronts.medusa.mapping import Mapper
+from crm_plugin.adapters.storefronts.medusa.mapping import Mapper, kept_with
 from crm_plugin.adapters.storefronts.medusa.walk import ChangeWalk, head
 from crm_plugin.adapters.storefronts.metadata import KnownKeys
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
@@ -82,6 +83,7 @@ class MedusaStorefront(StorefrontAdapter):
             Capability.TIER_METAFIELD,
             Capability.WRITE_TAGS,
             Capability.COUPONS,
+            Capability.FIELDS,
             Capability.COUPONS_OF_ONE,
             Capability.IN_APP,
         }
@@ -119,20 +121,7 @@ class MedusaStorefront(StorefrontAdapter):
             required=False,
             default=False,
         ),
-        Setting(
-            "birthday_keys",
-            "Metadata keys of the birthday",
-            required=False,
-            default="birthday, birth_date, date_of_birth, dob",
-        ),
-        Setting("lunar_birthday_keys", "Metadata keys of the lunar birthday", required=False, default="lunar_birthday"),
-        Setting(
-            "consent_keys",
-            "Metadata keys of consent to e-mail",
-            required=False,
-            default="accepts_marketing, marketing_opt_in, newsletter, email_marketing_consent",
-        ),
-        Setting("locale_keys", "Metadata keys of the language", required=False, default="locale, language"),
+        *metadata.settings(cost="cost"),
     )
     by_hand: ClassVar[str] = phrase(
         "Write it into the options of the companion package as events, and the webhook secret as secret; until then changes are "
@@ -155,8 +144,9 @@ class MedusaStorefront(StorefrontAdapter):
         self.client = client or MedusaClient(told["url"], told["key"])
         self._size = page_size
         self._now = now
-        keys = KnownKeys(told["birthday_keys"], told["consent_keys"], told["locale_keys"], told["lunar_birthday_keys"])
-        self._mapper = Mapper(keys, product_url=told["product_url"] or "", all_members=bool(told["guests_are_members"]))
+        self._mapper = Mapper(
+            KnownKeys(told), product_url=told["product_url"] or "", all_members=bool(told["guests_are_members"])
+        )
 
     @staticmethod
     def clock() -> float:
@@ -195,6 +185,17 @@ class MedusaStorefront(StorefrontAdapter):
         zone = self.values["timezone"]
         notes = () if is_zone(zone) and zone != "UTC" else ("Medusa tells no time zone: enter the shop's own.",)
         return ShopInfo(store.name or "", chosen.currency_code.upper(), zone if is_zone(zone) else "UTC", "2", notes)
+
+    def recent_fields(self, stream: Stream) -> list[dict[str, Any]]:
+        """See the contract; a hundred records, our own marks left out."""
+        path, key, _ = _LISTS[stream]
+        asked = {"limit": "100", "order": "-updated_at", "fields": "id,+metadata"}
+        attempts, self.client.calls.attempts = self.client.calls.attempts, 2
+        try:
+            rows = self.client.list(path, key, asked).rows
+        finally:
+            self.client.calls.attempts = attempts
+        return [kept_with(raw) for raw in rows]
 
     def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
         """See the contract."""

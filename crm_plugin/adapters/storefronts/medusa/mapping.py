@@ -16,15 +16,15 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, Usable, read_record
+from crm_plugin.adapters.raw import FieldError, Usable, any_json, read_record
 from crm_plugin.adapters.storefronts import limits
+from crm_plugin.adapters.storefronts.birthday_texts import born
 from crm_plugin.adapters.storefronts.medusa import payloads
 from crm_plugin.adapters.storefronts.medusa.payloads import Address, Customer, Exact
-from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, born
+from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, consents
 from crm_plugin.money import parse_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
-    ConsentRecord,
     MemberRecord,
     OrderLineRecord,
     OrderRecord,
@@ -99,7 +99,7 @@ class Mapper:
             joined_at=joined_at,
             updated_at=updated_at,
             tags=None if row.groups is None else tuple(sorted(_text(group.name) for group in row.groups)),
-            consents=_consents(said, None),
+            consents=consents(said, None, ADAPTER),
             attributes=attributes,
             marks={
                 key.removeprefix(MARK_PREFIX): str(level)
@@ -124,10 +124,9 @@ class Mapper:
         own = [one for one in prices if one.currency_code.upper() == self.currency]
         price = next(iter(own or prices), None)
         currency = price.currency_code.upper() if price else ""
-        cost = (row.metadata or {}).get("cost")
         with _USABLE:
             price_minor = _minor(price.raw_amount, price.amount, currency, "$.prices") if price else None
-            cost_minor = _cost(cost, currency)
+            cost_minor = self._keys.cost((row.metadata or {}).items(), currency)
             updated_at = _at(row.updated_at, "$.updated_at")
         name, title, handle = _text(product.title), _text(row.title), _text(product.handle)
         return ProductRecord(
@@ -248,7 +247,7 @@ def _contact(row: payloads.Order, member: str, said: Said, placed: datetime) -> 
         first_name=_text(place.first_name) or _text(customer.first_name),
         last_name=_text(place.last_name) or _text(customer.last_name),
         locale=said.locale,
-        consents=_consents(said, placed),
+        consents=consents(said, placed, ADAPTER),
         **_where(place),
         **born(said.birthday),
     )
@@ -271,25 +270,15 @@ def _where(place: Address) -> dict[str, Any]:
     return {"country": country, "region": province if len(province) <= 3 else ""}
 
 
-def _consents(said: Said, at: datetime | None) -> tuple[ConsentRecord, ...]:
-    if said.consent is None:
-        return ()
-    where = "customer" if at is None else "order"
-    proof = {"metadata_key": said.consent_key}
-    return (ConsentRecord(channel="email", state=said.consent, at=at, source=f"{ADAPTER}:{where}", proof=proof),)
+def kept_with(raw: Raw) -> dict[str, Any]:
+    """A record's metadata without our own; nothing for what cannot be read."""
+    told = any_json(raw)
+    kept = told.get("metadata") if isinstance(told, dict) else None
+    return {key: value for key, value in (kept or {}).items() if not key.startswith(MARK_PREFIX)}
 
 
 def _titled(product: str, variant: str) -> str:
     return f"{product} / {variant}" if product and variant and variant != product else product or variant
-
-
-def _cost(told: Any, currency: str) -> int | None:
-    if not currency or isinstance(told, bool) or not isinstance(told, (str, int, float)) or told == "":
-        return None
-    try:
-        return parse_minor(str(told), currency)
-    except ValueError:
-        return None
 
 
 def _minor(exact: Exact | None, amount: Decimal | None, currency: str, path: str) -> int:

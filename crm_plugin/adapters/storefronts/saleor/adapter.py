@@ -12,12 +12,13 @@ import msgspec
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
 from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.storefronts import metadata
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.metadata import KnownKeys
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
 from crm_plugin.adapters.storefronts.saleor import shoppers, vouchers, webhooks, writing
 from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, AGAIN, PAGE_SIZE, SaleorClient, unauthorised
-from crm_plugin.adapters.storefronts.saleor.mapping import Mapper
+from crm_plugin.adapters.storefronts.saleor.mapping import Mapper, kept_with
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, fetch_jwks, jwks_of
 from crm_plugin.adapters.storefronts.saleor.subscriptions import Subscriptions
 from crm_plugin.adapters.storefronts.saleor.walk import ChangeWalk
@@ -111,6 +112,7 @@ class SaleorStorefront(StorefrontAdapter):
             Capability.TIER_METAFIELD,
             Capability.WRITE_TAGS,
             Capability.COUPONS,
+            Capability.FIELDS,
             Capability.IN_APP,
             Capability.INSTALL,
             Capability.EMBEDDED,
@@ -155,23 +157,12 @@ class SaleorStorefront(StorefrontAdapter):
             help="Comma separated, such as https://shop.example: pages there may show customers their messages.",
             required=False,
         ),
-        Setting(
-            "birthday_keys",
-            "Metadata keys of the birthday",
-            required=False,
-            default="birthday, birth_date, date_of_birth, dob",
-        ),
-        Setting("lunar_birthday_keys", "Metadata keys of the lunar birthday", required=False, default="lunar_birthday"),
-        Setting(
-            "consent_keys",
-            "Metadata keys of consent to e-mail",
-            required=False,
-            default="accepts_marketing, marketing_opt_in, newsletter, email_marketing_consent",
-        ),
-        Setting("locale_keys", "Metadata keys of the language", required=False, default="locale, language"),
+        *metadata.settings(),
     )
     unseen: ClassVar[tuple[str, ...]] = ("A product's name, category or picture moves the product, not its variants.",)
     scopes: ClassVar[Mapping[str, bool]] = PERMISSIONS
+    # The cost of a variant has a field of its own.
+    field_streams: ClassVar[tuple[Stream, ...]] = (Stream.MEMBERS, Stream.ORDERS)
     tiers_at_once: ClassVar[int] = writing.AT_ONCE
     coupons_at_once: ClassVar[int] = vouchers.AT_ONCE
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS, Stream.CHECKOUTS)
@@ -189,8 +180,9 @@ class SaleorStorefront(StorefrontAdapter):
         self.client = client or SaleorClient(webhooks.api_address(told["api_url"]), told["token"])
         self._size = page_size
         self._now = now
-        keys = KnownKeys(told["birthday_keys"], told["consent_keys"], told["locale_keys"], told["lunar_birthday_keys"])
-        self._mapper = Mapper(keys, told["checkout_url"] or "", told["product_url"] or "", told["channel"] or "")
+        self._mapper = Mapper(
+            KnownKeys(told), told["checkout_url"] or "", told["product_url"] or "", told["channel"] or ""
+        )
         self._metadata = writing.Metadata(self.client)
         self._read: dict[Stream, Reader] = {
             Stream.MEMBERS: self._mapper.member,
@@ -248,6 +240,15 @@ class SaleorStorefront(StorefrontAdapter):
         """The app's permissions. Raises: ActionRequired when Saleor no longer knows the app."""
         app = self._known().app
         return frozenset(one.code for one in app.permissions or ()) if app else frozenset()
+
+    def recent_fields(self, stream: Stream) -> list[dict[str, Any]]:
+        """See the contract; a hundred records, our own marks and tags left out."""
+        attempts, self.client.calls.attempts = self.client.calls.attempts, 2
+        try:
+            rows = self.client.list(f"recent_{_LISTS[stream]}", {"first": 100}).rows
+        finally:
+            self.client.calls.attempts = attempts
+        return [kept_with(raw) for raw in rows]
 
     def pages(self, stream: Stream, cursor: str) -> Iterator[Page]:
         """See the contract."""

@@ -14,16 +14,16 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, Usable, read_record
+from crm_plugin.adapters.raw import UNREADABLE, FieldError, Usable, read_record
 from crm_plugin.adapters.storefronts import limits
-from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, born, read_locale
+from crm_plugin.adapters.storefronts.birthday_texts import born
+from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, consents, read_locale
 from crm_plugin.adapters.storefronts.saleor import payloads
 from crm_plugin.adapters.storefronts.saleor.payloads import Address, Entry, Money
 from crm_plugin.money import to_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     CheckoutRecord,
-    ConsentRecord,
     MemberRecord,
     OrderLineRecord,
     OrderRecord,
@@ -94,7 +94,7 @@ class Mapper:
             joined_at=joined_at,
             updated_at=updated_at,
             tags=tuple(sorted(key.removeprefix(TAG_PREFIX) for key in meta if key.startswith(TAG_PREFIX))),
-            consents=_consents(said, None),
+            consents=consents(said, None, ADAPTER),
             attributes=attributes,
             marks={
                 key.removeprefix(MARK_PREFIX): str(level)
@@ -292,6 +292,15 @@ def _line_title(row: payloads.Line) -> str:
     )
 
 
+def kept_with(raw: Raw) -> dict[str, Any]:
+    """A record's public metadata without our own; nothing for what cannot be read."""
+    try:
+        told = _entries(payloads.KEPT.decode(raw).metadata)
+    except UNREADABLE:
+        return {}
+    return {key: value for key, value in told.items() if not key.startswith((MARK_PREFIX, TAG_PREFIX))}
+
+
 def _titled(product: str, variant: str) -> str:
     return f"{product} / {variant}" if product and variant and variant != product else product or variant
 
@@ -305,7 +314,7 @@ def _contact(row: payloads.Order, member: str, said: Said, placed: datetime) -> 
         first_name=_text(place.first_name),
         last_name=_text(place.last_name),
         locale=said.locale or read_locale(_text(row.language_code_enum)),
-        consents=_consents(said, placed),
+        consents=consents(said, placed, ADAPTER),
         **_where(place),
         **born(said.birthday),
     )
@@ -316,21 +325,6 @@ def _where(place: Address) -> dict[str, Any]:
     # Where a country has letters for its states the address holds them, elsewhere it holds a name.
     region = area.upper() if len(area) <= 3 else ""
     return {"country": _text(place.country.code).upper() if place.country else "", "region": region}
-
-
-def _consents(said: Said, at: datetime | None) -> tuple[ConsentRecord, ...]:
-    if said.consent is None:
-        return ()
-    where = "customer" if at is None else "order"
-    return (
-        ConsentRecord(
-            channel="email",
-            state=said.consent,
-            at=at,
-            source=f"{ADAPTER}:{where}",
-            proof={"metadata_key": said.consent_key},
-        ),
-    )
 
 
 def _entries(rows: list[Entry] | None) -> dict[str, str]:

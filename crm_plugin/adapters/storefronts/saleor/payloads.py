@@ -214,9 +214,16 @@ class Head(msgspec.Struct, rename="camel", gc=False):
     checkout_id: str | None = None
 
 
+class Kept(msgspec.Struct, gc=False):
+    """A record with nothing but its public metadata."""
+
+    metadata: list[Entry] | None = None
+
+
 USER = msgspec.json.Decoder(User)
 ORDER = msgspec.json.Decoder(Order)
 SOLD = msgspec.json.Decoder(Sold)
 CHECKOUT = msgspec.json.Decoder(Checkout)
 FINISHED = msgspec.json.Decoder(Finished)
 HEAD = msgspec.json.Decoder(Head)
+KEPT = msgspec.json.Decoder(Kept)

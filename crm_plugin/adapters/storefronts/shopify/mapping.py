@@ -18,7 +18,7 @@ import msgspec
 
 from crm_plugin.adapters.raw import FieldError, malformed, read_record
 from crm_plugin.adapters.storefronts import limits
-from crm_plugin.adapters.storefronts.metadata import born, read_birthday
+from crm_plugin.adapters.storefronts.birthday_texts import born, read_birthday
 from crm_plugin.adapters.storefronts.shopify import payloads
 from crm_plugin.adapters.storefronts.shopify.consents import consents
 from crm_plugin.adapters.storefronts.shopify.payloads import Address, MoneyBag, UnitCost

@@ -14,19 +14,13 @@ import msgspec
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.rows import Cursor
-from crm_plugin.adapters.storefronts.woocommerce import coupons, webhooks
+from crm_plugin.adapters.storefronts.woocommerce import coupons, meta, webhooks
 from crm_plugin.adapters.storefronts.woocommerce.again import Lists
 from crm_plugin.adapters.storefronts.woocommerce.changes import ChangeWalk, OrderWalk, Part
 from crm_plugin.adapters.storefronts.woocommerce.client import WooCommerceClient, store_address
 from crm_plugin.adapters.storefronts.woocommerce.mapping import Mapper
 from crm_plugin.adapters.storefronts.woocommerce.members import MemberWalk
-from crm_plugin.adapters.storefronts.woocommerce.meta import (
-    BIRTHDAY_KEYS,
-    CONSENT_KEYS,
-    LOCALE_KEYS,
-    LUNAR_KEYS,
-    MetaKeys,
-)
+from crm_plugin.adapters.storefronts.woocommerce.recent import recent_fields, without_meta
 from crm_plugin.adapters.storefronts.woocommerce.refunds import RefundWalk
 from crm_plugin.adapters.storefronts.woocommerce.subscriptions import Subscriptions
 from crm_plugin.adapters.storefronts.woocommerce.tiers import AT_ONCE, TierMarks
@@ -84,6 +78,7 @@ class WooCommerceStorefront(StorefrontAdapter):
             Capability.WEBHOOKS,
             Capability.COUPONS,
             Capability.COUPONS_OF_ONE,
+            Capability.FIELDS,
             Capability.IN_APP,
             Capability.INSTALL,
         }
@@ -94,10 +89,7 @@ class WooCommerceStorefront(StorefrontAdapter):
             "key", "Consumer key", SettingType.TEXT, "Begins with ck_; WooCommerce > Settings > Advanced > REST API."
         ),
         Setting("secret", "Consumer secret", SettingType.SECRET, "Begins with cs_; shown once, beside the key."),
-        Setting("birthday_keys", "Meta keys of the birthday", required=False, default=BIRTHDAY_KEYS),
-        Setting("lunar_birthday_keys", "Meta keys of the lunar birthday", required=False, default=LUNAR_KEYS),
-        Setting("consent_keys", "Meta keys of consent to e-mail", required=False, default=CONSENT_KEYS),
-        Setting("locale_keys", "Meta keys of the language", required=False, default=LOCALE_KEYS),
+        *meta.SETTINGS,
     )
     unseen: ClassVar[tuple[str, ...]] = ("deleted refunds", "refunds and edits of payment gateways")
     tiers_at_once: ClassVar[int] = AT_ONCE
@@ -108,8 +100,7 @@ class WooCommerceStorefront(StorefrontAdapter):
         super().__init__(values)
         told = self.values
         self.client = client or WooCommerceClient(told["url"], told["key"], told["secret"])
-        keys = ("birthday_keys", "consent_keys", "locale_keys", "lunar_birthday_keys")
-        self._mapper = Mapper(MetaKeys(*(told[key] for key in keys)))
+        self._mapper = Mapper(meta.MetaKeys(told))
         self._currency = ""
         self._tiers = TierMarks(self.client)
         self._refunds = RefundWalk(self.client, self._mapper, self._own_currency)
@@ -129,7 +120,9 @@ class WooCommerceStorefront(StorefrontAdapter):
             return [Problem(error.code, error.message, error.hint)]
         finally:
             self.client.attempts = attempts
-        return [*self._plain_http(), *self._without_meta(customers)]
+        first = customers[0] if isinstance(customers, list) and customers else None
+        told = isinstance(first, dict) and "meta_data" not in first
+        return [*self._plain_http(), *([without_meta()] if told else [])]
 
     def shop_info(self) -> ShopInfo:
         """Name and zone from the store's root, currency from its status."""
@@ -206,6 +199,16 @@ class WooCommerceStorefront(StorefrontAdapter):
     def _lists(self, stream: Stream) -> Lists:
         return Lists(self.client, _PARTS[stream])
 
+    def recent_fields(self, stream: Stream) -> list[dict[str, Any]]:
+        """See the contract; up to two hundred records, of products also their variations."""
+        attempts, self.client.attempts = self.client.attempts, _PROBES
+        try:
+            # The trash and drafts hold no other keys than orders.
+            parts = _PARTS[stream] if stream is Stream.PRODUCTS else _PARTS[stream][:1]
+            return recent_fields(self.client, parts)
+        finally:
+            self.client.attempts = attempts
+
     def verify_webhook(self, request: RawRequest) -> None:
         """See the contract; the secret is made of the store's own."""
         webhooks.verify(request, str(self.values["secret"] or ""))
@@ -255,25 +258,6 @@ class WooCommerceStorefront(StorefrontAdapter):
                 "plain_http",
                 phrase("The store is asked without encryption: members and orders travel in clear, the keys do not."),
                 phrase("Give the store a certificate and enter its https:// address."),
-                Severity.WARNING,
-            )
-        ]
-
-    @staticmethod
-    def _without_meta(customers: Any) -> list[Problem]:
-        first = customers[0] if isinstance(customers, list) and customers else None
-        if not isinstance(first, dict) or "meta_data" in first:
-            return []
-        return [
-            Problem(
-                "no_meta_data",
-                phrase(
-                    "This key does not show what plugins keep with an account: birthdays, language and consent stay unknown."
-                ),
-                phrase(
-                    "The key belongs to a shop manager. Create one for an administrator in WooCommerce > Settings > Advanced > "
-                    "REST API and enter it here."
-                ),
                 Severity.WARNING,
             )
         ]

@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import FieldError, malformed, read_record
+from crm_plugin.adapters.raw import FieldError, any_json, malformed, read_record
 from crm_plugin.adapters.storefronts import limits
-from crm_plugin.adapters.storefronts.metadata import born
+from crm_plugin.adapters.storefronts.birthday_texts import born
+from crm_plugin.adapters.storefronts.metadata import Said, consents
 from crm_plugin.adapters.storefronts.woocommerce import payloads
 from crm_plugin.adapters.storefronts.woocommerce.meta import MetaKeys, Told, marks_of
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Amount, Billing, Cost
@@ -89,7 +90,7 @@ class Mapper:
             joined_at=joined_at,
             updated_at=updated_at,
             # The store does not say when the box was ticked: `date_modified_gmt` stands still when a plugin writes its key.
-            consents=_consents(told, None, "customer"),
+            consents=_consents(told, None),
             attributes=attributes,
             marks=marks_of(row.meta_data),
             **born(told.birthday),
@@ -130,6 +131,8 @@ class Mapper:
         try:
             price = minor(row.price, currency, "$.price") if row.price not in (None, "") else None
             cost = _piece_cost(row.cost_of_goods_sold, currency)
+            if cost is None:
+                cost = self.keys.cost(((one.key, any_json(one.value)) for one in row.meta_data or ()), currency)
             updated_at = _instant(row.date_modified_gmt, "$.date_modified_gmt")
         except FieldError as error:
             raise malformed(error, ADAPTER) from error
@@ -268,23 +271,14 @@ def _contact(billing: Billing | list[Any] | None, member: str, told: Told, place
         locale=told.locale,
         country=text(billing.country).upper(),
         region=text(billing.state).upper(),
-        consents=_consents(told, placed, "order"),
+        consents=_consents(told, placed),
         **born(told.birthday),
     )
 
 
-def _consents(told: Told, at: datetime | None, where: str) -> tuple[ConsentRecord, ...]:
-    if told.consent is None:
-        return ()
-    return (
-        ConsentRecord(
-            channel="email",
-            state=told.consent,
-            at=at,
-            source=f"{ADAPTER}:{where}",
-            proof={"meta_key": told.consent_key},
-        ),
-    )
+def _consents(told: Told, at: datetime | None) -> tuple[ConsentRecord, ...]:
+    said = Said(consent=told.consent, consent_key=told.consent_key, sms=told.sms, sms_key=told.sms_key)
+    return consents(said, at, ADAPTER, proof="meta_key")
 
 
 def _piece_cost(cost: Cost | list[Any] | None, currency: str) -> int | None:

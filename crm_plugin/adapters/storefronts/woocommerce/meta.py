@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crm_plugin.adapters.raw import any_json
-from crm_plugin.adapters.storefronts.metadata import Birthday, Found, KnownKeys, text_of
+from crm_plugin.adapters.storefronts.birthday_texts import Birthday
+from crm_plugin.adapters.storefronts.metadata import Found, KnownKeys, settings, text_of
 from crm_plugin.adapters.storefronts.woocommerce.payloads import Meta
 from crm_plugin.adapters.storefronts.woocommerce.tracking import SHIPMENTS, shipment_of
 from crm_plugin.records import ConsentState
@@ -19,8 +20,13 @@ CONSENT_KEYS = (
     "marketing_opt_in, email_marketing_consent, email_opt_in, accepts_marketing, newsletter, newsletter_opt_in, "
     "billing_newsletter, mailchimp_woocommerce_is_subscribed"
 )
-LUNAR_KEYS = "lunar_birthday, birthday_lunar, billing_lunar_birthday"
-LOCALE_KEYS = "locale, language, wpml_language, pll_language"
+SETTINGS = settings(
+    birthday=BIRTHDAY_KEYS,
+    lunar="lunar_birthday, birthday_lunar, billing_lunar_birthday",
+    consent=CONSENT_KEYS,
+    locale="locale, language, wpml_language, pll_language",
+    cost="",
+)
 # Under this and the programme's key the level of an account is kept. What begins with an underscore the REST API does not show.
 MARK_PREFIX = "crm_tier_"
 UTM_SOURCE = "_wc_order_attribution_utm_source"
@@ -33,25 +39,22 @@ class Told(NamedTuple):
     unread: str = ""
     consent: ConsentState | None = None
     consent_key: str = ""
+    sms: ConsentState | None = None
+    sms_key: str = ""
     locale: str = ""
     source: str = ""
     shipment: Mapping[str, str] = {}
 
 
 _NOTHING = Told()
+_USUAL = {setting.key: setting.default for setting in SETTINGS}
 
 
 class MetaKeys(KnownKeys):
     """Under which keys this store keeps what."""
 
-    def __init__(
-        self,
-        birthday: str = BIRTHDAY_KEYS,
-        consent: str = CONSENT_KEYS,
-        locale: str = LOCALE_KEYS,
-        lunar: str = LUNAR_KEYS,
-    ) -> None:
-        super().__init__(birthday, consent, locale, lunar)
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        super().__init__({**_USUAL, **(values or {})})
 
     def read_meta(self, entries: Iterable[Meta] | None) -> Told:
         """What these entries tell; unreadable values are passed over, so they never stop the record they hang on."""

@@ -152,7 +152,14 @@ class Product(msgspec.Struct, gc=False):
     attributes: list[Named] | None = None
     images: list[Image] | None = None
     image: Image | list[Any] | None = None
+    meta_data: list[Meta] | None = None
     cost_of_goods_sold: Cost | list[Any] | None = None
+
+
+class Fields(msgspec.Struct, gc=False):
+    """The part of any record under keys of plugins; None where the key is not shown it."""
+
+    meta_data: list[Meta] | None = None
 
 
 class Head(msgspec.Struct, gc=False):
@@ -173,4 +180,5 @@ CUSTOMER = msgspec.json.Decoder(Customer, strict=False)
 ORDER = msgspec.json.Decoder(Order, strict=False)
 REFUND = msgspec.json.Decoder(Refund, strict=False)
 PRODUCT = msgspec.json.Decoder(Product, strict=False)
+FIELDS = msgspec.json.Decoder(Fields, strict=False)
 HEAD = msgspec.json.Decoder(Head, strict=False)

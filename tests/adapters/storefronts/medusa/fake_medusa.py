@@ -95,7 +95,7 @@ class FakeMedusa:
         if "has_account" in told:
             rows = [row for row in rows if row["has_account"] is (told["has_account"] == "true")]
         by = told.get("order", "id")
-        rows = sorted(rows, key=lambda row: row[by])
+        rows = sorted(rows, key=lambda row: str(row[by.removeprefix("-")]), reverse=by.startswith("-"))
         offset, limit = int(told.get("offset", 0)), int(told["limit"])
         return (
             200,

@@ -254,3 +254,17 @@ def test_check_and_passing_trouble(storefront: MedusaStorefront, medusa: FakeMed
     medusa.rows["customers"] = [customer(1)]
     medusa.faults = [(502, {}, ""), requests.ConnectionError("reset"), (429, {"Retry-After": "3"}, "")]
     assert _read(storefront, Stream.MEMBERS)[0] == {"cus_0001"}
+
+
+def test_what_is_kept_with_the_newest_is_shown_without_our_own(
+    storefront: MedusaStorefront, medusa: FakeMedusa
+) -> None:
+    kept = {"geburtstag": "05/06/1985", "crm_tier_main": "gold"}
+    medusa.rows["customers"] = [customer(n, updated_at=f"2026-11-2{n}T00:00:00.000Z", metadata=kept) for n in (1, 2)]
+    medusa.rows["customers"].append(customer(3, metadata=None))
+    assert sorted(storefront.recent_fields(Stream.MEMBERS), key=len) == [
+        {},
+        {"geburtstag": "05/06/1985"},
+        {"geburtstag": "05/06/1985"},
+    ]
+    assert storefront.recent_fields(Stream.PRODUCTS) == []

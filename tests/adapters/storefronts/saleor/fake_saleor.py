@@ -18,6 +18,8 @@ Answer = tuple[int, dict[str, str], str]
 _LISTS = {
     "Members": ("users", "MANAGE_USERS"),
     "Orders": ("orders", "MANAGE_ORDERS"),
+    "RecentMembers": ("users", "MANAGE_USERS"),
+    "RecentOrders": ("orders", "MANAGE_ORDERS"),
     "FinishedCheckouts": ("orders", "MANAGE_ORDERS"),
     "Variants": ("variants", "MANAGE_PRODUCTS"),
     "ProductsChanged": ("products", "MANAGE_PRODUCTS"),
@@ -106,6 +108,10 @@ class FakeSaleor:
             needed = next(one for kind, one in _LISTS.values() if kind == _ONES[name])
         if not known or needed not in self.permissions:
             return None, [_denied(name)]
+        if name.startswith("Recent"):
+            rows = sorted(self.rows[_LISTS[name][0]], key=lambda row: str(row["updatedAt"]), reverse=True)
+            kept = [{"node": {"id": row["id"], "metadata": row["metadata"]}} for row in rows[: told["first"]]]
+            return {"page": {"edges": kept}}, []
         if name in _LISTS:
             return self._list(_LISTS[name][0], told)
         if name.startswith(("Count", "Ids")):

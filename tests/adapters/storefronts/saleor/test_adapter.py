@@ -308,3 +308,14 @@ def test_amount_is_good_in_its_own_currency(storefront: SaleorStorefront, saleor
     (made,) = storefront.create_coupons(CouponOrder("another", "Other", ("B1",), percent=Decimal(5)))
     assert made.error is not None
     assert made.error.code == "code_taken"
+
+
+def test_what_is_kept_with_the_newest_is_shown_without_our_own(
+    storefront: SaleorStorefront, saleor: FakeSaleor
+) -> None:
+    kept = [{"key": key, "value": "x"} for key in ("geburtstag", "crm.tier.main", "crm.tag.vip")]
+    saleor.rows["users"] = [user(1), user(2, "2026-11-23T05:00:00+00:00", metadata=kept)]
+    assert storefront.recent_fields(Stream.MEMBERS) == [{"geburtstag": "x"}, {}]
+    saleor.permissions.remove("MANAGE_ORDERS")
+    with pytest.raises(ActionRequired):
+        storefront.recent_fields(Stream.ORDERS)

@@ -354,3 +354,21 @@ def test_store_without_a_city_stands_at_its_offset(
     info = storefront.shop_info()
     assert info.timezone == zone
     assert bool(info.notes) is (told["timezone_string"] != "Asia/Shanghai")
+
+
+def test_what_is_kept_with_the_newest_is_shown_without_our_own(
+    store: FakeStore, storefront: WooCommerceStorefront
+) -> None:
+    kept = [{"id": 1, "key": key, "value": ["05/06/1985"]} for key in ("geburtstag", "crm_tier_main")]
+    store.lists["customers"] = [customer(n, meta_data=kept if n == 249 else []) for n in range(250)]
+    found = storefront.recent_fields(Stream.MEMBERS)
+    assert (found[0], len(found)) == ({"geburtstag": ["05/06/1985"]}, 200)
+    # Older stores have no flat list of variations.
+    assert storefront.recent_fields(Stream.PRODUCTS) == []
+    store.lists["customers"] = [{"id": 1}]
+    with pytest.raises(ActionRequired) as caught:
+        storefront.recent_fields(Stream.MEMBERS)
+    assert caught.value.code == "no_meta_data"
+    store.faults = [requests.ConnectionError("reset")] * 2
+    with pytest.raises(TransientError):
+        storefront.recent_fields(Stream.MEMBERS)

@@ -79,7 +79,7 @@ def test_earlier_key_wins_and_spelling_does_not_matter() -> None:
 
 
 def test_merchants_own_keys_are_looked_under() -> None:
-    keys = MetaKeys(birthday="geburtstag", consent="post erlaubt", locale="sprache")
+    keys = MetaKeys({"birthday_keys": "geburtstag", "consent_keys": "post erlaubt", "locale_keys": "sprache"})
     told = _told(("geburtstag", "05.06.1985"), ("sprache", "de_DE_formal"), ("dob", "1990-01-01"), keys=keys)
     assert (told.birthday, told.locale) == ((1985, 6, 5, False, False), "de-DE")
 
@@ -120,7 +120,7 @@ def test_lunar_birthday_under_a_key_of_its_own_needs_no_word() -> None:
     assert _told(("lunar_birthday", ""), ("birthday", "1985-09-29")).birthday == (1985, 9, 29, False, False)
     told = _told(("lunar_birthday", "mid-autumn"))
     assert (told.birthday, told.unread) == (None, "mid-autumn")
-    keys = MetaKeys(lunar="nongli")
+    keys = MetaKeys({"lunar_birthday_keys": "nongli"})
     assert _told(("nongli", "leap-06-01"), keys=keys).birthday == (None, 6, 1, True, True)
 
 
@@ -174,3 +174,36 @@ _UPS = {
 def test_parcel_of_the_last_shipment_with_a_number(value: Any, told: dict[str, str]) -> None:
     assert _told(("_wc_shipment_tracking_items", value)).shipment == told
     assert _told(("_wc_shipment_tracking_items", value), ("locale", "de_DE")).shipment == told
+
+
+def test_consent_in_the_stores_own_words_and_to_texts() -> None:
+    words = {"consent": {"yes": ["Ja, gerne"], "no": ["Nein"]}}
+    keys = MetaKeys({"consent_keys": "werbung", "sms_consent_keys": "sms_ok", "consent_words": words})
+    for value, state in (("ja, gerne", ConsentState.GRANTED), ("nein", ConsentState.WITHDRAWN), ("yes", None)):
+        assert _told(("werbung", value), keys=keys).consent is state
+    told = _told(("sms_ok", "on"), keys=keys)
+    assert (told.consent, told.sms, told.sms_key) == (None, ConsentState.GRANTED, "sms_ok")
+
+
+def test_no_key_at_all_can_be_told() -> None:
+    keys = MetaKeys({"consent_keys": "-", "birthday_keys": "-"})
+    assert _told(("newsletter", "yes"), ("dob", "1985-06-05"), ("-", "yes"), keys=keys) == Told()
+
+
+def test_order_of_day_and_month_is_told() -> None:
+    assert _told(("dob", "05/06/1985"), keys=MetaKeys({"birthday_order": "month first"})).birthday == (
+        1985,
+        5,
+        6,
+        False,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "cost"), [("4.20", 420), (4.2, 420), ("0", 0), ("4,20", None), ("-1", None), ("", None), (True, None)]
+)
+def test_cost_is_an_amount(value: Any, cost: int | None) -> None:
+    keys = MetaKeys({"cost_keys": "_wc_cog_cost, other"})
+    assert keys.cost([("other", "9.99")], "EUR") == 999
+    assert keys.cost([("_wc_cog_cost", value)], "EUR") == cost
