@@ -21,7 +21,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import hook_counts, migrate, runs
 from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.tenants import Shop, all_shops
-from crm_plugin.sync import connect, heard
+from crm_plugin.sync import connect, heard, writeback_switch
 from crm_plugin.sync.privacy import requests_of
 from crm_plugin.touchpoints import health, senders
 from crm_plugin.touchpoints.audience import problem_of
@@ -163,7 +163,13 @@ def doctor(as_json: bool) -> None:
             shops = all_shops(connection)
         for one in shops:
             found += _store(runtime, one) + _senders(runtime, one) + _journeys(runtime, one) + _tiers(runtime, one)
-            found += _stalled(runtime, one) + _hooks(runtime, one) + _privacy(runtime, one) + _told(runtime, one)
+            found += (
+                _levels(runtime, one)
+                + _stalled(runtime, one)
+                + _hooks(runtime, one)
+                + _privacy(runtime, one)
+                + _told(runtime, one)
+            )
         found += [
             _problem("", f"PostgreSQL runs with {name}=off: {_FORGETS}", f"Set {name} to on.")
             for name in runtime.db.forgetful()
@@ -221,6 +227,21 @@ def _tiers(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
         )
         for one in still.values()
     ]
+
+
+def _levels(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
+    """Levels that do not reach the store for now."""
+    with runtime.db.read() as connection:
+        found = writeback_switch.standing(connection, shop, most=0)
+    waiting = found.states["waiting"]
+    if not found.enabled or not waiting:
+        return []
+    if found.stopped:
+        return [_problem(shop.name, f"{waiting:,} levels do not reach the store: {found.stopped}", "")]
+    if found.resting_until is None or found.resting_until <= runtime.clock.now():
+        return []
+    told = f"{waiting:,} levels wait until {found.resting_until:%Y-%m-%d %H:%M}Z: {found.resting}"
+    return [_problem(shop.name, told.rstrip(": "), "They go on by themselves.")]
 
 
 def _stalled(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:

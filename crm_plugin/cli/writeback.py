@@ -6,6 +6,7 @@ import click
 
 from crm_plugin.cli.common import ACTOR, answer, as_json_option, opened_shop, progress, shop_argument
 from crm_plugin.cli.root import stderr
+from crm_plugin.cli.tables import cell
 from crm_plugin.cli.tiers import tiers_
 from crm_plugin.jobs import levels
 from crm_plugin.sync import writeback_switch
@@ -54,6 +55,8 @@ def _say(found: Standing, told: dict[str, object]) -> None:
     click.echo(f"{'on' if found.enabled else 'off'}; {counts or 'nothing queued'}")
     for name, value in told.items():
         answer({name.replace("_", " "): value}, False)
+    if found.resting_until and not found.stopped and found.enabled:
+        click.echo(f"left alone until {cell(found.resting_until)}: {found.resting}")
     if found.put_back:
         click.echo(f"{found.put_back:,} changed in the store and put back")
     if found.stopped:

@@ -57,7 +57,7 @@ class MarkReason(StrEnum):
 
 
 # One row: a shop whose levels are written into its store, or were. It is no part of the programme: it changes another system. `stopped_at`
-# is set while the merchant has to act first, with `detail` saying what; until `resting_until` the store is left alone.
+# is set while the merchant has to act first; until `resting_until` the store is left alone. `detail` says what to do, or why it rests.
 writeback_switches = Table(
     "writeback_switches",
     metadata,
@@ -123,7 +123,7 @@ AND m.member_id = tier_writebacks.member_id AND (m.external_id IS NULL OR m.stat
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Whether a shop's levels are written into its store, and what keeps them from it."""
+    """Whether a shop's levels are written into its store, and what keeps them from it: `detail` says why it stopped, or rests."""
 
     enabled: bool = False
     stopped_at: datetime | None = None
@@ -158,11 +158,11 @@ def stop(connection: Connection, shop_id: int, detail: str, now: datetime, until
     _put_switch(connection, shop_id, {"stopped_at": since, "detail": detail, "resting_until": until}, now)
 
 
-def rest(connection: Connection, shop_id: int, until: datetime | None, now: datetime) -> None:
+def rest(connection: Connection, shop_id: int, until: datetime | None, now: datetime, why: str = "") -> None:
     """Leave the store alone until then; with None it may be written to again, and nothing stands against it."""
-    values: dict[str, Any] = {"resting_until": until}
+    values: dict[str, Any] = {"resting_until": until, "detail": why}
     if until is None:
-        values |= {"stopped_at": None, "detail": ""}
+        values["stopped_at"] = None
     _put_switch(connection, shop_id, values, now)
 
 
@@ -250,6 +250,13 @@ def count_failed(connection: Connection, shop_id: int) -> int:
     """How many marks the store refused."""
     w = tier_writebacks.c
     query = select(func.count()).where(w.shop_id == shop_id, w.state == MarkState.FAILED)
+    return connection.execute(query).scalar() or 0
+
+
+def count_written_since(connection: Connection, shop_id: int, since: datetime) -> int:
+    """How many marks were written into the store from then on, each by its last time."""
+    w = tier_writebacks.c
+    query = select(func.count()).where(w.shop_id == shop_id, w.written_at >= since)
     return connection.execute(query).scalar() or 0
 
 

@@ -23,7 +23,8 @@ from crm_plugin.phrases import cut, joined, phrase
 from crm_plugin.records import TierMark, TierWrite, TierWritten
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.store.writebacks import MarkReason, MarkState, rest, stop, switch_of
+from crm_plugin.store.writebacks import MarkReason, MarkState, is_due, rest, stop, switch_of
+from crm_plugin.sync.allowance import Left
 from crm_plugin.sync.mark_claims import Outcome, accounts, claim, recover, settle, titles
 
 FIRST_PAUSE = timedelta(minutes=1)
@@ -70,8 +71,8 @@ def write_shop(
     run = _Run(db, shop, storefront, clock or (lambda: now), progress)
     if run.may_write():
         run.report.recovered = recover(db, shop.shop_id, now)
-        while run.goes_on():
-            rows = claim(db, shop.shop_id, run.now(), storefront.tiers_at_once)
+        while run.goes_on() and (most := run.most()):
+            rows = claim(db, shop.shop_id, run.now(), most)
             if not rows:
                 break
             run.write(rows)
@@ -95,6 +96,7 @@ class _Run:
         self._progress = progress
         self._failures = 0
         self._over = False
+        self._left = Left(db, shop.shop_id, storefront.tier_allowance())
         self.now = clock
         self.report = WritebackReport()
         with db.read() as connection:
@@ -123,6 +125,18 @@ class _Run:
             self._progress(self.report.states.total())
         return not self._over
 
+    def most(self) -> int:
+        """How many marks to take next; 0 once the day's are used up, and then the store rests until the next day where any wait."""
+        now, at_once = self.now(), self._storefront.tiers_at_once
+        left = self._left.at(now)
+        if left == 0:
+            with self._db.read() as connection:
+                waits = is_due(connection, self._shop.shop_id, now)
+            if waits:
+                self._rest(self._left.until, phrase("As many levels were written as may be in one day."))
+            return 0
+        return at_once if left is None else min(at_once, left)
+
     def write(self, rows: Sequence[Row[Any]]) -> None:
         """Write what was claimed and settle it."""
         with self._db.read() as connection:
@@ -150,6 +164,7 @@ class _Run:
     def _call(self, writes: Sequence[TierWrite]) -> list[TierWritten]:
         """Call the store; whatever goes wrong becomes the answer of each."""
         self.report.calls += 1
+        self._left.take(len(writes))
         error: AdapterError
         try:
             written = self._storefront.write_tiers(writes)
@@ -179,7 +194,7 @@ class _Run:
             self._failures += 1
             asked = passing.retry_after if isinstance(passing, TransientError) else None
             if asked:
-                self._rest(self.now() + min(timedelta(seconds=asked), LONGEST_REST))
+                self._rest(self.now() + min(timedelta(seconds=asked), LONGEST_REST), cut(str(passing), 500))
             self._over |= bool(asked) or self._failures >= MOST_FAILURES
 
     def _outcome(self, row: Row[Any], done: TierWritten) -> Outcome:
@@ -209,9 +224,9 @@ class _Run:
         with self._db.write() as connection:
             stop(connection, self._shop.shop_id, detail, self.now(), self.now() + PROBE)
 
-    def _rest(self, until: datetime | None) -> None:
+    def _rest(self, until: datetime | None, why: str = "") -> None:
         with self._db.write() as connection:
-            rest(connection, self._shop.shop_id, until, self.now())
+            rest(connection, self._shop.shop_id, until, self.now(), why)
 
 
 def _passes(error: AdapterError) -> bool:

@@ -42,12 +42,16 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far the levels are in the store. `states` counts marks; `put_back` those that were changed there and written again."""
+    """How far the levels are in the store. `states` counts marks; `put_back` those that were changed there and written again.
+
+    `stopped` says what the merchant has to do; `resting` why the store is left alone until `resting_until`.
+    """
 
     possible: bool
     enabled: bool
     stopped: str
     resting_until: datetime | None
+    resting: str
     states: dict[str, int]
     put_back: int
     refused: list[Refused]
@@ -69,6 +73,7 @@ def standing(connection: Connection, shop: Shop, *, most: int = 20) -> Standing:
         switch.enabled,
         switch.detail if switch.stopped_at else "",
         switch.resting_until,
+        "" if switch.stopped_at else switch.detail,
         states,
         connection.execute(drifted).scalar() or 0,
         _refused(connection, shop.shop_id, most) if states[MarkState.FAILED] else [],

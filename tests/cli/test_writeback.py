@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from crm_plugin.adapters.storefronts.base import Allowance
 from crm_plugin.adapters.storefronts.woocommerce import WooCommerceStorefront
 from crm_plugin.demo.server import ServedShop, Trouble, serve
 from crm_plugin.demo.shop import generate
@@ -82,10 +83,19 @@ def test_what_must_be_done_is_said(shop: Run, served: ServedShop, say: Callable[
     served.may_write = False
     told = say("tiers", "writeback", "s", "--run")
     assert (told.code, "stopped: The key may not do this" in told.err) == (1, True)
+    assert "levels do not reach the store: The key may not do this" in say("doctor").out
     served.may_write = True
     told = say("tiers", "writeback", "s", "--retry", "--run")
     assert (told.code, told.err) == (0, "")
     assert "written" in told.out
+
+
+def test_day_that_is_used_up_is_told(shop: Run, say: Callable[..., Spoken], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WooCommerceStorefront, "tier_allowance", lambda _: Allowance(1, "UTC"))
+    told = say("tiers", "writeback", "s", "--on", "--run")
+    assert "As many levels were written as may be in one day." in told.out
+    assert told.code == 0
+    assert "00:00Z: As many levels were written as may be in one day. They go on by themselves." in say("doctor").out
 
 
 def test_file_shop_is_refused(run: Run, say: Callable[..., Spoken]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from crm_plugin.adapters.storefronts.base import Allowance
 from crm_plugin.adapters.storefronts.woocommerce import WooCommerceStorefront
 from crm_plugin.demo.server import ServedShop, Trouble, serve
 from crm_plugin.demo.shop import DemoShop, generate
@@ -287,6 +288,26 @@ def test_what_passes_is_tried_again(on: Case, made: DemoShop, trouble: Trouble, 
     on.run(timedelta(seconds=1))
     while on.states() != {"written": 5}:
         on.run(timedelta(minutes=1))
+    assert on.marks() == wanted
+
+
+def test_no_more_than_may_be_written_a_day(on: Case, made: DemoShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on.storefront, "tier_allowance", lambda: Allowance(3, "Asia/Shanghai"))
+    wanted = dict.fromkeys(_ids(made, 5), "gold")
+    on.queue(dict(list(wanted.items())[:2]))
+    assert on.run()["states"] == {"written": 2}
+    on.queue(wanted)
+    # Another process knows what this one has written.
+    assert on.run(timedelta(minutes=1))["states"] == {"written": 1}
+    with on.db.read() as connection:
+        told = writeback_switch.standing(connection, on.shop)
+    assert told.resting_until == datetime(2026, 11, 24, 16, tzinfo=UTC)
+    assert "in one day" in told.resting
+    assert told.states["waiting"] == 2
+    assert on.run(timedelta(hours=6))["calls"] == 0
+    assert on.run(timedelta(hours=1))["states"] == {"written": 2}
+    with on.db.read() as connection:
+        assert writeback_switch.standing(connection, on.shop).states["waiting"] == 0
     assert on.marks() == wanted
 
 

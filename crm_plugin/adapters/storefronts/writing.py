@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
@@ -13,6 +14,14 @@ from crm_plugin.records import ConsentRecord, CouponMade, CouponOrder, TierMark,
 
 # In what form a store holds a member's level. A storefront without any of these cannot, and says so by that.
 TIER_FORMS = frozenset({Capability.TIER_TAG, Capability.TIER_GROUP, Capability.TIER_GRADE, Capability.TIER_METAFIELD})
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """So many writes a day, and the zone in which the day ends."""
+
+    a_day: int
+    timezone: str
 
 
 class Writes(Adapter):
@@ -34,6 +43,10 @@ class Writes(Adapter):
     def holds_tiers(cls) -> bool:
         """Whether the store can hold a member's level."""
         return bool(cls.capabilities & TIER_FORMS)
+
+    def tier_allowance(self) -> Allowance | None:
+        """How many marks may be written a day, of what the platform lets an app do; the others wait. Default: as many as there are."""
+        return None
 
     def check_tiers(self) -> list[Problem]:
         """A cheap probe whether marks may be written, without writing any; an empty list means yes. Default: nothing to ask."""

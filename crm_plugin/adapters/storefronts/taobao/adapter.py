@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from crm_plugin.adapters.base import Capability, Problem, Setting
-from crm_plugin.adapters.storefronts.base import StorefrontAdapter
+from crm_plugin.adapters.storefronts.base import Allowance, StorefrontAdapter
 from crm_plugin.adapters.storefronts.taobao.client import TopClient
 from crm_plugin.adapters.storefronts.taobao.coupons import AT_ONCE, Coupons, benefits_of
 from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER
@@ -165,6 +165,11 @@ class TaobaoStorefront(StorefrontAdapter):
     def confirm(self, events: Iterable[StoreEvent]) -> None:
         """See the contract."""
         self._messages.confirm(events)
+
+    def tier_allowance(self) -> Allowance | None:
+        """So many as the settings say, by the day in China: then the day's calls are counted anew."""
+        a_day = self.values["grades_a_day"]
+        return Allowance(a_day, ZONE) if a_day > 0 else None
 
     def check_tiers(self) -> list[Problem]:
         """Whether grades may be written; see the contract."""

@@ -45,6 +45,15 @@ APP = (
         default=METHODS[0],
         choices=METHODS,
     ),
+    Setting(
+        "grades_a_day",
+        "Grades written a day",
+        SettingType.INTEGER,
+        "At most so many members a day get another grade; the others wait for the next. Each takes two of the calls that Alibaba allows "
+        "the app a day, 5,000 for one that is not published. 0 for no end.",
+        required=False,
+        default=1500,
+    ),
 )
 OAUTH = Setting(
     "oauth_url",
