@@ -18,7 +18,7 @@ from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.medusa import payloads, webhooks, writing
 from crm_plugin.adapters.storefronts.medusa.client import ADAPTER, PAGE_SIZE, MedusaClient
 from crm_plugin.adapters.storefronts.medusa.mapping import Mapper, kept_with
-from crm_plugin.adapters.storefronts.medusa.walk import ChangeWalk, head
+from crm_plugin.adapters.storefronts.medusa.walk import ChangeWalk, begun, head
 from crm_plugin.adapters.storefronts.metadata import KnownKeys
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
 from crm_plugin.clock import is_zone
@@ -234,27 +234,20 @@ class MedusaStorefront(StorefrontAdapter):
 
     def second_pass(self, since: datetime) -> Iterator[Page]:
         """Orders of payments that changed."""
-        after = since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        offset, more = 0, True
-        while more:
-            params = {
-                "updated_at[$gte]": after,
-                "order": "updated_at",
-                "fields": "id,*payment_collection.order",
-                "limit": str(self._size),
-                "offset": str(offset),
-            }
-            listing = self.client.list("payments", "payments", params)
-            offset += len(listing.rows)
-            more = bool(listing.rows) and offset < listing.total
-            ids = list(dict.fromkeys(found for raw in listing.rows if (found := _order_of(raw))))
+        params, state = {"fields": "id,updated_at,*payment_collection.order"}, begun(since)
+        read_order = self._reader(Stream.ORDERS)
+        walk = ChangeWalk(
+            self.client, Stream.ORDERS, "payments", "payments", params, read_order, size=self._size, now=self._now
+        )
+        for turn in walk.turns(state):
+            ids = list(dict.fromkeys(found for raw in turn.rows if (found := _order_of(raw))))
             rows = [
                 row
                 for start in range(0, len(ids), _AT_ONCE)
                 for row in self._rows(Stream.ORDERS, ids[start : start + _AT_ONCE])
             ]
-            read = read_rows(Stream.ORDERS, rows, self._reader(Stream.ORDERS))
-            yield page_of(Stream.ORDERS, read, {"offset": offset}, total=None, last=not more)
+            read = read_rows(Stream.ORDERS, rows, read_order)
+            yield page_of(Stream.ORDERS, read, state, total=None, last=turn.is_last)
 
     def count(self, stream: Stream) -> int | None:
         """The store's own count."""

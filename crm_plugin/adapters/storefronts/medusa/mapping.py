@@ -155,7 +155,12 @@ class Mapper:
         member = row.customer_id or "" if is_account else ""
         placed = limits.instant(row.created_at, "$.created_at")
         sent = [one for one in row.fulfillments or () if one.canceled_at is None]
-        said = self._keys.read({**((customer.metadata or {}) if customer else {}), **(row.metadata or {})})
+        own, written = (customer.metadata or {}) if customer else {}, row.metadata or {}
+        said = self._keys.read({**own, **written})
+        spoken = consents(self._keys.read(written), placed, ADAPTER)
+        if not member and not spoken:
+            # A guest's own entries stand nowhere else; they were not said with this order.
+            spoken = consents(self._keys.read(own), None, ADAPTER)
         status = _status(row)
         return OrderRecord(
             external_id=row.id,
@@ -168,7 +173,7 @@ class Mapper:
             shipping_minor=_minor(row.raw_shipping_total, row.shipping_total, currency, "$.shipping_total"),
             discount_minor=_minor(row.raw_discount_total, row.discount_total, currency, "$.discount_total"),
             member_external_id=member,
-            contact=_contact(row, member, said, placed),
+            contact=_contact(row, member, said, spoken),
             placed_at=placed,
             paid_at=_paid_at(row),
             shipped_at=_latest([one.shipped_at for one in sent], "$.fulfillments"),
@@ -237,7 +242,7 @@ def _lines(rows: list[payloads.Item], currency: str) -> tuple[OrderLineRecord, .
     )
 
 
-def _contact(row: payloads.Order, member: str, said: Said, placed: datetime) -> MemberRecord:
+def _contact(row: payloads.Order, member: str, said: Said, spoken: tuple[ConsentRecord, ...]) -> MemberRecord:
     place = row.billing_address or row.shipping_address or _NO_ADDRESS
     customer = row.customer or Customer(id="")
     return MemberRecord(
@@ -247,7 +252,7 @@ def _contact(row: payloads.Order, member: str, said: Said, placed: datetime) -> 
         first_name=_text(place.first_name) or _text(customer.first_name),
         last_name=_text(place.last_name) or _text(customer.last_name),
         locale=said.locale,
-        consents=consents(said, placed, ADAPTER),
+        consents=spoken,
         **_where(place),
         **born(said.birthday),
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +22,15 @@ OVERLAP = timedelta(minutes=5)
 _AHEAD = timedelta(days=2)
 # How often a page is asked for that is not what was asked for, before it is taken as it is.
 _TRIES = 3
+
+
+class Turn(NamedTuple):
+    """One page of the list: its rows, what a walk needs of each, how many the whole has by what is known, and whether it is the last."""
+
+    rows: list[msgspec.Raw]
+    heads: list[payloads.Head]
+    total: int
+    is_last: bool
 
 
 class ChangeWalk:
@@ -51,6 +61,13 @@ class ChangeWalk:
 
     def pages(self, state: Cursor) -> Iterator[Page]:
         """The pages from the cursor on. `state` is the cursor's own dict and moves along."""
+        for turn in self.turns(state):
+            rows = [raw for raw, one in zip(turn.rows, turn.heads, strict=True) if self._keep(one)]
+            found = read_rows(self._stream, rows, self._read)
+            yield page_of(self._stream, found, state, total=turn.total, last=turn.is_last)
+
+    def turns(self, state: Cursor) -> Iterator[Turn]:
+        """The same as raw rows."""
         if state.pop("ended", False):
             state["since"], state["offset"], state["seen"] = _earlier(state.get("since", "")), 0, 0
         more = True
@@ -65,9 +82,7 @@ class ChangeWalk:
             self._advance(state, heads, len(listing.rows))
             if not more:
                 state["ended"], state["offset"] = True, 0
-            rows = [raw for raw, one in zip(listing.rows, heads, strict=True) if self._keep(one)]
-            found = read_rows(self._stream, rows, self._read)
-            yield page_of(self._stream, found, state, total=total, last=not more)
+            yield Turn(listing.rows, heads, total, not more)
 
     def _asked(self, asked: Mapping[str, str], state: Cursor) -> tuple[Listing, list[payloads.Head]]:
         """The page. One that was not asked for (a cache's), or that has fewer rows than the store counts, is asked for again."""
@@ -93,6 +108,11 @@ class ChangeWalk:
             # Rows that leave the window move the others up.
             state["first"] = str(heads[0].id) if heads else ""
             state["offset"] = state.get("offset", 0) + max(1, count - min(10, count // 4))
+
+
+def begun(since: datetime) -> Cursor:
+    """The cursor of a walk from that instant on."""
+    return {"since": _told(since)}
 
 
 def head(raw: msgspec.Raw) -> payloads.Head:

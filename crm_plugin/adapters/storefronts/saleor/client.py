@@ -11,7 +11,7 @@ from crm_plugin.adapters.raw import UNREADABLE
 from crm_plugin.adapters.storefronts.calls import Answer, Calls
 from crm_plugin.adapters.storefronts.saleor.operations import document
 from crm_plugin.adapters.storefronts.unanswered import LATER
-from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError
+from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
 from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import phrase
 from crm_plugin.redaction import redact
@@ -65,8 +65,8 @@ class Listing(NamedTuple):
     after: str
 
 
-class StaleCursor(Exception):
-    """Saleor no longer understands the cursor: the list is asked for anew from the last time that is known."""
+class StaleCursor(TransientError):
+    """Saleor no longer understands the cursor: the list is asked for anew, by a walk from the last time that is known."""
 
 
 _ANSWER = msgspec.json.Decoder(_Told)
@@ -86,7 +86,7 @@ class SaleorClient:
         self.calls.close()
 
     def ask(self, name: str, variables: Mapping[str, Any] | None = None) -> dict[str, msgspec.Raw]:
-        """The fields of an answer, each raw. Raises: AdapterError, StaleCursor."""
+        """The fields of an answer, each raw. Raises: AdapterError; StaleCursor among them."""
         return self._run(name, document(name), variables or {}, None)
 
     def change(self, name: str, text: str, variables: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
@@ -157,7 +157,7 @@ class SaleorClient:
         if code == "PermissionDenied":
             return self._denied(name, context)
         if "cursor" in first.message.lower():
-            raise StaleCursor(first.message)
+            raise StaleCursor(phrase("The store no longer knows where the list was left off."), hint=LATER, **context)
         return PermanentError(
             phrase(
                 "The store refused the request: %(message)s (%(code)s).",

@@ -146,7 +146,7 @@ class SaleorInstaller(Installer):
             raise WebhookRejected("The token is of a store that is not connected.")
         now = self._clock()
         claims = check_token(token, KeyRing(reference, jwks_of(kept.get("jwks"))), now)
-        if claims.type != "thirdparty" or claims.app != kept.get("app_id"):
+        if claims.type != "thirdparty" or not claims.app or claims.app != kept.get("app_id"):
             raise WebhookRejected("The token is for another app.")
         if _NEEDED not in claims.user_permissions:
             raise WebhookRejected("This person may not see the store's customers.", status=403)

@@ -40,13 +40,14 @@ TAG_PREFIX = "crm.tag."
 STATUSES = {
     "DRAFT": OrderStatus.DRAFT,
     "UNCONFIRMED": OrderStatus.ON_HOLD,
-    "PARTIALLY_FULFILLED": OrderStatus.PAID,
     "FULFILLED": OrderStatus.SHIPPED,
     "PARTIALLY_RETURNED": OrderStatus.SHIPPED,
     "RETURNED": OrderStatus.SHIPPED,
     "CANCELED": OrderStatus.CANCELLED,
     "EXPIRED": OrderStatus.CANCELLED,
 }
+# Of which something is left to send: what was paid decides.
+_OPEN = frozenset({"UNFULFILLED", "PARTIALLY_FULFILLED"})
 _PAID = frozenset({"FULL", "OVERCHARGED"})
 _NO_ADDRESS = Address()
 Raw = bytes | msgspec.Raw
@@ -215,7 +216,7 @@ class Mapper:
 
 def _status(row: payloads.Order, total: int, refunded: int) -> OrderStatus:
     found = STATUSES.get(row.status)
-    if found is None and row.status == "UNFULFILLED":
+    if found is None and row.status in _OPEN:
         found = OrderStatus.PAID if row.charge_status in _PAID else OrderStatus.PENDING
     if found in (OrderStatus.PAID, OrderStatus.SHIPPED) and 0 < total <= refunded:
         return OrderStatus.REFUNDED
@@ -240,8 +241,22 @@ def _payments(row: payloads.Order) -> Iterator[payloads.Payment]:
         yield from (one for one in payment.transactions or () if one.is_success)
 
 
+def _given_back(events: list[payloads.Event]) -> list[payloads.Event]:
+    """A transaction's refunds without those that the payment provider took back: for each such, the last of its amount."""
+    found = [one for one in events if one.type == "REFUND_SUCCESS"]
+    for taken in (one for one in events if one.type == "REFUND_REVERSE"):
+        same = [one for one in found if one.amount == taken.amount]
+        if same:
+            found.remove(same[-1])
+    return found
+
+
 def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRecord, ...]:
-    told = [(one.id, one.amount, one.created_at, one.message) for one in _events(row) if one.type == "REFUND_SUCCESS"]
+    told = [
+        (one.id, one.amount, one.created_at, one.message)
+        for transaction in row.transactions or ()
+        for one in _given_back(transaction.events or [])
+    ]
     told += [(one.id, one.amount, one.created, "") for one in _payments(row) if one.kind == "REFUND"]
     found = [
         RefundRecord(

@@ -79,11 +79,21 @@ def fetch_jwks(api_url: str, session: requests.Session | None = None) -> Jwks:
     return found if isinstance(found, dict) and isinstance(found.get("keys"), list) else {"keys": []}
 
 
+class _Fetched:
+    """What one Saleor published when it was asked last; `is_old` when it has not answered since."""
+
+    def __init__(self) -> None:
+        # Of one store alone: one that answers slowly keeps no other waiting.
+        self.lock = threading.Lock()
+        self.at = -FRESH_SECONDS
+        self.jwks: Jwks = {}
+        self.is_old = False
+
+
 class KeyRing:
     """The keys of one Saleor: those kept with the store, and behind them what was fetched last by this process."""
 
-    _fetched: dict[str, tuple[float, Jwks]] = {}  # noqa: RUF012  (one for the process on purpose)
-    _lock = threading.Lock()
+    _fetched: dict[str, _Fetched] = {}  # noqa: RUF012  (one for the process on purpose)
 
     def __init__(
         self,
@@ -99,20 +109,25 @@ class KeyRing:
         self._now = now
 
     def find(self, kid: str) -> rsa.RSAPublicKey | None:
-        """The key of that name; None where the store has none."""
-        found = _key(self._kept, kid)
-        return found or _key(self._newest(kid), kid)
+        """The key of that name; None where the store has none.
 
-    def _newest(self, kid: str) -> Jwks:
-        with self._lock:
-            at, known = self._fetched.get(self._api_url, (-FRESH_SECONDS, {}))
-            if _key(known, kid) is None and self._now() - at >= FRESH_SECONDS:
+        Raises: WebhookRejected with 503 when the store cannot be asked: Saleor tells again what was answered so, and nothing else.
+        """
+        return _key(self._kept, kid) or self._newest(kid)
+
+    def _newest(self, kid: str) -> rsa.RSAPublicKey | None:
+        known = self._fetched.setdefault(self._api_url, _Fetched())
+        with known.lock:
+            if _key(known.jwks, kid) is None and self._now() - known.at >= FRESH_SECONDS:
                 try:
-                    known = self._fetch(self._api_url)
+                    known.jwks, known.is_old = self._fetch(self._api_url), False
                 except AdapterError:
-                    known = {}
-                self._fetched[self._api_url] = (self._now(), known)
-            return known
+                    known.is_old = True
+                known.at = self._now()
+            found = _key(known.jwks, kid)
+            if found is None and known.is_old:
+                raise WebhookRejected("The store's keys cannot be had now.", status=503)
+            return found
 
 
 def check_body(signature: str, body: bytes, keys: KeyRing) -> None:

@@ -136,7 +136,7 @@ def _fits(order: CouponOrder, channel: Channel) -> bool:
 
 def _listing(order: CouponOrder, channel: Channel) -> dict[str, Any]:
     value = order.percent if order.percent is not None else to_major(order.amount_minor or 0, order.currency)
-    told: dict[str, Any] = {"channelId": channel.id, "discountValue": str(value)}
+    told: dict[str, Any] = {"channelId": channel.id, "discountValue": f"{value:f}"}
     if order.least_minor:
-        told["minAmountSpent"] = str(to_major(order.least_minor, order.currency))
+        told["minAmountSpent"] = f"{to_major(order.least_minor, order.currency):f}"
     return told

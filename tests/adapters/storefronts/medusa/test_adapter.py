@@ -13,7 +13,15 @@ import requests
 
 from crm_plugin.adapters.storefronts.medusa import MedusaStorefront
 from crm_plugin.errors import ActionRequired, MalformedResponse, PermanentError, TransientError, UnsupportedFeature
-from crm_plugin.records import CouponOrder, MemberRecord, OrderRecord, OrderStatus, ProductRecord, Stream
+from crm_plugin.records import (
+    ConsentState,
+    CouponOrder,
+    MemberRecord,
+    OrderRecord,
+    OrderStatus,
+    ProductRecord,
+    Stream,
+)
 from tests.adapters.storefronts.medusa.fake_medusa import FakeMedusa, customer
 
 ORDER: dict[str, Any] = json.loads((Path(__file__).parent / "payloads" / "order.json").read_text(encoding="utf-8"))
@@ -199,6 +207,42 @@ def test_captures_are_found_by_their_payments(storefront: MedusaStorefront, medu
     ]
     pages = list(storefront.second_pass(datetime(2026, 11, 22, tzinfo=UTC)))
     assert [record.external_id for page in pages for record in page.records] == ["order_2"]
+
+
+def test_captures_are_found_though_others_change_meanwhile(storefront: MedusaStorefront, medusa: FakeMedusa) -> None:
+    """Rows that leave the beginning of a list move all others up."""
+    at = "2026-11-22T05:0{}:00.000Z"
+    for number in range(8):
+        medusa.rows["orders"].append({**ORDER, "id": f"order_{number}", "updated_at": "2026-01-01T00:00:00.000Z"})
+        collection = {"order": {"id": f"order_{number}"}}
+        medusa.rows["payments"].append(
+            {"id": f"p{number}", "updated_at": at.format(number), "payment_collection": collection}
+        )
+    asked = []
+
+    def change() -> None:
+        asked.append(1)
+        if len(asked) in (3, 5):
+            medusa.rows["payments"][len(asked) - 3]["updated_at"] = "2026-11-23T00:00:00.000Z"
+
+    medusa.before_list = change
+    pages = list(storefront.second_pass(datetime(2026, 11, 22, tzinfo=UTC)))
+    assert {record.external_id for page in pages for record in page.records} >= {f"order_{n}" for n in range(8)}
+    assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
+
+
+def test_consent_is_dated_by_what_said_it(storefront: MedusaStorefront) -> None:
+    """An account's metadata is what it says now: an order that is read again must not date it back to its own day."""
+    customer = {**ORDER["customer"], "has_account": True, "metadata": {"newsletter": "yes", "birthday": "1990-01-05"}}
+    account = _order(storefront, customer=customer, metadata=None).contact
+    guest = _order(storefront, customer={**customer, "has_account": False}, metadata=None).contact
+    ordered = _order(storefront, customer=customer, metadata={"newsletter": "no"})
+    assert account is not None
+    assert guest is not None
+    assert ordered.contact is not None
+    assert (account.consents, account.birth_month) == ((), 1)
+    assert [(one.state, one.at) for one in guest.consents] == [(ConsentState.GRANTED, None)]
+    assert [(one.state, one.at) for one in ordered.contact.consents] == [(ConsentState.WITHDRAWN, ordered.placed_at)]
 
 
 def test_coupons_are_promotions_made_once(storefront: MedusaStorefront, medusa: FakeMedusa) -> None:

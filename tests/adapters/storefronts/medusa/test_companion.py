@@ -24,7 +24,7 @@ needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is
 
 _SIGN = """
 const { signed, pass } = require(process.argv[1] + "/lib/signing.js");
-const { deliver, config } = require(process.argv[1] + "/subscribers/forward.js");
+const { deliver, config, idsOf } = require(process.argv[1] + "/subscribers/forward.js");
 const body = JSON.stringify({ name: "order.placed", data: { id: "order_1", note: "王 ☕" }, at: "2026-11-24T00:00:00.000Z" });
 const seconds = Number(process.argv[2]);
 (async () => {
@@ -63,6 +63,7 @@ const seconds = Number(process.argv[2]);
     lost: await show(() => { throw new Error("reset"); }), nobody: await show(yes, ""), unset: await show(yes, "cus_1", {}), asked,
   };
   console.log(JSON.stringify({
+    ids: idsOf({ id: "order_1", order_id: "o", no_notification: false, email: "a@x.example", items: [{ id: "i" }] }),
     shopper, body, headers: signed("shared", "d-1", body, seconds), events: config.event,
     token: pass("shared", "live", "user_1", seconds + 120),
     taken: await run([0, 503, 429, 204]), refused: await run([401, 204]),
@@ -158,6 +159,7 @@ def test_it_tells_again_what_was_not_taken(told: dict[str, Any]) -> None:
     assert told["lost"] == ["reset", 5, 4]
     assert told["down"] == [0, 5, 4]
     assert set(told["events"]) == set(TOPICS)
+    assert told["ids"] == {"id": "order_1", "order_id": "o"}
 
 
 @needs_node

@@ -61,6 +61,20 @@ def test_order_says_what_was_paid_sent_and_given_back(storefront: SaleorStorefro
     assert order.attributes == {"channel": "channel-pln", "origin": "checkout", "tracking_number": "TW123"}
 
 
+def test_refund_that_was_taken_back_is_none(storefront: SaleorStorefront) -> None:
+    def event(number: int, kind: str, amount: float) -> dict[str, Any]:
+        return {
+            "id": f"e{number}",
+            "type": kind,
+            "createdAt": "2026-11-22T05:50:00+00:00",
+            "amount": {"amount": amount},
+        }
+
+    events = [event(1, "REFUND_SUCCESS", 10), event(2, "REFUND_SUCCESS", 20), event(3, "REFUND_REVERSE", 10)]
+    order = _order(storefront, transactions=[{"events": events}], payments=[], totalRefunded={"amount": 20})
+    assert [(one.external_id, one.amount_minor) for one in order.refunds or ()] == [("e2", 2000)]
+
+
 @pytest.mark.parametrize(
     ("status", "charge", "refunded", "ours"),
     [
@@ -68,6 +82,7 @@ def test_order_says_what_was_paid_sent_and_given_back(storefront: SaleorStorefro
         ("UNFULFILLED", "PARTIAL", 0, OrderStatus.PENDING),
         ("UNCONFIRMED", "NONE", 0, OrderStatus.ON_HOLD),
         ("PARTIALLY_FULFILLED", "FULL", 0, OrderStatus.PAID),
+        ("PARTIALLY_FULFILLED", "NONE", 0, OrderStatus.PENDING),
         ("RETURNED", "FULL", 489.86, OrderStatus.REFUNDED),
         ("CANCELED", "NONE", 489.86, OrderStatus.CANCELLED),
         ("EXPIRED", "NONE", 0, OrderStatus.CANCELLED),
@@ -319,3 +334,13 @@ def test_what_is_kept_with_the_newest_is_shown_without_our_own(
     saleor.permissions.remove("MANAGE_ORDERS")
     with pytest.raises(ActionRequired):
         storefront.recent_fields(Stream.ORDERS)
+
+
+def test_cursor_that_is_no_longer_known_passes(saleor: FakeSaleor, storefront: SaleorStorefront) -> None:
+    """Where a list is not walked by time it is asked for again later, as after any trouble that passes."""
+    told = {"data": None, "errors": [{"message": "Received cursor is invalid."}]}
+    saleor.faults = [(200, {}, json.dumps(told))]
+    ids = storefront.external_ids(Stream.MEMBERS)
+    assert ids is not None
+    with pytest.raises(TransientError, match="left off"):
+        list(ids)

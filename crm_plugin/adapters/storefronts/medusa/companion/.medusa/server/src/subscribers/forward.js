@@ -19,6 +19,12 @@ async function withOrder(event, container) {
   return order ? { ...data, order_id: order.id } : data;
 }
 
+// Ids alone, whatever else a plugin of the store puts into an event.
+function idsOf(data) {
+  const known = ([name, value]) => /^id$|_id$/.test(name) && typeof value === "string";
+  return Object.fromEntries(Object.entries(data).filter(known));
+}
+
 async function deliver(options, body, delivery, send, pause) {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     try {
@@ -26,6 +32,8 @@ async function deliver(options, body, delivery, send, pause) {
       const answer = await send(options.events, {
         method: "POST", headers, body, redirect: "error", signal: AbortSignal.timeout(WAIT_MS),
       });
+      // Read or not, the connection is given back.
+      if (answer.body) await answer.body.cancel();
       // What is refused for good would be refused again.
       if (answer.ok || (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 429)) {
         return answer.status;
@@ -50,7 +58,7 @@ async function forward({ event, container }) {
     log.warn(`crm: the order of ${event.name} is not found: ${error.message}`);
   }
   const at = (event.metadata && event.metadata.created_at) || new Date().toISOString();
-  const body = JSON.stringify({ name: event.name, data, at });
+  const body = JSON.stringify({ name: event.name, data: idsOf(data), at });
   // Not waited for: a checkout must not take longer because we do.
   const pause = (ms) => new Promise((done) => setTimeout(done, ms).unref());
   deliver(options, body, delivery, fetch, pause).then(
@@ -63,6 +71,7 @@ module.exports = {
   __esModule: true,
   default: forward,
   deliver,
+  idsOf,
   config: {
     event: [
       "customer.created", "customer.updated", "customer.deleted",
