@@ -25,6 +25,7 @@ from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, consents
 from crm_plugin.money import parse_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
+    ConsentRecord,
     MemberRecord,
     OrderLineRecord,
     OrderRecord,
