@@ -63,12 +63,17 @@ def test_hooks_keep_and_show_what_they_should(php: str) -> None:
     assert "https://crm.example/s/my-shop/today" in told["connected"]
     assert '<script src="https://crm.example/static/inapp.js" data-token="t">' in told["inbox"]
     assert 'href="https://crm.example/u/x"' in told["inbox"]
-    assert told["asked"] == ["https://crm.example/hooks/my-shop/woocommerce/shopper"]
+    assert told["asked"] == ["https://crm.example/hooks/my-shop/woocommerce/shopper"] * 2
+    assert (told["still"], told["not"]) == ("[crm_marketing_opt_in=1]", "[crm_marketing_opt_in=]")
+    assert told["block field"] == ["crm-plugin/marketing-opt-in", "order"]
     assert told["ticked"] == told["block"] == {"marketing_opt_in": "yes"}
     assert told["empty"] == []
     assert told["birthdays"] == [[[], "1984-02-29"], [["crm_birthday"], "1984-02-29"], [[], None]]
     assert told["may"] == ["read", "crm_tier_gold", "crm_tier_main_gold"]
     assert told["others"] == ["read"]
+    assert told["exported"] == {"birthday": "1984-02-29", "crm_tier_main": "gold"}
+    assert told["erased"] == [True, []]
+    assert told["nobody"] == [[], False]
     assert (told["tier"], told["if"], told["function"]) == ("gold", ["in", ""], "gold")
 
 

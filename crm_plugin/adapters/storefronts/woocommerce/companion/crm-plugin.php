@@ -18,7 +18,7 @@ namespace CrmPlugin;
 
 defined( 'ABSPATH' ) || exit;
 
-foreach ( array( 'pure', 'link', 'settings', 'checkout', 'account', 'tiers' ) as $crm_plugin_part ) {
+foreach ( array( 'pure', 'link', 'settings', 'checkout', 'account', 'tiers', 'privacy' ) as $crm_plugin_part ) {
 	require_once __DIR__ . '/includes/' . $crm_plugin_part . '.php';
 }
 

@@ -9,6 +9,7 @@ namespace {
 	$hooks = $options = $kept = $meta = $asked = $shortcodes = array();
 
 	class WC_Webhook {
+		public function get_id() { return $GLOBALS['options']['hooks'][0]; }
 		public function get_status() { return 'active'; }
 		public function get_name() { return 'crm-plugin 0123456789ab'; }
 		public function get_delivery_url() { return 'https://crm.example/hooks/my-shop/woocommerce'; }
@@ -44,6 +45,7 @@ namespace {
 	function get_user_meta( $id, $key = '', $one = false ) { return '' === $key ? $GLOBALS['meta'] : ( $GLOBALS['meta'][ $key ][0] ?? '' ); }
 	function update_user_meta( $id, $key, $value ) { $GLOBALS['meta'][ $key ] = array( $value ); }
 	function delete_user_meta( $id, $key ) { unset( $GLOBALS['meta'][ $key ] ); }
+	function get_user_by( $by, $value ) { return 'ada@shop.example' === $value ? (object) array( 'ID' => 7 ) : false; }
 	function current_time( $form ) { return '2026-06-01'; }
 	function sanitize_text_field( $text ) { return strip_tags( $text ); }
 	function wp_unslash( $text ) { return stripslashes( $text ); }
@@ -81,6 +83,9 @@ namespace {
 	$found['connected'] = shown( 'woocommerce_settings_tabs_crm_plugin' );
 	$found['inbox']     = shown( 'woocommerce_account_dashboard' );
 	shown( 'woocommerce_account_dashboard' );
+	// Another connection's answer is not taken for this one's.
+	$options['hooks'] = array( 4 );
+	shown( 'woocommerce_account_dashboard' );
 	$found['asked'] = array_map( static function ( $one ) { return $one[0]; }, $asked );
 
 	// Checkout: a ticked box is kept, an empty one is not.
@@ -89,8 +94,14 @@ namespace {
 		run( 'woocommerce_checkout_create_order', $order );
 		$found[ $name ] = $order->meta;
 	}
+	// It is shown anew when an address changes: what was ticked stays, and nothing else comes ticked.
+	foreach ( array( 'still' => 'billing_city=X&crm_marketing_opt_in=1', 'not' => 'billing_city=X' ) as $name => $form ) {
+		$_POST          = array( 'post_data' => $form );
+		$found[ $name ] = shown( 'woocommerce_review_order_before_submit' );
+	}
+	$_POST = array();
 	run( 'woocommerce_init' );
-	$found['block field'] = $options['block']['id'];
+	$found['block field'] = array( $options['block']['id'], $options['block']['location'] );
 	$order = new Kept();
 	run( 'woocommerce_set_additional_field_value', 'crm-plugin/marketing-opt-in', true, 'other', $order );
 	run( 'woocommerce_set_additional_field_value', 'another/field', true, 'other', $order );
@@ -115,5 +126,15 @@ namespace {
 	$found['tier']   = $shortcodes['crm_tier']( array() );
 	$found['if']     = array( $shortcodes['crm_if_tier']( array( 'level' => 'silver, gold' ), 'in' ), $shortcodes['crm_if_tier']( array( 'level' => '' ), 'in' ) );
 	$found['function'] = crm_plugin_tier();
+
+	// A person's data: handed out and taken away.
+	$meta['birthday'] = array( '1984-02-29' );
+	$ways = array();
+	foreach ( array( 'exporters', 'erasers' ) as $way ) {
+		$ways[ $way ] = run( "wp_privacy_personal_data_$way", array() )['crm-plugin']['callback'];
+	}
+	$found['exported'] = array_column( $ways['exporters']( 'ada@shop.example' )['data'][0]['data'], 'value', 'name' );
+	$found['erased']   = array( $ways['erasers']( 'ada@shop.example' )['items_removed'], $meta );
+	$found['nobody']   = array( $ways['exporters']( 'x@shop.example' )['data'], $ways['erasers']( 'x@shop.example' )['items_removed'] );
 	echo json_encode( $found );
 }

@@ -47,6 +47,10 @@ foreach ( array( true, 1, '1', 'yes', 'on' ) as $ticked ) {
 foreach ( array( null, false, 0, '', '0', 'no', array( '1' ) ) as $empty ) {
 	same( is_ticked( $empty ), false, 'empty' );
 }
+same( ticked_in( 'a=b&crm_marketing_opt_in=1&c%5B%5D=d', 'crm_marketing_opt_in' ), true, 'ticked in a form' );
+foreach ( array( '', 'crm_marketing_opt_in=', 'crm_marketing_opt_in[]=1', 'x=crm_marketing_opt_in', '%%%' ) as $form ) {
+	same( ticked_in( $form, 'crm_marketing_opt_in' ), false, 'not ticked in a form' );
+}
 same( shopper_answer( '{"token":"t","preferences":"https://crm.example/u/x"}', 'https://crm.example' ), array( 'token' => 't', 'script' => 'https://crm.example/static/inapp.js', 'preferences' => 'https://crm.example/u/x' ), 'answer' );
 same( shopper_answer( '{"token":"t","preferences":"https://evil.example/"}', 'https://crm.example' )['preferences'], '', 'foreign preferences' );
 foreach ( array( '', '[]', '7', '{"token":7}', '<html>' ) as $odd ) {

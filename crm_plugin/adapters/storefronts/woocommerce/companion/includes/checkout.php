@@ -21,6 +21,14 @@ function consent_label(): string {
 	return '' !== $own ? $own : __( 'Send me news and offers by e-mail. I can stop this at any time.', 'crm-plugin' );
 }
 
+/** Whether the customer has ticked the box before: that part of the classic checkout is made anew whenever an address changes. */
+function is_still_ticked(): bool {
+	// WooCommerce has checked the nonce of `update_order_review` by then.
+	// phpcs:ignore WordPress.Security.NonceVerification.Missing, WordPress.Security.ValidatedSanitizedInput.InputNotSanitized
+	$form = isset( $_POST['post_data'] ) ? wp_unslash( $_POST['post_data'] ) : '';
+	return is_string( $form ) && ticked_in( $form, CONSENT_FIELD );
+}
+
 add_action(
 	'woocommerce_review_order_before_submit',
 	static function () {
@@ -31,7 +39,7 @@ add_action(
 					'type'  => 'checkbox',
 					'label' => esc_html( consent_label() ),
 				),
-				''
+				is_still_ticked() ? '1' : ''
 			);
 		}
 	}
@@ -55,7 +63,8 @@ add_action(
 				array(
 					'id'       => BLOCK_FIELD,
 					'label'    => consent_label(),
-					'location' => 'contact',
+					// What is asked beside the contact is kept with the account, and would come ticked the next time.
+					'location' => 'order',
 					'type'     => 'checkbox',
 				)
 			);

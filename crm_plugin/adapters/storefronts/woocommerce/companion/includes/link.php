@@ -44,13 +44,15 @@ function hook(): ?\WC_Webhook {
  * @return array{token: string, script: string, preferences: string}|array{}
  */
 function shopper( int $customer ): array {
-	$kept = get_transient( KEPT_SHOPPER . $customer );
-	if ( is_array( $kept ) ) {
-		return $kept;
-	}
 	$hook = $customer > 0 ? hook() : null;
 	if ( null === $hook ) {
 		return array();
+	}
+	// Of this connection: what another CRM answered opens nothing at this one.
+	$name = KEPT_SHOPPER . $hook->get_id() . '_' . $customer;
+	$kept = get_transient( $name );
+	if ( is_array( $kept ) ) {
+		return $kept;
 	}
 	$body   = question( $customer, time() );
 	$answer = wp_safe_remote_post(
@@ -70,6 +72,6 @@ function shopper( int $customer ): array {
 	if ( ! is_wp_error( $answer ) && 200 === wp_remote_retrieve_response_code( $answer ) ) {
 		$found = shopper_answer( wp_remote_retrieve_body( $answer ), connection( $hook->get_delivery_url() )['server'] );
 	}
-	set_transient( KEPT_SHOPPER . $customer, $found, $found ? DAY_IN_SECONDS : 5 * MINUTE_IN_SECONDS );
+	set_transient( $name, $found, $found ? DAY_IN_SECONDS : 5 * MINUTE_IN_SECONDS );
 	return $found;
 }

@@ -60,6 +60,12 @@ function is_ticked( $value ): bool {
 	return true === $value || in_array( $value, array( 1, '1', 'yes', 'on', 'true' ), true );
 }
 
+/** Whether the box of that name is ticked in a form as browsers send it, `a=1&b=2`. */
+function ticked_in( string $form, string $name ): bool {
+	parse_str( $form, $told );
+	return is_ticked( $told[ $name ] ?? null );
+}
+
 /** The body of the question for a customer's messages; $at is in seconds since 1970. */
 function question( int $customer, int $at ): string {
 	return (string) json_encode(
