@@ -121,6 +121,16 @@ def opened_shop(name: str) -> Iterator[tuple[Runtime, Shop]]:
         yield runtime, shop
 
 
+def require_awake(shop: Shop) -> None:
+    """Raises: InvalidInput for a shop for which nothing is done, for its store is not connected."""
+    if not shop.is_awake:
+        raise InvalidInput(
+            f"{shop.name} is not connected to its store ({shop.status}): nothing is read, planned or sent for it.",
+            field="shop",
+            hint="Install or connect it again first.",
+        )
+
+
 def day_of(shop: Shop, runtime: Runtime, told: str | None, field: str = "as_of") -> date:
     """The day that was asked for by the option `field`, or today in the shop's zone. Raises: InvalidInput."""
     if told is None:

@@ -16,6 +16,7 @@ from crm_plugin.cli.common import (
     opened,
     opened_shop,
     progress,
+    require_awake,
     shop_argument,
 )
 from crm_plugin.cli.root import stderr
@@ -47,7 +48,9 @@ def tick(name: str | None, at: str | None, yes: bool, pull: bool, as_json: bool)
     """
     with opened() as runtime, progress() as note:
         with runtime.db.read() as connection:
-            chosen = [shop_named(connection, name)] if name else all_shops(connection)
+            chosen = [shop_named(connection, name)] if name else [one for one in all_shops(connection) if one.is_awake]
+        for shop in chosen:
+            require_awake(shop)
         instants = {one.name: instant_of(one, runtime, at) for one in chosen}
         if not yes and any(instant > runtime.clock.now() for instant in instants.values()):
             raise InvalidInput(
@@ -136,6 +139,7 @@ def plan_(name: str, at: str | None, yes: bool, as_json: bool) -> None:
     `--yes`; `rehearse` only looks.
     """
     with opened_shop(name) as (runtime, found):
+        require_awake(found)
         instant = instant_of(found, runtime, at)
         if instant > runtime.clock.now() and not yes:
             raise InvalidInput(

@@ -21,7 +21,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import hook_counts, migrate, runs
 from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.tenants import Shop, all_shops
-from crm_plugin.sync import connect, heard, writeback_switch
+from crm_plugin.sync import connect, heard, standing, writeback_switch
 from crm_plugin.sync.privacy import requests_of
 from crm_plugin.touchpoints import health, senders
 from crm_plugin.touchpoints.audience import problem_of
@@ -204,7 +204,8 @@ def _problem(shop: str, problem: str, hint: str) -> dict[str, str]:
 
 def _store(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
     if not shop.is_awake:
-        return [_problem(shop.name, shop.status_detail, "Nothing is done for it until it is installed again.")]
+        told = f"The store is not connected ({shop.status}: {standing.of(shop).value or 'no reason is kept'})."
+        return [_problem(shop.name, told, "Nothing is done for it until it is installed again.")]
     try:
         storefront = connect.open_storefront(runtime.db, runtime.box, shop)
         try:

@@ -9,13 +9,25 @@ from typing import Any
 import click
 import yaml
 
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, main, opened, opened_shop, progress, shop_argument
+from crm_plugin.analytics.today import count_members
+from crm_plugin.cli.common import (
+    ACTOR,
+    answer,
+    as_json_option,
+    confirm_option,
+    main,
+    opened,
+    opened_shop,
+    progress,
+    require_awake,
+    shop_argument,
+)
 from crm_plugin.errors import InvalidInput
-from crm_plugin.jobs import tasks
+from crm_plugin.jobs import leaving, tasks
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit, migrate
-from crm_plugin.store.tenants import all_shops
-from crm_plugin.sync import imports, problems
+from crm_plugin.store.tenants import Shop, all_shops, shop_by_id
+from crm_plugin.sync import imports, lifecycle, problems
 from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 
 
@@ -74,10 +86,63 @@ def shop_add(name: str, platform: str, as_json: bool, **told: str) -> None:
 @as_json_option
 def shop_list(as_json: bool) -> None:
     """The stores there are, and how they are."""
-    keys = ("name", "title", "platform", "currency", "timezone", "status", "status_detail")
+    keys = (
+        "name",
+        "title",
+        "platform",
+        "currency",
+        "timezone",
+        "status",
+        "status_reason",
+        "status_at",
+        "status_detail",
+    )
     with opened() as runtime, runtime.db.read() as connection:
         rows = [{key: getattr(one, key) for key in keys} for one in all_shops(connection)]
     answer(rows, as_json)
+
+
+@shop.command("disconnect")
+@shop_argument
+@as_json_option
+def shop_disconnect(name: str, as_json: bool) -> None:
+    """End the connection to a store; what is known stays.
+
+    The store is asked once to tell us nothing more, its keys are forgotten, and nothing is read, planned or sent from then on.
+    """
+    with opened_shop(name) as (runtime, found):
+        require_awake(found)
+        if not tasks.can_be_pulled(found):
+            raise InvalidInput(f"{name} takes files: there is no store to disconnect.", field="shop")
+        answer(_left(runtime, found, erase=False), as_json)
+
+
+@shop.command("erase")
+@shop_argument
+@confirm_option
+@as_json_option
+def shop_erase(name: str, confirm: str, as_json: bool) -> None:
+    """Erase all that is kept of a shop, for good.
+
+    Its store, if it is still connected, is taken leave of first. --confirm takes how many members there are.
+    """
+    with opened_shop(name) as (runtime, found):
+        with runtime.db.read() as connection:
+            count = count_members(connection, found.shop_id)
+        if confirm != str(count):
+            raise InvalidInput(
+                f"{count} members and all that is kept of them would go for good.",
+                field="confirm",
+                hint=f"Say so with --confirm {count}.",
+            )
+        answer(_left(runtime, found, erase=True), as_json)
+
+
+def _left(runtime: Runtime, shop: Shop, *, erase: bool) -> dict[str, Any]:
+    lifecycle.leave(runtime.db, shop, ACTOR, runtime.clock.now(), erase=erase)
+    with runtime.db.read() as connection:
+        left = shop_by_id(connection, shop.shop_id)
+    return {"name": shop.name, **leaving.run(runtime, left, now=runtime.clock.now())}
 
 
 @shop.command("set", told=("Settings", lambda: [(one.key, one.help) for one in (*ROW_SETTINGS, *SETTINGS)]))
@@ -138,6 +203,7 @@ def sync(name: str, full: bool, as_json: bool) -> None:
     It goes on where it stopped; `serve` does it every few minutes. Files are loaded with `import`.
     """
     with opened_shop(name) as (runtime, found), progress() as note:
+        require_awake(found)
         report = tasks.sync(runtime, found, full=full, progress=note)
     answer(report, as_json)
 
@@ -176,6 +242,7 @@ def problems_(name: str, retry: bool, as_json: bool) -> None:
     """Records that could not be read, with the reason."""
     with opened_shop(name) as (runtime, found):
         if retry:
+            require_awake(found)
             answer(tasks.retry_problems(runtime, found), as_json)
             return
         with runtime.db.read() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from crm_plugin.cli.common import ACTOR, answer, as_json_option, opened_shop, progress, shop_argument
+from crm_plugin.cli.common import ACTOR, answer, as_json_option, opened_shop, progress, require_awake, shop_argument
 from crm_plugin.cli.root import stderr
 from crm_plugin.cli.tables import cell
 from crm_plugin.cli.tiers import tiers_
@@ -28,6 +28,8 @@ def tiers_writeback(name: str, on: bool | None, run_: bool, verify: bool, retry:
     """
     told: dict[str, object] = {}
     with opened_shop(name) as (runtime, shop), progress() as note:
+        if on or run_ or verify:
+            require_awake(shop)
         now = runtime.clock.now()
         if on is not None:
             levels.switch(runtime, shop, on=on, actor=ACTOR)

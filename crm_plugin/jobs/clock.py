@@ -15,16 +15,14 @@ from crm_plugin.jobs.asked import Enqueues
 from crm_plugin.jobs.leader import RENEW_SECONDS, Leader
 from crm_plugin.jobs.tasks import JOBS, Job
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import runs
-from crm_plugin.store.tenants import Shop, all_shops
+from crm_plugin.store import pending, runs
+from crm_plugin.store.tenants import ACTION_REQUIRED, Shop, all_shops
 
 # How often it is looked whether anything stands still.
 _WATCH_SECONDS = 300
 _log = logging.getLogger(__name__)
 # The first round comes soon after the start, when the pages are up.
 _FIRST = timedelta(seconds=2)
-# The state of a shop whose store has refused us; `sync.pull` sets it.
-STUCK = "action_required"
 
 
 class Clock:
@@ -82,14 +80,16 @@ class Clock:
         return taken
 
     def watch(self) -> int:
-        """Warn of what stands still; of several clocks the one that leads."""
+        """Warn of what stands still, and clear away installs that nobody ended; of several clocks the one that leads."""
         if self._leader is not None and not self._leader.leads():
             return 0
+        with self._runtime.db.write() as connection:
+            pending.forget(connection, self._runtime.clock.now())
         return stalls.watch(self._runtime)
 
     def _rests(self, connection: Connection, job: Job, shop: Shop) -> bool:
         """Whether a store that refuses us is left in peace for a while: nothing changes there before the merchant acts."""
-        if not job.when_stuck_seconds or shop.status != STUCK:
+        if not job.when_stuck_seconds or shop.status != ACTION_REQUIRED:
             return False
         before = runs.last(connection, shop.shop_id, job.name)
         pause = timedelta(seconds=job.when_stuck_seconds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,13 +14,13 @@ from crm_plugin.adapters.base import Capability, Severity
 from crm_plugin.adapters.registry import app_values, channel_class, channel_names, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import zone
-from crm_plugin.errors import AdapterError
+from crm_plugin.errors import ActionRequired, AdapterError
 from crm_plugin.phrases import joined, packed, unpacked
 from crm_plugin.records import StoreEvent
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
-from crm_plugin.store.tenants import UNINSTALLED, Shop
-from crm_plugin.sync import connect, heard
+from crm_plugin.store.tenants import UNINSTALLED, Shop, shop_by_id
+from crm_plugin.sync import connect, heard, lifecycle
 from crm_plugin.sync.follow import follow
 from crm_plugin.sync.pull import Progress
 from crm_plugin.sync.reconcile import reconcile
@@ -56,7 +57,8 @@ def run(
     """Fetch what waits, then follow all there is."""
     storefront = _opened(runtime, shop)
     try:
-        fetched = _fetch(runtime, shop, storefront) if shop.is_awake else 0
+        with _refusals(runtime, shop, storefront):
+            fetched = _fetch(runtime, shop, storefront) if shop.is_awake else 0
         told = None if progress is None else lambda done: progress(Progress("events", done, None))
 
         def reports(event: StoreEvent, at: datetime) -> None:
@@ -120,20 +122,32 @@ def compare(
     storefront = connect.open_storefront(runtime.db, runtime.box, shop)
     try:
         since = before.started_at if before is not None and before.ok else now - _FIRST
-        report = reconcile(runtime.db, shop, storefront, since, now, progress)
-        return {**report.as_dict(), **listen(runtime, shop, storefront)}
+        with _refusals(runtime, shop, storefront):
+            report = reconcile(runtime.db, shop, storefront, since, now, progress)
+            return {**report.as_dict(), **listen(runtime, shop, storefront)}
     finally:
         storefront.close()
 
 
-def listen_at_first(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> dict[str, list[str]]:
-    """Until a store was read once, it is asked to tell us of changes; later each night. A store that will not is read all the same.
+@contextmanager
+def _refusals(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> Iterator[None]:
+    """That the store lets us in no more is the state of the shop, whatever it was asked for."""
+    try:
+        yield
+    except ActionRequired as error:
+        lifecycle.refused(runtime.db, shop, storefront, error, runtime.clock.now())
+        raise
 
-    Answers as `listen` does; nothing when it is not asked.
+
+def listen_at_first(runtime: Runtime, shop: Shop, storefront: StorefrontAdapter) -> dict[str, list[str]]:
+    """Until a store was read once since it is connected, it is asked to tell us of changes; later each night.
+
+    One that was away may have stopped to; one that will not is read all the same. Answers as `listen` does; nothing when it is not asked.
     """
     with runtime.db.read() as connection:
         before = runs.last(connection, shop.shop_id, _READ)
-    if before is not None and before.ok:
+        since = shop_by_id(connection, shop.shop_id).status_at
+    if before is not None and before.ok and (since is None or before.started_at >= since):
         return {}
     try:
         return listen(runtime, shop, storefront)

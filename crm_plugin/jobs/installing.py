@@ -17,7 +17,7 @@ from crm_plugin.jobs import tasks
 from crm_plugin.phrases import phrase
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit, shops, writebacks
-from crm_plugin.store.tenants import Shop, all_shops, shop_by_id, shop_of
+from crm_plugin.store.tenants import CONNECTED, Shop, all_shops, shop_by_id, shop_of
 from crm_plugin.sync import connect
 
 _UNUSED = re.compile(r"[^a-z0-9._-]+")
@@ -73,8 +73,10 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
                 reference=installed.reference,
                 url=installed.url,
                 credentials=runtime.box.seal({**decided, **installed.credentials}),
-                status="connected",
+                status=CONNECTED,
+                status_reason="",
                 status_detail="",
+                status_at=now,
                 installed_at=now,
             )
         )

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.named import named
 from crm_plugin.errors import InvalidInput
-from crm_plugin.jobs import following, levels, prune, uploads, write_back
+from crm_plugin.jobs import following, leaving, levels, prune, uploads, write_back
 from crm_plugin.jobs.turns import FEWEST, Turn
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal import Ask, rehearse
@@ -305,6 +305,16 @@ JOBS: tuple[Job, ...] = (
         write_back.is_on,
         when_stuck_seconds=3600,
         can_stop=True,
+    ),
+    Job(
+        leaving.LEAVE,
+        "Take leave of a store that was disconnected, and erase what is to go.",
+        300,
+        leaving.run,
+        leaving.is_left,
+        leaving.is_due,
+        is_long=True,
+        of_asleep=True,
     ),
     Job("import_file", "Load a CSV file that was uploaded on the page.", 0, import_file, is_long=True),
     Job("retry_problems", "Read again the records that could not be read.", 0, retry_problems, is_long=True),

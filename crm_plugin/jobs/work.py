@@ -14,7 +14,7 @@ from crm_plugin.rounds import Stopped, told_of
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.runs import Run
-from crm_plugin.store.tenants import shop_by_id
+from crm_plugin.store.tenants import shop_by_id, shop_or_none
 from crm_plugin.sync.pull import Progress
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ def work(
 def _keep(runtime: Runtime, shop_id: int, run: Run) -> None:
     try:
         with runtime.db.write() as connection:
-            runs.keep(connection, shop_id, run)
+            # What was erased keeps nothing, not even that.
+            if shop_or_none(connection, shop_id) is not None:
+                runs.keep(connection, shop_id, run)
     except SQLAlchemyError:
-        # The shop may be gone, the database away; the next run tells again.
+        # The database may be away; the next run tells again.
         _log.exception("the run of %s of shop %s was not kept", run.job, shop_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,18 +15,41 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.shops import installs
 
 _GOOD_FOR = timedelta(hours=1)
-# What was begun and never ended is kept for a while, so that a late answer is told from a forged one.
-_KEPT_FOR = timedelta(days=7)
+# What was begun and never ended is kept a day, for whoever looks into what became of it.
+_KEPT_FOR = timedelta(days=1)
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An install that waits for the merchant; `url` is the store's address where that was told."""
+
+    platform: str
+    url: str
+    begun_at: datetime
 
 
 def begin(connection: Connection, box: SecretBox, platform: str, told: dict[str, Any], now: datetime) -> str:
     """Remember an install; answers its token, which nobody can guess."""
-    i = installs.c
-    connection.execute(delete(installs).where(i.shop_id == EVERYBODY, i.begun_at < now - _KEPT_FOR))
     token = secrets.token_urlsafe(32)
     row = {"shop_id": EVERYBODY, "token": token, "platform": platform, "told": box.seal(told), "begun_at": now}
     connection.execute(insert(installs).values(**row))
     return token
+
+
+def waiting(connection: Connection, box: SecretBox, platforms: Iterable[str], now: datetime) -> list[Begun]:
+    """What was begun for these platforms and can still be ended, newest first, at most so many as anybody looks at."""
+    i = installs.c
+    own = (i.shop_id == EVERYBODY, i.used_at.is_(None), i.begun_at > now - _GOOD_FOR, i.platform.in_(list(platforms)))
+    rows = connection.execute(select(installs).where(*own).order_by(i.begun_at.desc()).limit(_SHOWN))
+    return [Begun(row.platform, str(box.open(row.told).get("url", "")), row.begun_at) for row in rows]
+
+
+def forget(connection: Connection, now: datetime) -> int:
+    """Clear away what ended long ago or never will; how many."""
+    i = installs.c
+    old = (i.shop_id == EVERYBODY, i.begun_at < now - _KEPT_FOR)
+    return connection.execute(delete(installs).where(*old)).rowcount
 
 
 def use(connection: Connection, box: SecretBox, platform: str, token: str, now: datetime) -> dict[str, Any] | None:

@@ -13,8 +13,8 @@ from crm_plugin.errors import NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.store.shops import shops
 
-# States of a shop whose app was taken away, or switched off, in the store.
-UNINSTALLED, SUSPENDED = "uninstalled", "suspended"
+# All is well; the merchant must act; the app was taken away, or switched off, in the store.
+CONNECTED, ACTION_REQUIRED, UNINSTALLED, SUSPENDED = "connected", "action_required", "uninstalled", "suspended"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.adapters.base import Severity
-from crm_plugin.adapters.registry import app_values, storefront_class
+from crm_plugin.adapters.registry import app_values, installer_class, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import is_zone
 from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
@@ -22,9 +22,10 @@ from crm_plugin.records import ShopInfo
 from crm_plugin.store import shops, writebacks
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
-from crm_plugin.store.tenants import Shop, shop_by_id, shop_of
-from crm_plugin.sync import same_store
+from crm_plugin.store.tenants import CONNECTED, UNINSTALLED, Shop, shop_by_id, shop_of
+from crm_plugin.sync import same_store, standing
 from crm_plugin.sync.keeper import ShopKeeper
+from crm_plugin.sync.standing import Standing
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
@@ -67,6 +68,8 @@ def add_shop(
     timezone = _timezone(timezone or info.timezone)
     shop_id = new_id()
     with db.write() as connection:
+        if not reference:
+            _require_free(connection, platform, str(given.get("url") or place))
         add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
         row = {
             "shop_id": shop_id,
@@ -78,7 +81,7 @@ def add_shop(
             "currency": currency,
             "timezone": timezone,
             "locale": locale,
-            "status": "connected",
+            "status": CONNECTED,
             "status_at": now,
             "settings": {},
             "credentials": box.seal(dict(given)),
@@ -95,17 +98,35 @@ def add_shop(
         return shop
 
 
+def _require_free(connection: Connection, platform: str, url: str, shop_id: int | None = None) -> None:
+    """Raises: InvalidInput where the store at this address is that of another shop, which was installed from its platform's side."""
+    installer = installer_class(platform)
+    other = None if installer is None or not url else shop_of(connection, platform, installer.reference_of(url))
+    if other is not None and other.shop_id != shop_id:
+        raise _held_elsewhere()
+
+
+def _held_elsewhere() -> InvalidInput:
+    return InvalidInput(
+        phrase("Another shop here holds this store."),
+        field="url",
+        hint=phrase("A store belongs to one shop alone. Disconnect and erase the other one first."),
+    )
+
+
 def _name_taken(name: str) -> InvalidInput:
     return InvalidInput(
         phrase("There is a shop named %(name)r already.", name=name), field="name", hint=phrase("Choose another name.")
     )
 
 
-def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Mapping[str, Any]) -> Shop:
+def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Mapping[str, Any], now: datetime) -> Shop:
     """Give a connected store new keys or a new address, after it has answered to them. An empty secret keeps the present one.
 
-    Raises: as `add_shop`; InvalidInput when another store answers at a new address.
+    Raises: as `add_shop`; InvalidInput when another store answers at a new address, or the store is another shop's.
     """
+    if standing.of(shop) is Standing.HELD_ELSEWHERE:
+        raise _held_elsewhere()
     with db.read() as connection:
         sealed = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).scalar()
     present = box.open(sealed) if sealed else {}
@@ -115,15 +136,21 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
         place = storefront.address
         if same_store.has_moved(before, place):
             same_store.require_same(db, shop, storefront, info)
+    # What an uninstall of before has still to tell is old then.
+    back = {"installed_at": now} if shop.status == UNINSTALLED else {}
     with db.write() as connection:
+        _require_free(connection, shop.platform, str(given.get("url") or place), shop.shop_id)
         connection.execute(
             update(shops)
             .where(shops.c.shop_id == shop.shop_id)
             .values(
+                **back,
                 url=str(given.get("url") or (shop.url if shop.reference else place)),
                 credentials=box.seal(given),
-                status="connected",
+                status=CONNECTED,
+                status_reason="",
                 status_detail="",
+                status_at=now,
             )
         )
         writebacks.lift(connection, shop.shop_id)

@@ -35,6 +35,7 @@ from crm_plugin.sync.batch import keep_group
 from crm_plugin.sync.gone import gone
 from crm_plugin.sync.heard import DONE, FAILED, News
 from crm_plugin.sync.merge import merge
+from crm_plugin.sync.standing import Standing
 from crm_plugin.sync.written import Written
 
 Kind = StoreEventKind
@@ -96,7 +97,7 @@ def follow(
             return report
         except ActionRequired as error:
             _put_off(db, shop, news, error, at)
-            lifecycle.set_status(db, shop, "action_required", str(error))
+            lifecycle.refused(db, shop, storefront, error, at)
             raise
         if progress is not None:
             progress(report.kinds.total())
@@ -190,9 +191,9 @@ def _act(
     if one.kind is Kind.MERGED:
         detail = _merge(db, shop, storefront, one, now)
     elif one.kind in (Kind.SHOP, Kind.SCOPES, Kind.RESUMED):
-        lifecycle.look(db, shop, storefront)
+        lifecycle.look(db, shop, storefront, now)
     elif one.kind is Kind.SUSPENDED:
-        detail = _suspend(db, shop, storefront)
+        detail = _suspend(db, shop, storefront, now)
     elif one.kind is Kind.UNINSTALLED:
         lifecycle.uninstall(db, shop, one.at or one.received_at, now)
     elif one.kind in _LAWFUL:
@@ -212,12 +213,11 @@ def _act(
     report.kinds[one.kind.value] += 1
 
 
-def _suspend(db: Database, shop: Shop, storefront: StorefrontAdapter) -> str:
+def _suspend(db: Database, shop: Shop, storefront: StorefrontAdapter, now: datetime) -> str:
     """The app was switched off, unless the store lets us in: then it was switched on again since, and the event comes late."""
     if not any(one.severity is Severity.ERROR for one in storefront.check()):
         return phrase("It is switched on again.")
-    told = phrase("The app is switched off in the store.")
-    lifecycle.set_status(db, shop, SUSPENDED, told, unless=(UNINSTALLED,))
+    lifecycle.set_status(db, shop, SUSPENDED, Standing.SWITCHED_OFF, "", now, unless=(UNINSTALLED,))
     return ""
 
 

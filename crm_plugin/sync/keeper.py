@@ -18,7 +18,8 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 
-_NAME = "keys"
+# What a renewal is called among the leases of a shop.
+NAME = "keys"
 # A renewal is a call or two; whoever died at it is waited for no longer.
 _SPAN = timedelta(seconds=60)
 _PATIENCE, _PAUSE = 75.0, 0.25
@@ -58,7 +59,7 @@ class ShopKeeper:
             yield self._kept()
         finally:
             with self._db.write() as connection:
-                leases.give_back(connection, self._shop_id, _NAME, token)
+                leases.give_back(connection, self._shop_id, NAME, token)
 
     def keep(self, renewed: Mapping[str, Any]) -> None:
         """Put these in place of those of the same name, in one transaction."""
@@ -79,7 +80,7 @@ class ShopKeeper:
 
     def _taken(self, token: str) -> bool:
         with self._db.write() as connection:
-            return leases.take(connection, self._shop_id, _NAME, token, datetime.now(UTC), _SPAN)
+            return leases.take(connection, self._shop_id, NAME, token, datetime.now(UTC), _SPAN)
 
     def _kept(self) -> dict[str, Any]:
         with self._db.read() as connection:

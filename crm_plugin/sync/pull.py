@@ -96,10 +96,10 @@ def sync_shop(
                 if progress is not None:
                     progress(Progress(stream.value, done.records, group[-1].total))
         except BaseException as error:
-            _stopped(db, shop, stream, error, now)
+            _stopped(db, shop, storefront, stream, error, now)
             raise
         _ended(db, shop, stream, now)
-    _well(db, shop)
+    lifecycle.well(db, shop, now)
     return report
 
 
@@ -144,11 +144,13 @@ def _ended(db: Database, shop: Shop, stream: Stream, now: datetime) -> None:
     _set_phase(db, shop, stream, "idle", "", now, whole_since=now)
 
 
-def _stopped(db: Database, shop: Shop, stream: Stream, error: BaseException, now: datetime) -> None:
+def _stopped(
+    db: Database, shop: Shop, storefront: StorefrontAdapter, stream: Stream, error: BaseException, now: datetime
+) -> None:
     try:
         _set_phase(db, shop, stream, "stopped", _why(error), now)
         if isinstance(error, ActionRequired):
-            lifecycle.set_status(db, shop, "action_required", str(error))
+            lifecycle.refused(db, shop, storefront, error, now)
     except SQLAlchemyError:
         # The database went away: what is to be told is the error that came first.
         _log.warning("%s: the state of %s could not be kept", shop.name, stream.value, exc_info=True)
@@ -161,11 +163,6 @@ def _why(error: BaseException) -> str:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return phrase("Something went wrong: %(what)s", what=what)
     return phrase("It was broken off. The next sync goes on from here.")
-
-
-def _well(db: Database, shop: Shop) -> None:
-    if shop.status != "connected":
-        lifecycle.set_status(db, shop, "connected", "")
 
 
 def _set_phase(

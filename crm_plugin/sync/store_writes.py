@@ -126,7 +126,7 @@ def write(
                 return report
             except ActionRequired as error:
                 _put_off(db, shop.shop_id, rows, error, now)
-                lifecycle.set_status(db, shop, "action_required", str(error))
+                lifecycle.refused(db, shop, storefront, error, now)
                 raise
             except AdapterError as error:
                 _settle(db, shop.shop_id, some, IMPOSSIBLE if error.code == "gone" else FAILED, str(error), report)

@@ -15,13 +15,13 @@ from crm_plugin.adapters.registry import channel_class
 from crm_plugin.analytics import today as figures
 from crm_plugin.jobs.stalls import Stall, What, stalls
 from crm_plugin.store import runs, writebacks
-from crm_plugin.store.tenants import Shop
+from crm_plugin.store.tenants import CONNECTED, Shop
 from crm_plugin.sync import problems
 from crm_plugin.touchpoints import journeys, senders, waves
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.web import formats, held_words
+from crm_plugin.web import formats, held_words, store_states
 from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.journey_words import by
 from crm_plugin.web.languages import sentences
@@ -45,7 +45,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
     """Everything that waits for the merchant, what stands still first."""
     running = [journey for journey in journeys.all_journeys(connection, shop.shop_id) if journey.enabled]
     found = [
-        *_store(shop, reading),
+        *_store(connection, shop, reading),
         *_jobs(connection, shop, reading),
         *_stalled(connection, shop),
         *_senders(connection, shop),
@@ -62,16 +62,12 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
     return sorted(found, key=lambda need: need.tone != "bad")
 
 
-def _store(shop: Shop, reading: Reading) -> Iterator[Need]:
+def _store(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Need]:
     stopped = reading.stopped
-    if shop.status != "connected":
-        yield Need(
-            "bad",
-            _("Your store no longer lets us in"),
-            shop.status_detail,
-            url_for("pages.connections_store", shop=shop.name),
-            _("Enter new keys"),
-        )
+    if shop.status != CONNECTED:
+        state, there = store_states.state_of(connection, shop), url_for("pages.connections", shop=shop.name)
+        told = sentences((in_words(state.detail), state.help))
+        yield Need("bad", str(state.title), told, state.href or there, state.action or _("Look at it"))
     elif stopped is not None and not reading.live:
         yield Need(
             "warn",

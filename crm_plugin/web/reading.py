@@ -26,7 +26,7 @@ NAMES = {
     "order_lines": lazy_gettext("Order lines"),
 }
 # The jobs that pages ask for.
-SYNC, IMPORT, RETRY, RECOUNT, FOLLOW = "sync", "import_file", "retry_problems", "recount", "follow"
+SYNC, IMPORT, RETRY, RECOUNT, FOLLOW, LEAVE = "sync", "import_file", "retry_problems", "recount", "follow", "leave"
 
 
 @dataclass(frozen=True, slots=True)

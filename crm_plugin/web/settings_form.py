@@ -10,6 +10,7 @@ from flask_babel import gettext as _
 
 from crm_plugin.adapters.base import Setting, SettingType
 from crm_plugin.errors import CrmError
+from crm_plugin.sync.standing import Standing, of_code
 from crm_plugin.web.forms import Form
 from crm_plugin.web.languages import sentences
 
@@ -93,6 +94,6 @@ def told(form: Form, settings: Sequence[Setting]) -> dict[str, Any]:
 
 def place(error: CrmError, settings: Sequence[Setting]) -> str:
     """The field that a refusal without a field belongs to: keys that are not accepted, else the address; empty when neither is there."""
-    if error.code == "unauthorised":
+    if of_code(error.code) in (Standing.KEYS, Standing.PERMISSION):
         return next((setting.key for setting in settings if setting.type is SettingType.SECRET), "")
     return next((setting.key for setting in settings if setting.type is SettingType.URL and setting.required), "")

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select, update
 
 from crm_plugin import rounds
 from crm_plugin.demo import mail_sink
 from crm_plugin.errors import TransientError
 from crm_plugin.jobs import tasks
 from crm_plugin.runtime import Runtime
-from crm_plugin.store.tenants import shop_named
+from crm_plugin.store import members, shops
+from crm_plugin.store.tenants import UNINSTALLED, shop_named
 from tests.cli.conftest import Run, Spoken, greet
 from tests.factories import member, write
 
@@ -51,6 +53,24 @@ def test_round_without_a_name_is_for_all(shop: Run, sink: mail_sink.MailSink) ->
     code, told = shop("tick", "--at", "2026-06-02T10:00Z", "--yes")
     assert (code, sorted(told)) == (0, ["other", "shop"])
     assert [told[name]["dispatch"]["states"] for name in ("other", "shop")] == [{"accepted": 1}, {"accepted": 2}]
+
+
+def test_shop_without_its_store_is_refused_by_name_and_then_erased(shop: Run, sink: mail_sink.MailSink) -> None:
+    runtime = Runtime.open()
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(status=UNINSTALLED, status_reason="taken_away"))
+    said = "shop is not connected to its store (uninstalled): nothing is read, planned or sent for it."
+    for words in (("tick", "shop"), ("plan", "shop"), ("sync", "shop"), ("problems", "shop", "--retry")):
+        code, told = shop(*words)
+        assert (code, told["error"]["message"]) == (1, said)
+    assert shop("tick") == (0, {})
+    assert sink.messages == []
+    code, told = shop("shop", "erase", "shop", "--confirm", "1")
+    assert (code, told["error"]["hint"]) == (1, "Say so with --confirm 2.")
+    assert shop("shop", "erase", "shop", "--confirm", "2")[1]["erased"] is True
+    with runtime.db.read() as connection:
+        assert connection.execute(select(func.count()).select_from(members)).scalar() == 0
+    runtime.close()
 
 
 @pytest.mark.slow

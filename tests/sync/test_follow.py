@@ -16,6 +16,7 @@ from crm_plugin.store.tenants import SUSPENDED, UNINSTALLED, Shop, shop_by_id
 from crm_plugin.sync import heard, lifecycle, privacy
 from crm_plugin.sync.follow import follow
 from crm_plugin.sync.reconcile import reconcile
+from crm_plugin.sync.standing import Standing
 from tests.factories import NOON, make_shop, member, order, write
 from tests.sync.plain_store import PlainStore, event
 from tests.touchpoints.plans import counted
@@ -197,9 +198,9 @@ def test_end_of_a_store_is_not_kept_waiting_by_what_it_refuses(sqlite_db: Databa
 def test_what_ends_late_does_not_wake_a_store_that_was_taken_away(sqlite_db: Database, store: PlainStore) -> None:
     shop = _shop(sqlite_db, status=UNINSTALLED)
     for status in ("action_required", "connected"):
-        lifecycle.set_status(sqlite_db, shop, status, "")
+        lifecycle.set_status(sqlite_db, shop, status, Standing.WELL, "", NOON)
         assert _one(sqlite_db, select(shops.c.status)) == UNINSTALLED
-    lifecycle.look(sqlite_db, shop, store)
+    lifecycle.look(sqlite_db, shop, store, NOON)
     assert _one(sqlite_db, select(shops.c.status)) == UNINSTALLED
 
 

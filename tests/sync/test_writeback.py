@@ -442,7 +442,7 @@ def test_new_keys_lift_the_stop(on: Case, made: DemoShop) -> None:
     on.served.may_write = False
     on.run()
     on.served.may_write = True
-    change_credentials(on.db, BOX, on.shop, {"key": on.served.key, "secret": on.served.secret})
+    change_credentials(on.db, BOX, on.shop, {"key": on.served.key, "secret": on.served.secret}, on.now)
     assert on.run()["states"] == {"written": 1}
 
 

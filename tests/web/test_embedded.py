@@ -29,7 +29,6 @@ from crm_plugin.store.tenants import UNINSTALLED, Shop
 from crm_plugin.web import embedded
 from tests.factories import make_shop, member, write
 from tests.sync.plain_store import PlainStore
-from tests.web.conftest import sign_in
 
 ADMIN = "https://admin.plain.example"
 
@@ -243,14 +242,6 @@ def test_store_that_comes_back_keeps_what_was_decided(
     with runtime.db.read() as connection:
         sealed = connection.execute(select(shops.c.credentials).where(new)).scalar_one()
     assert runtime.box.open(sealed) == {"zone": "Asia/Taipei"}
-
-
-def test_connections_say_that_the_app_is_gone(app: Flask, runtime: Runtime) -> None:
-    with runtime.db.write() as connection:
-        connection.execute(update(shops).where(shops.c.shop_id == 1).values(status=UNINSTALLED))
-    text = sign_in(app).get("/s/shop-1/connections").text
-    assert "does not have the app any more" in text
-    assert "Read what is new" not in text
 
 
 def test_store_that_was_taken_away_lets_nobody_in(client: FlaskClient, runtime: Runtime) -> None:

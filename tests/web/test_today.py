@@ -186,7 +186,11 @@ def test_store_that_refuses_is_told(page: Page, runtime: Runtime, shop: Shop) ->
         told = {"status": "action_required", "status_detail": "The store does not know this key. Make a new one."}
         connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(**told))
     text = words(page("today"))
-    assert "Your store no longer lets us in The store does not know this key. Make a new one. Enter new keys" in text
+    assert (
+        "Your store no longer lets us in The store does not know this key. Make a new one. Nothing is lost: it goes on"
+        in text
+    )
+    assert "once this is put right. Enter new keys" in text
 
 
 def test_failed_import_is_told(page: Page, runtime: Runtime, shop: Shop) -> None:

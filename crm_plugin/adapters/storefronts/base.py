@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import ClassVar
 
 from crm_plugin.adapters.storefronts.credentials import Keeper
@@ -35,6 +36,8 @@ class StorefrontAdapter(Hears, ShowsFields, Writes):
     scopes: ClassVar[Mapping[str, bool]] = {}
     # How a merchant comes in, for an adapter of another distribution; our own are named in the registry.
     installer: ClassVar[type[Installer] | None] = None
+    # How long after the app was taken away the platform demands that all is erased; None where it demands nothing.
+    erased_within: ClassVar[timedelta | None] = None
     # Set by whoever opens the adapter for a store that is kept; see `credentials.py`.
     keeper: Keeper | None = None
 

@@ -132,6 +132,11 @@ class Installer(ABC):
         """The keys of the store whose admin opened our page, where the platform gives them for the visit."""
         raise NotImplementedError
 
+    def home(self, reference: str) -> str:
+        """Where the merchant opens the app in the store's own admin; empty where that has no address of its own."""
+        del reference
+        return ""
+
     def shopper(self, request: RawRequest) -> Shopper | None:
         """Who asks for messages in the storefront, by the platform's own means (`Capability.IN_APP`); None where it has none."""
         del request

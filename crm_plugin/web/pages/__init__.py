@@ -13,6 +13,7 @@ from crm_plugin.web import auth, security
 from crm_plugin.web.i18n import in_words
 from crm_plugin.web.languages import sentences
 from crm_plugin.web.site import load_shop, shops
+from crm_plugin.web.store_states import badge_of
 
 bp = Blueprint("pages", __name__)
 
@@ -80,7 +81,7 @@ def home() -> Response | str:
         return redirect(url_for("pages.connect"), 303)
     if len(there) == 1 and (g.get("visit") is not None or not request.args.get("all")):
         return redirect(url_for("pages.today", shop=there[0].name), 303)
-    return render_template("shops.html", shops=there)
+    return render_template("shops.html", shops=there, badge_of=badge_of)
 
 
 # They register themselves.

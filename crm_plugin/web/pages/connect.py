@@ -17,8 +17,9 @@ from crm_plugin.adapters.registry import installer_class, storefront_class, stor
 from crm_plugin.errors import CrmError
 from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
+from crm_plugin.store.pending import Begun
 from crm_plugin.store.tenants import Shop
-from crm_plugin.web import languages, settings_form
+from crm_plugin.web import languages, settings_form, store_states
 from crm_plugin.web.forms import Form
 from crm_plugin.web.pages import bp
 from crm_plugin.web.reading import SYNC
@@ -100,6 +101,7 @@ def _page(platform: str, form: Form) -> str:
         languages=languages.choices(form.text("locale")),
         first=not shops(),
         by_click=_by_click(platform),
+        begun=_begun(platform),
         heading=_("Connect your store"),
     )
 
@@ -116,6 +118,12 @@ def _by_click(platform: str) -> bool:
     """Whether the store can hand over its key by itself, which it does only to an https address."""
     cls = installer_class(platform)
     return cls is not None and cls.begun_here and site().public_url.startswith("https://")
+
+
+def _begun(platform: str) -> list[Begun]:
+    """Installs of this platform that wait for the merchant to agree."""
+    with site().runtime.db.read() as connection:
+        return [one for one in store_states.unfinished(connection) if one.platform == platform]
 
 
 def _takes_files(platform: str) -> bool:

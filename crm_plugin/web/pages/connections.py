@@ -16,16 +16,18 @@ from crm_plugin.adapters.registry import channel_class, channel_names, storefron
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.jobs import following
 from crm_plugin.store import audit
-from crm_plugin.sync import connect, fields, privacy, problems, store_writes
+from crm_plugin.sync import connect, fields, lifecycle, privacy, problems, store_writes
 from crm_plugin.touchpoints import health, policy, senders, settings
 from crm_plugin.web import file_import, formats, guard_form, languages, rates, settings_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
-from crm_plugin.web.reading import RECOUNT, RETRY, SYNC, Reading, in_words, name_of, read, takes_files
+from crm_plugin.web.reading import LEAVE, RECOUNT, RETRY, SYNC, Reading, in_words, name_of, read, takes_files
 from crm_plugin.web.sender_states import state_of
 from crm_plugin.web.site import site, the_shop
+from crm_plugin.web.store_states import StoreState
+from crm_plugin.web.store_states import state_of as state_of_store
 
 _SHOWN_PROBLEMS = 50
 
@@ -50,7 +52,7 @@ def page(**forms: Form) -> str:
     return render_template(
         "connections.html",
         **state,
-        lede=_lede(state["reading"], rows),
+        lede=_lede(state["store"], state["reading"], rows),
         label=_(storefront_class(shop.platform).label),
         senders=rows,
         broken=broken,
@@ -62,6 +64,7 @@ def page(**forms: Form) -> str:
         untold=untold,
         message_form=forms.get("message_form") or _message_form(),
         guard_form=forms.get("guard_form") or guard_form.filled(shop),
+        erase_form=forms.get("erase_form") or Form({}),
         import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),
         rates=foreign,
         privacy=asked,
@@ -91,8 +94,10 @@ def _state() -> dict[str, Any]:
     here, shop = site(), the_shop()
     with here.runtime.db.read() as connection:
         reading = read(connection, here.queue, shop, here.runtime.clock.now())
+        store = state_of_store(connection, shop)
     files = takes_files(shop)
     return {
+        "store": store,
         "reading": reading,
         "pace": in_words(reading),
         "files": files,
@@ -100,13 +105,11 @@ def _state() -> dict[str, Any]:
     }
 
 
-def _lede(reading: Reading, rows: list[dict[str, Any]]) -> str:
+def _lede(state: StoreState, reading: Reading, rows: list[dict[str, Any]]) -> str:
     shop = the_shop()
     parts = []
-    if not shop.is_awake:
-        parts.append(_("Your store does not have the app any more, or has switched it off."))
-    elif shop.status != "connected":
-        parts.append(_("Your store no longer lets us in. It may need new keys."))
+    if not state.is_well:
+        parts.append(_("%(what)s.", what=state.title))
     elif takes_files(shop):
         parts.append(
             _("Your members and orders come from files.")
@@ -157,6 +160,33 @@ def connections_sync() -> Response:
     return go("connections")
 
 
+@bp.post("/s/<shop>/connections/disconnect")
+def connections_disconnect() -> Response:
+    """End the connection; what is known stays."""
+    runtime, shop = site().runtime, the_shop()
+    if shop.is_awake and not takes_files(shop):
+        lifecycle.leave(runtime.db, shop, g.actor, runtime.clock.now())
+        site().queue.enqueue(LEAVE, shop.shop_id)
+    flash(_("Your store is disconnected. What is known stays here."), "good")
+    return go("connections")
+
+
+@bp.post("/s/<shop>/connections/erase")
+def connections_erase() -> Response | tuple[str, int]:
+    """Erase all that is kept of a shop, once its name was typed."""
+    runtime, shop, form = site().runtime, the_shop(), Form.posted()
+    if form.text("erase") != shop.name:
+        form.errors["erase"] = _("Type the name exactly as it is shown.")
+        return page(erase_form=form), 422
+    if shop.is_awake and not takes_files(shop):
+        form.errors["erase"] = _("Disconnect the store first.")
+        return page(erase_form=form), 422
+    lifecycle.leave(runtime.db, shop, g.actor, runtime.clock.now(), erase=True)
+    site().queue.enqueue(LEAVE, shop.shop_id)
+    flash(_("Everything that is kept of this shop is being erased."), "good")
+    return go("connections")
+
+
 @bp.get("/s/<shop>/connections/store")
 def connections_store() -> str:
     """The form for new keys."""
@@ -172,7 +202,8 @@ def connections_store_save() -> Response | tuple[str, int]:
     asked = _asked(_open_credentials())
     form = settings_form.posted(asked)
     try:
-        connect.change_credentials(runtime.db, runtime.box, shop, settings_form.told(form, asked))
+        told = settings_form.told(form, asked)
+        connect.change_credentials(runtime.db, runtime.box, shop, told, runtime.clock.now())
     except CrmError as error:
         form.refuse(error, settings_form.place(error, asked))
         return _store_page(form, asked), 422

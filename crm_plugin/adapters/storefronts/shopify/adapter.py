@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import msgspec
@@ -88,6 +88,8 @@ class ShopifyStorefront(StorefrontAdapter):
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS, Stream.CHECKOUTS)
     tiers_at_once: ClassVar[int] = writing.AT_ONCE
     coupons_at_once: ClassVar[int] = CODES_AT_ONCE
+    # It asks for it two days after the app was taken away, and gives thirty.
+    erased_within: ClassVar[timedelta | None] = timedelta(days=32)
     unseen: ClassVar[tuple[str, ...]] = ("birthdays and levels of accounts", "costs of products")
 
     def __init__(self, values: Mapping[str, Any], *, client: ShopifyClient | None = None) -> None:

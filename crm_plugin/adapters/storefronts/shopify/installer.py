@@ -104,6 +104,10 @@ class ShopifyInstaller(Installer):
         call = proxy_call(urlsplit(request.url).query, secrets_of(self.app), self._clock())
         return Shopper(call.shop, call.customer)
 
+    def home(self, reference: str) -> str:
+        """See the contract."""
+        return f"https://{reference}/admin/apps/{self.app['client_id']}" if shop_domain(reference) else ""
+
     def frame(self, reference: str) -> Frame:
         """The admin of this very shop, and nobody else, may frame us."""
         if not shop_domain(reference):

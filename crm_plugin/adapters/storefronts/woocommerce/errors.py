@@ -113,6 +113,7 @@ def for_answer(answer: Answer, operation: str, store: str) -> AdapterError:
         return ActionRequired(
             phrase("The store knows the key but does not allow this: %(what)s", what=message or code),
             hint=joined(phrase("The key belongs to a user without the rights of a shop manager."), NEW_KEYS),
+            code="scope_missing",
             **context,
         )
     if answer.status == 404 and (code == "rest_no_route" or not code):
@@ -168,7 +169,7 @@ def for_unauthorised(answer: Answer, operation: str, ways: tuple[Way, ...]) -> A
             hint=phrase(
                 "The two clocks may differ by 15 minutes at most; set the right time here or on the store's server."
             ),
-            **context,
+            **{**context, "code": "wrong_clock"},
         )
     if "permissions" in said:
         return ActionRequired(
@@ -176,7 +177,7 @@ def for_unauthorised(answer: Answer, operation: str, ways: tuple[Way, ...]) -> A
             hint=phrase(
                 "In WooCommerce open Settings > Advanced > REST API and give the key the permission Read/Write."
             ),
-            **context,
+            **{**context, "code": "scope_missing"},
         )
     if "secret is invalid" in said:
         return ActionRequired(phrase("The store knows the key, but the secret is wrong."), hint=NEW_KEYS, **context)

@@ -98,7 +98,7 @@ def test_agreeing_again_keeps_what_was_set(
         "CNY",
         "Asia/Shanghai",
     )
-    change_credentials(sqlite_db, runtime.box, shop, {"grades": "silver=2", "sms_signature": "灯笼"})
+    change_credentials(sqlite_db, runtime.box, shop, {"grades": "silver=2", "sms_signature": "灯笼"}, datetime.now(UTC))
     top.session = "the-next"
     assert agreed().shop_id == shop.shop_id
     kept = credentials_of(sqlite_db, runtime.box, shop)

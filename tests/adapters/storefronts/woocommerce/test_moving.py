@@ -52,7 +52,7 @@ def test_same_store_elsewhere_is_taken(db: Database, shop: Shop, moved: FakeStor
         customer(3),
         customer(4, email="x@y.test"),
     ]
-    change_credentials(db, BOX, shop, {"url": MOVED})
+    change_credentials(db, BOX, shop, {"url": MOVED}, NOON)
     assert _url(db) == MOVED
 
 
@@ -65,7 +65,7 @@ def test_other_peoples_store_is_refused(
         for number in range(1, 5)
     ]
     with pytest.raises(InvalidInput) as caught:
-        change_credentials(db, BOX, shop, {"url": MOVED, "secret": "cs_new"})
+        change_credentials(db, BOX, shop, {"url": MOVED, "secret": "cs_new"}, NOON)
     assert caught.value.message == (
         f"That is another store: of 4 accounts of fake that were looked for, {told} there with the same e-mail."
     )
@@ -76,10 +76,10 @@ def test_other_currency_is_another_store(db: Database, shop: Shop, moved: FakeSt
     moved.currency = "USD"
     moved.lists["customers"] = [customer(number) for number in range(1, 5)]
     with pytest.raises(InvalidInput, match="it counts in USD, fake in EUR"):
-        change_credentials(db, BOX, shop, {"url": MOVED})
+        change_credentials(db, BOX, shop, {"url": MOVED}, NOON)
     assert _url(db) == URL
 
 
 def test_new_keys_of_the_same_address_ask_nobody(db: Database, shop: Shop) -> None:
-    change_credentials(db, BOX, shop, {"url": "https://www.shop.example/", "secret": "cs_new"})
+    change_credentials(db, BOX, shop, {"url": "https://www.shop.example/", "secret": "cs_new"}, NOON)
     assert credentials_of(db, BOX, shop)["secret"] == "cs_new"

@@ -85,7 +85,7 @@ WEB_PAGE = "<!doctype html><html><title>Just a moment</title></html>"
         (200, "[]", MalformedResponse, "malformed_response"),
         (200, '{"update":{"id":7}}', MalformedResponse, "malformed_response"),
         (200, WEB_PAGE, ActionRequired, "not_json"),
-        (403, '{"code":"woocommerce_rest_cannot_batch","message":"Sorry."}', ActionRequired, "action_required"),
+        (403, '{"code":"woocommerce_rest_cannot_batch","message":"Sorry."}', ActionRequired, "scope_missing"),
         (413, '{"code":"woocommerce_rest_request_entity_too_large","message":"no"}', PermanentError, "permanent"),
         (500, '{"code":"internal_server_error","message":"critical"}', TransientError, "transient"),
     ],

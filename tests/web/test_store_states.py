@@ -1,0 +1,328 @@
+"""How a store's connection may end or be held up: the state that is kept, what page and log say, and that nothing asks in a circle."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import responses
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import delete, func, select
+
+from crm_plugin.clock import FixedClock
+from crm_plugin.jobs.clock import Clock
+from crm_plugin.jobs.queue import Queue
+from crm_plugin.jobs.tasks import JOBS, job_named
+from crm_plugin.jobs.work import work
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import journeys, members, metadata, shops
+from crm_plugin.store.tenants import Shop, shop_of
+from crm_plugin.sync import connect
+from crm_plugin.sync.standing import Standing
+from tests.adapters.storefronts.shopify import shop_rows
+from tests.adapters.storefronts.shopify.fake_shop import CLIENT_ID, SECRET, SHOP, FakeShop
+from tests.adapters.storefronts.shopify.test_hearing import hook
+from tests.adapters.storefronts.shopify.test_signatures import id_token
+from tests.factories import member, write
+from tests.web.conftest import sign_in, words
+
+HERE = "/s/flower-shop/connections"
+_OF_STORES = frozenset({"sync", "follow", "reconcile", "write_levels", "write_back", "leave"})
+Trouble = Callable[[FakeShop], None]
+
+
+class World:
+    """A Shopify store beside another shop of this server; `ran` counts the jobs that were really done."""
+
+    def __init__(self, app: Flask, runtime: Runtime, clock: FixedClock, store: FakeShop) -> None:
+        self.app, self.runtime, self.clock, self.store = app, runtime, clock, store
+        self.ran: Counter[str] = Counter()
+        self.visitor, self.owner = app.test_client(use_cookies=False), sign_in(app)
+
+    def enqueue(self, job: str, shop_id: int, **arguments: Any) -> bool:
+        self.ran[job] += 1
+        work(self.runtime, job_named(job), shop_id, arguments, lambda _progress: None)
+        return True
+
+    def visit(self) -> int:
+        """The merchant opens the app in the shop's admin."""
+        now = datetime.now(UTC).timestamp()
+        token = id_token(iss=f"https://{SHOP}/admin", dest=f"https://{SHOP}", exp=now + 60, nbf=now)
+        return self.visitor.get(f"/install/shopify/page?shop={SHOP}&id_token={token}").status_code
+
+    def tell(self, topic: str, body: dict[str, Any], **headers: str) -> int:
+        request = hook(topic, body, SECRET)
+        return self.visitor.post(
+            "/events/shopify", headers={**request.headers, **headers}, data=request.body
+        ).status_code
+
+    def tick(self, times: int) -> None:
+        """What the clock asks for of jobs that speak to a store, every five minutes."""
+        clock = Clock(self.runtime, self)
+        for _ in range(times):
+            self.clock.move(minutes=5)
+            for job in JOBS:
+                if job.name in _OF_STORES:
+                    clock.ask(job)
+
+    @property
+    def shop(self) -> Shop | None:
+        with self.runtime.db.read() as connection:
+            return shop_of(connection, "shopify", SHOP)
+
+    def page(self, path: str = HERE) -> str:
+        return words(self.owner.get(path).text)
+
+    def rows_of(self, shop_id: int) -> dict[str, list[Any]]:
+        """Every row of a shop, but for how its own jobs went."""
+        with self.runtime.db.read() as connection:
+            return {
+                table.name: [tuple(row) for row in connection.execute(select(table).where(table.c.shop_id == shop_id))]
+                for table in metadata.sorted_tables
+                if table.name not in ("job_runs", "job_leases")
+            }
+
+
+@pytest.fixture
+def world(
+    app: Flask,
+    runtime: Runtime,
+    shop: Shop,
+    clock: FixedClock,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[World]:
+    """The store was installed and read once; the other shop has a member."""
+    monkeypatch.setenv("CRM_SHOPIFY_CLIENT_ID", CLIENT_ID)
+    monkeypatch.setenv("CRM_SHOPIFY_CLIENT_SECRET", SECRET)
+    write(runtime.db, shop, [member("1", first_name="Ada")])
+    store = FakeShop()
+    store.bulk_states, store.available = ["COMPLETED"], 1e6
+    store.rows["customers"] = [shop_rows.customer(1)]
+    store.rows["orders"] = [shop_rows.order(1)]
+    made = World(app, runtime, clock, store)
+    monkeypatch.setattr(queue, "enqueue", made.enqueue)
+    caplog.set_level(logging.INFO)
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        store.listen(mock)
+        assert made.visit() == 303
+        yield made
+
+
+def _revoked(store: FakeShop) -> None:
+    """In the middle of a sync: accounts are still told, orders no more, and no new keys are given."""
+
+    def lose(operation: str, _variables: Any) -> Any:
+        if operation.startswith("Order"):
+            store.token = "another"
+            return 401, {}, '{"errors":"[API] Invalid API key or access token"}'
+        return None
+
+    store.trouble, store.oauth = lose, lambda _told: (400, {"error": "invalid_request"})
+
+
+def _denied(store: FakeShop) -> None:
+    store.scopes.remove("read_orders")
+    said = {"errors": [{"message": "Access denied for orders field.", "extensions": {"code": "ACCESS_DENIED"}}]}
+    store.trouble = lambda name, _variables: (200, {}, said) if name.startswith("Order") else None
+
+
+def _status(status: int) -> Trouble:
+    def turn_away(store: FakeShop) -> None:
+        store.trouble = lambda name, _variables: (status, {}, "{}") if name != "Installation" else None
+
+    return turn_away
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trouble", "standing", "said"),
+    [
+        (_revoked, Standing.KEYS, "Your store no longer takes our keys"),
+        (_denied, Standing.PERMISSION, "Access denied for orders field."),
+        (_status(403), Standing.REFUSED, "Your store turns us away"),
+        (_status(402), Standing.CLOSED, "The shop is frozen."),
+        (_status(404), Standing.CLOSED, "or it has been closed."),
+    ],
+    ids=["revoked", "permission", "403", "frozen", "closed"],
+)
+def test_store_that_refuses_is_told_apart_and_left_in_peace(
+    world: World, caplog: pytest.LogCaptureFixture, trouble: Trouble, standing: Standing, said: str
+) -> None:
+    other = world.rows_of(1)
+    trouble(world.store)
+    world.ran.clear()
+    caplog.clear()
+    world.tick(25)
+    shop = world.shop
+    assert shop is not None
+    assert (shop.status, shop.status_reason) == ("action_required", standing.value)
+    # Two hours: it was asked at once, and then once an hour, in place of 25 times.
+    assert world.ran["sync"] <= 3
+    (line,) = [one for one in caplog.records if getattr(one, "state", "") == "action_required"]
+    assert (line.shop, line.adapter, line.reason) == ("flower-shop", "shopify", standing.value)  # type: ignore[attr-defined]
+    assert SHOP not in line.getMessage()
+    assert not any(secret in caplog.text for secret in ("shpat_", "shprt_", SECRET, "example.com"))
+    text = world.page()
+    assert said in text
+    assert "Needs you since" in text
+    assert ("What is missing: read_orders." in text) is (standing is Standing.PERMISSION)
+    assert said in world.page("/s/flower-shop/today")
+    assert world.rows_of(1) == other
+    # Once it is put right, the next look mends it, and what waited is read.
+    world.store.trouble, world.store.oauth = lambda _name, _variables: None, world.store._new_keys
+    world.store.rows["customers"].append(shop_rows.customer(2, updatedAt="2026-11-28T00:00:00Z"))
+    world.visit()
+    world.tick(13)
+    assert world.shop is not None
+    assert (world.shop.status, world.shop.status_reason, world.shop.status_detail) == ("connected", "", "")
+    with world.runtime.db.read() as connection:
+        assert connection.execute(select(func.count()).select_from(members)).scalar() == 3
+
+
+def test_keys_that_ran_out_are_renewed_and_nobody_has_to_know(world: World) -> None:
+    world.store.token = "ran out"
+    world.tick(2)
+    assert world.shop is not None
+    assert (world.shop.status, len(world.store.exchanged)) == ("connected", 2)
+
+
+def test_app_that_was_taken_away_comes_back_as_it_was(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    before = world.shop
+    assert before is not None
+    world.clock.move(hours=1)
+    assert world.tell("app/uninstalled", {"id": 1, "myshopify_domain": SHOP}) == 200
+    gone = world.shop
+    assert gone is not None
+    assert (gone.status, gone.status_reason) == ("uninstalled", "taken_away")
+    assert connect.credentials_of(world.runtime.db, world.runtime.box, gone) == {}
+    text = world.page()
+    assert "Taken away since Jun 1, 2026 15:00" in text
+    assert "What is kept is erased by Jul 3, 2026 at the latest" in text
+    assert "Open the app in your store" in text
+    assert "Read what is new" not in text
+    world.ran.clear()
+    asked = len(world.store.said)
+    world.tick(25)
+    assert (world.ran, len(world.store.said)) == (Counter(), asked)
+    assert world.visit() == 303
+    back = world.shop
+    assert back is not None
+    assert (back.shop_id, back.status, back.status_reason) == (before.shop_id, "connected", "")
+    lines = [one for one in caplog.records if one.name.endswith("lifecycle")]
+    assert [(one.state, one.reason) for one in lines] == [("uninstalled", "taken_away")]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["asked for", "never asked for"])
+def test_all_of_a_store_is_gone_within_its_platforms_term(world: World, asks: bool) -> None:
+    other = world.rows_of(1)
+    gone = world.shop
+    assert gone is not None
+    world.tell("app/uninstalled", {"id": 1, "myshopify_domain": SHOP})
+    world.clock.move(hours=48)
+    if asks:
+        assert world.tell("shop/redact", {"shop_domain": SHOP}, **{"X-Shopify-Webhook-Id": "w-redact"}) == 200
+    else:
+        world.tick(1)
+        assert world.shop is not None
+        world.clock.move(hours=30 * 24)
+        world.tick(1)
+    assert world.shop is None
+    assert not any(world.rows_of(gone.shop_id).values())
+    assert world.rows_of(1) == other
+    assert world.owner.get(HERE).status_code == 404
+
+
+@pytest.mark.parametrize("step", ["furnish", "keep", "ask"])
+def test_install_that_is_cut_off_goes_on_at_the_next_visit(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    with world.runtime.db.write() as connection:
+        connection.execute(delete(shops).where(shops.c.shop_id != 1))
+    world.ran.clear()
+    cut = {
+        "furnish": "crm_plugin.jobs.tasks.recipes.install",
+        "keep": "crm_plugin.jobs.installing.writebacks.lift",
+        "ask": "tests.web.test_store_states.work",
+    }[step]
+
+    def die(*_given: Any, **_more: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(cut, die)
+        with pytest.raises(KeyboardInterrupt):
+            world.visit()
+    # A whole shop or none.
+    assert (world.shop is None) is (step == "furnish")
+    if step == "ask":
+        world.tick(1)
+        assert world.ran["sync"] == 2
+    else:
+        assert world.visit() == 303
+    shop = world.shop
+    assert shop is not None
+    assert (shop.status, shop.status_reason) == ("connected", "")
+    with world.runtime.db.read() as connection:
+        own = select(func.count()).select_from(journeys).where(journeys.c.shop_id == shop.shop_id)
+        assert connection.execute(own).scalar() == 3
+        assert connection.execute(select(func.count()).select_from(shops)).scalar() == 2
+
+
+def test_install_that_nobody_ends_is_told_and_then_cleared_away(world: World) -> None:
+    header = {"Sec-Fetch-Site": "same-origin"}
+    address = "https://tea.example"
+    assert world.owner.post("/install/woocommerce", data={"url": address}, headers=header).status_code == 200
+    told = "You began to connect https://tea.example and have not agreed there yet. Go on"
+    assert told in world.page("/connect?platform=woocommerce")
+    # Nobody is told who is not signed in, nor who looks from inside another store's admin.
+    assert world.visitor.get("/connect?platform=woocommerce").status_code != 200
+    world.clock.move(hours=2)
+    assert told not in world.page("/connect?platform=woocommerce")
+    world.clock.move(days=1)
+    Clock(world.runtime, world).watch()
+    with world.runtime.db.read() as connection:
+        assert connection.execute(select(func.count()).select_from(metadata.tables["installs"])).scalar() == 0
+
+
+def test_store_is_disconnected_and_erased_by_its_merchant(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, told = world.rows_of(1), list[str]()
+    monkeypatch.setattr(
+        "crm_plugin.adapters.storefronts.shopify.adapter.ShopifyStorefront.unsubscribe",
+        lambda _self, address: told.append(address),
+    )
+    header = {"Sec-Fetch-Site": "same-origin"}
+    assert world.owner.post(f"{HERE}/disconnect", headers=header).status_code == 303
+    shop = world.shop
+    assert shop is not None
+    assert told == ["https://crm.example/hooks/flower-shop/shopify"]
+    assert (shop.status, shop.status_reason) == ("uninstalled", "disconnected")
+    assert connect.credentials_of(world.runtime.db, world.runtime.box, shop) == {}
+    text = world.page()
+    assert "Disconnected since" in text
+    assert "at the latest" not in text
+    assert world.owner.post(f"{HERE}/erase", data={"erase": "another"}, headers=header).status_code == 422
+    assert world.shop is not None
+    assert world.owner.post(f"{HERE}/erase", data={"erase": "flower-shop"}, headers=header).status_code == 303
+    assert world.shop is None
+    assert not any(world.rows_of(shop.shop_id).values())
+    assert world.rows_of(1) == other
+
+
+def test_visitor_cannot_end_another_shop(world: World, client: FlaskClient, shop: Shop) -> None:
+    now = datetime.now(UTC).timestamp()
+    token = id_token(iss=f"https://{SHOP}/admin", dest=f"https://{SHOP}", exp=now + 60, nbf=now)
+    inside = world.visitor.get(f"/install/shopify/page?shop={SHOP}&id_token={token}").headers["Location"]
+    visit = inside.partition("/s/")[0]
+    header = {"Sec-Fetch-Site": "same-origin"}
+    for act in ("disconnect", "erase"):
+        answer = world.visitor.post(
+            f"{visit}/s/{shop.name}/connections/{act}", data={"erase": shop.name}, headers=header
+        )
+        assert answer.status_code == 404
