@@ -14,10 +14,10 @@ from crm_plugin.adapters.storefronts.credentials import Keeper
 from crm_plugin.adapters.storefronts.fields import ShowsFields
 from crm_plugin.adapters.storefronts.hearing import Hears
 from crm_plugin.adapters.storefronts.installing import Installer
-from crm_plugin.adapters.storefronts.writing import TIER_FORMS, Allowance, Writes
+from crm_plugin.adapters.storefronts.writing import TIER_FORMS, Allowance, StoreGrade, Writes
 from crm_plugin.records import Page, Record, ShopInfo, Stream
 
-__all__ = ["TIER_FORMS", "Allowance", "FileStorefront", "StorefrontAdapter"]
+__all__ = ["TIER_FORMS", "Allowance", "FileStorefront", "StoreGrade", "StorefrontAdapter"]
 
 
 class StorefrontAdapter(Hears, ShowsFields, Writes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import ClassVar
 
 from crm_plugin.adapters.base import Adapter, Capability, Problem
@@ -24,6 +25,21 @@ class Allowance:
     timezone: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreGrade:
+    """A grade that the store has by itself, counted from 1: it gives it from a sum of orders (minor units) or from a number of them on.
+
+    `level` is ours that it stands for, empty for none; `percent_off` what it takes off. None for what is not told, or not set.
+    """
+
+    number: int
+    name: str = ""
+    level: str = ""
+    least_minor: int | None = None
+    least_orders: int | None = None
+    percent_off: Decimal | None = None
+
+
 class Writes(Adapter):
     """The part of a storefront that writes. Every call is safe to repeat: done twice it is as done once.
 
@@ -36,6 +52,8 @@ class Writes(Adapter):
 
     # How many marks one call takes.
     tiers_at_once: ClassVar[int] = 1
+    # How many grades the store has by itself that can be set from here; 0 for none.
+    most_grades: ClassVar[int] = 0
     # How many codes one call takes.
     coupons_at_once: ClassVar[int] = 1
 
@@ -74,6 +92,18 @@ class Writes(Adapter):
             else:
                 done.append(TierWritten(write.reference, error=stopped))
         return done
+
+    def grades(self) -> list[StoreGrade]:
+        """The grades that are in use in the store, the lowest first."""
+        raise self._cannot(
+            phrase("%(platform)s has no grades that could be set from here.", platform=self.label), "grades"
+        )
+
+    def set_grades(self, wanted: Sequence[StoreGrade]) -> None:
+        """Set the store's grades to these, from 1 on without a gap; the others are no longer used. Only on a person's word."""
+        raise self._cannot(
+            phrase("%(platform)s has no grades that could be set from here.", platform=self.label), "set_grades"
+        )
 
     def write_tags(self, reference: str, add: Collection[str], remove: Collection[str]) -> None:
         """Put these tags on an account and take those off; tags of others stay."""

@@ -106,6 +106,7 @@ from crm_plugin.web.pages import (  # noqa: E402
     senders,  # noqa: F401
     tasks,  # noqa: F401
     tiers,  # noqa: F401
+    tiers_grades,  # noqa: F401
     tiers_policy,  # noqa: F401
     tiers_store,  # noqa: F401
     today,  # noqa: F401

@@ -33,6 +33,7 @@ def told(connection: Connection, shop: Shop) -> dict[str, Any]:
         "store_rests": standing.resting_until if rests and not standing.stopped else None,
         "store_holders": 0 if standing.enabled else writeback_switch.holders(connection, shop.shop_id),
         "platform": storefront_class(shop.platform).label,
+        "store_has_grades": storefront_class(shop.platform).most_grades > 0,
     }
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
 
 from crm_plugin.adapters.base import Capability, Problem, Setting
-from crm_plugin.adapters.storefronts.base import Allowance, StorefrontAdapter
+from crm_plugin.adapters.storefronts.base import Allowance, StorefrontAdapter, StoreGrade
 from crm_plugin.adapters.storefronts.taobao.client import TopClient
 from crm_plugin.adapters.storefronts.taobao.coupons import AT_ONCE, Coupons, benefits_of
 from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER
 from crm_plugin.adapters.storefronts.taobao.errors import Act
-from crm_plugin.adapters.storefronts.taobao.grades import Grades, levels_of
+from crm_plugin.adapters.storefronts.taobao.grades import HIGHEST, Grades, levels_of
 from crm_plugin.adapters.storefronts.taobao.groups import Groups
 from crm_plugin.adapters.storefronts.taobao.mapping import Mapper
 from crm_plugin.adapters.storefronts.taobao.members import Members
@@ -53,6 +53,7 @@ class TaobaoStorefront(StorefrontAdapter):
     settings: ClassVar[tuple[Setting, ...]] = (*APP, *SHOP)
     app_settings: ClassVar[tuple[Setting, ...]] = APP
     streams: ClassVar[tuple[Stream, ...]] = (Stream.MEMBERS, Stream.ORDERS, Stream.REFUNDS)
+    most_grades: ClassVar[int] = HIGHEST
     coupons_at_once: ClassVar[int] = AT_ONCE
 
     def __init__(
@@ -179,6 +180,14 @@ class TaobaoStorefront(StorefrontAdapter):
         """See the contract; Taobao tells no time of the change."""
         self._grades.write(reference, mark)
         return None
+
+    def grades(self) -> list[StoreGrade]:
+        """See the contract."""
+        return self._grades.told()
+
+    def set_grades(self, wanted: Sequence[StoreGrade]) -> None:
+        """See the contract."""
+        self._grades.set(wanted)
 
     def write_tags(self, reference: str, add: Collection[str], remove: Collection[str]) -> None:
         """See the contract; tags are groups of members."""

@@ -5,11 +5,13 @@ Taobao holds one grade a member, so one programme's levels are held; which level
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from crm_plugin.adapters.base import Problem, Severity
 from crm_plugin.adapters.raw import FieldError, read_record
+from crm_plugin.adapters.storefronts.base import StoreGrade
 from crm_plugin.adapters.storefronts.taobao.client import TopClient
 from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER
 from crm_plugin.adapters.storefronts.taobao.mapping import BLACKLIST
@@ -21,20 +23,24 @@ from crm_plugin.phrases import phrase
 from crm_plugin.records import TierMark
 
 GET = "taobao.crm.grade.get"
+SET = "taobao.crm.grade.set"
 UPDATE = "taobao.crm.memberinfo.update.privy"
 HIGHEST = 4
 # Who is a member and has no level of ours: Taobao takes nobody back to being no member.
 PLAIN = 1
+# A discount is told as what is left of the price, per mille.
+_FULL = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """What the shop has set for one grade; `next_minor` (fen) and `next_count` raise a member by Taobao itself, 0 for never."""
+    """What the shop has set for one grade; `next_minor` (fen) and `next_count` raise a member to the next by Taobao itself, 0 for never."""
 
     number: int
     name: str
     next_minor: int = 0
     next_count: int = 0
+    percent_off: Decimal = Decimal(0)
 
 
 def levels_of(text: str) -> dict[int, str]:
@@ -72,8 +78,38 @@ class Grades:
                 amount = fen(row.next_upgrade_amount, "$.next_upgrade_amount") or 0
             except FieldError:
                 amount = 0
-            found.append(Grade(number, name, amount, whole(row.next_upgrade_count) or 0))
+            off = (_FULL - (whole(row.discount) or _FULL)) / Decimal(10)
+            found.append(Grade(number, name, amount, whole(row.next_upgrade_count) or 0, off))
         return sorted(found, key=lambda grade: grade.number)
+
+    def told(self) -> list[StoreGrade]:
+        """The grades that are in use: Taobao tells what raises members to one with the grade below it."""
+        rows = {grade.number: grade for grade in self.read()}
+        found: list[StoreGrade] = []
+        for number in range(PLAIN, HIGHEST + 1):
+            below, own = rows.get(number - 1, Grade(number - 1, "")), rows.get(number)
+            if own is not None or below.next_minor or below.next_count:
+                amount, count = below.next_minor or None, below.next_count or None
+                level, name = self._levels.get(number, ""), "" if own is None else own.name
+                found.append(StoreGrade(number, name, level, amount, count, None if own is None else own.percent_off))
+        return found
+
+    def set(self, wanted: Sequence[StoreGrade]) -> None:
+        """Set what raises members to each grade and what it takes off, one after the other from 1. Twice is as once.
+
+        The documents say that amounts count towards the next grade, and their example that the first of them makes a member grade 1: the
+        example is followed.
+        """
+        last, by_count = wanted[-1].number, wanted[0].least_orders is not None
+        least = [one.least_orders if by_count else one.least_minor for one in wanted]
+        told = {
+            "grade": _listed(one.number for one in wanted),
+            "discount": _listed(_FULL - int((one.percent_off or Decimal(0)) * 10) for one in wanted),
+            "hierarchy": _listed("true" if number <= last else "false" for number in range(PLAIN, HIGHEST + 1)),
+            "count" if by_count else "amount": _listed(least),
+        }
+        if not self._client.call(SET, told).flag("is_success"):
+            raise PermanentError(phrase("Taobao did not take the grades."), adapter=ADAPTER, operation=SET)
 
     def check(self) -> list[Problem]:
         """Whether grades may be written: a change of nobody is asked for, and the gateway looks at our rights first."""
@@ -160,6 +196,10 @@ class Grades:
     @staticmethod
     def _refused(message: str, code: str = "permanent") -> PermanentError:
         return PermanentError(message, code=code, adapter=ADAPTER, operation=UPDATE)
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ",".join(str(value) for value in values)
 
 
 def _either(one: Id | None, other: Id | None) -> tuple[int, str]:

@@ -199,6 +199,30 @@ class Top:
     def _taobao_crm_grade_get(self, _params: Params) -> Row:
         return _wrapped("grade_promotions", "grade_promotion", self.grades)
 
+    def _taobao_crm_grade_set(self, params: Params) -> Row:
+        numbers = [int(one) for one in params["grade"].split(",")]
+        discounts = [int(one) for one in params["discount"].split(",")]
+        used = [one == "true" for one in params["hierarchy"].split(",")]
+        (kind,) = {"amount", "count"} & params.keys()
+        least = [int(one) for one in params[kind].split(",")]
+        lists_agree = len(numbers) == len(discounts) == len(least) == used.count(True)
+        if numbers != list(range(1, len(numbers) + 1)) or used != sorted(used, reverse=True) or not lists_agree:
+            raise Refused(41, "isv.invalid-parameter", "grade")
+        if any(one < 700 for one in discounts) or sorted(set(discounts), reverse=True) != discounts:
+            raise Refused(41, "isv.invalid-parameter", "discount")
+        if sorted(set(least)) != least:
+            raise Refused(41, "isv.invalid-parameter", kind)
+        self.grades = [
+            {
+                "cur_grade": str(number),
+                "cur_grade_name": ("非会员", "普通会员", "高级会员", "VIP会员", "至尊VIP")[number],
+                f"next_upgrade_{kind}": least[number] if number < len(least) else 0,
+                "discount": discounts[number - 1] if number else 1000,
+            }
+            for number in (0, *numbers)
+        ]
+        return {"is_success": True}
+
     # Groups.
 
     def _taobao_crm_groups_get(self, params: Params) -> Row:

@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 import responses
+from sqlalchemy import select
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.taobao import TaobaoStorefront
 from crm_plugin.errors import ActionRequired, InvalidInput, PermanentError, TransientError, UnsupportedFeature
 from crm_plugin.records import CouponOrder, Stream, TierWrite
+from crm_plugin.store import audit_log
+from crm_plugin.store.session import Database
+from crm_plugin.sync import grades
 from tests.adapters.storefronts.taobao.fake_top import NOW, URL, VALUES, Params, Refused, Top, member
 from tests.contracts.storefront_tiers import CLUB, GOLD, NOTHING, SILVER, TierContract
+from tests.factories import make_shop
 
 GRADED = {**VALUES, "grades": "silver=2, gold=3"}
 UPDATE = "taobao.crm.memberinfo.update.privy"
@@ -141,6 +146,52 @@ def test_grades_of_the_shop_are_in_fen(top: Top) -> None:
     (problem,) = store.check_tiers()
     assert problem.code == "raised_by_taobao"
     assert "from grade 1 at 200 CNY" in problem.message
+
+
+def test_grades_are_set_after_what_changes_was_shown(top: Top, sqlite_db: Database) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection, platform="taobao", currency="CNY")
+    store = TaobaoStorefront(GRADED, sleep=top.sleep, now=top.clock)
+    wanted = grades.read(grades.AMOUNT, ["100", "200,50", "3000", ""], ["", "2.5", "10"], "CNY")
+    shown = grades.compare(grades.there(shop, store), wanted)
+    assert [(one.number, one.before, one.is_change) for one in shown] == [(n, None, True) for n in (1, 2, 3)]
+    assert top.calls["taobao.crm.grade.set"] == 0
+    for calls in (1, 1):
+        # What is so already is not asked for again.
+        grades.change(sqlite_db, shop, store, wanted, NOW, actor="cli")
+        assert top.calls["taobao.crm.grade.set"] == calls
+    (asked,) = [one for one in top.asked if one["method"] == "taobao.crm.grade.set"]
+    assert (asked["amount"], asked["discount"]) == ("10000,20050,300000", "1000,975,900")
+    assert asked["hierarchy"] == "true,true,true,false"
+    assert [(one.number, one.level, one.least_minor) for one in store.grades()] == [
+        (1, "", 10000),
+        (2, "silver", 20050),
+        (3, "gold", 300000),
+    ]
+    by_orders = grades.read(grades.ORDERS, ["1", "5"], [], "CNY")
+    changes = grades.change(sqlite_db, shop, store, by_orders, NOW, actor="cli")
+    assert [(one.number, one.after is None) for one in changes] == [(1, False), (2, False), (3, True)]
+    # What is taken off stays as it is.
+    assert [(one.least_orders, one.percent_off) for one in store.grades()] == [(1, Decimal(0)), (5, Decimal("2.5"))]
+    with sqlite_db.read() as connection:
+        assert connection.execute(select(audit_log.c.action)).scalars().all() == [grades.CHANGED] * 2
+
+
+@pytest.mark.parametrize(
+    ("least", "off", "field"),
+    [
+        (["", "5"], [], "least_1"),
+        (["", ""], [], "least_1"),
+        (["5", "x"], [], "least_2"),
+        (["5", "5"], [], "least_2"),
+        (["-1"], [], "least_1"),
+        (["1", "2"], ["", "100"], "off_2"),
+    ],
+)
+def test_grades_that_cannot_be_set(least: list[str], off: list[str], field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        grades.read(grades.AMOUNT, least, off, "CNY")
+    assert caught.value.field == field
 
 
 def test_groups_are_tags(top: Top, store: TaobaoStorefront) -> None:

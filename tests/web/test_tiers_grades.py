@@ -1,0 +1,56 @@
+"""The grades of a Taobao shop on their page: shown, looked at, and set only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+import responses
+from sqlalchemy import update
+
+from crm_plugin.runtime import Runtime
+from crm_plugin.store import audit_log, shops
+from crm_plugin.store.tenants import Shop
+from tests.adapters.storefronts.taobao.fake_top import VALUES, Refused, Top
+from tests.web.conftest import Page, Post, words
+
+TYPED = {"by": "amount", "least_1": "100", "least_2": "2000", "off_2": "5"}
+
+
+@pytest.fixture
+def top(runtime: Runtime, shop: Shop) -> Iterator[Top]:
+    """shop-1 as a Taobao shop whose silver is grade 2."""
+    keys = runtime.box.seal({**VALUES, "grades": "silver=2"})
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(platform="taobao", currency="CNY", credentials=keys))
+    gateway = Top(now=datetime.now(UTC))
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        gateway.install(mock)
+        yield gateway
+
+
+def test_nothing_is_set_before_it_was_looked_at(top: Top, page: Page, post: Post, runtime: Runtime) -> None:
+    assert "Grade 4 from" in words(page("tiers/grades"))
+    html = post("tiers/grades", {**TYPED, "do": "look"}).text
+    assert "What would change in your store" in html
+    assert "CN¥2,000.00" in words(html)
+    assert top.calls["taobao.crm.grade.set"] == 0
+    told = post("tiers/grades", {**TYPED, "do": "set"}, follow_redirects=True).text
+    assert "The grades are set in your store." in words(told)
+    assert [row["discount"] for row in top.grades] == [1000, 1000, 950]
+    assert 'value="2000' in page("tiers/grades")
+    assert "Nothing: it is set like this already." in words(post("tiers/grades", {**TYPED, "do": "look"}).text)
+    with runtime.db.read() as connection:
+        assert [row.actor[:5] for row in connection.execute(audit_log.select())].count("page:") == 1
+
+
+def test_what_is_wrong_stands_at_its_field(top: Top, post: Post) -> None:
+    answer = post("tiers/grades", {**TYPED, "least_2": "50", "do": "look"})
+    assert answer.status_code == 422
+    assert "Each grade has to begin higher than the one below." in words(answer.text)
+    top.before = lambda _method, _params: (_ for _ in ()).throw(Refused(11, "isv.permission-api-package-empty"))
+    answer = post("tiers/grades", {**TYPED, "do": "set"})
+    assert answer.status_code == 422
+    assert "permission package that holds taobao.crm.grade.get" in words(answer.text)
+    assert top.grades == []
