@@ -25,7 +25,7 @@ from crm_plugin.errors import (
     TransientError,
 )
 from crm_plugin.phrases import phrase
-from crm_plugin.records import Page, Record, RecordProblem, StoreEvent, StoreEventKind, Stream
+from crm_plugin.records import Page, StoreEvent, StoreEventKind, Stream
 from crm_plugin.store import inbox, members
 from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database
@@ -35,6 +35,7 @@ from crm_plugin.sync.batch import keep_group
 from crm_plugin.sync.gone import gone
 from crm_plugin.sync.heard import DONE, FAILED, News
 from crm_plugin.sync.merge import merge
+from crm_plugin.sync.reread import reread
 from crm_plugin.sync.standing import Standing
 from crm_plugin.sync.written import Written
 
@@ -148,39 +149,19 @@ def _read(
     report: FollowReport,
 ) -> None:
     """Read what was named as it is now, each once, and write it with the end of its events."""
-    found, missing, problems = _as_it_is(storefront, stream, {one.external_id for one in named if one.external_id})
+    found = reread(storefront, stream, (one.external_id for one in named if one.external_id))
     with db.read() as connection:
-        records = [*found, *gone(connection, shop.shop_id, stream, missing, now)]
+        records = [*found.records, *gone(connection, shop.shop_id, stream, found.missing, now)]
 
     def done(connection: Connection, _kept: Sequence[Page]) -> None:
         _end(connection, shop.shop_id, [one.inbox_id for one in named], now)
 
-    written, kept = keep_group(db, shop, [Page(stream, tuple(records), "", tuple(problems))], now, done)
+    written, kept = keep_group(db, shop, [Page(stream, tuple(records), "", tuple(found.problems))], now, done)
     report.written.add(written)
-    report.read += len(found)
-    report.gone += len(missing)
+    report.read += len(found.records)
+    report.gone += len(found.missing)
     report.failed += sum(len(page.problems) for page in kept)
     report.kinds.update(one.kind.value for one in named)
-
-
-def _as_it_is(
-    storefront: StorefrontAdapter, stream: Stream, ids: set[str]
-) -> tuple[list[Record], list[str], list[RecordProblem]]:
-    """Records, ids of what is no longer there, and those that could not be read."""
-    records: dict[str, Record | None] = {}
-    problems: list[RecordProblem] = []
-    try:
-        records.update(storefront.reread_many(stream, sorted(ids)))
-    except (MalformedResponse, PermanentError):
-        # One of them is none, or is refused: each is asked for alone.
-        for name in sorted(ids - records.keys()):
-            try:
-                records[name] = storefront.reread(stream, name)
-            except (MalformedResponse, PermanentError) as error:
-                path = getattr(error, "path", "") or "$"
-                problems.append(RecordProblem(stream, name, error.message, error.excerpt, path))
-    found = [record for record in records.values() if record is not None]
-    return found, [name for name, record in records.items() if record is None], problems
 
 
 def _act(

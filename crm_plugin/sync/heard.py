@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, literal_column, select
+from sqlalchemy import Connection, Row, and_, func, literal_column, select, update
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.ids import new_ids
@@ -165,6 +165,27 @@ def given_up(connection: Connection, shop: Shop) -> tuple[int, str]:
     count = connection.execute(select(func.count()).select_from(inbox).where(*own)).scalar() or 0
     why = connection.execute(select(c.detail).where(*own).order_by(c.inbox_id.desc()).limit(1)).scalar()
     return count, why or ""
+
+
+def waiting(connection: Connection, shop: Shop) -> tuple[int, datetime | None]:
+    """How many events wait to be followed, and when the oldest of them came."""
+    c = inbox.c
+    own = (c.shop_id == shop.shop_id, c.state == literal_column(f"'{NEW}'"))
+    count, oldest = connection.execute(select(func.count(), func.min(c.received_at)).where(*own)).one()
+    return count, oldest
+
+
+def last_at(connection: Connection, shop: Shop) -> datetime | None:
+    """When the store told us anything last; ids are in the order of time."""
+    c = inbox.c
+    own = (c.shop_id == shop.shop_id, c.source == shop.platform)
+    return connection.execute(select(c.received_at).where(*own).order_by(c.inbox_id.desc()).limit(1)).scalar()
+
+
+def again(connection: Connection, shop: Shop, now: datetime) -> int:
+    """Try once more what was given up; how many events that is."""
+    own = (inbox.c.shop_id == shop.shop_id, inbox.c.state == FAILED)
+    return connection.execute(update(inbox).where(*own).values(state=NEW, tries=0, next_try_at=now)).rowcount
 
 
 def _waits(shop: Shop, now: datetime) -> Any:

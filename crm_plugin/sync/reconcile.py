@@ -6,21 +6,24 @@ and the merchant is told, for a store that answers in part must not empty what i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
-from crm_plugin.records import OrderStatus, Page, Record, Stream
+from crm_plugin.records import OrderStatus, Page, Stream
 from crm_plugin.store import members, orders, products
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.gone import gone
 from crm_plugin.sync.pull import Progress
+from crm_plugin.sync.reread import Reread, reread, shown
 from crm_plugin.sync.written import Written
 
 _TABLES: dict[Stream, Table] = {Stream.MEMBERS: members, Stream.ORDERS: orders, Stream.PRODUCTS: products}
@@ -29,19 +32,38 @@ _FEW, _SHARE = 20, 0.2
 # Asked for one by one in a night; the rest comes the next.
 _MOST = 2_000
 _AT_ONCE = 200
+# So many of each kind are told by name.
+_SHOWN = 5
 # A second pass reads over the last one, for clocks differ and lists lag.
 _OVERLAP = timedelta(hours=6)
 
 
 @dataclass(slots=True)
 class Compared:
-    """One stream: how many there are in the store and here, how many were found gone and new; `held_back` were too many to believe."""
+    """One stream: how many there are in the store and here, and what differed.
+
+    `added` were missing here, `gone` there, `changed` told by no list; all three are mended. `held_back` were too many to believe, `left`
+    too many for one night, `unread` could not be read. `names` has the first of each, as people know them.
+    """
 
     there: int | None
     here: int
     gone: int = 0
     added: int = 0
+    changed: int = 0
     held_back: int = 0
+    left: int = 0
+    unread: int = 0
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def differences(self) -> int:
+        return self.gone + self.added + self.changed + self.held_back + self.left + self.unread
+
+    def note(self, kind: str, names: Iterable[str]) -> None:
+        """Keep the first of them to be shown."""
+        kept = self.names.setdefault(kind, [])
+        kept.extend(islice(names, max(0, _SHOWN - len(kept))))
 
 
 @dataclass(slots=True)
@@ -53,7 +75,7 @@ class ReconcileReport:
 
     @property
     def differences(self) -> int:
-        return sum(one.gone + one.added + one.held_back for one in self.streams.values()) + self.repaired.rows
+        return sum(one.differences for one in self.streams.values())
 
     def as_dict(self) -> dict[str, Any]:
         streams = {name: asdict(one) for name, one in self.streams.items()}
@@ -73,16 +95,21 @@ def reconcile(
     Raises: as the storefront does; what is repaired by then stays.
     """
     report = ReconcileReport()
+    changed: Counter[Stream] = Counter()
     for group in groups(storefront.second_pass(since - _OVERLAP)):
-        written, _ = keep_group(db, shop, group, now)
-        report.repaired.add(written)
+        for stream in {page.stream: None for page in group}:
+            written, _ = keep_group(db, shop, [page for page in group if page.stream is stream], now)
+            report.repaired.add(written)
+            changed[stream] += written.new + written.changed + written.removed
         if progress is not None:
             progress(Progress("second_pass", report.repaired.rows, None))
     for stream in storefront.streams:
         if stream in _TABLES:
-            report.streams[stream.value] = _compare(db, shop, storefront, stream, now)
+            found = _compare(db, shop, storefront, stream, now)
+            found.changed = changed[stream]
+            report.streams[stream.value] = found
             if progress is not None:
-                progress(Progress(stream.value, report.streams[stream.value].here, None))
+                progress(Progress(stream.value, found.here, None))
     return report
 
 
@@ -99,17 +126,32 @@ def _compare(db: Database, shop: Shop, storefront: StorefrontAdapter, stream: St
     lost = sorted(here - told)
     if len(lost) > max(_FEW, len(here) * _SHARE):
         found.held_back = len(lost)
+        found.note("held_back", lost)
         lost = []
+    missing_here = sorted(told - known)
+    found.left = max(0, len(lost) - _MOST) + max(0, len(missing_here) - _MOST)
     for names in _parts(lost[:_MOST]):
-        read = dict(storefront.reread_many(stream, names))
-        missing = [name for name in names if name in read and read[name] is None]
-        with db.read() as connection:
-            records = list(gone(connection, shop.shop_id, stream, missing, now))
-        found.gone += keep_group(db, shop, [Page(stream, tuple(records), "")], now)[0].removed
-    for names in _parts(sorted(told - known)[:_MOST]):
-        new: list[Record] = [one for _, one in storefront.reread_many(stream, names) if one is not None]
-        found.added += keep_group(db, shop, [Page(stream, tuple(new), "")], now)[0].new
+        # What is there after all is written as it is now.
+        _keep(db, shop, reread(storefront, stream, names), stream, found, now)
+    for names in _parts(missing_here[:_MOST]):
+        _keep(db, shop, reread(storefront, stream, names), stream, found, now)
     return found
+
+
+def _keep(db: Database, shop: Shop, read: Reread, stream: Stream, found: Compared, now: datetime) -> None:
+    """Write what was read, and the end of what is gone."""
+    with db.read() as connection:
+        lost = list(gone(connection, shop.shop_id, stream, read.missing, now))
+    written, kept = keep_group(db, shop, [Page(stream, (*read.records, *lost), "", tuple(read.problems))], now)
+    unread = [one.external_id for page in kept for one in page.problems]
+    found.gone += written.removed
+    found.added += written.new
+    found.unread += len(unread)
+    found.note("unread", unread)
+    if written.removed:
+        found.note("gone", map(shown, lost))
+    if written.new:
+        found.note("added", map(shown, read.records))
 
 
 def _parts(names: list[str]) -> list[list[str]]:

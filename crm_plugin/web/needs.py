@@ -21,11 +21,11 @@ from crm_plugin.touchpoints import journeys, senders, waves
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.web import formats, held_words, store_states
+from crm_plugin.web import formats, held_words, in_step, store_states
 from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.journey_words import by
 from crm_plugin.web.languages import sentences
-from crm_plugin.web.reading import IMPORT, SYNC, Reading
+from crm_plugin.web.reading import IMPORT, SYNC, Reading, takes_files
 from crm_plugin.web.site import site
 from crm_plugin.web.titles import named
 
@@ -46,6 +46,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
     running = [journey for journey in journeys.all_journeys(connection, shop.shop_id) if journey.enabled]
     found = [
         *_store(connection, shop, reading),
+        *_in_step(connection, shop),
         *_jobs(connection, shop, reading),
         *_stalled(connection, shop),
         *_senders(connection, shop),
@@ -76,6 +77,14 @@ def _store(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Nee
             url_for("pages.connections", shop=shop.name),
             _("Read it now"),
         )
+
+
+def _in_step(connection: Connection, shop: Shop) -> Iterator[Need]:
+    """What the store told and could not be followed, and what the last comparison with it would not believe."""
+    there = f"{url_for('pages.connections', shop=shop.name)}#step"
+    if not takes_files(shop):
+        for one in in_step.warnings(connection, shop, site().runtime.clock.now()):
+            yield Need("warn", one.title, one.text, there, _("Look at it"))
 
 
 def _jobs(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Need]:

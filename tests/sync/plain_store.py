@@ -16,7 +16,7 @@ from crm_plugin.records import Page, RawRequest, Record, ShopInfo, StoreEvent, S
 
 
 class PlainStore(StorefrontAdapter):
-    """`shelf` is what the store holds, by stream and id; `told` every call; `trouble` is raised by the next one."""
+    """`shelf` is what the store holds, by stream and id; `told` every call; `trouble` is raised by the next one, `troubles` one by one."""
 
     name = "plain"
     label = "Plain"
@@ -29,6 +29,7 @@ class PlainStore(StorefrontAdapter):
         self.shelf: dict[Stream, dict[str, Record]] = {Stream.MEMBERS: {}, Stream.ORDERS: {}}
         self.told: list[tuple[str, Any]] = []
         self.trouble: AdapterError | None = None
+        self.troubles: list[AdapterError] = []
         self.unseen_pages: list[Page] = []
         self.info = ShopInfo("Plain", "EUR", "Europe/Berlin")
         self.queue: list[StoreEvent] = []
@@ -54,6 +55,8 @@ class PlainStore(StorefrontAdapter):
         if self.trouble is not None:
             trouble, self.trouble = self.trouble, None
             raise trouble
+        if self.troubles:
+            raise self.troubles.pop(0)
         return self.shelf[stream].get(external_id)
 
     def external_ids(self, stream: Stream) -> Iterator[str] | None:

@@ -303,7 +303,8 @@ def test_night_finds_what_was_told_to_nobody(db: Database, store: PlainStore) ->
     store.unseen_pages = [Page(Stream.MEMBERS, (member("1", first_name="Late"),), "", last=True)]
     report = reconcile(db, shop, store, NOON - timedelta(days=1), NOON)
     found = report.streams["members"]
-    assert (found.there, found.here, found.gone, found.added, found.held_back) == (5, 5, 1, 1, 0)
+    assert (found.there, found.here, found.gone, found.added, found.changed, found.held_back) == (5, 5, 1, 1, 1, 0)
+    assert found.names == {"gone": ["0"], "added": ["5"], "unread": []}
     # Only what was missing was asked for by itself.
     assert store.told == [("members", "0"), ("members", "5")]
     assert reconcile(db, shop, store, NOON, NOON).differences == 0
@@ -314,8 +315,18 @@ def test_store_that_answers_in_part_empties_nothing(sqlite_db: Database, store: 
     write(sqlite_db, shop, [member(str(n)) for n in range(100)])
     store.put(member("1"))
     found = reconcile(sqlite_db, shop, store, NOON, NOON).streams["members"]
-    assert (found.held_back, found.gone) == (99, 0)
+    assert (found.held_back, found.gone, found.names["held_back"]) == (99, 0, ["0", "10", "11", "12", "13"])
     assert store.told == []
+
+
+def test_one_record_that_cannot_be_read_ends_no_night(sqlite_db: Database, store: PlainStore) -> None:
+    shop = _shop(sqlite_db)
+    store.put(order("1", number="A-1"), order("2", number="A-2"), order("3", number="A-3"))
+    # Of all at once, and then of the first alone.
+    store.troubles = [MalformedResponse("no order", path="$.total"), MalformedResponse("no order", path="$.total")]
+    found = reconcile(sqlite_db, shop, store, NOON, NOON).streams["orders"]
+    assert (found.added, found.unread, found.names) == (2, 1, {"added": ["A-2", "A-3"], "unread": ["1"]})
+    assert reconcile(sqlite_db, shop, store, NOON, NOON).streams["orders"].added == 1
 
 
 def test_many_events_cost_statements_by_the_batch(sqlite_db: Database, store: PlainStore) -> None:

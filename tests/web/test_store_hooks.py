@@ -9,12 +9,16 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from crm_plugin.adapters import registry
+from crm_plugin.clock import FixedClock
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import inbox, shops
+from crm_plugin.store import inbox, runs, shops
+from crm_plugin.store.runs import Run
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import UNINSTALLED, Shop
+from tests.factories import NOON
 from tests.sync.plain_store import PlainStore, sign
+from tests.web.conftest import words
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +74,34 @@ def test_store_that_was_taken_away_is_still_heard(client: FlaskClient, runtime: 
         connection.execute(update(shops).values(status=UNINSTALLED, credentials=None))
     assert _tell(client, "/events/plain", store="plain.example") == 200
     assert _kept(runtime.db) == ["new"]
+
+
+def test_page_tells_what_was_heard_refused_and_given_up(
+    client: FlaskClient, runtime: Runtime, shop: Shop, plain: list[str], clock: FixedClock
+) -> None:
+    here = "/s/shop-1/connections"
+    assert "Your store told a change not yet" in words(client.get(here).text)
+    assert [_tell(client, "/hooks/shop-1/plain", secret="guess") for _ in range(2)] == [401, 401]
+    for key in ("k1", "k1", "k2"):
+        assert _tell(client, "/hooks/shop-1/plain", key=key) == 200
+    with runtime.db.write() as connection:
+        given_up = inbox.c.dedupe_key == "k2"
+        connection.execute(update(inbox).where(given_up).values(state="failed", detail="The store is away.", tries=12))
+        streams = {"orders": {"there": 3, "here": 2, "added": 6, "held_back": 0, "names": {"added": ["A-1", "A-2"]}}}
+        runs.keep(connection, shop.shop_id, Run("reconcile", NOON, NOON, {"streams": streams}, ""))
+    text = words(client.get(here).text)
+    assert "2 messages of your store were refused, the last at Jun 1, 2026 14:00 The signature was not" in text
+    assert "1 change that your store told was given up The store is away. It was tried for two days." in text
+    assert "Your store told a change Jun 1, 2026 14:00" in text
+    assert "Changes that wait 1 since Jun 1, 2026 14:00 Given up 1" in text
+    assert "Orders 3 2 Missing here, added: 6 A-1, A-2 …" in text
+    today = words(client.get("/s/shop-1/today").text)
+    assert "1 change that your store told was given up" in today
+    assert "waits since" not in today
+    clock.move(minutes=16)
+    assert "1 change that your store told waits since Jun 1, 2026 14:00" in words(client.get("/s/shop-1/today").text)
+    plain.clear()
+    assert client.post(f"{here}/again", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+    assert (_kept(runtime.db), plain) == (["new", "new"], ["follow"])
+    clock.move(days=2)
+    assert "were refused" not in words(client.get("/s/shop-1/today").text)

@@ -104,6 +104,7 @@ from crm_plugin.web.pages import (  # noqa: E402
     rehearsal,  # noqa: F401
     segments,  # noqa: F401
     senders,  # noqa: F401
+    store_end,  # noqa: F401
     tasks,  # noqa: F401
     tiers,  # noqa: F401
     tiers_grades,  # noqa: F401

@@ -16,14 +16,14 @@ from crm_plugin.adapters.registry import channel_class, channel_names, storefron
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.jobs import following
 from crm_plugin.store import audit
-from crm_plugin.sync import connect, fields, lifecycle, privacy, problems, store_writes
+from crm_plugin.sync import connect, fields, privacy, problems, store_writes
 from crm_plugin.touchpoints import health, policy, senders, settings
-from crm_plugin.web import file_import, formats, guard_form, languages, rates, settings_form
+from crm_plugin.web import file_import, formats, guard_form, in_step, languages, rates, settings_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
 from crm_plugin.web.pages import bp, go
-from crm_plugin.web.reading import LEAVE, RECOUNT, RETRY, SYNC, Reading, in_words, name_of, read, takes_files
+from crm_plugin.web.reading import RECOUNT, RETRY, SYNC, Reading, in_words, name_of, read, takes_files
 from crm_plugin.web.sender_states import state_of
 from crm_plugin.web.site import site, the_shop
 from crm_plugin.web.store_states import StoreState
@@ -41,6 +41,7 @@ def connections() -> str:
 def page(**forms: Form) -> str:
     """The page with the forms that were refused, if any."""
     here, shop = site(), the_shop()
+    now = here.runtime.clock.now()
     with here.runtime.db.read() as connection:
         broken = problems.open_problems(connection, shop.shop_id, limit=_SHOWN_PROBLEMS)
         broken_count = problems.count_open(connection, shop.shop_id)
@@ -48,6 +49,7 @@ def page(**forms: Form) -> str:
         foreign = rates.look(connection, shop)
         asked = privacy.requests_of(connection, shop)
         untold = following.untold(connection, shop)
+        step, step_warnings = in_step.look(connection, shop), list(in_step.warnings(connection, shop, now))
     state = _state()
     return render_template(
         "connections.html",
@@ -62,6 +64,8 @@ def page(**forms: Form) -> str:
         by_hand=storefront_class(shop.platform).by_hand,
         hook_address=following.address_of(here.public_url, shop),
         untold=untold,
+        step=step,
+        step_warnings=step_warnings,
         message_form=forms.get("message_form") or _message_form(),
         guard_form=forms.get("guard_form") or guard_form.filled(shop),
         erase_form=forms.get("erase_form") or Form({}),
@@ -157,33 +161,6 @@ def connections_sync() -> Response:
         flash(_("Your store is being read. You do not have to wait here."), "good")
     else:
         flash(_("Your store is being read already."), "info")
-    return go("connections")
-
-
-@bp.post("/s/<shop>/connections/disconnect")
-def connections_disconnect() -> Response:
-    """End the connection; what is known stays."""
-    runtime, shop = site().runtime, the_shop()
-    if shop.is_awake and not takes_files(shop):
-        lifecycle.leave(runtime.db, shop, g.actor, runtime.clock.now())
-        site().queue.enqueue(LEAVE, shop.shop_id)
-    flash(_("Your store is disconnected. What is known stays here."), "good")
-    return go("connections")
-
-
-@bp.post("/s/<shop>/connections/erase")
-def connections_erase() -> Response | tuple[str, int]:
-    """Erase all that is kept of a shop, once its name was typed."""
-    runtime, shop, form = site().runtime, the_shop(), Form.posted()
-    if form.text("erase") != shop.name:
-        form.errors["erase"] = _("Type the name exactly as it is shown.")
-        return page(erase_form=form), 422
-    if shop.is_awake and not takes_files(shop):
-        form.errors["erase"] = _("Disconnect the store first.")
-        return page(erase_form=form), 422
-    lifecycle.leave(runtime.db, shop, g.actor, runtime.clock.now(), erase=True)
-    site().queue.enqueue(LEAVE, shop.shop_id)
-    flash(_("Everything that is kept of this shop is being erased."), "good")
     return go("connections")
 
 
