@@ -138,6 +138,7 @@ def _of_visit() -> tuple[str, int] | None:
             "embedded.html",
             enter=url_for("install.enter", platform=visit.platform).removeprefix(request.script_root),
             onward=request.full_path,
+            lang=visit.language,
         ), 200
     g.actor = f"{visit.platform}:{visit.user}"
     return None

@@ -33,18 +33,21 @@ _OURSELVES = "frame-ancestors 'self'"
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who looks at one shop's pages from inside its platform's admin; `is_over` once the visit has run out."""
+    """Who looks at one shop's pages from inside its platform's admin, and in which of our languages, empty where the admin does not tell;
+    `is_over` once the visit has run out.
+    """
 
     shop_id: int
     platform: str
     reference: str
     user: str
+    language: str = ""
     is_over: bool = False
 
 
-def begin(runtime: Runtime, shop: Shop, reference: str, user: str) -> str:
+def begin(runtime: Runtime, shop: Shop, reference: str, user: str, language: str = "") -> str:
     """The beginning of the path of a visit from the admin of the store of that name."""
-    told = [shop.shop_id, shop.platform, reference, user[:200]]
+    told = [shop.shop_id, shop.platform, reference, user[:200], language]
     return f"/e/{_serializer(runtime).dumps(told)}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
-from flask import Flask, request, session
+from flask import Flask, g, request, session
 from flask_babel import Babel, Domain, get_locale, gettext
 
 from crm_plugin.errors import CrmError
@@ -45,14 +45,21 @@ class _FromText(Domain):  # type: ignore[misc]
 
 
 def language() -> str:
-    """The language of this request: chosen on the page, else what the browser prefers, else English."""
+    """The language of this request: chosen on the page, else that of the admin around it, else what the browser prefers, else English."""
     told = request.args.get("lang", "")
     if told in LANGUAGES:
         session["lang"] = told
-    chosen = session.get("lang", "")
-    if chosen in LANGUAGES:
-        return str(chosen)
+    visit = g.get("visit")
+    for chosen in (told, visit.language if visit is not None else "", session.get("lang", "")):
+        if chosen in LANGUAGES:
+            return str(chosen)
     return request.accept_languages.best_match(["en", "zh", "zh-CN", "zh-Hans"], default="en").split("-")[0]
+
+
+def ours(locale: str) -> str:
+    """Which of our languages a locale such as `zh_Hans` or `en-GB` is of; empty for any other."""
+    first = locale.replace("_", "-").partition("-")[0].lower()
+    return first if first in LANGUAGES else ""
 
 
 def in_words(text: Any) -> Any:

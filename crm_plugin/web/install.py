@@ -13,13 +13,13 @@ from werkzeug.urls import iri_to_uri
 from werkzeug.wrappers import Response as Answer
 
 from crm_plugin.adapters.storefronts.installing import Installed, Installer, Visitor
-from crm_plugin.errors import ActionRequired, ConfigError, CrmError, NotFound, WebhookRejected
+from crm_plugin.errors import ActionRequired, ConfigError, CrmError, InvalidInput, NotFound, WebhookRejected
 from crm_plugin.jobs.installing import install as keep
 from crm_plugin.jobs.installing import installer_of, known_shop
 from crm_plugin.records import RawRequest
 from crm_plugin.store import pending
 from crm_plugin.store.tenants import Shop, shop_of
-from crm_plugin.web import auth, embedded, security
+from crm_plugin.web import auth, embedded, i18n, security
 from crm_plugin.web.reading import SYNC
 from crm_plugin.web.site import site
 
@@ -53,11 +53,19 @@ def manifest(platform: str, file: str) -> Response:
 
 
 @bp.get("/<platform>")
-def begin(platform: str) -> Answer:
+def begin(platform: str) -> Answer | tuple[str, int]:
     """To the platform's page on which the merchant agrees; to our form first where it begins with that."""
-    if _installer(platform).begun_here:
+    installer = _installer(platform)
+    if installer.begun_here:
         return redirect(url_for("pages.connect", platform=platform, url=request.args.get("url")), 303)
-    return redirect(_agreeing(platform, request.args), 303)
+    if not installer.leads_anywhere:
+        return redirect(_agreeing(platform, request.args), 303)
+    try:
+        address = iri_to_uri(_agreeing(platform, request.args))
+    except InvalidInput as error:
+        return _message(_("The store was not connected"), str(error), 422)
+    # Whoever made the link chose where it leads: nobody is sent there without seeing it.
+    return render_template("install_go.html", address=address, host=urlsplit(address).netloc), 200
 
 
 @bp.post("/<platform>")
@@ -160,7 +168,7 @@ def page(platform: str) -> Answer | tuple[str, int]:
 def shell(platform: str) -> tuple[str, int]:
     """The page that gets a token from the platform's script, and goes on."""
     enter = url_for("install.enter", platform=platform).removeprefix(request.script_root)
-    return render_template("embedded.html", enter=enter, onward=_onward()), 200
+    return render_template("embedded.html", enter=enter, onward=_onward(), lang=""), 200
 
 
 @bp.post("/<platform>/enter")
@@ -186,7 +194,8 @@ def _address(platform: str, installer: Installer, visitor: Visitor) -> str:
     onward = _onward()
     if not onward.startswith(f"/s/{shop.name}/"):
         onward = f"/s/{shop.name}/today"
-    return f"{embedded.begin(runtime, shop, visitor.reference, visitor.user)}{onward}"
+    language = i18n.ours(request.args.get("lang", request.args.get("locale", "")))
+    return f"{embedded.begin(runtime, shop, visitor.reference, visitor.user, language)}{onward}"
 
 
 def _onward() -> str:

@@ -277,3 +277,11 @@ def test_forged_keys_are_refused_and_leave_no_shop(client: FlaskClient, runtime:
     with runtime.db.read() as connection:
         assert connection.execute(select(func.count()).select_from(shops)).scalar() == 2
         assert connection.execute(select(func.count()).select_from(members)).scalar() == 1
+
+
+def test_nobody_is_sent_where_a_link_says(client: FlaskClient) -> None:
+    """A dashboard is wherever whoever made the link says it is: it is shown first."""
+    page = client.get("/install/saleor?dashboard=https://elsewhere.example/dashboard")
+    assert (page.status_code, "Location" in page.headers, "Refresh" in page.headers) == (200, False, False)
+    assert "Go on to elsewhere.example" in page.text
+    assert client.get("/install/saleor?dashboard=javascript:x").status_code == 422

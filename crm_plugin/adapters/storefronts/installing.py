@@ -85,6 +85,8 @@ class Installer(ABC):
     app_settings: ClassVar[tuple[Setting, ...]] = ()
     # True where a merchant who is signed in here begins, by telling where the store is; else who comes from the platform does.
     begun_here: ClassVar[bool] = False
+    # True where `begin` leads to whatever address it was told.
+    leads_anywhere: ClassVar[bool] = False
     # The kept settings of a store by its `reference`, None for one that is not connected; set by whoever drives the installer.
     known: Callable[[str], Mapping[str, Any] | None] = staticmethod(lambda reference: None)
 

@@ -8,6 +8,7 @@
     if (!admin || event.origin !== admin || event.source !== window.parent) return;
     var data = event.data || {};
     if (data.type !== "crm:pass" || typeof data.token !== "string") return;
+    if (data.theme === "light" || data.theme === "dark") document.documentElement.dataset.theme = data.theme;
     document.dispatchEvent(new window.CustomEvent("crm:visit", { detail: data.token }));
   });
 

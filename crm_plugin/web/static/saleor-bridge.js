@@ -16,8 +16,19 @@
     window.parent.postMessage({ type: type, payload: body }, dashboard);
   }
 
+  // The dashboard tells its theme to the first page of ours alone; the next ones find it here.
+  function kept(told) {
+    try {
+      if (told) window.sessionStorage.setItem("crm-theme", told);
+      return window.sessionStorage.getItem("crm-theme");
+    } catch {
+      return told;
+    }
+  }
+
   function theme(told) {
     if (told !== "light" && told !== "dark") return;
+    kept(told);
     document.documentElement.dataset.theme = told;
     tell("theme", told);
   }
@@ -48,7 +59,7 @@
   });
 
   var asked = new URLSearchParams(window.location.search);
-  theme(asked.get("theme"));
+  theme(asked.get("theme") || kept());
   locale(asked.get("locale"));
   // Calls of the page carry the token as a header; there is no cookie in the frame.
   window.crmSaleor = {

@@ -41,6 +41,7 @@ class SaleorInstaller(Installer):
     """Saleor's way in."""
 
     platform = ADAPTER
+    leads_anywhere = True
     app_settings: ClassVar[tuple[Setting, ...]] = (
         Setting(
             "app_id",

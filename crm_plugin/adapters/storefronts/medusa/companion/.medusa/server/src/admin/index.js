@@ -11,7 +11,8 @@ function Page() {
       const shown = frame.current && frame.current.contentWindow;
       if (!told.page || event.source !== shown || event.origin !== new URL(told.page).origin) return;
       if (event.data && event.data.type === "crm:ready") {
-        ask().then((fresh) => shown.postMessage({ type: "crm:pass", token: fresh.token }, event.origin));
+        const theme = document.documentElement.classList.contains("dark") ? "dark" : "light";
+        ask().then((fresh) => shown.postMessage({ type: "crm:pass", token: fresh.token, theme }, event.origin));
       }
     };
     window.addEventListener("message", listen);
