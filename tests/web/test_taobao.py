@@ -1,4 +1,4 @@
-"""The grades of a Taobao shop on their page: shown, looked at, and set only then."""
+"""Pages of a Taobao shop: what only Alibaba can switch on; its grades, which are shown, looked at, and set only then."""
 
 from __future__ import annotations
 
@@ -54,3 +54,13 @@ def test_what_is_wrong_stands_at_its_field(top: Top, post: Post) -> None:
     assert answer.status_code == 422
     assert "permission package that holds taobao.crm.grade.get" in words(answer.text)
     assert top.grades == []
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"), [("en", "What only Alibaba can switch on"), ("zh", "只有阿里巴巴能开通的事项")]
+)
+def test_what_only_alibaba_can_switch_on_is_told(top: Top, page: Page, lang: str, said: str) -> None:
+    for path in ("connections", "connections/store"):
+        told = words(page(f"{path}?lang={lang}"))
+        assert said in told
+        assert "ouid" in told
