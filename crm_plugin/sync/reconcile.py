@@ -20,6 +20,7 @@ from crm_plugin.records import OrderStatus, Page, Stream
 from crm_plugin.store import members, orders, products
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.sync import costs
 from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.gone import gone
 from crm_plugin.sync.pull import Progress
@@ -103,6 +104,7 @@ def reconcile(
             changed[stream] += written.new + written.changed + written.removed
         if progress is not None:
             progress(Progress("second_pass", report.repaired.rows, None))
+    changed[Stream.ORDERS] += _costs(db, shop, storefront, now)
     for stream in storefront.streams:
         if stream in _TABLES:
             found = _compare(db, shop, storefront, stream, now)
@@ -111,6 +113,17 @@ def reconcile(
             if progress is not None:
                 progress(Progress(stream.value, found.here, None))
     return report
+
+
+def _costs(db: Database, shop: Shop, storefront: StorefrontAdapter, now: datetime) -> int:
+    """Give lines the cost that has become known since; how many orders that is."""
+    with db.read() as connection:
+        names = costs.become_known(connection, shop, now, _MOST)
+    changed = 0
+    for some in _parts(names):
+        read = reread(storefront, Stream.ORDERS, some)
+        changed += keep_group(db, shop, [Page(Stream.ORDERS, tuple(read.records), "")], now)[0].changed
+    return changed
 
 
 def _compare(db: Database, shop: Shop, storefront: StorefrontAdapter, stream: Stream, now: datetime) -> Compared:

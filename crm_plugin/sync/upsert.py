@@ -26,6 +26,7 @@ from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import drift
 from crm_plugin.sync.checkouts import drafts, write_checkouts
+from crm_plugin.sync.costs import settle
 from crm_plugin.sync.facts import FactsDelta, OrderPart
 from crm_plugin.sync.identity import MemberBook
 from crm_plugin.sync.member_rows import Member
@@ -131,7 +132,7 @@ class _Orders:
 
     def write(self, records: Sequence[OrderRecord]) -> Written:
         written = Written()
-        wanted = self._wanted(latest(records), written)
+        wanted = self._wanted(settle(self._connection, self._shop, latest(records)), written)
         if not wanted:
             return written
         book = MemberBook(self._connection, self._shop, self._now)

@@ -128,6 +128,7 @@ class MedusaStorefront(StorefrontAdapter):
         "found by reading every few minutes."
     )
     unseen: ClassVar[tuple[str, ...]] = ("A payment that is captured leaves its order's time of change as it was.",)
+    costs_are_of_now: ClassVar[bool] = True
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS)
     coupons_at_once: ClassVar[int] = 20
 

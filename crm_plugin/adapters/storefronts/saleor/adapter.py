@@ -165,6 +165,7 @@ class SaleorStorefront(StorefrontAdapter):
     field_streams: ClassVar[tuple[Stream, ...]] = (Stream.MEMBERS, Stream.ORDERS)
     tiers_at_once: ClassVar[int] = writing.AT_ONCE
     coupons_at_once: ClassVar[int] = vouchers.AT_ONCE
+    costs_are_of_now: ClassVar[bool] = True
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS, Stream.CHECKOUTS)
 
     def __init__(

@@ -88,6 +88,7 @@ class ShopifyStorefront(StorefrontAdapter):
     streams: ClassVar[tuple[Stream, ...]] = (Stream.PRODUCTS, Stream.MEMBERS, Stream.ORDERS, Stream.CHECKOUTS)
     tiers_at_once: ClassVar[int] = writing.AT_ONCE
     coupons_at_once: ClassVar[int] = CODES_AT_ONCE
+    costs_are_of_now: ClassVar[bool] = True
     # It asks for it two days after the app was taken away, and gives thirty.
     erased_within: ClassVar[timedelta | None] = timedelta(days=32)
     unseen: ClassVar[tuple[str, ...]] = ("birthdays and levels of accounts", "costs of products")

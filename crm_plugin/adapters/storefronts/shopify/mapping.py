@@ -4,7 +4,8 @@ Choices that could be made otherwise, made here once:
 - Amounts are in the shop's own currency. A line's total holds its tax, as the order's total does.
 - An order is dated by `processedAt`, which is older than `createdAt` for orders that were brought over; a paid one is taken as paid then.
 - A product is a variant: that is what lines name, and what has a price and a cost.
-- A line's cost is what a piece costs when the order is read, for Shopify does not keep what it cost when it was sold.
+- A line's cost is what a piece costs when the order is read, for Shopify does not keep what it cost when it was sold; of an order that is
+  known the cost of before holds (`costs_are_of_now`).
 """
 
 from __future__ import annotations
