@@ -102,7 +102,7 @@ def text_of(raw: bytes | msgspec.Raw) -> str:
     return bytes(raw).decode("utf-8", "replace")
 
 
-def read_or_none(decoder: msgspec.json.Decoder[T], raw: bytes) -> T | None:
+def read_or_none(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> T | None:
     """A value in the form asked for, or None when it is not that."""
     try:
         return decoder.decode(raw)

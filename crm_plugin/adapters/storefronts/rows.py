@@ -15,6 +15,8 @@ from crm_plugin.records import Page, Record, RecordProblem, Stream
 DAY_SECONDS = 24 * 3600.0
 Cursor = dict[str, Any]
 Reader = Callable[[msgspec.Raw | bytes], Record]
+# One that passes over rows: None for what is no record.
+Sieve = Callable[[msgspec.Raw], Record | None]
 
 
 class Found(NamedTuple):
@@ -25,20 +27,23 @@ class Found(NamedTuple):
     raws: list[msgspec.Raw]
 
 
-def read_rows(stream: Stream, rows: list[msgspec.Raw], read: Reader) -> Found:
-    """What the rows say; one that cannot be read is a problem under its own `id`."""
+def read_rows(stream: Stream, rows: list[msgspec.Raw], read: Reader | Sieve, names: tuple[str, ...] = ("id",)) -> Found:
+    """What the rows say; one that cannot be read is a problem under its own id, which has one of these names."""
     found = Found([], [], [])
     for number, raw in enumerate(rows):
         try:
-            found.records.append(read(raw))
-            found.raws.append(raw)
-            continue
+            record = read(raw)
         except MalformedResponse as error:
             reason, path = error.message, error.path
         except (ArithmeticError, ValueError, TypeError) as error:
             # A value nobody has thought of must not keep the rows behind it away.
             reason, path = phrase("It cannot be read: %(what)s.", what=error), "$"
-        label = label_of(raw, ("id",), f"row {number + 1} of {len(rows)}")
+        else:
+            if record is not None:
+                found.records.append(record)
+                found.raws.append(raw)
+            continue
+        label = label_of(raw, names, f"row {number + 1} of {len(rows)}")
         found.problems.append(RecordProblem(stream, label, reason, text_of(raw), path))
     return found
 

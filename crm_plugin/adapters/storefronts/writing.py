@@ -71,8 +71,16 @@ class Writes(Adapter):
         return []
 
     def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
-        """Bring one account's mark of that programme to this level. Returns: the store's own time of the change, where it tells one."""
-        raise self._cannot(phrase("%(platform)s cannot hold a member's level.", platform=self.label), "write_tier")
+        """Bring one account's mark of that programme to this level. Returns: the store's own time of the change, where it tells one.
+
+        Default: by `write_tiers`, where that is filled.
+        """
+        if type(self).write_tiers is Writes.write_tiers:
+            raise self._cannot(phrase("%(platform)s cannot hold a member's level.", platform=self.label), "write_tier")
+        (done,) = self.write_tiers([TierWrite(reference, mark)])
+        if done.error is not None:
+            raise done.error
+        return done.changed_at
 
     def write_tiers(self, writes: Sequence[TierWrite]) -> list[TierWritten]:
         """The same for at most `tiers_at_once`, answered in their order. What stops the store altogether may be raised, or told of each.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.raw import read_or_none
 from crm_plugin.adapters.storefronts.medusa import payloads
 from crm_plugin.adapters.storefronts.medusa.client import Listing, MedusaClient
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
@@ -117,10 +117,7 @@ def begun(since: datetime) -> Cursor:
 
 def head(raw: msgspec.Raw) -> payloads.Head:
     """What a walk needs of a row; nothing of one that cannot be read."""
-    try:
-        return payloads.HEAD.decode(raw)
-    except UNREADABLE:
-        return payloads.Head()
+    return read_or_none(payloads.HEAD, raw) or payloads.Head()
 
 
 def _told(at: datetime) -> str:

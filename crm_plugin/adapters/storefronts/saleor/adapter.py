@@ -34,7 +34,6 @@ from crm_plugin.records import (
     ShopInfo,
     StoreEvent,
     Stream,
-    TierMark,
     TierWrite,
     TierWritten,
 )
@@ -335,13 +334,6 @@ class SaleorStorefront(StorefrontAdapter):
             return [Problem(error.code, error.message, error.hint)]
         told = phrase("The app lacks permissions: %(names)s.", names=["MANAGE_USERS"])
         return [] if is_granted else [Problem("scope_missing", told, AGAIN)]
-
-    def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
-        """See the contract."""
-        (done,) = self._metadata.tiers([TierWrite(reference, mark)])
-        if done.error is not None:
-            raise done.error
-        return done.changed_at
 
     def write_tiers(self, writes: Sequence[TierWrite]) -> list[TierWritten]:
         """See the contract; several accounts in one request."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
-from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.raw import read_or_none
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
 from crm_plugin.adapters.storefronts.saleor import payloads
 from crm_plugin.adapters.storefronts.saleor.client import Listing, SaleorClient, StaleCursor
@@ -56,7 +54,7 @@ class ChangeWalk:
         more = True
         while more:
             listing = self._listing(state)
-            heads = [_head(raw) for raw in listing.rows]
+            heads = [read_or_none(payloads.HEAD, raw) or payloads.Head() for raw in listing.rows]
             state["top"] = max([state.get("top", ""), *self._times(heads)])
             state["after"] = listing.after
             more = bool(listing.after)
@@ -86,13 +84,6 @@ class ChangeWalk:
         latest = self._now() + _AHEAD
         times = (head.updated_at for head in heads)
         return [at.astimezone(UTC).isoformat() for at in times if at is not None and at.tzinfo and at <= latest]
-
-
-def _head(raw: msgspec.Raw) -> payloads.Head:
-    try:
-        return payloads.HEAD.decode(raw)
-    except UNREADABLE:
-        return payloads.Head()
 
 
 def _earlier(top: str) -> str:

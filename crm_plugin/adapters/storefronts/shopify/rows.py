@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from crm_plugin.adapters.raw import read_or_none
 from crm_plugin.adapters.storefronts import rows
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, read_rows
 from crm_plugin.adapters.storefronts.shopify.client import PageInfo, Rows, ShopifyClient
@@ -58,10 +59,7 @@ def page_of(
 
 def head_of(raw: msgspec.Raw) -> Head:
     """What walking has to know of a row; nothing of one that cannot be read."""
-    try:
-        return HEAD.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Head()
+    return read_or_none(HEAD, raw) or Head()
 
 
 def made_whole(client: ShopifyClient, stream: Stream, raws: Iterable[msgspec.Raw]) -> Iterator[msgspec.Raw]:

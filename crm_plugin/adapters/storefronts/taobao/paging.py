@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
-from crm_plugin.adapters.raw import label_of, text_of
+from crm_plugin.adapters.storefronts import rows as pages
+from crm_plugin.adapters.storefronts.rows import Sieve, read_rows
 from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER
 from crm_plugin.adapters.storefronts.unanswered import LATER
-from crm_plugin.errors import MalformedResponse, TransientError
+from crm_plugin.errors import TransientError
 from crm_plugin.phrases import phrase
-from crm_plugin.records import Page, Record, RecordProblem, Stream
+from crm_plugin.records import Page, Stream
 
 SIZE = 100
 # Clocks lag, and a change shows in the lists a while after it was made.
@@ -29,7 +30,6 @@ _EMPTY = 20
 # How often a page is asked for that is not what was asked for, and pages are read again behind which the list grows.
 _TRIES = 3
 State = dict[str, Any]
-Reader = Callable[[msgspec.Raw], Record | None]
 # A page by its number, counted from 1; the flag asks for the total too, which TOP finds costly.
 Ask = Callable[[int, bool], "Listing"]
 # The same for a span of time, from one instant to another.
@@ -119,35 +119,11 @@ def _sure(ask: Ask, place: State) -> Ask:
     return asked
 
 
-def page_of(stream: Stream, rows: list[msgspec.Raw], read: Reader, state: State, names: tuple[str, ...]) -> Page:
+def page_of(stream: Stream, rows: list[msgspec.Raw], read: Sieve, state: State, names: tuple[str, ...]) -> Page:
     """The rows as a page of records, with the cursor as it stands now. What `read` gives None for is counted as skipped."""
-    records: list[Record] = []
-    raws: list[msgspec.Raw] = []
-    problems: list[RecordProblem] = []
-    for number, raw in enumerate(rows):
-        try:
-            record = read(raw)
-        except MalformedResponse as error:
-            reason, path = error.message, error.path
-        except (ArithmeticError, ValueError, TypeError) as error:
-            # A value nobody has thought of must not keep the rows behind it away.
-            reason, path = phrase("It cannot be read: %(what)s.", what=error), "$"
-        else:
-            if record is not None:
-                records.append(record)
-                raws.append(raw)
-            continue
-        label = label_of(raw, names, f"row {number + 1} of {len(rows)}")
-        problems.append(RecordProblem(stream, label, reason, text_of(raw), path))
-    skipped = len(rows) - len(records) - len(problems)
-    return Page(
-        stream,
-        tuple(records),
-        msgspec.json.encode(state).decode(),
-        tuple(problems),
-        skipped=skipped,
-        raw_of=lambda number: text_of(raws[number]),
-    )
+    found = read_rows(stream, rows, read, names)
+    skipped = len(rows) - len(found.records) - len(found.problems)
+    return replace(pages.page_of(stream, found, state, total=None, last=False), skipped=skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +137,7 @@ class Spans:
     stream: Stream
     names: tuple[str, ...]
     ask: AskSpan
-    read: Reader
+    read: Sieve
     step: timedelta
     clock: Callable[[], float]
     most_pages: int = 1000

@@ -36,7 +36,6 @@ from crm_plugin.records import (
     ShopInfo,
     StoreEvent,
     Stream,
-    TierMark,
     TierWrite,
     TierWritten,
 )
@@ -237,13 +236,6 @@ class WooCommerceStorefront(StorefrontAdapter):
     def check_tiers(self) -> list[Problem]:
         """Whether the key may write; see the contract."""
         return self._tiers.check()
-
-    def write_tier(self, reference: str, mark: TierMark) -> datetime | None:
-        """See the contract."""
-        (done,) = self._tiers.write([TierWrite(reference, mark)])
-        if done.error is not None:
-            raise done.error
-        return done.changed_at
 
     def write_tiers(self, writes: Sequence[TierWrite]) -> list[TierWritten]:
         """See the contract; up to a hundred accounts in one request."""

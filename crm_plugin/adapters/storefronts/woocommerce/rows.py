@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from crm_plugin.adapters.raw import UNREADABLE
+from crm_plugin.adapters.raw import read_or_none
 from crm_plugin.adapters.storefronts.woocommerce import payloads
 
 
 def head(raw: msgspec.Raw) -> payloads.Head:
     """What paging needs of a row; nothing of one that cannot be read."""
-    try:
-        return payloads.HEAD.decode(raw)
-    except UNREADABLE:
-        return payloads.Head()
+    return read_or_none(payloads.HEAD, raw) or payloads.Head()
 
 
 def ids(rows: list[msgspec.Raw]) -> list[int]:
