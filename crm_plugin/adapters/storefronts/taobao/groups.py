@@ -24,6 +24,8 @@ TASK = "taobao.crm.grouptask.check"
 PUT = "taobao.crm.members.group.batchadd.privy"
 TAKE = "taobao.crm.members.groups.batchdelete.privy"
 MOST = 100
+# A list that never ends is none.
+_MOST_PAGES = 10
 _POLLS, _PAUSE = 3, 2.0
 # A task of a large group takes minutes.
 _LATER = 60.0
@@ -63,14 +65,14 @@ class Groups:
     def _listed(self, *, anew: bool = False) -> dict[str, str]:
         if self._ids is None or anew:
             found: dict[str, str] = {}
-            page, more = 1, True
-            while more:
+            for page in range(1, _MOST_PAGES + 1):
                 rows = self._client.call(LIST, {"current_page": page, "page_size": SIZE}).rows("groups", "group")
                 for group in (read_record(GROUP, raw, adapter=ADAPTER) for raw in rows):
                     found[group.group_name] = str(group.group_id)
                     if (whole(group.member_count) or 0) < 0:
                         self._counted.add(str(group.group_id))
-                page, more = page + 1, len(rows) == SIZE
+                if len(rows) < SIZE:
+                    break
             self._ids = found
         return self._ids
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from crm_plugin.adapters.raw import read_or_none
 from crm_plugin.adapters.storefronts.taobao.client import TopClient
 from crm_plugin.adapters.storefronts.taobao.paging import State
 from crm_plugin.adapters.storefronts.taobao.payloads import MEMBER
@@ -90,7 +91,8 @@ class Links:
 
     def _member(self, buyer: str) -> str:
         answer = self.client.call(SEARCH, {"open_uid": buyer, "current_page": 1, "page_size": 1})
-        return next((MEMBER.decode(raw).ouid for raw in answer.rows("members", "crm_member")), "")
+        found = (read_or_none(MEMBER, raw) for raw in answer.rows("members", "crm_member"))
+        return next((member.ouid for member in found if member is not None), "")
 
 
 def _buyer(order: OrderRecord) -> str:

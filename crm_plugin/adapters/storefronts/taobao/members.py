@@ -81,8 +81,8 @@ class Members:
         try:
             rows = self._client.call(BY_OUID, asked, attempts=attempts).rows("members", "crm_member")
         except PermanentError as error:
-            # What is no ouid at all is a wrong argument to TOP.
-            if error.code == "gone" or "isv.invalid-parameter" in error.excerpt:
+            # What is no ouid at all is a wrong argument to TOP. Any other wrong argument says nothing of the member.
+            if error.code == "gone" or ("isv.invalid-parameter" in error.excerpt and "ouid" in error.excerpt):
                 return None
             raise
         return rows[0] if rows else None

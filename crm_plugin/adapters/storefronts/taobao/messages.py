@@ -98,17 +98,18 @@ class Messages:
 
 def event_of(told: Told, reference: str) -> StoreEvent:
     """One message as an event; a topic that is not known, and one whose record cannot be told, is of the kind UNKNOWN."""
-    content = any_json((told.content or "").encode())
+    topic = str(told.topic or "")
+    content = any_json(told.content.encode()) if isinstance(told.content, str) else told.content
     fields: Mapping[str, Any] = content if isinstance(content, dict) else {}
     common: dict[str, Any] = {
         "key": f"{_PREFIX}{told.id}",
-        "topic": told.topic,
+        "topic": topic,
         "at": _at(told.pub_time),
         "reference": reference,
     }
-    if told.topic in REPORTS:
+    if topic in REPORTS:
         return StoreEvent(kind=StoreEventKind.REPORT, detail=dict(_reported(fields)), **common)
-    stream, name = LOOK_AT.get(told.topic, (None, ""))
+    stream, name = LOOK_AT.get(topic, (None, ""))
     number = str(fields.get(name) or "")
     if stream is None or not number:
         return StoreEvent(kind=StoreEventKind.UNKNOWN, **common)
@@ -119,8 +120,8 @@ def _reported(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((name, str(fields[name])) for name in _REPORTED if fields.get(name) not in (None, ""))
 
 
-def _at(text: str | None) -> datetime | None:
+def _at(told: Any) -> datetime | None:
     try:
-        return instant(text, "$.pub_time")
+        return instant(str(told or ""), "$.pub_time")
     except FieldError:
         return None

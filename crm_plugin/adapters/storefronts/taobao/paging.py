@@ -23,8 +23,8 @@ from crm_plugin.phrases import phrase
 from crm_plugin.records import Page, Stream
 
 SIZE = 100
-# Clocks lag, and a change shows in the lists a while after it was made.
-OVERLAP = timedelta(minutes=5)
+# TOP takes requests of a clock that is off by up to ten minutes, and a change shows in the lists a while after it was made.
+OVERLAP = timedelta(minutes=12)
 # So many spans in which nothing changed are passed without a page of their own.
 _EMPTY = 20
 # How often a page is asked for that is not what was asked for, and pages are read again behind which the list grows.

@@ -5,6 +5,8 @@ Ids and amounts come as numbers or as text. `tid` and `oid` are longer than a fl
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from crm_plugin.adapters.storefronts.taobao.values import Number
@@ -111,13 +113,13 @@ class Grade(msgspec.Struct, gc=False):
 
 
 class Told(msgspec.Struct, gc=False):
-    """A message of the message service; `content` is JSON text."""
+    """A message of the message service; `content` is JSON, mostly as text. What cannot be read is never confirmed: little is asked of it."""
 
     id: Id = ""
-    topic: str = ""
+    topic: Any = ""
     user_id: Id | None = ""
-    content: str | None = ""
-    pub_time: str | None = None
+    content: Any = None
+    pub_time: Any = None
 
 
 MEMBER = msgspec.json.Decoder(Member)

@@ -51,6 +51,15 @@ def test_other_shops_of_the_app_are_named(top: Top, store: TaobaoStorefront) -> 
     assert [event.reference for event in alone.poll(10)] == ["", ""]
 
 
+def test_message_of_another_form_is_confirmed_all_the_same(top: Top, store: TaobaoStorefront) -> None:
+    top.messages = [{**told(1, "taobao_trade_TradeClose", ""), "content": {"tid": 7}, "pub_time": 5}]
+    top.messages += [{**told(2, "", ""), "topic": None, "content": 9}]
+    events = store.poll(10)
+    assert [event.kind for event in events] == [StoreEventKind.CHANGED, StoreEventKind.UNKNOWN]
+    store.confirm(events)
+    assert store.poll(10) == []
+
+
 @pytest.mark.parametrize("content", ["", "no JSON", "[]", {}, {"tid": ""}])
 def test_what_cannot_be_told_is_unknown_and_goes(top: Top, store: TaobaoStorefront, content: Any) -> None:
     top.messages = [told(1, "taobao_trade_TradeClose", content), told(2, "taobao_new_Topic", {"tid": 1})]

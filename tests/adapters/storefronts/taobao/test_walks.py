@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from crm_plugin.adapters.storefronts.taobao import TaobaoStorefront, members
-from crm_plugin.errors import TransientError
+from crm_plugin.errors import PermanentError, TransientError
 from crm_plugin.records import OrderRecord, Page, RefundRecord, Stream
 from tests.adapters.storefronts.taobao.fake_top import NOW, VALUES, Params, Refused, Top, at, member, refund, trade
 
@@ -68,7 +68,7 @@ def test_more_of_a_kind_than_can_be_listed_is_told(
 def test_orders_of_three_months_then_changes(top: Top, api: str) -> None:
     top.trade_api = api
     store = TaobaoStorefront({**VALUES, "trade_api": api}, sleep=top.sleep, now=top.clock)
-    top.trades = [trade(n, NOW - timedelta(days=n % 85, minutes=n + 10)) for n in range(400)]
+    top.trades = [trade(n, NOW - timedelta(days=n % 85, minutes=n + 15)) for n in range(400)]
     ids, cursor = read(store, Stream.ORDERS)
     assert sorted(set(ids)) == sorted(row["tid_str"] for row in top.trades)
     top.now += timedelta(hours=2)
@@ -198,6 +198,38 @@ def test_order_without_ouid_is_kept_and_linked_later(top: Top, store: TaobaoStor
     told = _orders(store, told[1])
     assert [(order.external_id, order.member_external_id) for order in told[0]] == [(strangers[1]["tid_str"], "AAE-S2")]
     assert list(json.loads(told[1])["unlinked"].values()) == ["S3"]
+
+
+def test_member_of_another_form_links_nothing(top: Top, store: TaobaoStorefront) -> None:
+    top.trades = [trade(1, NOW - timedelta(days=3), ouid="", buyer_open_uid="S1")]
+    cursor = read(store, Stream.ORDERS)[1]
+    top.joined, top.members = {"S1": "AAE-S1"}, [member(1, ouid="AAE-S1", status=7)]
+    top.now += timedelta(days=1)
+    told = _orders(store, cursor)
+    assert told[0] == []
+    assert list(json.loads(told[1])["unlinked"].values()) == ["S1"]
+
+
+def test_clock_that_is_ahead_costs_no_change(top: Top, store: TaobaoStorefront) -> None:
+    ahead = TaobaoStorefront(VALUES, sleep=top.sleep, now=lambda: top.clock() + 9 * 60)
+    cursor = read(ahead, Stream.ORDERS)[1]
+    # By the gateway's clock after the walk, and by ours long before.
+    top.now += timedelta(minutes=1)
+    top.trades = [trade(1, top.now, modified=at(top.now))]
+    top.now += timedelta(hours=1)
+    assert read(ahead, Stream.ORDERS, cursor)[0] == [top.trades[0]["tid_str"]]
+
+
+def test_only_a_wrong_ouid_is_nobody(top: Top, store: TaobaoStorefront) -> None:
+    told = ["isv.invalid-parameter:ouid", "isv.invalid-parameter:page_size"]
+
+    def refuses(_method: str, _params: Params) -> None:
+        raise Refused(41, told.pop(0))
+
+    top.before = refuses
+    assert store.reread(Stream.MEMBERS, "x") is None
+    with pytest.raises(PermanentError):
+        store.reread(Stream.MEMBERS, "x")
 
 
 def _orders(store: TaobaoStorefront, cursor: str) -> tuple[list[OrderRecord], str]:

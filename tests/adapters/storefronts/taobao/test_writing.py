@@ -218,6 +218,15 @@ def test_group_that_is_worked_at_is_waited_for(top: Top, store: TaobaoStorefront
     assert top.members[0]["group_ids"] == "1"
 
 
+def test_list_of_groups_without_end_ends(top: Top, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"group_id": n, "group_name": f"g{n}"} for n in range(100)]
+    monkeypatch.setattr(top, "_taobao_crm_groups_get", lambda _: {"groups": {"group": rows}}, raising=False)
+    top.members = [member(1, group_ids="7")]
+    record = TaobaoStorefront(VALUES, sleep=top.sleep, now=top.clock).reread(Stream.MEMBERS, "AAE00001")
+    assert getattr(record, "tags", None) == ("g7",)
+    assert top.calls["taobao.crm.groups.get"] == 10
+
+
 def test_hundred_groups_are_all(top: Top, store: TaobaoStorefront) -> None:
     top.groups = [{"group_id": n, "group_name": f"g{n}", "member_count": 0} for n in range(100)]
     top.members = [member(1, group_ids=" 7|8 ")]
