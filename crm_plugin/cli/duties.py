@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import date
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import click
@@ -16,12 +17,18 @@ from crm_plugin.cli.common import (
     limit_option,
     main,
     opened_shop,
+    progress,
     row_id,
     shop_argument,
 )
 from crm_plugin.errors import InvalidInput
+from crm_plugin.jobs import coupons
+from crm_plugin.money import parse_minor
+from crm_plugin.phrases import unpacked
+from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit
-from crm_plugin.touchpoints.steps import duties
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints.steps import duties, stock
 
 
 @main.command("tasks")
@@ -71,15 +78,127 @@ def coupons_() -> None:
 def coupons_list(name: str, as_json: bool) -> None:
     """The pools, and how many codes are left."""
     with opened_shop(name) as (runtime, found), runtime.db.read() as connection:
-        pools = duties.pools(connection, found)
-    if as_json:
-        answer([asdict(one) for one in pools], True)
-        return
+        pools, stocks = duties.pools(connection, found), stock.all_stocks(connection, found.shop_id)
     told = [
-        {"pool": one.key, "title": one.title, "codes": one.codes, "handed out": one.codes - one.left, "left": one.left}
+        {
+            "pool": one.key,
+            "title": one.title,
+            "codes": one.codes,
+            "handed out": one.codes - one.left,
+            "left": one.left,
+            "kept": stocks[one.key].keep if one.key in stocks else 0,
+        }
         for one in pools
     ]
-    answer(told, False, f"There are no pools; `crm-plugin coupons load {name} POOL FILE` makes one.")
+    if as_json:
+        answer([{**asdict(one), "kept": row["kept"]} for one, row in zip(pools, told, strict=True)], True)
+        return
+    answer(told, False, f"There are no pools; `crm-plugin coupons ask {name} POOL` or `coupons load` makes one.")
+
+
+@coupons_.command("ask")
+@shop_argument
+@click.argument("pool")
+@click.option("--count", type=click.IntRange(1, stock.MOST), required=True, help="How many codes.")
+@click.option("--percent", metavar="SHARE", help="What comes off an order, in per cent, such as 10.")
+@click.option("--amount", metavar="AMOUNT", help="Or the amount that comes off, in the shop's currency, such as 5.00.")
+@click.option("--least", metavar="AMOUNT", default="0", help="For an order of at least so much.")
+@click.option(
+    "--days", type=click.IntRange(1, stock.LONGEST_DAYS), help="Good for so many days after being made; else for ever."
+)
+@click.option("--title", default="", help="What pool and coupon are called.")
+@click.option("--prefix", default="", help="What each code begins with, such as WELCOME-.")
+@click.option("--keep", is_flag=True, help="Keep so many in stock from now on.")
+@click.option("--confirm", metavar="N", default="", help="How many codes that is; needed for many at once.")
+@as_json_option
+def coupons_ask(
+    name: str,
+    pool: str,
+    count: int,
+    percent: str | None,
+    amount: str | None,
+    least: str,
+    days: int | None,
+    title: str,
+    prefix: str,
+    keep: bool,
+    confirm: str,
+    as_json: bool,
+) -> None:
+    """Have the store make codes for a pool, each good once.
+
+    It waits until they are made; what is broken off goes on with the clock, or with `coupons again`.
+    """
+    with opened_shop(name) as (runtime, found):
+        terms = stock.Terms(
+            percent=None if percent is None else _number(percent, "percent"),
+            amount_minor=None if amount is None else _amount(amount, "amount", found),
+            least_minor=_amount(least, "least", found),
+            days=days or 0,
+            title=title,
+            prefix=prefix,
+        )
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            stock.ask(connection, found, pool, terms, count, now, keep=keep, typed=confirm)
+            detail = {"pool": pool, "codes": count, "keep": count if keep else 0}
+            audit.note(connection, found.shop_id, ACTOR, "coupons.asked", detail, now)
+        _make(runtime, found, pool, as_json)
+
+
+@coupons_.command("again")
+@shop_argument
+@click.argument("pool")
+@as_json_option
+def coupons_again(name: str, pool: str, as_json: bool) -> None:
+    """Ask the store once more for what it refused."""
+    with opened_shop(name) as (runtime, found):
+        with runtime.db.write() as connection:
+            stock.again(connection, found, pool, runtime.clock.now())
+        _make(runtime, found, pool, as_json)
+
+
+@coupons_.command("end")
+@shop_argument
+@click.argument("pool")
+@as_json_option
+def coupons_end(name: str, pool: str, as_json: bool) -> None:
+    """Ask for no more codes; those that were made stay."""
+    with opened_shop(name) as (runtime, found):
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            stock.give_up(connection, found, pool, now)
+            audit.note(connection, found.shop_id, ACTOR, "coupons.ended", {"pool": pool}, now)
+    answer({"pool": pool} if as_json else f"No more codes are asked for the pool {pool}.", as_json)
+
+
+def _make(runtime: Runtime, shop: Shop, pool: str, as_json: bool) -> None:
+    with progress() as note:
+        told = coupons.run(runtime, shop, now=runtime.clock.now(), progress=note)
+    with runtime.db.read() as connection:
+        order = stock.stock_of(connection, shop.shop_id, pool).order
+    made = told["made"].get(pool, 0)
+    if order is not None:
+        why = unpacked(order.why)
+        raise InvalidInput(
+            f"{made:,} codes were made, then the store stopped: {why}",
+            hint=f"`crm-plugin coupons again {shop.name} {pool}` goes on.",
+        )
+    answer({"pool": pool, "made": made} if as_json else f"{made:,} codes were made for the pool {pool}.", as_json)
+
+
+def _number(text: str, field: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise InvalidInput(f"{text!r} is no number.", field=field, hint="Write it as 7.5.") from error
+
+
+def _amount(text: str, field: str, shop: Shop) -> int:
+    try:
+        return parse_minor(text, shop.currency)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is no amount.", field=field, hint="Write it as 5.00.") from error
 
 
 @coupons_.command("load")

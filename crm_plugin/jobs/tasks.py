@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.named import named
 from crm_plugin.errors import InvalidInput
-from crm_plugin.jobs import following, leaving, levels, prune, uploads, write_back
+from crm_plugin.jobs import coupons, following, leaving, levels, prune, uploads, write_back
 from crm_plugin.jobs.turns import FEWEST, Turn
 from crm_plugin.phrases import phrase
 from crm_plugin.rehearsal import Ask, rehearse
@@ -27,6 +27,7 @@ from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.sync import anew, connect, facts, imports, problems, pull
 from crm_plugin.touchpoints import program, recipes
 from crm_plugin.touchpoints.settings import keep_days, read_locale
+from crm_plugin.touchpoints.steps import stock
 
 RECOUNT = "recount"
 FOLLOW = "follow"
@@ -304,6 +305,17 @@ JOBS: tuple[Job, ...] = (
         write_back.run,
         write_back.is_on,
         when_stuck_seconds=3600,
+        can_stop=True,
+    ),
+    Job(
+        coupons.COUPONS,
+        "Ask the store for coupon codes that were ordered, and for what is missing of pools that are kept in stock.",
+        600,
+        coupons.run,
+        stock.can_make,
+        coupons.is_due,
+        when_stuck_seconds=3600,
+        is_long=True,
         can_stop=True,
     ),
     Job(

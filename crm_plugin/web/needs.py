@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from crm_plugin.adapters.registry import channel_class
 from crm_plugin.analytics import today as figures
 from crm_plugin.jobs.stalls import Stall, What, stalls
+from crm_plugin.phrases import unpacked
 from crm_plugin.store import runs, writebacks
 from crm_plugin.store.tenants import CONNECTED, Shop
 from crm_plugin.sync import problems
@@ -21,6 +22,7 @@ from crm_plugin.touchpoints import journeys, senders, waves
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.steps import stock
 from crm_plugin.web import formats, held_words, in_step, store_states
 from crm_plugin.web.i18n import explained, in_words
 from crm_plugin.web.journey_words import by
@@ -51,6 +53,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
         *_stalled(connection, shop),
         *_senders(connection, shop),
         *_levels(connection, shop),
+        *_coupons(connection, shop),
         *_audiences(connection, shop, running),
         *_held(connection, shop),
         *_channels(connection, shop, running),
@@ -85,6 +88,16 @@ def _in_step(connection: Connection, shop: Shop) -> Iterator[Need]:
     if not takes_files(shop):
         for one in in_step.warnings(connection, shop, site().runtime.clock.now()):
             yield Need("warn", one.title, one.text, there, _("Look at it"))
+
+
+def _coupons(connection: Connection, shop: Shop) -> Iterator[Need]:
+    """Pools that the store makes no codes for."""
+    here = url_for("pages.journeys_coupons", shop=shop.name)
+    for pool, one in stock.all_stocks(connection, shop.shop_id).items():
+        order = one.order
+        if order is not None and order.state == stock.STOPPED:
+            title = _("Your store makes no codes for the pool %(pool)s", pool=pool)
+            yield Need("warn", title, in_words(unpacked(order.why)), here, _("Look at it"))
 
 
 def _jobs(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Need]:

@@ -77,7 +77,7 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     code, told = run("tasks", shop, "--done", task["id"], "--outcome", "Again")
     assert (code, told["error"]["code"]) == (1, "not_found")
     assert run("tasks", shop)[1] == []
-    assert run("coupons", "list", shop)[1] == [{"key": "care", "title": "", "codes": 2, "left": 1}]
+    assert run("coupons", "list", shop)[1] == [{"key": "care", "title": "", "codes": 2, "left": 1, "kept": 0}]
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_move_show_and_archive(run: Run, shop: str, tmp_path: Path) -> None:
 
 
 def test_what_lacks_is_told_with_its_step(run: Run, say: Any, shop: str, tmp_path: Path) -> None:
-    lacks = "The pool care of the step code has no codes left. Load codes with crm-plugin coupons load."
+    lacks = "The pool care of the step code has no codes left. Fill it on the page Coupons, or with crm-plugin coupons."
     assert say("journey", "publish", shop, "care").err.strip() == f"steps.code.pool: {lacks}"
     _codes(run, tmp_path, "A1")
     assert run("journey", "publish", shop, "care")[0] == 0
@@ -179,8 +179,8 @@ def test_what_its_audience_lacks_is_told_before_and_with_publishing(
         "Its audience now: 2 members.",
     ]
     assert say("coupons", "list", shop).out.splitlines() == [
-        "pool\ttitle\tcodes\thanded out\tleft",
-        "care\t\t1\t0\t1",
+        "pool\ttitle\tcodes\thanded out\tleft\tkept",
+        "care\t\t1\t0\t1\t0",
     ]
     assert say("journey", "on", shop, "sale", "--confirm", "3").out.splitlines()[1:3] == lines[1:3]
 

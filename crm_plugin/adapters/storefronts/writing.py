@@ -54,8 +54,9 @@ class Writes(Adapter):
     tiers_at_once: ClassVar[int] = 1
     # How many grades the store has by itself that can be set from here; 0 for none.
     most_grades: ClassVar[int] = 0
-    # How many codes one call takes.
+    # How many codes one call takes, and whether whoever has a code may use it; where not, each is made for its member.
     coupons_at_once: ClassVar[int] = 1
+    codes_for_anybody: ClassVar[bool] = True
 
     @classmethod
     def holds_tiers(cls) -> bool:

@@ -265,7 +265,7 @@ def _stock(connection: Connection, shop: Shop, step: Step) -> Iterator[CrmError]
         yield InvalidInput(
             phrase("The pool %(pool)s of the step %(step)s has no codes left.", pool=step.told["pool"], step=step.key),
             field=_at(step.key, "pool"),
-            hint=phrase("Load codes with crm-plugin coupons load."),
+            hint=phrase("Fill it on the page Coupons, or with crm-plugin coupons."),
         )
 
 

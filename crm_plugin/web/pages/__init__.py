@@ -88,6 +88,7 @@ def home() -> Response | str:
 from crm_plugin.web.pages import (  # noqa: E402
     connect,  # noqa: F401
     connections,  # noqa: F401
+    coupons,  # noqa: F401
     fields,  # noqa: F401
     journey_one,  # noqa: F401
     journey_start,  # noqa: F401

@@ -55,6 +55,7 @@ class TaobaoStorefront(StorefrontAdapter):
     streams: ClassVar[tuple[Stream, ...]] = (Stream.MEMBERS, Stream.ORDERS, Stream.REFUNDS)
     most_grades: ClassVar[int] = HIGHEST
     coupons_at_once: ClassVar[int] = AT_ONCE
+    codes_for_anybody: ClassVar[bool] = False
 
     def __init__(
         self,
