@@ -206,7 +206,8 @@ def _what_to_do(shop: Shop, why: Standing) -> tuple[str, str]:
     if cls is not None and not cls.begun_here and shop.reference:
         home = _home(shop)
         return (home, _("Open the app in your store")) if home else ("", "")
-    return url_for("pages.connections_store", shop=shop.name), _("Enter new keys")
+    action = _("Enter new keys") if shop.is_awake else _("Connect it again")
+    return url_for("pages.connections_store", shop=shop.name), action
 
 
 def _home(shop: Shop) -> str:

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, func, select
 
 from crm_plugin.clock import FixedClock
+from crm_plugin.errors import TransientError
 from crm_plugin.jobs.clock import Clock
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import JOBS, job_named
@@ -57,9 +58,8 @@ class World:
 
     def tell(self, topic: str, body: dict[str, Any], **headers: str) -> int:
         request = hook(topic, body, SECRET)
-        return self.visitor.post(
-            "/events/shopify", headers={**request.headers, **headers}, data=request.body
-        ).status_code
+        told = {**request.headers, **{name.lower(): value for name, value in headers.items()}}
+        return self.visitor.post("/events/shopify", headers=told, data=request.body).status_code
 
     def tick(self, times: int) -> None:
         """What the clock asks for of jobs that speak to a store, every five minutes."""
@@ -313,6 +313,33 @@ def test_store_is_disconnected_and_erased_by_its_merchant(world: World, monkeypa
     assert world.shop is None
     assert not any(world.rows_of(shop.shop_id).values())
     assert world.rows_of(1) == other
+
+
+def test_store_that_cannot_be_taken_leave_of_is_left_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(_self: Any, address: str) -> None:
+        asked.append(address)
+        raise TransientError("The store is away.")
+
+    asked: list[str] = []
+    monkeypatch.setattr("crm_plugin.adapters.storefronts.shopify.adapter.ShopifyStorefront.unsubscribe", away)
+    assert world.owner.post(f"{HERE}/disconnect", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+    world.tick(5)
+    shop = world.shop
+    assert shop is not None
+    assert (len(asked), shop.status_reason) == (1, "disconnected")
+    assert connect.credentials_of(world.runtime.db, world.runtime.box, shop) == {}
+    assert "it could not be asked to tell us no more (transient)" in caplog.text
+
+
+def test_webhook_of_another_shop_reaches_neither(world: World) -> None:
+    """Signed by the app, as all its shops' are: one that speaks of a store that is not here, and one whose body names another."""
+    before = {shop_id: world.rows_of(shop_id) for shop_id in (1, world.shop.shop_id)}  # type: ignore[union-attr]
+    assert world.tell("orders/updated", {"id": 1}, **{"X-Shopify-Shop-Domain": "tea.myshopify.com"}) == 200
+    assert world.tell("app/uninstalled", {"id": 1, "myshopify_domain": "tea.myshopify.com"}) == 401
+    assert {shop_id: world.rows_of(shop_id) for shop_id in before} == before
+    assert "1 message of your store was refused, the last at Jun 1, 2026 14:00" in world.page()
 
 
 def test_visitor_cannot_end_another_shop(world: World, client: FlaskClient, shop: Shop) -> None:
