@@ -98,7 +98,10 @@ class BulkRead:
         with Staging() as staging:
             if operation.url:
                 staging.load(self._lines(operation.url))
-            if staging.size < int(operation.file_size or 0):
+            is_short = staging.size < int(operation.file_size or 0) or (
+                not staging.rows and int(operation.object_count)
+            )
+            if is_short:
                 said = phrase("%(host)s cannot be reached, or broke off in the middle.", host=self._client.shop)
                 raise TransientError(said, hint=LATER, adapter=ADAPTER, operation="bulk_file")
             for raws in staging.pages(state["done"], self._client.rows):

@@ -7,6 +7,7 @@ from itertools import islice
 
 import msgspec
 
+from crm_plugin.adapters.storefronts.shopify import errors
 from crm_plugin.adapters.storefronts.shopify.client import Rows, ShopifyClient
 from crm_plugin.adapters.storefronts.shopify.mapping import number_of
 from crm_plugin.adapters.storefronts.shopify.rows import head_of, made_whole
@@ -56,7 +57,10 @@ def many(
                 yield one, _of_item(client, one) if one.startswith(ITEM) else None
         if numbers:
             ids = [f"gid://shopify/{_KINDS[stream]}/{one}" for one in numbers]
-            found = client.query(f"{stream.value}_by_id", _ById, {"ids": ids}).rows
+            operation = f"{stream.value}_by_id"
+            found = client.query(operation, _ById, {"ids": ids}).rows
+            if len(found) != len(numbers):
+                raise errors.for_body(b"", operation, "$.rows")
             for one, raw in zip(numbers, found, strict=True):
                 # What is of another kind than asked for answers with an empty object.
                 yield one, _whole(client, stream, raw) if bytes(raw) not in (b"null", b"{}") else None
@@ -78,7 +82,7 @@ def all_ids(client: ShopifyClient, stream: Stream) -> Iterator[str]:
         yield from ids
         more, seen = rows.page_info.has_next_page, seen + len(ids)
         after = rows.page_info.end_cursor
-        if more and seen >= LONGEST_LIST:
+        if more and ids and seen >= LONGEST_LIST:
             last, after, seen = ids[-1], None, 0
 
 

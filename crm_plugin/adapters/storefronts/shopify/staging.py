@@ -6,9 +6,7 @@ However large the file, memory holds a few thousand lines of it.
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -36,8 +34,8 @@ class Staging:
     """The rows of one file, in its order. A context manager: the copy on disk goes with it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="crm-bulk-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "rows.sqlite3", isolation_level=None)
+        # Without a name it is a file that is in no folder: what is in it goes with the process, however that ends.
+        self._db = sqlite3.connect("", isolation_level=None)
         # It is thrown away whatever happens, so nothing has to be safe.
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000;"
@@ -54,7 +52,6 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
-        self._folder.cleanup()
 
     def load(self, lines: Iterable[bytes]) -> None:
         """Read the whole file."""

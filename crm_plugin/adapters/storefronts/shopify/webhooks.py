@@ -70,8 +70,9 @@ def _when(request: RawRequest, told: Mapping[str, Any]) -> datetime | None:
         if text is None:
             continue
         try:
-            return datetime.fromisoformat(str(text)).astimezone(UTC)
-        except ValueError:
+            told_at = datetime.fromisoformat(str(text))
+            return (told_at if told_at.tzinfo else told_at.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
             continue
     return None
 

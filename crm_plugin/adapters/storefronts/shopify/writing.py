@@ -95,7 +95,9 @@ class TierMarks:
         }
         self._define({one.mark.program for at, one in enumerate(writes) if at not in failed and one.mark.level})
         self._set([at for at, one in enumerate(writes) if at not in failed and one.mark.level], writes, failed)
-        self._take_away([one for at, one in enumerate(writes) if at not in failed and not one.mark.level])
+        self._take_away(
+            [at for at, one in enumerate(writes) if at not in failed and not one.mark.level], writes, failed
+        )
         # The shop tells no time: writing a metafield does not count as a change of the account.
         return [TierWritten(one.reference, error=failed.get(at)) for at, one in enumerate(writes)]
 
@@ -131,12 +133,17 @@ class TierMarks:
             failed |= {at: errors.for_user_errors([error], "metafields_set") for at, error in refused.items()}
             places = [at for at in places if at not in refused]
 
-    def _take_away(self, writes: list[TierWrite]) -> None:
-        if not writes:
+    def _take_away(self, places: list[int], writes: Sequence[TierWrite], failed: dict[int, PermanentError]) -> None:
+        """Take these away; where one is refused, each is asked for alone. An account that is gone has none."""
+        if not places or not self._refused([writes[at] for at in places]):
             return
-        done = self._client.change("metafields_delete", Done, {"metafields": [_place(one) for one in writes]}).done
-        if done.user_errors and not all(errors.is_gone(error) for error in done.user_errors):
-            raise errors.for_user_errors(done.user_errors, "metafields_delete")
+        for at in places:
+            if refused := [error for error in self._refused([writes[at]]) if not errors.is_gone(error)]:
+                failed[at] = errors.for_user_errors(refused, "metafields_delete")
+
+    def _refused(self, writes: list[TierWrite]) -> list[UserError]:
+        asked = {"metafields": [_place(one) for one in writes]}
+        return self._client.change("metafields_delete", Done, asked).done.user_errors
 
 
 def _place(one: TierWrite) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Grade(msgspec.Struct, gc=False):
 
 
 class Told(msgspec.Struct, gc=False):
-    """A message of the message service; `content` is JSON, mostly as text. What cannot be read is never confirmed: little is asked of it."""
+    """A message of the message service; `content` is JSON, mostly as text. What cannot be read is never confirmed, so all is taken."""
 
     id: Id = ""
     topic: Any = ""

@@ -246,6 +246,17 @@ def test_file_that_breaks_off_is_no_history(
         walk(storefront, Stream.ORDERS)
 
 
+def test_rows_without_a_file_are_no_history(
+    shop: FakeShop, storefront: ShopifyStorefront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.rows["orders"] = [shop_rows.order(1)]
+    state = shop.do_bulkOperation
+
+    monkeypatch.setattr(shop, "do_bulkOperation", lambda **asked: {**state(**asked), "url": None, "fileSize": None})
+    with pytest.raises(TransientError, match="broke off"):
+        walk(storefront, Stream.ORDERS)
+
+
 def test_many_changes_are_read_in_bulk(shop: FakeShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walking, "LONGEST_LIST", 40)
     opened = open_shop(rows=30)

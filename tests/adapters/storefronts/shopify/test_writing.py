@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,27 @@ def test_levels_go_together_and_the_gone_is_left_out(shop: FakeShop, storefront:
     }  # fmt: skip
     storefront.write_tiers(writes[:2])
     assert len(shop.asked("TierDefinition")) == 1
+
+
+def test_mark_of_one_who_is_gone_keeps_no_other_in_the_shop(
+    shop: FakeShop, storefront: ShopifyStorefront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.rows["customers"] = [shop_rows.customer(1), shop_rows.customer(2)]
+    storefront.write_tiers([TierWrite(one, TierMark("main", "gold")) for one in ("1", "2")])
+    delete = shop.do_metafieldsDelete
+
+    def all_or_none(metafields: list[Any]) -> Any:
+        if all(shop.find(one["ownerId"]) for one in metafields):
+            return delete(metafields)
+        return {
+            "deletedMetafields": [],
+            "userErrors": [{"field": ["metafields", "0", "ownerId"], "message": "Owner does not exist"}],
+        }
+
+    monkeypatch.setattr(shop, "do_metafieldsDelete", all_or_none)
+    done = storefront.write_tiers([TierWrite(one, TierMark("main", "")) for one in ("9", "1", "2")])
+    assert [one.error for one in done] == [None] * 3
+    assert [one["key"] for row in shop.rows["customers"] for one in row["metafields"]] == ["birth_date"] * 2
 
 
 def test_consent_says_when_and_needs_an_address(shop: FakeShop, storefront: ShopifyStorefront) -> None:
