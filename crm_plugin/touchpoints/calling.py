@@ -11,13 +11,16 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from crm_plugin.adapters.channels.base import ChannelAdapter
+from crm_plugin.adapters.channels.base import ChannelAdapter, Flow
+from crm_plugin.errors import RecipientRefused
 from crm_plugin.records import Message, SendResult
 from crm_plugin.touchpoints.compose import key_of
 from crm_plugin.touchpoints.render import Rendered
 
 # A sender that answers within this many seconds is called by one thread: several would only wait for one another.
 QUICK = 0.005
+# A flow has so many connections to one.
+_QUICK_WIDTH = 2
 # A call may take longer for once, for the machine has other things to do.
 _ONCE = 3
 
@@ -45,8 +48,11 @@ class Called:
 class Line:
     """The calls to one sender in one round."""
 
-    def __init__(self, parallel: int) -> None:
-        self._parallel = parallel
+    def __init__(self, channel: ChannelAdapter) -> None:
+        self._parallel = channel.parallel
+        self._flow = channel.flow()
+        # Whether the last call was well: until one was, and after one that was not, the next waits for what comes of it.
+        self._is_well = False
         self._threads: ThreadPoolExecutor | None = None
         # How long the calls of late took at least, in seconds: whoever waits for a busy machine is quick at times, a slow sender never is.
         self._least: deque[float] = deque(maxlen=_ONCE)
@@ -73,6 +79,9 @@ class Line:
         `ended` hears of every call that came to an end, in the thread of the caller. That thread does something useful `meanwhile`, a
         little each time, until there is nothing more to do (False).
         """
+        if self._flow is not None:
+            self._call_by_flow(self._flow, waiting, may_go_on, ended, meanwhile)
+            return
         while waiting and self.at_once == 1:
             if not may_go_on():
                 return
@@ -84,6 +93,53 @@ class Line:
         """End the threads."""
         if self._threads is not None:
             self._threads.shutdown()
+        if self._flow is not None:
+            self._flow.close()
+
+    def _call_by_flow(
+        self,
+        flow: Flow,
+        waiting: deque[Ready],
+        may_go_on: Callable[[], bool],
+        ended: Callable[[Called], None],
+        meanwhile: Callable[[], bool],
+    ) -> None:
+        under_way: dict[int, Ready] = {}
+        try:
+            while True:
+                while waiting and self._has_room(flow):
+                    if not may_go_on():
+                        return
+                    self._put(flow, waiting.popleft(), under_way, ended)
+                if not under_way:
+                    return
+                busy = self._is_well and meanwhile()
+                self._take(flow, under_way, ended, wait=not busy)
+        finally:
+            while under_way:
+                self._take(flow, under_way, ended, wait=True)
+
+    def _has_room(self, flow: Flow) -> bool:
+        return flow.room(self._width) > 0 if self._is_well else flow.under_way == 0
+
+    @property
+    def _width(self) -> int:
+        """How many the provider works on at a time: the one that is quick has the next before it is asked for."""
+        return self._parallel if self._is_slow else min(self._parallel, _QUICK_WIDTH)
+
+    def _put(self, flow: Flow, ready: Ready, under_way: dict[int, Ready], ended: Callable[[Called], None]) -> None:
+        tag = ready.row.touchpoint_id
+        try:
+            flow.put(tag, ready.message, self._width)
+        except Exception as error:
+            ended(Called(ready, 0.0, error=error))
+        else:
+            under_way[tag] = ready
+
+    def _take(self, flow: Flow, under_way: dict[int, Ready], ended: Callable[[Called], None], *, wait: bool) -> None:
+        for one in flow.ended(wait):
+            self._is_well = one.error is None or isinstance(one.error, RecipientRefused)
+            self._note(Called(under_way.pop(one.tag), one.seconds, one.result, one.error), ended)
 
     def _call_at_once(
         self,

@@ -345,7 +345,7 @@ class _Round:
 
     def _line(self, adapter: str, channel: ChannelAdapter) -> Line:
         if adapter not in self._lines:
-            self._lines[adapter] = Line(channel.parallel)
+            self._lines[adapter] = Line(channel)
         return self._lines[adapter]
 
     def _ready(self, row: Row[Any], known: batches.Batch) -> Ready | None:

@@ -42,7 +42,7 @@ class Sent:
         class Counting:
             """Takes everything."""
 
-            parallel, most_a_minute = 1, 0
+            parallel, most_a_minute, flow = 1, 0, staticmethod(lambda: None)
 
             def send(self, message: Message, *, idempotency_key: str) -> SendResult:
                 sent.append((message.to, idempotency_key))

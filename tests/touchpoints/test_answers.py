@@ -136,7 +136,7 @@ def test_one_bad_reply_of_a_mail_server_stops_nobody_else(db: Database) -> None:
 class Many:
     """A sender that calls many others: half of them ask for two hours."""
 
-    name, parallel, most_a_minute = "smtp", 1, 0
+    name, parallel, most_a_minute, flow = "smtp", 1, 0, staticmethod(lambda: None)
 
     def __init__(self) -> None:
         self.asked: list[str] = []

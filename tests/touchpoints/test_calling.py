@@ -32,7 +32,7 @@ class Sender:
     in_the_air: int = 0
     most: int = 0
     lock: Any = field(default_factory=threading.Lock)
-    parallel, most_a_minute = 3, 0
+    parallel, most_a_minute, flow = 3, 0, staticmethod(lambda: None)
 
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         with self.lock:

@@ -172,7 +172,7 @@ def test_what_may_have_left_counts_while_it_waits_to_be_sent_again(db: Database,
         raise OutcomeUnknown("No answer.")
 
     ways = Sent().ways()
-    channel: Any = SimpleNamespace(send=silent, close=lambda: None, parallel=1, most_a_minute=0)
+    channel: Any = SimpleNamespace(send=silent, close=lambda: None, parallel=1, most_a_minute=0, flow=lambda: None)
     dispatch_shop(db, BOX, shop, NOON, public_url=PUBLIC, ways=replace(ways, open_channel=lambda *_, **__: channel))
     assert states(db)["a"][0] == "unconfirmed"
     with db.write() as connection:

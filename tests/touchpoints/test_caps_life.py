@@ -172,7 +172,7 @@ class Lives(RuleBasedStateMachine):
         class Provider:
             """Takes messages, loses answers, and dies."""
 
-            parallel, most_a_minute = 1, 0
+            parallel, most_a_minute, flow = 1, 0, staticmethod(lambda: None)
 
             def whose(self, _address: str) -> str:
                 return ""

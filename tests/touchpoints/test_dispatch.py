@@ -232,6 +232,7 @@ def test_any_pause_asked_for_is_kept_within_a_day(
         raise TransientError("Busy.", retry_after=asked)
 
     monkeypatch.setattr(SmtpChannel, "send", busy)
+    monkeypatch.setattr(SmtpChannel, "flow", lambda _: None)
     assert _send(sqlite_db, shop, limit=1) == {"retry_wait": 1}
     t = touchpoints.c
     with sqlite_db.read() as connection:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
@@ -32,6 +33,44 @@ RATE_SETTING = Setting(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Flowed:
+    """What came of a message of a flow: its tag, the seconds it took, and the result or the error that `send` would have raised."""
+
+    tag: int
+    seconds: float
+    result: SendResult | None = None
+    error: Exception | None = None
+
+
+class Flow(ABC):
+    """Messages handed over several at a time by one thread, for a sender whose provider can be told of the next before it has answered.
+
+    All of it is called by that thread. What was put counts as called for, and ends, however long that takes within the time-outs.
+    """
+
+    @property
+    @abstractmethod
+    def under_way(self) -> int:
+        """How many have been put and not been told as ended."""
+
+    @abstractmethod
+    def room(self, width: int) -> int:
+        """How many more may be put, where the provider works on `width` at a time."""
+
+    @abstractmethod
+    def put(self, tag: int, message: Message, width: int) -> None:
+        """Hand over one message. Raises: AdapterError for one that cannot be made; it is not under way then."""
+
+    @abstractmethod
+    def ended(self, wait: bool) -> list[Flowed]:
+        """Do what can be done; with `wait` once there is something to do. Answers what has ended, which may be nothing all the same."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave; nothing is under way."""
+
+
 class ChannelAdapter(Adapter):
     """How a message reaches a member.
 
@@ -50,6 +89,10 @@ class ChannelAdapter(Adapter):
     def parallel(self) -> int:
         """How many messages may be handed over at the same time; `send` is then called by as many threads."""
         return 1
+
+    def flow(self) -> Flow | None:
+        """Several messages at a time by one thread; None where `send` is called by several."""
+        return None
 
     @property
     def most_a_minute(self) -> int:

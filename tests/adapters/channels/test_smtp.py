@@ -30,6 +30,7 @@ from crm_plugin.errors import (
     TransientError,
 )
 from crm_plugin.records import Message
+from tests.adapters.channels.flowing import Flowing
 from tests.adapters.channels.smtp_server import HANG_UP, SILENCE, Script, SmtpServer
 from tests.contracts.channel import ChannelContract
 
@@ -68,9 +69,9 @@ def values(server: SmtpServer) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def channel(values: dict[str, Any], clock: FixedClock) -> Iterator[SmtpChannel]:
-    channel = SmtpChannel(values, clock=clock)
+@pytest.fixture(params=[SmtpChannel, Flowing], ids=["alone", "flowing"])
+def channel(request: pytest.FixtureRequest, values: dict[str, Any], clock: FixedClock) -> Iterator[SmtpChannel]:
+    channel = request.param(values, clock=clock)
     yield channel
     channel.close()
 
@@ -131,10 +132,12 @@ def test_worn_connection_is_left(channel: SmtpChannel, script: Script, monkeypat
     assert (script.connections, len(script.mails)) == (3, 5)
 
 
-def test_threads_share_connections(channel: SmtpChannel, script: Script) -> None:
+def test_threads_share_connections(values: dict[str, Any], script: Script) -> None:
+    channel = SmtpChannel(values)
     keys = [f"key:{number}" for number in range(40)]
     with ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(lambda key: send(channel, touchpoint_key=key), keys))
+    channel.close()
     assert len(set(ids)) == len(script.mails) == 40
     assert {message_from_bytes(mail.data)["Message-ID"] for mail in script.mails} == set(ids)
     assert script.connections <= 4

@@ -12,6 +12,7 @@ import pytest
 
 from crm_plugin.adapters.channels.smtp import SmtpChannel, opening
 from crm_plugin.records import Message
+from tests.adapters.channels.flowing import Flowing
 from tests.adapters.channels.smtp_server import DRIPS, ENDLESS, HANG_UP, SILENCE, Script, SmtpServer
 from tests.contracts.answers import LONG, SHORT, meaning
 from tests.contracts.provider import certificate, tls_of
@@ -70,14 +71,17 @@ def server(script: Script) -> Iterator[SmtpServer]:
         yield running
 
 
-def _channel(port: int, **told: Any) -> SmtpChannel:
+def _channel(port: int, kind: type[SmtpChannel] = SmtpChannel, **told: Any) -> SmtpChannel:
     values = {"host": "127.0.0.1", "port": port, "security": "none", "from_address": "shop@example.org", **told}
-    return SmtpChannel(values)
+    return kind(values)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [SmtpChannel, Flowing])
 @pytest.mark.parametrize("pipelining", [True, False])
-def test_every_answer_has_its_meaning(server: SmtpServer, monkeypatch: pytest.MonkeyPatch, pipelining: bool) -> None:
+def test_every_answer_has_its_meaning(
+    server: SmtpServer, monkeypatch: pytest.MonkeyPatch, pipelining: bool, kind: type[SmtpChannel]
+) -> None:
     # How long is waited does not depend on it.
     asked = [(place, reply) for place, reply in TABLE if pipelining or reply not in _WAITS]
     found = {}
@@ -85,7 +89,7 @@ def test_every_answer_has_its_meaning(server: SmtpServer, monkeypatch: pytest.Mo
         monkeypatch.setattr(opening, "_LONGEST_CALL", SHORT if reply in _WAITS else LONG)
         # One of its own for each: what a pipelined command asked before comes late.
         script = server.script = Script(("PIPELINING",) if pipelining else (), {place: reply})
-        found[place, reply] = meaning(_channel(server.port), MESSAGE)
+        found[place, reply] = meaning(_channel(server.port, kind), MESSAGE)
         assert script.verbs.count("DATA") <= 1, (place, reply)
         assert script.written < 8 * 2**20, (place, reply)
     assert found == {one: TABLE[one] for one in asked}

@@ -472,7 +472,7 @@ def test_a_webhook_goes_through_the_outbox(db: Database, shop: Shop) -> None:
     calls: list[tuple[str, str, Any]] = []
 
     class System:
-        parallel, most_a_minute = 1, 0
+        parallel, most_a_minute, flow = 1, 0, staticmethod(lambda: None)
 
         def send(self, message: Message, *, idempotency_key: str) -> SendResult:
             calls.append((message.to, idempotency_key, json.loads(message.text)))

@@ -11,8 +11,10 @@ from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, 
 from crm_plugin.adapters.channels.base import RATE_SETTING, ChannelAdapter
 from crm_plugin.adapters.channels.dkim import Signer, signer
 from crm_plugin.adapters.channels.mime import Mail, ascii_address, skeleton
-from crm_plugin.adapters.channels.smtp.connection import Connection, Pool
+from crm_plugin.adapters.channels.smtp.connection import Connection
+from crm_plugin.adapters.channels.smtp.flow import SmtpFlow
 from crm_plugin.adapters.channels.smtp.opening import Server
+from crm_plugin.adapters.channels.smtp.pool import Pool
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import AdapterError, InvalidInput, PermanentError
 from crm_plugin.http_client import excerpt
@@ -114,6 +116,10 @@ class SmtpChannel(ChannelAdapter):
         mail = self.built(message)
         code, text = self._pool.send(mail)
         return SendResult(mail.message_id, raw={"code": code, "reply": excerpt(text)})
+
+    def flow(self) -> SmtpFlow:
+        """Mails over several connections, by one thread."""
+        return SmtpFlow(self._pool, self.built, self._parallel)
 
     def built(self, message: Message) -> Mail:
         """The mail as it goes over the wire. Raises: PermanentError, RecipientRefused."""

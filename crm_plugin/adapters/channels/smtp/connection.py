@@ -1,38 +1,69 @@
-"""One SMTP connection that is kept, and the pool that threads take them from.
+"""One SMTP connection that is kept: it never waits by itself, so that one thread can drive many (`flow.py`).
 
-A message costs two round trips: MAIL, RCPT and DATA go out together (PIPELINING, RFC 2920) where the server offers it, then the
-body. What can go wrong is told apart by one line, the end of the body: before it nothing can have been delivered, after it we
-cannot know.
+MAIL, RCPT and DATA go out together (PIPELINING, RFC 2920) where the server offers it, and together with the body of the mail before them
+where one follows another: then a mail costs one round trip. What can go wrong is told apart by one line, the end of the body: before it
+nothing can have been delivered, after it we cannot know.
 """
 
 from __future__ import annotations
 
 import re
-import smtplib
-import threading
+import select
+import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from crm_plugin.adapters.channels.mime import Mail
 from crm_plugin.adapters.channels.smtp.opening import Server, open_session
 from crm_plugin.adapters.channels.smtp.replies import Stage, error_for
-from crm_plugin.errors import AdapterError, OutcomeUnknown, TransientError
+from crm_plugin.adapters.channels.smtp.session import LARGEST_TALK
+from crm_plugin.errors import AdapterError, OutcomeUnknown
 from crm_plugin.phrases import phrase
 
 # Servers commonly close after a hundred mails or a minute without one; we go first.
 MAILS_PER_CONNECTION = 100
 IDLE_SECONDS = 45.0
-# In a body, a dot that begins a line is doubled, for a line of one dot ends the body.
-_DOT_LINE = re.compile(rb"\r\n\.")
+LONGEST_LINE = 8192
+_CHUNK = 65536
+READ, WRITE = select.POLLIN, select.POLLOUT
+# What says that the other side is not ready yet; of TLS, reading may want to write and the other way round.
+_NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class ConnectionLost(Exception):
     """The connection broke before the body was complete: nothing was delivered."""
 
 
+class _OutOfStep(OSError):
+    """What came is no answer to what the server was told."""
+
+
+@dataclass(slots=True, eq=False)
+class _Course:
+    """A mail on its way. `ends_at` is where in all that was ever written its body ends; None before it is given."""
+
+    mail: Mail
+    refused: AdapterError | None = None
+    ends_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came of a mail: the server's last reply, or the error."""
+
+    mail: Mail
+    reply: tuple[int, str] = (0, "")
+    error: Exception | None = None
+
+
 class Connection:
-    """A session with one server, greeted, encrypted and logged in. Used by one thread at a time."""
+    """A session with one server, greeted, encrypted and logged in. Used by one thread at a time.
+
+    `begin` takes a mail while it is idle; whenever the socket can do what `wants` says, `go_on` is called, until what `begin` took has
+    ended and it is idle again. `expire` is called when that did not happen by `until`.
+    """
 
     def __init__(self, server: Server) -> None:
         self.sent = 0
@@ -41,105 +72,229 @@ class Connection:
         self._smtp = open_session(server)
         self._pipelining = self._smtp.has_extn("pipelining")
         self._size = self._smtp.has_extn("size")
+        assert self._smtp.sock is not None
+        self.sock = self._smtp.sock
+        self.sock.setblocking(False)
+        self.wants = READ
+        self._timeout, self._whole = server.timeout, server.whole
+        self._out, self._asked, self._written = bytearray(), 0, 0
+        self._in, self._read = bytearray(), 0
+        self._expects: deque[tuple[Stage | None, _Course | None]] = deque()
+        self._lines: list[bytes] = []
+        self._step_until = self._quiet_until = 0.0
 
     @property
     def worn(self) -> bool:
         """Whether it should be left rather than used again."""
         return self.sent >= MAILS_PER_CONNECTION or time.monotonic() - self.used_at > IDLE_SECONDS
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._expects
+
+    @property
+    def until(self) -> float:
+        """The instant of the monotonic clock by which something has to happen."""
+        return min(self._step_until, self._quiet_until)
+
     def send(self, mail: Mail) -> tuple[int, str]:
-        """Send one mail: the server's last reply.
+        """Send one mail and wait for it: the server's last reply.
 
         Raises: ConnectionLost before the body was complete, OutcomeUnknown after it; else the error of the reply.
         """
+        self.begin(mail)
+        ends = self.go_on()
+        while not self.idle:
+            waiting = select.poll()
+            waiting.register(self.sock, self.wants)
+            left = self.until - time.monotonic()
+            ends += self.go_on() if left > 0 and waiting.poll(left * 1000) else self.expire()
+        [end] = ends
+        if end.error is not None:
+            raise end.error
+        return end.reply
+
+    def begin(self, mail: Mail) -> None:
+        """A mail begins."""
+        self._ask(_Course(mail))
+
+    def _ask(self, course: _Course) -> None:
+        self._step_begins()
+        mail = course.mail
         size = f" SIZE={len(mail.data)}" if self._size else ""
-        commands = [
-            (Stage.SENDER, f"MAIL FROM:<{mail.sender}>{size}"),
-            (Stage.RECIPIENT, f"RCPT TO:<{mail.recipient}>"),
-            (Stage.DATA, "DATA"),
-        ]
-        self._smtp.begin()
-        try:
-            refused = self._together(commands) if self._pipelining else self._one_by_one(commands)
-        except OSError as error:
-            raise ConnectionLost(str(error)) from error
-        if refused is not None:
-            self._reset()
-            if refused.status == 421:
-                raise ConnectionLost(refused.excerpt) from refused
-            raise refused
-        try:
-            # `sendall` that fails has not handed over the last bytes, so the server never saw the end of the message.
-            self._smtp.send(_DOT_LINE.sub(b"\r\n..", mail.data) + b".\r\n")
-        except OSError as error:
-            raise ConnectionLost(str(error)) from error
-        self.sent += 1
-        return self._last_reply()
+        self._tell(f"MAIL FROM:<{mail.sender}>{size}\r\n".encode("ascii"), Stage.SENDER, course)
+        if self._pipelining:
+            self._tell(f"RCPT TO:<{mail.recipient}>\r\n".encode("ascii"), Stage.RECIPIENT, course)
+            self._tell(b"DATA\r\n", Stage.DATA, course)
 
-    def _last_reply(self) -> tuple[int, str]:
-        try:
-            code, text = self._reply()
-            if 300 <= code < 400:
-                raise _out_of_step(code)
-        except OSError as error:
-            raise OutcomeUnknown(
-                phrase("The mail was handed over, and the mail server's answer did not come."),
-                adapter="smtp",
-                operation=Stage.DATA.value,
-                hint=phrase("It may have been sent; look in the mail server's log for the Message-ID."),
-            ) from error
-        if code >= 400:
-            raise error_for(Stage.DATA, code, text)
-        return code, text
+    def _tell(self, what: bytes, stage: Stage | None, course: _Course | None) -> None:
+        self._out += what
+        self._asked += len(what)
+        self._expects.append((stage, course))
 
-    def _together(self, commands: list[tuple[Stage, str]]) -> AdapterError | None:
-        """Write all commands, then read all replies; the first refusal, for those after it only follow from it."""
-        self._smtp.send("".join(f"{command}\r\n" for _, command in commands))
-        refused: AdapterError | None = None
-        for stage, _ in commands:
+    def _step_begins(self) -> None:
+        now = time.monotonic()
+        self._step_until, self._quiet_until, self._read = now + self._whole, now + self._timeout, 0
+
+    def go_on(self, follow: Callable[[], Mail | None] = lambda: None) -> list[Ended]:
+        """Write and read what can be without waiting; answers the mails that have ended.
+
+        `follow` is asked for the mail that goes out together with a body.
+        """
+        ends: list[Ended] = []
+        try:
+            # What is read before all is written could answer nothing that was asked for.
+            while self._flush() and self._fill():
+                while (reply := self._reply()) is not None:
+                    self._heard(*reply, follow, ends)
+        except OSError as error:
+            ends += self._fail(str(error))
+        return ends
+
+    def expire(self) -> list[Ended]:
+        """It took too long."""
+        return self._fail("the server took too long")
+
+    def _flush(self) -> bool:
+        """Write; whether all is written."""
+        while self._out:
             try:
-                code, text = self._reply()
-            except OSError:
-                if refused is None:
-                    raise
-                self.broken = True
-                return refused
-            if stage is Stage.DATA and code < 400:
-                # After a refusal the server should not want a body. An empty one could be delivered: hang up instead.
-                self.broken = refused is not None
-            if refused is None:
-                refused = _refusal(stage, code, text)
-        return refused
+                count = self.sock.send(self._out)
+            except _NOT_YET as error:
+                self.wants = READ if isinstance(error, ssl.SSLWantReadError) else WRITE
+                return False
+            del self._out[:count]
+            self._written += count
+            self._quiet_until = time.monotonic() + self._timeout
+        self.wants = READ
+        return True
 
-    def _one_by_one(self, commands: list[tuple[Stage, str]]) -> AdapterError | None:
-        for stage, command in commands:
-            self._smtp.send(f"{command}\r\n")
-            code, text = self._reply()
-            if (refused := _refusal(stage, code, text)) is not None:
-                return refused
+    def _fill(self) -> bool:
+        """Read; whether anything came. Raises: OSError, also at the end of what comes."""
+        try:
+            more = self.sock.recv(_CHUNK)
+        except _NOT_YET as error:
+            self.wants = WRITE if isinstance(error, ssl.SSLWantWriteError) else READ
+            return False
+        self._read += len(more)
+        if not more:
+            raise OSError("the server hung up")
+        if self._read > LARGEST_TALK:
+            raise OSError("the answer is too large")
+        self._in += more
+        self._quiet_until = time.monotonic() + self._timeout
+        return True
+
+    def _reply(self) -> tuple[int, str] | None:
+        """The next whole reply, of one line or several. Raises: OSError for what is none."""
+        while (end := self._in.find(b"\n")) >= 0:
+            line = bytes(self._in[:end])
+            del self._in[: end + 1]
+            self._lines.append(line[4:].strip(b" \t\r"))
+            if len(line) > LONGEST_LINE or not line[:3].isdigit():
+                raise _OutOfStep("that is no reply")
+            if line[3:4] != b"-":
+                text, self._lines = b"\n".join(self._lines), []
+                return int(line[:3]), text.decode("utf-8", "replace")
+        if len(self._in) > LONGEST_LINE:
+            raise _OutOfStep("that is no reply")
         return None
 
-    def _reset(self) -> None:
-        """End a refused mail, so that the next may begin; a server that hangs up instead changes nothing about the refusal."""
-        if self.broken:
-            return
-        try:
-            self.broken = self._smtp.rset()[0] != 250
-        except OSError:
-            self.broken = True
-
-    def _reply(self) -> tuple[int, str]:
-        code, text = self._smtp.getreply()
+    def _heard(self, code: int, text: str, follow: Callable[[], Mail | None], ends: list[Ended]) -> None:
         if code == 421:
             self.broken = True  # It announces the end of the connection.
         elif not 200 <= code < 600:
             raise _out_of_step(code)
-        return code, text.decode("utf-8", "replace")
+        if not self._expects:
+            raise _out_of_step(code)
+        stage, course = self._expects[0]
+        if stage is None or course is None:
+            self._expects.popleft()
+            self.broken = self.broken or code != 250
+        elif course.ends_at is not None:
+            if 300 <= code < 400:
+                raise _out_of_step(code)
+            self._expects.popleft()
+            ends.append(self._body_heard(course.mail, code, text))
+        else:
+            refused = _refusal(stage, code, text)
+            self._expects.popleft()
+            self._command_heard(stage, course, refused, follow, ends)
+
+    def _body_heard(self, mail: Mail, code: int, text: str) -> Ended:
+        self.sent += 1
+        self.used_at = time.monotonic()
+        self._step_begins()
+        return Ended(mail, error=error_for(Stage.DATA, code, text)) if code >= 400 else Ended(mail, (code, text))
+
+    def _command_heard(
+        self,
+        stage: Stage,
+        course: _Course,
+        refused: AdapterError | None,
+        follow: Callable[[], Mail | None],
+        ends: list[Ended],
+    ) -> None:
+        if stage is Stage.DATA and refused is None and course.refused is not None:
+            # After a refusal the server should not want a body. An empty one could be delivered: hang up instead.
+            self.broken = True
+        # The first refusal counts: those after it only follow from it.
+        course.refused = course.refused or refused
+        if self._pipelining and stage is not Stage.DATA:
+            return
+        if course.refused is not None:
+            self._end_refused(course, ends)
+        elif stage is Stage.SENDER:
+            self._tell(f"RCPT TO:<{course.mail.recipient}>\r\n".encode("ascii"), Stage.RECIPIENT, course)
+        elif stage is Stage.RECIPIENT:
+            self._tell(b"DATA\r\n", Stage.DATA, course)
+        else:
+            self._give_body(course, follow)
+
+    def _end_refused(self, course: _Course, ends: list[Ended]) -> None:
+        ends.append(Ended(course.mail, error=_why(course)))
+        if self.broken:
+            raise OSError("the server is out of step")
+        # So that the next may begin.
+        self._tell(b"RSET\r\n", None, None)
+
+    def _give_body(self, course: _Course, follow: Callable[[], Mail | None]) -> None:
+        data = course.mail.data
+        # In a body, a dot that begins a line is doubled, for a line of one dot ends the body.
+        if b"\r\n." in data:
+            data = _DOT_LINE.sub(b"\r\n..", data)
+        self._tell(data + b".\r\n", Stage.DATA, course)
+        course.ends_at = self._asked
+        lasts = self._pipelining and not self.broken and self.sent + 1 < MAILS_PER_CONNECTION
+        if lasts and (mail := follow()) is not None:
+            self._ask(_Course(mail))
+
+    def _fail(self, why: str) -> list[Ended]:
+        """It broke: what that means for each mail that was under way."""
+        self.broken = True
+        under_way = dict.fromkeys(course for _, course in self._expects if course is not None)
+        self._expects.clear()
+        return [Ended(course.mail, error=self._meaning(course, why)) for course in under_way]
+
+    def _meaning(self, course: _Course, why: str) -> Exception:
+        if course.ends_at is None:
+            return _why(course) if course.refused is not None else ConnectionLost(why)
+        if self._written < course.ends_at:
+            # The last bytes were not handed over: the server never saw the end of the mail.
+            return ConnectionLost(why)
+        return OutcomeUnknown(
+            phrase("The mail was handed over, and the mail server's answer did not come."),
+            adapter="smtp",
+            operation=Stage.DATA.value,
+            hint=phrase("It may have been sent; look in the mail server's log for the Message-ID."),
+        )
 
     def close(self, *, politely: bool = True) -> None:
         """Take leave; what the server says to that does not matter any more."""
         try:
-            if politely and not self.broken:
+            if politely and self.idle and not self.broken:
+                self._smtp.begin()
                 self._smtp.quit()
         except OSError:
             pass
@@ -147,8 +302,11 @@ class Connection:
             self._smtp.close()
 
 
+_DOT_LINE = re.compile(rb"\r\n\.")
+
+
 def _refusal(stage: Stage, code: int, text: str) -> AdapterError | None:
-    """The error of a no to this command, None for a yes. Raises: SMTPServerDisconnected for what answers some other command."""
+    """The error of a no to this command, None for a yes. Raises: OSError for what answers some other command."""
     if code >= 400:
         return error_for(stage, code, text)
     if code != 354 if stage is Stage.DATA else code >= 300:
@@ -156,78 +314,11 @@ def _refusal(stage: Stage, code: int, text: str) -> AdapterError | None:
     return None
 
 
-def _out_of_step(code: int) -> smtplib.SMTPServerDisconnected:
-    return smtplib.SMTPServerDisconnected(f"{code} is no answer to what it was told")
+def _why(course: _Course) -> Exception:
+    """A refusal that says the server is about to close is about the connection, not about the mail."""
+    assert course.refused is not None
+    return ConnectionLost(course.refused.excerpt) if course.refused.status == 421 else course.refused
 
 
-class Pool:
-    """Connections lent to one thread at a time; as many stay open as there were senders at once."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._lock = threading.Lock()
-        self._idle: list[Connection] = []
-        self._closed = False
-
-    def send(self, mail: Mail) -> tuple[int, str]:
-        """Send over a kept connection, or a new one when there is none or the kept one was closed meanwhile."""
-        kept = self._take()
-        if kept is not None:
-            try:
-                return self._over(kept, mail)
-            except ConnectionLost:
-                pass  # Closed by the server while it stood idle: nothing was delivered, a new one is worth one try.
-        try:
-            return self._over(Connection(self._server), mail)
-        except ConnectionLost as lost:
-            raise TransientError(
-                phrase("The mail server closed the connection before the mail was handed over: %(why)s.", why=lost),
-                adapter="smtp",
-                operation="send",
-            ) from lost
-
-    def close(self) -> None:
-        """Close what is idle now, and what is in use when it comes back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    def _over(self, connection: Connection, mail: Mail) -> tuple[int, str]:
-        with self._lent(connection):
-            return connection.send(mail)
-
-    @contextmanager
-    def _lent(self, connection: Connection) -> Iterator[None]:
-        try:
-            yield
-        except (ConnectionLost, OutcomeUnknown):
-            connection.close(politely=False)
-            raise
-        except AdapterError:
-            self._give_back(connection)
-            raise
-        except BaseException:
-            connection.close(politely=False)
-            raise
-        self._give_back(connection)
-
-    def _take(self) -> Connection | None:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
-            if not connection.worn:
-                return connection
-            connection.close()
-
-    def _give_back(self, connection: Connection) -> None:
-        connection.used_at = time.monotonic()
-        with self._lock:
-            kept = not (self._closed or connection.broken)
-            if kept:
-                self._idle.append(connection)
-        if not kept:
-            connection.close()
+def _out_of_step(code: int) -> _OutOfStep:
+    return _OutOfStep(f"{code} is no answer to what it was told")

@@ -46,7 +46,8 @@ class Plain(smtplib.SMTP):
             # A fresh connection, or one that has just been encrypted.
             self.sock.settimeout(self.timeout)
             self._in = Bounded(self.sock.makefile("rb").detach(), self.sock, self._until, LARGEST_TALK)
-            self.file = io.BufferedReader(self._in)
+            # A byte at a time: what comes after the opening is for who reads then.
+            self.file = io.BufferedReader(self._in, 1)
         return super().getreply()
 
 

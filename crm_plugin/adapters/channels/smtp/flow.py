@@ -1,0 +1,193 @@
+"""Many mails by one thread: several connections, each of which is told the next mail together with the body of the one before."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from crm_plugin.adapters.channels.base import Flow, Flowed
+from crm_plugin.adapters.channels.mime import Mail
+from crm_plugin.adapters.channels.smtp.connection import READ, WRITE, Connection, ConnectionLost, Ended
+from crm_plugin.adapters.channels.smtp.pool import Pool, lost
+from crm_plugin.http_client import excerpt
+from crm_plugin.records import Message, SendResult
+
+# What a connection has in hand: the mail whose end it waits for, and the one that was told together with it.
+_PER_CONNECTION = 2
+_EVENTS = {READ: selectors.EVENT_READ, WRITE: selectors.EVENT_WRITE}
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A mail that was put in. `tried` once it was lost on a connection that had been used before."""
+
+    tag: int
+    mail: Mail
+    began: float
+    tried: bool = False
+
+
+class SmtpFlow(Flow):
+    """Mails that `build` makes, over at most so many connections; they come from the pool and go back to it."""
+
+    def __init__(self, pool: Pool, build: Callable[[Message], Mail], most: int) -> None:
+        self._pool, self._build, self._most = pool, build, most
+        self._selector = selectors.DefaultSelector()
+        self._waiting: deque[_Call] = deque()
+        # By the identity of the mail.
+        self._calls: dict[int, _Call] = {}
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._opening: set[Future[Connection]] = set()
+        # Opens and closes, which may take some answers of the server.
+        self._others: ThreadPoolExecutor | None = None
+        self._done: list[Flowed] = []
+        # Whoever has opened a connection wakes the thread that waits.
+        self._bell, self._ring = socket.socketpair()
+        self._bell.setblocking(False)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._calls) + len(self._done)
+
+    def room(self, width: int) -> int:
+        return _PER_CONNECTION * min(width, self._most) - self.under_way
+
+    def put(self, tag: int, message: Message, width: int) -> None:
+        call = _Call(tag, self._build(message), time.monotonic())
+        self._calls[id(call.mail)] = call
+        self._waiting.append(call)
+        self._assign(min(width, self._most))
+
+    def ended(self, wait: bool) -> list[Flowed]:
+        self._heed(self._pause() if wait and not self._done else 0.0)
+        now = time.monotonic()
+        for connection in [one for one in self._open if not one.idle and one.until <= now]:
+            self._settle(connection, connection.expire())
+        if self._waiting:
+            self._assign(max(len(self._open), 1))
+        done, self._done = self._done, []
+        return done
+
+    def _pause(self) -> float | None:
+        busy = [one.until for one in self._open if not one.idle]
+        return max(min(busy) - time.monotonic(), 0.0) if busy else None if self._opening else 0.0
+
+    def _heed(self, seconds: float | None) -> None:
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                self._bell.recv(4096)
+                self._take_opened()
+            else:
+                self._settle(key.data, key.data.go_on(self._follow))
+
+    def _follow(self) -> Mail | None:
+        """The mail that goes out together with another's body: one that was lost before has a connection of its own."""
+        if not self._waiting or self._waiting[0].tried:
+            return None
+        call = self._waiting.popleft()
+        call.began = time.monotonic()
+        return call.mail
+
+    def _assign(self, width: int) -> None:
+        """Give what waits to connections that are idle, and open more where all are busy."""
+        while self._waiting and self._idle:
+            call, connection = self._waiting.popleft(), self._idle.pop()
+            call.began = time.monotonic()
+            connection.begin(call.mail)
+            self._settle(connection, connection.go_on(self._follow))
+        while len(self._waiting) > len(self._opening) and len(self._open) + len(self._opening) < width:
+            kept = self._pool.take()
+            if kept is not None:
+                self._use(kept)
+                self._assign(width)
+                return
+            future = self._beside.submit(Connection, self._pool.server)
+            self._opening.add(future)
+            future.add_done_callback(lambda _: self._ring.send(b"!"))
+
+    @property
+    def _beside(self) -> ThreadPoolExecutor:
+        if self._others is None:
+            self._others = ThreadPoolExecutor(self._most, "smtp")
+        return self._others
+
+    def _use(self, connection: Connection) -> None:
+        self._open.add(connection)
+        self._idle.append(connection)
+        self._selector.register(connection.sock, selectors.EVENT_READ, connection)
+
+    def _take_opened(self) -> None:
+        for future in [one for one in self._opening if one.done()]:
+            self._opening.discard(future)
+            error = future.exception()
+            if error is None:
+                self._use(future.result())
+            elif not self._open and not self._opening:
+                # Where others are open there are no more than those.
+                while self._waiting:
+                    self._end(self._waiting.popleft(), error=error)
+        self._assign(len(self._open))
+
+    def _settle(self, connection: Connection, ends: list[Ended]) -> None:
+        """What a step of a connection came to."""
+        for place, end in enumerate(ends):
+            call = self._calls[id(end.mail)]
+            if not isinstance(end.error, ConnectionLost):
+                self._end(call, end.reply, end.error)
+            elif call.tried or (connection.sent == 0 and place == 0):
+                self._end(call, error=lost(end.error))
+            else:
+                # Closed by the server after others: nothing of it was delivered, a new one is worth one try.
+                call.tried = True
+                self._waiting.append(call)
+        if connection.broken or (connection.idle and connection.worn):
+            self._leave(connection)
+        elif connection.idle and connection not in self._idle:
+            self._idle.append(connection)
+        if connection in self._open and self._selector.get_key(connection.sock).events != _EVENTS[connection.wants]:
+            self._selector.modify(connection.sock, _EVENTS[connection.wants], connection)
+
+    def _leave(self, connection: Connection) -> None:
+        # Those that stand idle beside a broken one may be as dead.
+        for one in [connection, *(self._idle if connection.broken else ())]:
+            self._forget(one)
+            self._beside.submit(one.close)
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._selector.unregister(connection.sock)
+
+    def _end(self, call: _Call, reply: tuple[int, str] = (0, ""), error: BaseException | None = None) -> None:
+        del self._calls[id(call.mail)]
+        seconds = time.monotonic() - call.began
+        if error is None:
+            code, text = reply
+            result = SendResult(call.mail.message_id, raw={"code": code, "reply": excerpt(text)})
+            self._done.append(Flowed(call.tag, seconds, result))
+        elif isinstance(error, Exception):
+            self._done.append(Flowed(call.tag, seconds, error=error))
+        else:
+            raise error
+
+    def close(self) -> None:
+        if self._others is not None:
+            self._others.shutdown()
+            self._take_opened()
+        for connection in list(self._open):
+            self._forget(connection)
+            if connection.idle:
+                self._pool.give_back(connection)
+            else:
+                connection.close(politely=False)
+        self._selector.close()
+        self._bell.close()
+        self._ring.close()

@@ -1,0 +1,215 @@
+"""Many mails by one thread: which begins with which, and what becomes of those that are under way when a server breaks off."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from collections.abc import Callable, Iterator
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crm_plugin.adapters.channels.base import Flowed
+from crm_plugin.adapters.channels.smtp import SmtpChannel
+from crm_plugin.adapters.channels.smtp import connection as smtp_connection
+from crm_plugin.errors import OutcomeUnknown, PermanentError, RecipientRefused, TransientError
+from crm_plugin.records import Message
+from tests.adapters.channels.smtp_server import HANG_UP, Script, SmtpServer
+from tests.contracts.provider import certificate, tls_of
+
+MESSAGE = Message("email", "", "", "Dear Anna,\n.\nBye\n", subject="Happy birthday")
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def server(script: Script) -> Iterator[SmtpServer]:
+    with SmtpServer(script) as running:
+        yield running
+
+
+@pytest.fixture
+def send(server: SmtpServer) -> Iterator[Callable[..., dict[int, Flowed]]]:
+    values = {"host": "127.0.0.1", "port": server.port, "security": "none", "from_address": "shop@x.test", "timeout": 5}
+    channels: list[SmtpChannel] = []
+
+    def do(count: int, width: int = 1, tls: ssl.SSLContext | None = None, **told: Any) -> dict[int, Flowed]:
+        channels.append(SmtpChannel({**values, **told}, tls=tls))
+        return flow(channels[-1], count, width)
+
+    yield do
+    for channel in channels:
+        channel.close()
+
+
+def flow(channel: SmtpChannel, count: int, width: int) -> dict[int, Flowed]:
+    """Hand over so many mails, as many at a time as there is room for."""
+    ways = channel.flow()
+    ends: dict[int, Flowed] = {}
+    left = list(range(count))
+    while left or ways.under_way:
+        while left and ways.room(width) > 0:
+            tag = left.pop(0)
+            ways.put(tag, dataclasses.replace(MESSAGE, to=f"m{tag}@x.test", touchpoint_key=f"key:{tag}"), width)
+        for end in ways.ended(wait=True):
+            assert end.tag not in ends
+            ends[end.tag] = end
+    ways.close()
+    return ends
+
+
+def _kinds(ends: dict[int, Flowed]) -> list[type | None]:
+    return [type(end.error) if end.error else None for _, end in sorted(ends.items())]
+
+
+def test_each_begins_with_the_body_before_it(send: Callable[..., dict[int, Flowed]], script: Script) -> None:
+    ends = send(5)
+    assert _kinds(ends) == [None] * 5
+    assert len({end.result.provider_message_id for end in ends.values() if end.result}) == 5
+    assert script.connections == 1
+    assert script.verbs[:16] == ["EHLO", *["MAIL", "RCPT", "DATA"] * 5]
+    assert [mail.recipient for mail in script.mails] == [f"m{tag}@x.test" for tag in range(5)]
+    texts = [message_from_bytes(mail.data, policy=policy.default).get_content() for mail in script.mails]
+    assert texts == ["Dear Anna,\r\n.\r\nBye\r\n"] * 5
+
+
+@pytest.mark.parametrize("extensions", [(), ("PIPELINING",)])
+def test_several_connections_lose_and_double_nothing(
+    send: Callable[..., dict[int, Flowed]], script: Script, extensions: tuple[str, ...]
+) -> None:
+    script.extensions = extensions
+    assert _kinds(send(40, 4)) == [None] * 40
+    assert sorted(mail.recipient for mail in script.mails) == sorted(f"m{tag}@x.test" for tag in range(40))
+    assert 1 <= script.connections <= 4
+
+
+def test_one_that_cannot_be_made_is_not_under_way(send: Callable[..., dict[int, Flowed]], server: SmtpServer) -> None:
+    channel = SmtpChannel({"host": "127.0.0.1", "port": server.port, "security": "none", "from_address": "s@x.test"})
+    ways = channel.flow()
+    with pytest.raises(PermanentError):
+        ways.put(1, dataclasses.replace(MESSAGE, text="", to="a@x.test", touchpoint_key="k"), 1)
+    assert ways.under_way == 0
+    ways.close()
+    channel.close()
+
+
+def test_refused_one_ends_alone(send: Callable[..., dict[int, Flowed]], script: Script) -> None:
+    script.refused["m2@x.test"] = "550 5.1.1 no such user"
+    assert _kinds(send(5)) == [None, None, RecipientRefused, None, None]
+    assert (script.connections, len(script.mails)) == (1, 4)
+    assert script.verbs.count("RSET") == 1
+
+
+def test_body_that_is_refused_leaves_the_one_that_came_with_it(
+    send: Callable[..., dict[int, Flowed]], script: Script
+) -> None:
+    script.once["BODY"] = "554 5.6.0 looks like spam"
+    assert _kinds(send(3)) == [PermanentError, None, None]
+    assert [mail.recipient for mail in script.mails] == ["m1@x.test", "m2@x.test"]
+
+
+def test_of_two_that_went_together_only_the_first_is_in_doubt(
+    send: Callable[..., dict[int, Flowed]], script: Script
+) -> None:
+    script.once["BODY"] = HANG_UP
+    assert _kinds(send(4)) == [OutcomeUnknown, None, None, None]
+    assert (script.connections, [mail.recipient for mail in script.mails]) == (
+        2,
+        ["m1@x.test", "m2@x.test", "m3@x.test"],
+    )
+
+
+def test_worn_connections_are_left(
+    send: Callable[..., dict[int, Flowed]], script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_connection, "MAILS_PER_CONNECTION", 2)
+    assert _kinds(send(7)) == [None] * 7
+    assert (script.connections, len(script.mails)) == (4, 7)
+
+
+def test_server_that_takes_fewer_connections_has_fewer(
+    send: Callable[..., dict[int, Flowed]], script: Script, server: SmtpServer
+) -> None:
+    greeted = iter(["220 mail.test", *["421 too many connections"] * 100])
+    usual = server.RequestHandlerClass._chosen  # type: ignore[attr-defined]
+
+    def chosen(handler: Any, place: str, usually: str) -> str:
+        return next(greeted) if place == "GREETING" else usual(handler, place, usually)
+
+    server.RequestHandlerClass._chosen = chosen  # type: ignore[attr-defined]
+    try:
+        assert _kinds(send(20, 4)) == [None] * 20
+    finally:
+        server.RequestHandlerClass._chosen = usual  # type: ignore[attr-defined]
+    assert len(script.mails) == 20
+
+
+def test_server_that_is_not_there_is_told_of_each(server: SmtpServer) -> None:
+    values = {"host": "127.0.0.1", "port": 9, "security": "none", "from_address": "shop@x.test", "timeout": 2}
+    channel = SmtpChannel(values)
+    assert _kinds(flow(channel, 5, 2)) == [TransientError] * 5
+    channel.close()
+
+
+def test_encrypted_mails_flow_too(
+    send: Callable[..., dict[int, Flowed]], script: Script, server: SmtpServer, tmp_path: Path
+) -> None:
+    pem = certificate(tmp_path / "mail.pem")
+    script.tls = tls_of(pem)
+    trust = ssl.create_default_context(cafile=str(pem))
+    trust.check_hostname = False
+    assert _kinds(send(20, 3, tls=trust, security="starttls")) == [None] * 20
+    assert len({mail.recipient for mail in script.mails}) == len(script.mails) == 20
+
+
+_PLACES = st.sampled_from(["MAIL", "RCPT", "DATA", "BODY", "RSET"])
+_REPLIES = st.sampled_from(
+    [HANG_UP, "421 4.3.2 closing", "450 later", "550 5.1.1 no", "554 never", "250 ok", "354 go on", "999 what", "hello"]
+)
+
+
+@pytest.mark.slow
+@given(
+    faults=st.lists(st.tuples(_PLACES, st.integers(0, 12), _REPLIES), max_size=6),
+    width=st.integers(1, 4),
+    pipelining=st.booleans(),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_server_does_each_ends_once_and_what_was_taken_is_told_as_taken_or_in_doubt(
+    faults: list[tuple[str, int, str]], width: int, pipelining: bool
+) -> None:
+    script = Script(("PIPELINING",) if pipelining else ())
+    due = {(place, number): reply for place, number, reply in faults}
+    counts: dict[str, int] = {}
+    with SmtpServer(script) as server:
+        usual = server.RequestHandlerClass._chosen  # type: ignore[attr-defined]
+
+        def chosen(handler: Any, place: str, usually: str) -> str:
+            with script.lock:
+                number = counts[place] = counts.get(place, -1) + 1
+            return due.get((place, number), usually)
+
+        server.RequestHandlerClass._chosen = chosen  # type: ignore[attr-defined]
+        try:
+            values = {"host": "127.0.0.1", "port": server.port, "security": "none", "from_address": "shop@x.test"}
+            channel = SmtpChannel({**values, "timeout": 2})
+            ends = flow(channel, 10, width)
+            channel.close()
+        finally:
+            server.RequestHandlerClass._chosen = usual  # type: ignore[attr-defined]
+    assert sorted(ends) == list(range(10))
+    taken = [mail.recipient for mail in script.mails]
+    assert len(set(taken)) == len(taken)
+    for tag, end in ends.items():
+        arrived = f"m{tag}@x.test" in taken
+        if end.error is None:
+            assert arrived
+        elif not isinstance(end.error, OutcomeUnknown):
+            assert not arrived, end.error
