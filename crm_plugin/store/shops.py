@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from crm_plugin.store.base import Instant, Json, PhraseText, belongs_to, from_micros, id_key, metadata, shop_key
 
 _NEWS = text("state = 'new'")
+_GIVEN_UP = text("state = 'failed'")
 _WAITS = text("state = 'waiting'")
 NAMED = text("reference <> ''")
 
@@ -111,6 +112,7 @@ inbox = Table(
     Column("handled_at", Instant),
     UniqueConstraint("shop_id", "source", "dedupe_key"),
     belongs_to("shops"),
+    Index("ix_inbox_failed", "shop_id", "inbox_id", sqlite_where=_GIVEN_UP, postgresql_where=_GIVEN_UP),
     Index("ix_inbox_new", "shop_id", "next_try_at", "inbox_id", sqlite_where=_NEWS, postgresql_where=_NEWS),
 )
 

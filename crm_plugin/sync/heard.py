@@ -161,7 +161,8 @@ def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
 def given_up(connection: Connection, shop: Shop) -> tuple[int, str]:
     """How many events were tried too often, and why the last one was given up."""
     c = inbox.c
-    own = (c.shop_id == shop.shop_id, c.state == FAILED)
+    # Written out, as the state of what is new is.
+    own = (c.shop_id == shop.shop_id, c.state == literal_column(f"'{FAILED}'"))
     count = connection.execute(select(func.count()).select_from(inbox).where(*own)).scalar() or 0
     why = connection.execute(select(c.detail).where(*own).order_by(c.inbox_id.desc()).limit(1)).scalar()
     return count, why or ""
@@ -184,7 +185,7 @@ def last_at(connection: Connection, shop: Shop) -> datetime | None:
 
 def again(connection: Connection, shop: Shop, now: datetime) -> int:
     """Try once more what was given up; how many events that is."""
-    own = (inbox.c.shop_id == shop.shop_id, inbox.c.state == FAILED)
+    own = (inbox.c.shop_id == shop.shop_id, inbox.c.state == literal_column(f"'{FAILED}'"))
     return connection.execute(update(inbox).where(*own).values(state=NEW, tries=0, next_try_at=now)).rowcount
 
 

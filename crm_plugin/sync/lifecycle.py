@@ -127,6 +127,9 @@ def leave(db: Database, shop: Shop, actor: str, now: datetime, *, erase: bool = 
     reason = Standing.ERASING if erase else Standing.DISCONNECTED
     set_status(db, shop, UNINSTALLED, reason, "", now, unless=() if erase else (UNINSTALLED,))
     with db.write() as connection:
+        if of(shop) is Standing.HELD_ELSEWHERE:
+            # The store goes on telling the shop that holds it.
+            connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(credentials=None))
         audit.note(connection, shop.shop_id, actor, "shop.erase" if erase else "shop.disconnect", {}, now)
 
 

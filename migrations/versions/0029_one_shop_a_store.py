@@ -1,4 +1,4 @@
-"""No two shops hold one store; how long a connection is as it is, and why; variants know their product.
+"""No two shops hold one store; why a connection is as it is, and since when; what was given up is found; variants know their product.
 
 Of shops that hold one store already the one that was installed last keeps it (the first one made, where none was or both were at once);
 the others are switched off, with all that is known of them.
@@ -16,8 +16,16 @@ down_revision = "0028"
 branch_labels = None
 depends_on = None
 
+_GIVEN_UP = sa.text("state = 'failed'")
 _NAMED = sa.text("reference <> ''")
 _OF_A_PRODUCT = sa.text("parent_external_id <> ''")
+# When that was nobody knows any more: the term within which all has to be erased begins now.
+_ENDED = sa.text(
+    """
+    UPDATE shops SET status_reason = CASE status WHEN 'uninstalled' THEN 'taken_away' ELSE 'switched_off' END, status_at = :now
+    WHERE status IN ('uninstalled', 'suspended')
+    """
+)
 _SWITCH_OFF = sa.text(
     """
     UPDATE shops SET reference = '', status = 'suspended', status_reason = 'held_elsewhere', status_detail = '', status_at = :now
@@ -33,9 +41,14 @@ _SWITCH_OFF = sa.text(
 def upgrade() -> None:
     op.add_column("shops", sa.Column("status_reason", sa.Text(), nullable=False, server_default=""))
     op.add_column("shops", sa.Column("status_at", sa.BigInteger(), nullable=True))
-    op.get_bind().execute(_SWITCH_OFF, {"now": time.time_ns() // 1000})
+    now = {"now": time.time_ns() // 1000}
+    op.get_bind().execute(_ENDED, now)
+    op.get_bind().execute(_SWITCH_OFF, now)
     op.create_index(
         "ix_shops_store", "shops", ["platform", "reference"], unique=True, sqlite_where=_NAMED, postgresql_where=_NAMED
+    )
+    op.create_index(
+        "ix_inbox_failed", "inbox", ["shop_id", "inbox_id"], sqlite_where=_GIVEN_UP, postgresql_where=_GIVEN_UP
     )
     op.add_column("products", sa.Column("parent_external_id", sa.Text(), nullable=False, server_default=""))
     op.create_index(
@@ -50,6 +63,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_products_parent", "products")
     op.drop_column("products", "parent_external_id")
+    op.drop_index("ix_inbox_failed", "inbox")
     op.drop_index("ix_shops_store", "shops")
     op.drop_column("shops", "status_at")
     op.drop_column("shops", "status_reason")

@@ -233,12 +233,13 @@ def test_of_two_shops_that_hold_one_store_one_keeps_it(empty_database_url: str) 
     rows = [
         *((1, "shopify", "a", 7), (2, "shopify", "a", 9), (3, "shopify", "a", None)),
         *((4, "saleor", "a", None), (5, "saleor", "a", None)),
-        *((6, "shopify", "b", 3), (7, "csv", "", None), (8, "csv", "", None)),
+        *((6, "shopify", "b", 3), (7, "csv", "", None), (8, "csv", "", None), (9, "shopify", "c", 2)),
     ]
     with database.write() as connection:
         for number, platform, store, at in rows:
             values = {"id": number, "name": f"s{number}", "platform": platform, "store": store, "at": at}
             connection.execute(told, values)
+        connection.execute(text("UPDATE shops SET status = 'uninstalled' WHERE shop_id = 9"))
     migrate.upgrade(database.engine)
     with database.read() as connection:
         query = select(shops.c.shop_id, shops.c.reference, shops.c.status, shops.c.status_reason)
@@ -249,6 +250,7 @@ def test_of_two_shops_that_hold_one_store_one_keeps_it(empty_database_url: str) 
         **dict.fromkeys((2, 4), ("a", on, "")),
         6: ("b", on, ""),
         **dict.fromkeys((7, 8), ("", on, "")),
+        9: ("c", "uninstalled", "taken_away"),
     }
     with pytest.raises(IntegrityError), database.write() as connection:
         connection.execute(update(shops).where(shops.c.shop_id == 1).values(reference="a"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import JOBS, job_named
 from crm_plugin.jobs.work import work
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import journeys, members, metadata, shops
+from crm_plugin.store import journeys, leases, members, metadata, shops
 from crm_plugin.store.tenants import Shop, shop_of
 from crm_plugin.sync import connect
 from crm_plugin.sync.standing import Standing
@@ -191,6 +191,17 @@ def test_keys_that_ran_out_are_renewed_and_nobody_has_to_know(world: World) -> N
     world.tick(2)
     assert world.shop is not None
     assert (world.shop.status, len(world.store.exchanged)) == ("connected", 2)
+
+
+def test_page_says_while_keys_are_renewed(world: World) -> None:
+    shop, now = world.shop, world.clock.now()
+    assert shop is not None
+    assert "Keys are being renewed" not in world.page()
+    with world.runtime.db.write() as connection:
+        leases.take(connection, shop.shop_id, "keys", "somebody", now, timedelta(minutes=1))
+    assert "Keys are being renewed" in world.page()
+    world.clock.move(minutes=2)
+    assert "Keys are being renewed" not in world.page()
 
 
 def test_app_that_was_taken_away_comes_back_as_it_was(world: World, caplog: pytest.LogCaptureFixture) -> None:

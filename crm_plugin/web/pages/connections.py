@@ -157,7 +157,9 @@ def _senders(connection: Connection) -> list[dict[str, Any]]:
 def connections_sync() -> Response:
     """Read the store now: what changed, or everything again."""
     full = bool(request.form.get("full"))
-    if site().queue.enqueue(SYNC, the_shop().shop_id, full=full):
+    if not the_shop().is_awake:
+        flash(_("Your store is not connected. Nothing is read until it is."), "bad")
+    elif site().queue.enqueue(SYNC, the_shop().shop_id, full=full):
         flash(_("Your store is being read. You do not have to wait here."), "good")
     else:
         flash(_("Your store is being read already."), "info")
