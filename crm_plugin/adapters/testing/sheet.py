@@ -59,7 +59,6 @@ class SheetKit(Kit):
         told = self.adapter.capabilities
         assert Capability.BACKFILL in told
         assert Capability.COUPONS in told or Capability.COUPONS_OF_ONE not in told
-        assert Capability.INSTALL in told or Capability.EMBEDDED not in told
 
     def test_settings_are_described(self) -> None:
         readme = self.readme()

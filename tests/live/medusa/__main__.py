@@ -30,7 +30,7 @@ from crm_plugin.records import (
 )
 from tests.live.medusa.crm import NAME, LiveCrm, look_into_the_admin, running
 from tests.live.medusa.server import SECRET, LiveMedusa, free_port, say
-from tests.live.medusa.shop import Shop, order, register, set_up
+from tests.live.medusa.shop import Shop, give_back, order, register, set_up
 
 
 class Listener:
@@ -173,6 +173,13 @@ def _reading(live: LiveMedusa, listener: Listener, store: MedusaStorefront, shop
     live.call("POST", f"/admin/payments/{payment}/refund", {"amount": 60})
     refunded = one(store, Stream.ORDERS, guest["id"])
     assert [(one.amount_minor, one.refunded_at is not None) for one in refunded.refunds or ()] == [(6000, True)]
+    assert refunded.total_minor == 36000
+    give_back(live, shop, guest)
+    live.call("POST", f"/admin/payments/{payment}/refund", {"amount": 300})
+    back = one(store, Stream.ORDERS, guest["id"])
+    assert (back.total_minor, [line.total_minor for line in back.lines]) == (36000, [30000])
+    assert sum(one.amount_minor for one in back.refunds or ()) == 36000
+    assert back.status is OrderStatus.REFUNDED
     changed, at_orders = read(store, Stream.ORDERS, at_orders)
     assert guest["id"] in changed
     live.call("POST", f"/admin/orders/{own['id']}/cancel", {})

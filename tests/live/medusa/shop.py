@@ -19,6 +19,7 @@ class Shop:
 
     region: str = ""
     option: str = ""
+    place: str = ""
     variant: str = ""
     product: str = ""
     publishable: str = ""
@@ -42,7 +43,7 @@ def set_up(live: LiveMedusa) -> Shop:
     region = {"name": "Taiwan", "currency_code": "twd", "countries": ["tw"], "payment_providers": ["pp_system_default"]}
     shop.region = call("POST", "/admin/regions", region)["region"]["id"]
     call("POST", "/admin/tax-regions", {"country_code": "tw", "provider_id": "tp_system"})
-    place = call("POST", "/admin/stock-locations", {"name": "Taipei"})["stock_location"]["id"]
+    place = shop.place = call("POST", "/admin/stock-locations", {"name": "Taipei"})["stock_location"]["id"]
     call("POST", f"/admin/stock-locations/{place}/fulfillment-providers", {"add": ["manual_manual"]})
     call("POST", f"/admin/stock-locations/{place}/sales-channels", {"add": [channel]})
     sets = call(
@@ -116,3 +117,17 @@ def order(live: LiveMedusa, shop: Shop, email: str, token: str = "") -> dict[str
         live._session.headers["Authorization"] = given
     shop.orders.append(made["id"])
     return made
+
+
+def give_back(live: LiveMedusa, shop: Shop, made: dict[str, Any]) -> str:
+    """All of an order is sent, and comes back. Answers the return's id."""
+    items = [{"id": one["id"], "quantity": one["quantity"]} for one in made["items"]]
+    whole = {"items": items, "location_id": shop.place}
+    live.call("POST", f"/admin/orders/{made['id']}/fulfillments", whole)
+    told = {"order_id": made["id"], "location_id": shop.place}
+    name = str(live.call("POST", "/admin/returns", told)["return"]["id"])
+    for path, payload in (
+        ("request-items", {"items": items}), ("request", {}), ("receive", {}), ("receive-items", {"items": items}), ("receive/confirm", {}),
+    ):  # fmt: skip
+        live.call("POST", f"/admin/returns/{name}/{path}", payload)
+    return name

@@ -28,7 +28,7 @@ from crm_plugin.records import CouponMade, CouponOrder, Page, RawRequest, Record
 
 _ORDER_FIELDS = (
     "+metadata,+email,+currency_code,+is_draft_order,+tax_total,+shipping_total,+discount_total,*items,*items.adjustments,"
-    "*billing_address,*shipping_address,*customer,*fulfillments,*fulfillments.labels,*payment_collections.payments,"
+    "*credit_lines,*billing_address,*shipping_address,*customer,*fulfillments,*fulfillments.labels,*payment_collections.payments,"
     "*payment_collections.payments.captures,*payment_collections.payments.refunds"
 )
 _CUSTOMER_FIELDS = "+metadata,+has_account,*groups,*addresses"

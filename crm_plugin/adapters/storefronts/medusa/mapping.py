@@ -5,6 +5,7 @@ Choices that could be made otherwise, made here once:
   e-mail takes it over later; customers without an account are members of their own only where the merchant says so.
 - Customer groups are tags.
 - What is sold is the variant.
+- An order's total is what was charged, whatever came back since.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ _BY_PAYMENT = {
     "canceled": OrderStatus.CANCELLED,
     "requires_action": OrderStatus.ON_HOLD,
 }
+# What a credit line refers to that stands for a refund.
+_GIVEN_BACK = "payment_collection"
 _KNOWN = frozenset({"pending", "archived", *_BY_STATUS})
 _NO_ADDRESS = Address()
 Raw = bytes | msgspec.Raw
@@ -169,7 +172,7 @@ class Mapper:
             status=status,
             platform_status="/".join(part for part in (row.status, row.payment_status, row.fulfillment_status) if part),
             currency=currency,
-            total_minor=_minor(row.raw_total, row.total, currency, "$.total"),
+            total_minor=_charged(row, currency),
             tax_minor=_minor(row.raw_tax_total, row.tax_total, currency, "$.tax_total"),
             shipping_minor=_minor(row.raw_shipping_total, row.shipping_total, currency, "$.shipping_total"),
             discount_minor=_minor(row.raw_discount_total, row.discount_total, currency, "$.discount_total"),
@@ -212,6 +215,23 @@ def _paid_at(row: payloads.Order) -> datetime | None:
     return _latest(times, "$.payment_collections")
 
 
+def _charged(row: payloads.Order, currency: str) -> int:
+    """What was charged. Medusa's own total falls with what came back and with what was given back, and that is told as refunds."""
+    told = _minor(row.raw_total, row.total, currency, "$.total")
+    told += sum(_returned(one, currency, "$.items") for one in row.items or ())
+    told += sum(
+        _minor(one.raw_amount, one.amount, currency, "$.credit_lines")
+        for one in row.credit_lines or ()
+        if one.reference == _GIVEN_BACK
+    )
+    captures = (capture for one in _payments(row) for capture in one.captures or ())
+    return max(told, sum(_minor(one.raw_amount, one.amount, currency, "$.payment_collections") for one in captures))
+
+
+def _returned(row: payloads.Item, currency: str, path: str) -> int:
+    return _minor(row.raw_return_received_total, row.return_received_total, currency, f"{path}.return_received_total")
+
+
 def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRecord, ...]:
     told = [one for payment in _payments(row) for one in payment.refunds or ()]
     return tuple(
@@ -237,7 +257,8 @@ def _lines(rows: list[payloads.Item], currency: str) -> tuple[OrderLineRecord, .
             product_external_id=_text(row.variant_id) or _text(row.product_id),
             title=_titled(_text(row.product_title), _text(row.title)),
             quantity=limits.quantity(row.quantity, f"$.items[{number}].quantity"),
-            total_minor=_minor(row.raw_total, row.total, currency, f"$.items[{number}].total"),
+            total_minor=_minor(row.raw_total, row.total, currency, f"$.items[{number}].total")
+            + _returned(row, currency, f"$.items[{number}]"),
         )
         for number, row in enumerate(rows)
     )

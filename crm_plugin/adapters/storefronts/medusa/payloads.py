@@ -59,6 +59,9 @@ class Item(msgspec.Struct, gc=False):
     quantity: float = 1.0
     total: Decimal | None = None
     raw_total: Exact | None = None
+    # What came back, by which `total` is smaller.
+    return_received_total: Decimal | None = None
+    raw_return_received_total: Exact | None = None
     adjustments: list[Adjustment] | None = None
 
 
@@ -70,7 +73,17 @@ class Refund(msgspec.Struct, gc=False):
     created_at: datetime | None = None
 
 
+class Credit(msgspec.Struct, gc=False):
+    """What lowers an order's total: money given back, where its `reference` is the payment."""
+
+    reference: str | None = ""
+    amount: Decimal | None = None
+    raw_amount: Exact | None = None
+
+
 class Capture(msgspec.Struct, gc=False):
+    amount: Decimal | None = None
+    raw_amount: Exact | None = None
     created_at: datetime | None = None
 
 
@@ -124,6 +137,7 @@ class Order(msgspec.Struct, gc=False):
     billing_address: Address | None = None
     shipping_address: Address | None = None
     payment_collections: list[Collection] | None = None
+    credit_lines: list[Credit] | None = None
     fulfillments: list[Fulfillment] | None = None
 
 

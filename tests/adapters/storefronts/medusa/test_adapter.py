@@ -56,6 +56,34 @@ def test_order_says_what_was_paid_and_given_back(storefront: MedusaStorefront) -
     assert order.attributes == {"tracking_number": "TW123", "tracking_url": "https://post.example/TW123"}
 
 
+def _exact(value: int) -> dict[str, Any]:
+    return {"value": str(value), "precision": 20}
+
+
+def test_what_was_charged_stays_whatever_comes_back(storefront: MedusaStorefront) -> None:
+    """As a real store tells it: of 360 an item of 300 came back and was given back, and 20 more; its own total is 40 by then."""
+    item = {**ORDER["items"][0], "total": 0, "raw_total": _exact(0), "raw_return_received_total": _exact(300)}
+    credit = {"reference": "payment_collection", "raw_amount": _exact(20)}
+    capture = {"created_at": "2026-11-22T05:00:00.000Z", "raw_amount": _exact(360)}
+    refunds = [{"id": f"ref_{amount}", "raw_amount": _exact(amount)} for amount in (300, 20)]
+    payments = [{"payments": [{"id": "pay_1", "captures": [capture], "refunds": refunds}]}]
+    told = {
+        "total": 40,
+        "raw_total": _exact(40),
+        "items": [item],
+        "credit_lines": [credit],
+        "payment_collections": payments,
+    }
+    order = _order(storefront, **told)
+    assert (order.total_minor, [one.total_minor for one in order.lines]) == (36000, [30000])
+    assert sum(one.amount_minor for one in order.refunds or ()) == 32000
+    # Not captured, so nothing was given back; credit of another kind was never charged.
+    unpaid = [{"payments": [{"id": "pay_1"}]}]
+    spent = {"reference": "gift_card", "raw_amount": _exact(50)}
+    told |= {"payment_collections": unpaid, "credit_lines": [spent], "total": 310, "raw_total": _exact(310)}
+    assert _order(storefront, **{**told, "items": ORDER["items"]}).total_minor == 31000
+
+
 def test_order_of_a_guest_is_nobodys_until_there_is_an_account(storefront: MedusaStorefront) -> None:
     guest = _order(storefront)
     assert guest.member_external_id == ""
