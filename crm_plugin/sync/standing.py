@@ -42,6 +42,8 @@ _CODES = {
     **dict.fromkeys(("redirected", "not_json", "certificate", "no_https"), Standing.ADDRESS),
     "wrong_clock": Standing.CLOCK,
 }
+# What keeps us from reading as well. A write that is refused for another reason says nothing of that.
+OF_ALL = frozenset({Standing.KEYS, Standing.CLOSED, Standing.ADDRESS, Standing.CLOCK})
 _STATUSES = {401: Standing.KEYS, 403: Standing.REFUSED}
 
 

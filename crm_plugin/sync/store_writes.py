@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, text, update
+from sqlalchemy import Connection, Row, func, literal_column, select, text, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import storefront_class
@@ -26,6 +26,7 @@ from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import lifecycle
+from crm_plugin.sync.standing import OF_ALL, of_error
 
 TAGS, CONSENT = "tags", "consent"
 # What a shop may switch on, and what its storefront must be able to do for it.
@@ -33,6 +34,8 @@ KINDS = {TAGS: Capability.WRITE_TAGS, CONSENT: Capability.WRITE_CONSENT}
 WAITING, WRITTEN, FAILED, IMPOSSIBLE = "waiting", "written", "failed", "impossible"
 _AT_ONCE = 200
 _FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)
+# So many tries take a store that is away for a while, and no more.
+_FEW = 3
 _AGAIN = (
     "ON CONFLICT (shop_id, kind, member_id, what) DO UPDATE SET wanted = excluded.wanted, at = excluded.at, state = 'waiting', "
     "tries = 0, next_try_at = excluded.next_try_at, detail = '' WHERE store_writes.wanted <> excluded.wanted"
@@ -115,7 +118,10 @@ def write(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> WrittenReport:
-    """Write what is due, until nothing is or the store fails. Raises: ActionRequired, once the shop's state says so."""
+    """Write what is due, until nothing is or the store fails. Raises: ActionRequired for what the merchant must put right.
+
+    Where the store lets nobody in at all, the shop's state says so; where it only refuses to be written into, it is read on.
+    """
     while rows := _due(db, shop.shop_id, now):
         for _, group in groupby(rows, key=lambda row: (row.member_id, row.kind)):
             some = list(group)
@@ -126,7 +132,8 @@ def write(
                 return report
             except ActionRequired as error:
                 _put_off(db, shop.shop_id, rows, error, now)
-                lifecycle.refused(db, shop, storefront, error, now)
+                if of_error(error) in OF_ALL:
+                    lifecycle.refused(db, shop, storefront, error, now)
                 raise
             except AdapterError as error:
                 _settle(db, shop.shop_id, some, IMPOSSIBLE if error.code == "gone" else FAILED, str(error), report)
@@ -135,6 +142,15 @@ def write(
         if progress is not None:
             progress(report.states.total())
     return report
+
+
+def stuck(connection: Connection, shop_id: int) -> tuple[int, str]:
+    """How much has waited for more than a few tries, and why the first of it does."""
+    w = store_writes.c
+    own = (w.shop_id == shop_id, w.state == literal_column(f"'{WAITING}'"), w.tries >= _FEW)
+    count = connection.execute(select(func.count()).select_from(store_writes).where(*own)).scalar() or 0
+    why = connection.execute(select(w.detail).where(*own).order_by(w.next_try_at).limit(1)).scalar()
+    return count, why or ""
 
 
 def _due(db: Database, shop_id: int, now: datetime) -> Sequence[Row[Any]]:

@@ -17,7 +17,7 @@ from crm_plugin.jobs.stalls import Stall, What, stalls
 from crm_plugin.phrases import unpacked
 from crm_plugin.store import runs, writebacks
 from crm_plugin.store.tenants import CONNECTED, Shop
-from crm_plugin.sync import problems
+from crm_plugin.sync import problems, store_writes
 from crm_plugin.touchpoints import journeys, senders, waves
 from crm_plugin.touchpoints.audience import problem_of
 from crm_plugin.touchpoints.journey import Journey
@@ -53,6 +53,7 @@ def needs(connection: Connection, shop: Shop, reading: Reading, public_url: str)
         *_stalled(connection, shop),
         *_senders(connection, shop),
         *_levels(connection, shop),
+        *_written(connection, shop),
         *_coupons(connection, shop),
         *_audiences(connection, shop, running),
         *_held(connection, shop),
@@ -183,6 +184,24 @@ def _levels(connection: Connection, shop: Shop) -> Iterator[Need]:
             _("Each is shown with its reason; all others are written."),
             there,
             _("See why"),
+        )
+
+
+def _written(connection: Connection, shop: Shop) -> Iterator[Need]:
+    """Tags and consent that do not reach the store."""
+    count, why = store_writes.stuck(connection, shop.shop_id)
+    if count and shop.status == CONNECTED:
+        yield Need(
+            "warn",
+            ngettext(
+                "%(count)s tag or consent does not reach your store",
+                "%(count)s tags and consents do not reach your store",
+                count,
+                count=formats.number(count),
+            ),
+            sentences((in_words(why), _("It is tried again by itself."))),
+            f"{url_for('pages.connections', shop=shop.name)}#messages",
+            _("Look at it"),
         )
 
 

@@ -127,16 +127,26 @@ def test_store_that_is_away_is_told_later_and_one_that_refuses_one_account_goes_
     assert _run(sqlite_db, shop, store, NOON, NOON + timedelta(minutes=6)).states == {"impossible": 1, "written": 1}
 
 
-def test_key_that_may_not_write_stops_the_shop(sqlite_db: Database, store: Writable) -> None:
+@pytest.mark.parametrize(
+    ("code", "status", "detail"),
+    [("scope_missing", "connected", ""), ("unauthorised", "action_required", "it only reads")],
+)
+def test_key_that_may_not_write_keeps_what_waits_and_stops_the_shop_where_it_opens_nothing(
+    sqlite_db: Database, store: Writable, code: str, status: str, detail: str
+) -> None:
     shop = _shop(sqlite_db, "tags")
     _tag(sqlite_db, shop, "7", "vip", NOON)
-    store.fails = [ActionRequired("it only reads")]
-    with pytest.raises(ActionRequired):
-        _run(sqlite_db, shop, store, LONG_AGO, NOON)
+    for tries, minutes in enumerate((0, 1, 5)):
+        with sqlite_db.read() as connection:
+            assert store_writes.stuck(connection, shop.shop_id) == (0, ""), tries
+        store.fails = [ActionRequired("it only reads", code=code)]
+        with pytest.raises(ActionRequired):
+            _run(sqlite_db, shop, store, LONG_AGO, NOON + timedelta(minutes=minutes))
     with sqlite_db.read() as connection:
-        assert connection.execute(select(shops.c.status)).scalar() == "action_required"
-        assert shop_by_id(connection, shop.shop_id).status_detail == "it only reads"
+        assert connection.execute(select(shops.c.status)).scalar() == status
+        assert shop_by_id(connection, shop.shop_id).status_detail == detail
         assert connection.execute(select(rows.c.state)).scalars().all() == ["waiting"]
+        assert store_writes.stuck(connection, shop.shop_id) == (1, "it only reads")
 
 
 def test_word_said_again_is_told_again(sqlite_db: Database, store: Writable) -> None:

@@ -16,8 +16,9 @@ from crm_plugin.clock import FixedClock
 from crm_plugin.demo import server
 from crm_plugin.demo import shop as demo
 from crm_plugin.demo.server import ServedShop
-from crm_plugin.jobs import tasks
+from crm_plugin.jobs import following, tasks
 from crm_plugin.jobs.queue import Queue
+from crm_plugin.jobs.work import work
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop, all_shops
 from crm_plugin.sync import connect
@@ -154,3 +155,24 @@ def test_only_a_signed_in_merchant_begins(browser: FlaskClient, stranger: FlaskC
     assert led.headers["Refresh"].startswith("0; url=https://xn--80aairftm.example/wc-auth/v1/authorize?")
     for typed in ("", "ftp://shop.example", "https://", "https://me:pw@shop.example", "https://a b.example"):
         assert browser.post(_HERE, data={"url": typed}).status_code == 422
+
+
+def test_store_that_is_disconnected_tells_nothing_more(
+    browser: FlaskClient, runtime: Runtime, store: ServedShop, jobs: list[tuple[str, int]]
+) -> None:
+    keys = {"url": store.url, "key": store.key, "secret": store.secret}
+    shop = tasks.add_shop(runtime, name="typed", platform="woocommerce", credentials=keys, url=store.url)
+    storefront = connect.open_storefront(runtime.db, runtime.box, shop)
+
+    def told() -> int:
+        return len(storefront.client.list("webhooks", {}, 0).rows)  # type: ignore[attr-defined]
+
+    try:
+        assert following.listen(runtime, shop, storefront)["webhooks"] == []
+        assert told() > 0
+        gone = browser.post("/s/typed/connections/disconnect", headers={"Sec-Fetch-Site": "same-origin"})
+        assert (gone.status_code, jobs) == (303, [("leave", shop.shop_id)])
+        work(runtime, tasks.job_named("leave"), shop.shop_id, {}, lambda _progress: None)
+        assert told() == 0
+    finally:
+        storefront.close()
