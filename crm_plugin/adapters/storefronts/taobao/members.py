@@ -21,6 +21,7 @@ from crm_plugin.adapters.storefronts.taobao.paging import (
     Listing,
     Spans,
     State,
+    after,
     backwards,
     page_of,
 )
@@ -104,7 +105,7 @@ class Members:
             if too_many and (parts := _parts(slice_)):
                 slices[-1:] = parts
                 continue
-            for rows in backwards(self._pages_of(slice_, first), state, MOST_PAGES):
+            for rows in backwards(after(first, self._within(slice_)), state, MOST_PAGES):
                 last = False
                 if state["page"] == 0:
                     del state["page"]
@@ -118,10 +119,8 @@ class Members:
                 too_many = False
                 yield replace(page, problems=problems, last=last)
 
-    def _pages_of(self, slice_: Slice, first: Listing | None) -> Ask:
-        """The pages of a slice; `first` was just asked for, to learn how many there are."""
-        asked = [] if first is None else [first]
-        return lambda page, _total: asked.pop() if asked and page == 1 else self._search(_terms(slice_), page)
+    def _within(self, slice_: Slice) -> Ask:
+        return lambda page, _total: self._search(_terms(slice_), page)
 
     def _search(self, terms: dict[str, Any], page: int, size: int = SIZE, attempts: int = ATTEMPTS) -> Listing:
         answer = self._client.call(SEARCH, {**terms, "current_page": page, "page_size": size}, attempts=attempts)

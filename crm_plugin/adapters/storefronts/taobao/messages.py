@@ -11,8 +11,11 @@ from typing import Any
 
 from crm_plugin.adapters.raw import FieldError, any_json, read_or_none
 from crm_plugin.adapters.storefronts.taobao.client import TopClient
+from crm_plugin.adapters.storefronts.taobao.envelope import ADAPTER
 from crm_plugin.adapters.storefronts.taobao.payloads import TOLD, Told
 from crm_plugin.adapters.storefronts.taobao.values import instant
+from crm_plugin.errors import TransientError
+from crm_plugin.phrases import phrase
 from crm_plugin.records import StoreEvent, StoreEventKind, Stream
 
 PERMIT = "taobao.tmc.user.permit"
@@ -93,7 +96,11 @@ class Messages:
         ids = [event.key.removeprefix(_PREFIX) for event in events]
         for start in range(0, len(ids), MOST):
             asked = {"group_name": self._group, "s_message_ids": ",".join(ids[start : start + MOST])}
-            self._client.call(CONFIRM, asked, authorised=False)
+            if not self._client.call(CONFIRM, asked, authorised=False).flag("is_success"):
+                # Else the same would be fetched again at once, without end.
+                raise TransientError(
+                    phrase("Taobao did not take that its messages are kept."), adapter=ADAPTER, operation=CONFIRM
+                )
 
 
 def event_of(told: Told, reference: str) -> StoreEvent:

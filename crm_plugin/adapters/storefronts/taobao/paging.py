@@ -2,7 +2,7 @@
 
 TOP lists the newest first. What changes while pages are read leaves a span that lies in the past, so all behind it move one place towards
 the first page: whoever reads forward leaves rows out, whoever reads backward sees some of them twice. What comes in just now moves them the
-other way: the last minutes are a span of their own, which the next walk reads again.
+other way: where it may, the last minutes are a span of their own, which the next walk reads again.
 """
 
 from __future__ import annotations
@@ -85,6 +85,12 @@ def backwards(ask: Ask, place: State, most_pages: int) -> Iterator[list[msgspec.
         yield listing.rows
 
 
+def after(first: Listing | None, ask: Ask) -> Ask:
+    """The same; the first page was just asked for, to learn how many rows there are, and is told once without asking."""
+    asked = [] if first is None else [first]
+    return lambda page, total: asked.pop() if asked and page == 1 else ask(page, total)
+
+
 def _pages(rows: int) -> int:
     return -(-rows // SIZE)
 
@@ -150,9 +156,16 @@ class Spans:
         passed = 0
         while True:
             start, end = state["at"], state["end"]
-            until = state.setdefault("until", self._until(start, end))
-            since, to = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(until, UTC)
-            for rows in backwards(self._within(since, to), state, self.most_pages):
+            settled = end - OVERLAP.total_seconds()
+            until = state.setdefault("until", min(start + self.step.total_seconds(), end))
+            ask, first = self._within(start, until), None
+            if "page" not in state and start < settled < until:
+                # One page comes as it is at one moment; several, of which rows are still coming in, are read again by the next walk.
+                first = ask(1, True)
+                if (first.total or 0) > SIZE:
+                    state["until"] = settled
+                    continue
+            for rows in backwards(after(first, ask), state, self.most_pages):
                 is_over = state.get("page") == 0
                 if is_over:
                     del state["page"], state["until"]
@@ -167,10 +180,6 @@ class Spans:
             if "end" not in state:
                 return
 
-    def _until(self, start: float, end: float) -> float:
-        """Where the span that begins at `start` ends. The last one of a walk is no longer than the overlap with the next."""
-        settled = end - OVERLAP.total_seconds()
-        return min(start + self.step.total_seconds(), settled if start < settled else end)
-
-    def _within(self, since: datetime, to: datetime) -> Ask:
+    def _within(self, start: float, until: float) -> Ask:
+        since, to = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(until, UTC)
         return lambda page, total: self.ask(since, to, page, total)

@@ -52,7 +52,7 @@ APP = (
         "At most so many members a day get another grade; the others wait for the next. Each takes two of the calls that Alibaba allows "
         "the app a day, 5,000 for one that is not published. 0 for no end.",
         required=False,
-        default=1500,
+        default=1000,
     ),
 )
 OAUTH = Setting(

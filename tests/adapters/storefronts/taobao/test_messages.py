@@ -9,6 +9,7 @@ import pytest
 
 from crm_plugin.adapters.storefronts.taobao import TaobaoStorefront
 from crm_plugin.adapters.storefronts.taobao.messages import LOOK_AT, REPORTS, TOPICS
+from crm_plugin.errors import TransientError
 from crm_plugin.records import StoreEventKind, Stream
 from tests.adapters.storefronts.taobao.fake_top import VALUES, Params, Refused, Top
 
@@ -42,6 +43,13 @@ def test_comes_again_until_confirmed(top: Top, store: TaobaoStorefront) -> None:
     assert [event.key for event in store.poll(500)] == [f"tmc:{number}" for number in range(200, 250)]
     # The queue is the app's: nobody's session goes with it.
     assert all("session" not in params for params in top.asked)
+
+
+def test_confirming_that_fails_is_told(top: Top, store: TaobaoStorefront, monkeypatch: pytest.MonkeyPatch) -> None:
+    top.messages = [told(1, "taobao_trade_TradeClose", {"tid": 7})]
+    monkeypatch.setattr(top, "_taobao_tmc_messages_confirm", lambda _: {"is_success": False}, raising=False)
+    with pytest.raises(TransientError):
+        store.confirm(store.poll(10))
 
 
 def test_other_shops_of_the_app_are_named(top: Top, store: TaobaoStorefront) -> None:

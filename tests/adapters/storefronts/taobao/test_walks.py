@@ -133,6 +133,29 @@ def test_what_comes_into_the_first_pages_of_orders_is_seen_by_the_count_at_the_e
     assert set(ids) == {row["tid_str"] for row in top.trades}
 
 
+@pytest.mark.parametrize("changed", [40, 240])
+def test_what_changes_at_this_moment_displaces_nothing(top: Top, store: TaobaoStorefront, changed: int) -> None:
+    """Of what has just changed a page is one call. Where it is more, the last minutes are read by themselves, and once more later."""
+    _, cursor = read(store, Stream.ORDERS)
+    top.now += timedelta(minutes=15)
+    start = top.now - timedelta(minutes=14)
+    top.trades = [trade(n, NOW, modified=at(start + timedelta(seconds=3 * n))) for n in range(changed)]
+    top.calls.clear()
+
+    def moves(_method: str, params: Params) -> None:
+        # What was changed long before is changed again in the very second in which the walk ends.
+        if params.get("page_no") not in (None, "1"):
+            top.trades[0]["modified"] = at(top.now)
+            top.trades.append(top.trades.pop(0))
+
+    top.before = moves
+    ids, cursor = read(store, Stream.ORDERS, cursor)
+    top.before = lambda _method, _params: None
+    assert (top.calls.total() == 1) is (changed == 40)
+    top.now += timedelta(minutes=5)
+    assert {*ids, *read(store, Stream.ORDERS, cursor)[0]} == {row["tid_str"] for row in top.trades}
+
+
 def test_page_that_is_always_another_ends_the_turn(top: Top, store: TaobaoStorefront) -> None:
     top.members = [member(n) for n in range(300)]
 
