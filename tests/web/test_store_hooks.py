@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from crm_plugin.adapters import registry
+from crm_plugin.adapters.storefronts.saleor.signing import KeyRing
 from crm_plugin.clock import FixedClock
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
@@ -16,6 +17,7 @@ from crm_plugin.store import inbox, runs, shops
 from crm_plugin.store.runs import Run
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import UNINSTALLED, Shop
+from tests.adapters.storefronts.saleor import test_install as saleor
 from tests.factories import NOON
 from tests.sync.plain_store import PlainStore, sign
 from tests.web.conftest import words
@@ -105,3 +107,20 @@ def test_page_tells_what_was_heard_refused_and_given_up(
     assert (_kept(runtime.db), plain) == (["new", "new"], ["follow"])
     clock.move(days=2)
     assert "were refused" not in words(client.get("/s/shop-1/today").text)
+
+
+def test_saleor_whose_token_was_typed_in_is_heard(
+    client: FlaskClient, runtime: Runtime, plain: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the webhooks that its app has made; what it signs with is fetched, for nothing was handed over."""
+    kept = runtime.box.seal({"api_url": saleor.URL, "token": "t"})
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(platform="saleor", reference="", credentials=kept))
+    fetch = {"fetch": lambda _: saleor.SIGNED["jwks"], "now": lambda: 1e9}
+    monkeypatch.setattr(KeyRing.__init__, "__kwdefaults__", fetch)
+    hook = saleor._hook("customer", "customer_updated")
+    for _ in range(2):
+        told = client.post("/hooks/shop-1/saleor", data=hook.body, headers=hook.headers)
+        assert told.status_code == 200
+    assert client.post("/hooks/shop-1/saleor", data=hook.body + b" ", headers=hook.headers).status_code == 401
+    assert (_kept(runtime.db), plain) == (["new"], ["follow"])

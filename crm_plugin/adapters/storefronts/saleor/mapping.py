@@ -273,6 +273,7 @@ def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRec
         if (amount := _minor(money, currency, "$.transactions")) > 0
     ]
     rest = _minor(row.total_refunded, currency, "$.totalRefunded") - sum(one.amount_minor for one in found)
+    found += _charged_back(row, currency, member)
     if rest > 0:
         found.append(
             RefundRecord(
@@ -284,6 +285,24 @@ def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRec
             )
         )
     return tuple(found)
+
+
+def _charged_back(row: payloads.Order, currency: str, member: str) -> list[RefundRecord]:
+    """What the customer's bank took back: money given back as any, which Saleor does not count among its refunds."""
+    return [
+        RefundRecord(
+            external_id=one.id,
+            amount_minor=amount,
+            currency=currency,
+            order_external_id=row.id,
+            member_external_id=member,
+            refunded_at=_at(one.created_at, "$.transactions"),
+            updated_at=_at(one.created_at, "$.transactions"),
+            reason=_text(one.message),
+        )
+        for one in _events(row)
+        if one.type == "CHARGE_BACK" and (amount := _minor(one.amount, currency, "$.transactions")) > 0
+    ]
 
 
 def _lines(rows: list[payloads.Line], currency: str) -> tuple[OrderLineRecord, ...]:

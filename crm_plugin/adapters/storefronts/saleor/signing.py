@@ -113,10 +113,11 @@ class KeyRing:
 
         Raises: WebhookRejected with 503 when the store cannot be asked: Saleor tells again what was answered so, and nothing else.
         """
-        return _key(self._kept, kid) or self._newest(kid)
-
-    def _newest(self, kid: str) -> rsa.RSAPublicKey | None:
         known = self._fetched.setdefault(self._api_url, _Fetched())
+        # What is here needs no waiting for a store that is being asked for another.
+        return _key(self._kept, kid) or _key(known.jwks, kid) or self._newest(known, kid)
+
+    def _newest(self, known: _Fetched, kid: str) -> rsa.RSAPublicKey | None:
         with known.lock:
             if _key(known.jwks, kid) is None and self._now() - known.at >= FRESH_SECONDS:
                 try:

@@ -73,6 +73,14 @@ def test_refund_that_was_taken_back_is_none(storefront: SaleorStorefront) -> Non
     events = [event(1, "REFUND_SUCCESS", 10), event(2, "REFUND_SUCCESS", 20), event(3, "REFUND_REVERSE", 10)]
     order = _order(storefront, transactions=[{"events": events}], payments=[], totalRefunded={"amount": 20})
     assert [(one.external_id, one.amount_minor) for one in order.refunds or ()] == [("e2", 2000)]
+    # What a bank took back is beside what the store gave back.
+    told = [{"events": [*events, event(4, "CHARGE_BACK", 30)]}]
+    order = _order(storefront, transactions=told, payments=[], totalRefunded={"amount": 25})
+    assert [(one.external_id, one.amount_minor) for one in order.refunds or ()] == [
+        ("e2", 2000),
+        ("e4", 3000),
+        (f"{order.external_id}:rest", 500),
+    ]
 
 
 @pytest.mark.parametrize(
