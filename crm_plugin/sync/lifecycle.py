@@ -110,12 +110,14 @@ def uninstall(db: Database, shop: Shop, at: datetime, now: datetime) -> bool:
         if row.installed_at is not None and row.installed_at > at:
             return False
         values: dict[str, Any] = {"status": UNINSTALLED, "status_detail": "", "credentials": None}
-        if row.status != UNINSTALLED:
-            # Told again, or after its merchant has left by themselves, it is no news.
+        # Told again it is no news; of one that was disconnected here the platform's term begins with it.
+        is_news = row.status != UNINSTALLED or row.status_reason == Standing.DISCONNECTED
+        if is_news:
             values |= {"status_reason": Standing.TAKEN_AWAY.value, "status_at": now}
         connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(**values))
         audit.note(connection, shop.shop_id, f"store:{shop.platform}", "shop.uninstall", {}, now)
-    tell(shop, UNINSTALLED, Standing.TAKEN_AWAY)
+    if is_news:
+        tell(shop, UNINSTALLED, Standing.TAKEN_AWAY)
     return True
 
 

@@ -160,6 +160,8 @@ def page(platform: str) -> Answer | tuple[str, int]:
     installer, asked = _installer(platform), _asked()
     visitor = installer.visit(asked)
     if visitor is not None:
+        # What keeps them out is shown inside the admin, too.
+        embedded.show(installer.frame(visitor.reference))
         return redirect(_address(platform, installer, visitor), 303)
     embedded.show(installer.frame(installer.named(asked)))
     return shell(platform)

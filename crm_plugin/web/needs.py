@@ -72,7 +72,13 @@ def _store(connection: Connection, shop: Shop, reading: Reading) -> Iterator[Nee
     if shop.status != CONNECTED:
         state, there = store_states.state_of(connection, shop), url_for("pages.connections", shop=shop.name)
         told = sentences((in_words(state.detail), state.help))
-        yield Need("bad", str(state.title), told, state.href or there, state.action or _("Look at it"))
+        yield Need(
+            "bad" if state.tone == "bad" else "warn",
+            str(state.title),
+            told,
+            state.href or there,
+            state.action or _("Look at it"),
+        )
     elif stopped is not None and not reading.live:
         yield Need(
             "warn",

@@ -13,6 +13,7 @@ import responses
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, func, select
+from werkzeug.test import TestResponse
 
 from crm_plugin.clock import FixedClock
 from crm_plugin.errors import TransientError
@@ -23,7 +24,7 @@ from crm_plugin.jobs.work import work
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import journeys, leases, members, metadata, shops
 from crm_plugin.store.tenants import Shop, shop_of
-from crm_plugin.sync import connect
+from crm_plugin.sync import connect, lifecycle
 from crm_plugin.sync.standing import Standing
 from tests.adapters.storefronts.shopify import shop_rows
 from tests.adapters.storefronts.shopify.fake_shop import CLIENT_ID, SECRET, SHOP, FakeShop
@@ -50,11 +51,11 @@ class World:
         work(self.runtime, job_named(job), shop_id, arguments, lambda _progress: None)
         return True
 
-    def visit(self) -> int:
+    def visit(self) -> TestResponse:
         """The merchant opens the app in the shop's admin."""
         now = datetime.now(UTC).timestamp()
         token = id_token(iss=f"https://{SHOP}/admin", dest=f"https://{SHOP}", exp=now + 60, nbf=now)
-        return self.visitor.get(f"/install/shopify/page?shop={SHOP}&id_token={token}").status_code
+        return self.visitor.get(f"/install/shopify/page?shop={SHOP}&id_token={token}")
 
     def tell(self, topic: str, body: dict[str, Any], **headers: str) -> int:
         request = hook(topic, body, SECRET)
@@ -111,7 +112,7 @@ def world(
     caplog.set_level(logging.INFO)
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         store.listen(mock)
-        assert made.visit() == 303
+        assert made.visit().status_code == 303
         yield made
 
 
@@ -222,7 +223,7 @@ def test_app_that_was_taken_away_comes_back_as_it_was(world: World, caplog: pyte
     asked = len(world.store.said)
     world.tick(25)
     assert (world.ran, len(world.store.said)) == (Counter(), asked)
-    assert world.visit() == 303
+    assert world.visit().status_code == 303
     back = world.shop
     assert back is not None
     assert (back.shop_id, back.status, back.status_reason) == (before.shop_id, "connected", "")
@@ -276,7 +277,7 @@ def test_install_that_is_cut_off_goes_on_at_the_next_visit(
         world.tick(1)
         assert world.ran["sync"] == 2
     else:
-        assert world.visit() == 303
+        assert world.visit().status_code == 303
     shop = world.shop
     assert shop is not None
     assert (shop.status, shop.status_reason) == ("connected", "")
@@ -318,12 +319,31 @@ def test_store_is_disconnected_and_erased_by_its_merchant(world: World, monkeypa
     text = world.page()
     assert "Disconnected since" in text
     assert "at the latest" not in text
+    # It is taken away in the store, too: from now on the platform's term runs.
+    world.clock.move(hours=1)
+    assert world.tell("app/uninstalled", {"id": 1, "myshopify_domain": SHOP}) == 200
+    assert "is erased by Jul 3, 2026 at the latest" in world.page()
     assert world.owner.post(f"{HERE}/erase", data={"erase": "another"}, headers=header).status_code == 422
     assert world.shop is not None
     assert world.owner.post(f"{HERE}/erase", data={"erase": "flower-shop"}, headers=header).status_code == 303
     assert world.shop is None
     assert not any(world.rows_of(shop.shop_id).values())
     assert world.rows_of(1) == other
+
+
+def test_shop_that_is_being_erased_is_not_woken(world: World) -> None:
+    shop = world.shop
+    assert shop is not None
+    lifecycle.leave(world.runtime.db, shop, "page:owner", world.clock.now(), erase=True)
+    refused = world.visit()
+    assert (refused.status_code, "Begin again in a few minutes." in refused.text) == (422, True)
+    assert f"frame-ancestors 'self' https://{SHOP}" in refused.headers["Content-Security-Policy"]
+    assert world.shop is not None
+    assert world.shop.status_reason == "erasing"
+    assert "is being erased" in world.page()
+    world.tick(1)
+    assert world.shop is None
+    assert world.visit().status_code == 303
 
 
 def test_store_that_cannot_be_taken_leave_of_is_left_all_the_same(
@@ -354,9 +374,7 @@ def test_webhook_of_another_shop_reaches_neither(world: World) -> None:
 
 
 def test_visitor_cannot_end_another_shop(world: World, client: FlaskClient, shop: Shop) -> None:
-    now = datetime.now(UTC).timestamp()
-    token = id_token(iss=f"https://{SHOP}/admin", dest=f"https://{SHOP}", exp=now + 60, nbf=now)
-    inside = world.visitor.get(f"/install/shopify/page?shop={SHOP}&id_token={token}").headers["Location"]
+    inside = world.visit().headers["Location"]
     visit = inside.partition("/s/")[0]
     header = {"Sec-Fetch-Site": "same-origin"}
     for act in ("disconnect", "erase"):
