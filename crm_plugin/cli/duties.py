@@ -99,7 +99,10 @@ def coupons_list(name: str, as_json: bool) -> None:
 @coupons_.command("ask")
 @shop_argument
 @click.argument("pool")
-@click.option("--count", type=click.IntRange(1, stock.MOST), required=True, help="How many codes.")
+@click.option("--count", type=click.IntRange(1, stock.MOST), default=100, show_default=True, help="How many codes.")
+@click.option(
+    "--segment", metavar="KEY", default="", help="One for each of its members instead, of use to nobody else."
+)
 @click.option("--percent", metavar="SHARE", help="What comes off an order, in per cent, such as 10.")
 @click.option("--amount", metavar="AMOUNT", help="Or the amount that comes off, in the shop's currency, such as 5.00.")
 @click.option("--least", metavar="AMOUNT", default="0", help="For an order of at least so much.")
@@ -115,6 +118,7 @@ def coupons_ask(
     name: str,
     pool: str,
     count: int,
+    segment: str,
     percent: str | None,
     amount: str | None,
     least: str,
@@ -140,8 +144,9 @@ def coupons_ask(
         )
         now = runtime.clock.now()
         with runtime.db.write() as connection:
-            stock.ask(connection, found, pool, terms, count, now, keep=keep, typed=confirm)
-            detail = {"pool": pool, "codes": count, "keep": count if keep else 0}
+            order = stock.ask(connection, found, pool, terms, count, now, keep=keep, segment=segment, typed=confirm)
+            codes = 0 if order is None else order.count
+            detail = {"pool": pool, "codes": codes, "keep": count if keep else 0, "segment": segment}
             audit.note(connection, found.shop_id, ACTOR, "coupons.asked", detail, now)
         _make(runtime, found, pool, as_json)
 

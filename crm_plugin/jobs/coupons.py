@@ -12,7 +12,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import connect
 from crm_plugin.sync.pull import Progress
-from crm_plugin.touchpoints.steps import stock
+from crm_plugin.touchpoints.steps import making, stock
 
 COUPONS = "coupons"
 
@@ -38,6 +38,6 @@ def run(
 
     storefront = connect.open_storefront(runtime.db, runtime.box, shop)
     try:
-        return {"made": stock.make(runtime.db, shop, storefront, now, note), "ended": ended}
+        return {"made": making.make(runtime.db, shop, storefront, now, note), "ended": ended}
     finally:
         storefront.close()

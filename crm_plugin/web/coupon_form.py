@@ -27,7 +27,7 @@ from crm_plugin.web.site import site
 
 PERCENT, AMOUNT = "percent", "amount"
 EMPTY = {
-    "pool": "", "title": "", "kind": PERCENT, "value": "", "least": "", "days": "", "prefix": "", "count": "100", "keep": "",
+    "pool": "", "title": "", "kind": PERCENT, "value": "", "least": "", "days": "", "prefix": "", "count": "100", "keep": "", "segment": "",
     "confirm": "",
 }  # fmt: skip
 
@@ -40,6 +40,7 @@ class Wanted:
     terms: Terms
     count: int
     keep: bool
+    segment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def read(form: Form, shop: Shop) -> Wanted:
         title=form.text("title"),
         prefix=form.text("prefix").upper(),
     )
-    return Wanted(form.text("pool"), terms, form.whole("count"), bool(form.text("keep")))
+    segment = form.text("segment")
+    return Wanted(form.text("pool"), terms, 1 if segment else form.whole("count"), bool(form.text("keep")), segment)
 
 
 def _share(text: str) -> Decimal:
@@ -103,13 +105,23 @@ def _pointed(text: str) -> str:
     return text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
 
 
-def preview(wanted: Wanted, shop: Shop, left: int) -> Preview:
-    """What asking would do; `left` codes are in the pool already."""
+def preview(wanted: Wanted, shop: Shop, left: int, bound: int) -> Preview:
+    """What asking would do; `left` codes are in the pool already, `bound` members would have one of their own."""
     cls = storefront_class(shop.platform)
-    count = max(0, wanted.count - left) if wanted.keep else wanted.count
+    count = bound or (max(0, wanted.count - left) if wanted.keep else wanted.count)
     shown = Order("example", 1, wanted.terms, site().runtime.clock.now()).code(0)
     said = [worth(wanted.terms, shop)]
-    if count:
+    if bound:
+        said.append(
+            ngettext(
+                "%(count)s member of the segment with an account and an e-mail address gets a code such as %(code)s, theirs alone.",
+                "%(count)s members of the segment with an account and an e-mail address get a code such as %(code)s each, theirs alone.",
+                bound,
+                count=formats.number(bound),
+                code=shown,
+            )
+        )
+    elif count:
         said.append(
             ngettext(
                 "%(count)s code such as %(code)s, good once, for whoever has it.",
@@ -119,7 +131,8 @@ def preview(wanted: Wanted, shop: Shop, left: int) -> Preview:
                 code=shown,
             )
         )
-        calls = -(-count // cls.coupons_at_once)
+    if count:
+        calls = bound or -(-count // cls.coupons_at_once)
         said.append(
             ngettext(
                 "It takes %(count)s request to %(platform)s, in the background.",

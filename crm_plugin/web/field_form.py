@@ -236,10 +236,10 @@ def _choice(setting: Setting, values: Mapping[str, Any], found: Found) -> str:
 
 
 def _usual(shop: Shop, purpose: str, found: Found) -> str:
-    """The usual keys in words, and which of them is there."""
+    """The usual keys in words, and which of them is there; empty where there are none."""
     keys = str(_setting(shop, purpose).default or "")
     if not keys:
-        return str(_("This platform has no usual key for it."))
+        return ""
     here = fields.in_use(keys, found, purpose)
     there = _("Your store has %(key)s.", key=here[0].key) if here else _("Your store has none of them.")
     return sentences((_("%(keys)s.", keys=", ".join(split_keys(keys))), there))

@@ -12,12 +12,13 @@ from sqlalchemy import select, update
 from crm_plugin.errors import ActionRequired, InvalidInput, NotFound, PermanentError, TransientError, UnsupportedFeature
 from crm_plugin.phrases import unpacked
 from crm_plugin.records import CouponMade, CouponOrder
-from crm_plugin.store import coupon_codes
+from crm_plugin.rules import kept, segments
+from crm_plugin.store import coupon_codes, members
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.steps import duties, stock
+from crm_plugin.touchpoints.steps import duties, making, stock
 from crm_plugin.touchpoints.steps.stock import DONE, OPEN, STOPPED, Terms
-from tests.factories import NOON, make_shop
+from tests.factories import NOON, make_shop, member, write
 
 TEN = Terms(percent=Decimal(10), title="Ten", prefix="WB-")
 
@@ -80,7 +81,7 @@ def _order(db: Database, shop: Shop) -> stock.Order:
 
 
 def _make(db: Database, shop: Shop, store: Any, **later: float) -> dict[str, int]:
-    return stock.make(db, shop, store, NOON + timedelta(**later))
+    return making.make(db, shop, store, NOON + timedelta(**later))
 
 
 def _keep_up(db: Database, shop: Shop, **later: float) -> int:
@@ -249,6 +250,73 @@ def test_typed_number_lets_many_go_and_one_order_runs_at_a_time(sqlite_db: Datab
     _ask(sqlite_db, shop, count=2000, typed="2000")
     with pytest.raises(InvalidInput, match="already"):
         _ask(sqlite_db, shop)
+
+
+def _segment(db: Database, shop: Shop, count: int) -> None:
+    """A segment of so many members, beside a guest and one whose address is not known."""
+    people = [member(str(n), email=f"m{n}@x.test") for n in range(count)]
+    write(db, shop, [*people, member("bare")])
+    with db.write() as connection:
+        segments.save_list(connection, shop, "vip", NOON, title="Best")
+        ids = connection.execute(select(members.c.member_id)).scalars().all()
+        kept.write_list(connection, shop, "vip", ids, NOON)
+
+
+def test_members_of_a_segment_get_a_code_of_their_own(db: Database, store: CouponStore) -> None:
+    shop = _shop(db)
+    _segment(db, shop, 3)
+    _ask(db, shop, segment="vip")
+    assert _order(db, shop).count == 3
+    store.after = [None, KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        _make(db, shop, store)
+    assert _make(db, shop, store) == {"wb": 2}
+    assert [(one.references, one.emails) for one in store.calls] == [
+        ((str(n),), (f"m{n}@x.test",)) for n in (0, 1, 1, 2)
+    ]
+    assert store.calls[1] == store.calls[2]
+    c, m = coupon_codes.c, members.c
+    with db.read() as connection:
+        query = select(m.external_id, c.code).join(coupon_codes, c.member_id == m.member_id).order_by(m.external_id)
+        own = [tuple(row) for row in connection.execute(query)]
+        # They are nobody else's, so a stock does not count them.
+        assert stock.free(connection, shop.shop_id) == {}
+    assert own == [(one.references[0], one.codes[0]) for one in (store.calls[0], store.calls[2], store.calls[3])]
+    assert _order(db, shop).state == DONE
+    # Who has one gets no other; then there is nobody left to ask for.
+    with pytest.raises(InvalidInput) as caught:
+        _ask(db, shop, segment="vip")
+    assert caught.value.field == "segment"
+
+
+def test_member_who_is_refused_stops_nobody_else(sqlite_db: Database, shop: Shop, store: CouponStore) -> None:
+    _segment(sqlite_db, shop, 4)
+    _ask(sqlite_db, shop, segment="vip")
+    store.taken = {_order(sqlite_db, shop).code(1)}
+    assert _make(sqlite_db, shop, store) == {"wb": 3}
+    assert (_order(sqlite_db, shop).state, _order(sqlite_db, shop).refused) == (DONE, 1)
+
+
+def test_who_left_the_segment_gets_none(sqlite_db: Database, shop: Shop, store: CouponStore) -> None:
+    _segment(sqlite_db, shop, 2)
+    _ask(sqlite_db, shop, segment="vip")
+    with sqlite_db.write() as connection:
+        kept.write_list(connection, shop, "vip", [], NOON)
+    assert _make(sqlite_db, shop, store) == {}
+    assert (_order(sqlite_db, shop).state, store.calls) == (DONE, [])
+
+
+def test_codes_of_members_are_not_kept_in_stock(sqlite_db: Database, shop: Shop) -> None:
+    _segment(sqlite_db, shop, 2)
+    with pytest.raises(InvalidInput) as caught:
+        _ask(sqlite_db, shop, segment="vip", keep=True)
+    assert caught.value.field == "keep"
+    with pytest.raises(NotFound):
+        _ask(sqlite_db, shop, segment="none")
+    with sqlite_db.write() as connection:
+        saleor = make_shop(connection, 3, platform="saleor")
+        with pytest.raises(UnsupportedFeature):
+            stock.ask(connection, saleor, "wb", TEN, 5, NOON, segment="vip")
 
 
 @pytest.mark.parametrize("platform", ["csv", "taobao"])

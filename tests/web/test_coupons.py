@@ -15,11 +15,12 @@ from crm_plugin.demo import shop as demo
 from crm_plugin.demo.server import ServedShop
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import add_shop
+from crm_plugin.rules import kept, segments
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log, coupon_codes
+from crm_plugin.store import audit_log, coupon_codes, members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.steps import stock
-from tests.factories import make_shop
+from tests.factories import NOON, make_shop, member, write
 from tests.web.conftest import fields, sign_in, words
 
 HERE = "/s/lantern/coupons"
@@ -99,6 +100,28 @@ def test_what_the_store_refuses_is_told_and_asked_again(
     assert len(_codes(runtime)) == 5
 
 
+def test_members_of_a_segment_get_codes_of_their_own(
+    browser: FlaskClient, runtime: Runtime, queue: Queue, shop: Shop
+) -> None:
+    write(runtime.db, shop, [member("1", email="a@x.test"), member("2", email="b@x.test"), member("3")])
+    with runtime.db.write() as connection:
+        segments.save_list(connection, shop, "vip", NOON, title="Best")
+        kept.write_list(connection, shop, "vip", connection.execute(select(members.c.member_id)).scalars().all(), NOON)
+    told = {**TOLD, "segment": "vip"}
+    seen = words(browser.post(HERE, data={**told, "do": "look"}).text)
+    assert "2 members of the segment with an account and an e-mail address get a code such as WB-" in seen
+    assert "It takes 2 requests" in seen
+    assert "Have 2 codes made" in seen
+    refused = browser.post(HERE, data={**told, "keep": "1", "do": "look"})
+    assert "not kept in stock" in words(refused.text)
+    browser.post(HERE, data={**told, "do": "ask"})
+    assert queue.wait(30)
+    with runtime.db.read() as connection:
+        own = connection.execute(select(coupon_codes.c.member_id)).scalars().all()
+        assert len(set(own)) == 2
+        assert None not in own
+
+
 @pytest.mark.parametrize(
     ("told", "field", "said"),
     [
@@ -106,7 +129,7 @@ def test_what_the_store_refuses_is_told_and_asked_again(
         ({"kind": "amount", "value": "x"}, "value", "Write an amount such as 5.00."),
         ({"value": "101"}, "value", "A share is above 0 and at most 100."),
         ({"count": "x"}, "count", "Write a whole number."),
-        ({"pool": "Not A Key", "do": "ask"}, "pool", "cannot be the key of a pool"),
+        ({"pool": "Not A Key"}, "pool", "cannot be the key of a pool"),
         ({"count": "2000", "do": "ask", "confirm": "200"}, "confirm", "Type 2000 to go ahead."),
     ],
 )

@@ -50,8 +50,24 @@ _HAND_OUT = text(
     "UPDATE coupon_codes SET enrolment_id = x.enrolment_id, step_key = :step_key, member_id = x.member_id, "  # noqa: S608
     "handed_at = CAST(:now AS BIGINT) FROM (SELECT c.code, w.enrolment_id, w.member_id FROM "
     "(SELECT code, row_number() OVER (ORDER BY place) AS n FROM coupon_codes "
-    "WHERE shop_id = :shop_id AND pool_key = :pool AND handed_at IS NULL ORDER BY place LIMIT :wanted) AS c JOIN "
-    f"(SELECT e.enrolment_id, e.member_id, row_number() OVER (ORDER BY e.enrolment_id) AS n {_DONE}) AS w ON c.n = w.n) AS x "
+    "WHERE shop_id = :shop_id AND pool_key = :pool AND handed_at IS NULL AND member_id IS NULL ORDER BY place LIMIT :wanted) AS c JOIN "
+    f"(SELECT e.enrolment_id, e.member_id, row_number() OVER (ORDER BY e.enrolment_id) AS n {_DONE} "
+    "AND NOT EXISTS (SELECT 1 FROM coupon_codes AS had WHERE had.shop_id = :shop_id AND had.enrolment_id = e.enrolment_id "
+    "AND had.step_key = :step_key)) AS w ON c.n = w.n) AS x "
+    "WHERE coupon_codes.shop_id = :shop_id AND coupon_codes.pool_key = :pool AND coupon_codes.code = x.code "
+    "AND coupon_codes.handed_at IS NULL"
+)
+_HAS_OWN = text(
+    "SELECT 1 FROM coupon_codes WHERE shop_id = :shop_id AND pool_key = :pool AND handed_at IS NULL AND member_id IS NOT NULL LIMIT 1"
+)
+# A code that was made for a member is theirs alone; of several the first.
+_HAND_OUT_OWN = text(
+    "UPDATE coupon_codes SET enrolment_id = x.enrolment_id, step_key = :step_key, handed_at = CAST(:now AS BIGINT) "  # noqa: S608
+    "FROM (SELECT c.code, w.enrolment_id FROM "
+    "(SELECT code, member_id, row_number() OVER (PARTITION BY member_id ORDER BY place) AS n FROM coupon_codes "
+    "WHERE shop_id = :shop_id AND pool_key = :pool AND handed_at IS NULL AND member_id IS NOT NULL) AS c JOIN "
+    f"(SELECT e.enrolment_id, e.member_id, row_number() OVER (PARTITION BY e.member_id ORDER BY e.enrolment_id) AS n {_DONE}) AS w "
+    "ON c.member_id = w.member_id AND c.n = w.n) AS x "
     "WHERE coupon_codes.shop_id = :shop_id AND coupon_codes.pool_key = :pool AND coupon_codes.code = x.code "
     "AND coupon_codes.handed_at IS NULL"
 )
@@ -76,12 +92,14 @@ def hold_pools(connection: Connection, shop_id: int, known: Iterable[Version]) -
 
 
 def coupon(stand: Stand, wanted: int) -> None:
-    """Hand out a code of the pool to each, none twice. Whoever comes when it is empty goes on without one."""
+    """Hand out a code of the pool to each, none twice: their own where one was made for them. Who finds none goes on without."""
     pool = {**stand.binds, "pool": stand.told["pool"]}
     ours = {name: pool[name] for name in ("shop_id", "pool")}
     held = _POOL if stand.is_sqlite else text(f"{_POOL.text} FOR UPDATE")
     if stand.connection.execute(held, ours).first() is not None:
         # One at a time: two journeys may hand out of one pool.
+        if stand.connection.execute(_HAS_OWN, ours).first() is not None:
+            stand.connection.execute(_HAND_OUT_OWN, pool)
         stand.connection.execute(_HAND_OUT, {**pool, "wanted": wanted})
     stand.connection.execute(_TELL, stand.binds)
 

@@ -9,53 +9,42 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Select, delete, exists, func, select
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import storefront_class
-from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import at_local, local_day
-from crm_plugin.errors import (
-    ActionRequired,
-    AdapterError,
-    InvalidInput,
-    MalformedResponse,
-    NotFound,
-    OutcomeUnknown,
-    TransientError,
-    UnsupportedFeature,
-)
-from crm_plugin.phrases import packed, phrase
-from crm_plugin.records import CouponMade, CouponOrder
+from crm_plugin.errors import InvalidInput, NotFound, UnsupportedFeature
+from crm_plugin.phrases import phrase
+from crm_plugin.rules import segments
 from crm_plugin.rules.book import check_key
-from crm_plugin.store import coupon_codes, job_runs, runs
+from crm_plugin.rules.sql import ACTIVE
+from crm_plugin.store import coupon_codes, job_runs, members, runs, segment_members
 from crm_plugin.store.members import lock
 from crm_plugin.store.runs import Run
-from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.steps import duties
 
+# A code of a member takes a call of its own.
+MOST_BOUND = 1_000
 MOST, LONGEST_TITLE, LONGEST_DAYS, LONGEST_PREFIX = 10_000, 80, 3650, 10
 OPEN, DONE, STOPPED = "open", "done", "stopped"
 _ROW = "coupons:"
 # Without those that look like others.
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _LENGTH = 10
-_FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=6)
 # What is asked of the store at once for a pool that is kept in stock: a fifth of it, not each code by itself.
 _REFILL_AT = 5
 # A code that ends within this time is handed out no more.
 _BEFORE_END = timedelta(days=1)
 _KEPT_ORDERS = 5
-_PASSING = (TransientError, OutcomeUnknown, MalformedResponse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +63,10 @@ class Terms:
 
 @dataclass(slots=True)
 class Order:
-    """So many codes of one store. `asked` is up to which number they were asked for, `why` what the store said last."""
+    """So many codes of one store. `asked` is up to which number they were asked for, `why` what the store said last.
+
+    With a `segment` each is made for one of its members and no use to anybody else; those up to the id `after` have had theirs asked for.
+    """
 
     seed: str
     count: int
@@ -88,6 +80,8 @@ class Order:
     why: str = ""
     tries: int = 0
     next_try_at: datetime | None = None
+    segment: str = ""
+    after: int = 0
 
     def code(self, number: int) -> str:
         """Its code of that number."""
@@ -121,6 +115,11 @@ def can_make(shop: Shop) -> bool:
     return Capability.COUPONS in cls.capabilities and cls.codes_for_anybody
 
 
+def can_bind(shop: Shop) -> bool:
+    """Whether it can make a code that is one member's alone."""
+    return can_make(shop) and Capability.COUPONS_OF_ONE in storefront_class(shop.platform).capabilities
+
+
 def all_stocks(connection: Connection, shop_id: int) -> dict[str, Stock]:
     """By pool what was asked of the store."""
     r = job_runs.c
@@ -136,12 +135,14 @@ def stock_of(connection: Connection, shop_id: int, pool: str) -> Stock:
     return Stock(pool) if run is None else msgspec.convert(run.result, Stock)
 
 
-def _put(connection: Connection, shop_id: int, stock: Stock, now: datetime) -> None:
+def put(connection: Connection, shop_id: int, stock: Stock, now: datetime) -> None:
+    """Keep it in place of what was known of its pool."""
     runs.keep(connection, shop_id, Run(f"{_ROW}{stock.pool}", now, now, msgspec.to_builtins(stock), ""))
 
 
-def check(shop: Shop, terms: Terms, count: int) -> None:
+def check(shop: Shop, pool: str, terms: Terms, count: int) -> None:
     """Raises: InvalidInput naming the field, UnsupportedFeature where the platform cannot."""
+    check_key(pool, phrase("pool"))
     if not can_make(shop):
         label = storefront_class(shop.platform).label
         said = phrase("%(platform)s makes no codes that anybody may use.", platform=label)
@@ -174,14 +175,17 @@ def ask(
     now: datetime,
     *,
     keep: bool = False,
+    segment: str = "",
     typed: str = "",
 ) -> Order | None:
     """Order codes; `keep` has as many kept in stock from now on, and only what is missing ordered. None where nothing is missing.
 
-    Above a size (`confirm_above`) the number has to be typed. Raises: InvalidInput naming the field, UnsupportedFeature.
+    With a `segment` each of its members gets one of their own, whatever `count` says, but who has one in this pool. Above a size
+    (`confirm_above`) the number has to be typed. Raises: InvalidInput naming the field, UnsupportedFeature, NotFound.
     """
-    check_key(pool, phrase("pool"))
-    check(shop, terms, count)
+    if segment:
+        count = bound_count(connection, shop, pool, segment, keep=keep)
+    check(shop, pool, terms, count)
     lock(connection, shop.shop_id)
     stock = stock_of(connection, shop.shop_id, pool)
     if stock.order is not None:
@@ -200,8 +204,45 @@ def ask(
     duties.load_codes(connection, shop, pool, (), now, title=terms.title)
     stock.keep, stock.terms = count if keep else 0, terms
     made = _add(stock, shop, terms, missing, now) if missing > 0 else None
-    _put(connection, shop.shop_id, stock, now)
+    if made is not None:
+        made.segment = segment
+    put(connection, shop.shop_id, stock, now)
     return made
+
+
+def bound_count(connection: Connection, shop: Shop, pool: str, segment: str, *, keep: bool = False) -> int:
+    """How many members of a segment would get a code. Raises: InvalidInput, UnsupportedFeature where the platform cannot, NotFound."""
+    if not can_bind(shop):
+        label = storefront_class(shop.platform).label
+        said = phrase("%(platform)s makes no codes that are one member's alone.", platform=label)
+        raise UnsupportedFeature(said, adapter=shop.platform, operation="create_coupons")
+    if keep:
+        raise InvalidInput(phrase("Codes of members are made once and not kept in stock."), field="keep")
+    segments.show(connection, shop, segment)
+    query = bound_members(shop.shop_id, pool, segment, 0).order_by(None).subquery()
+    count = int(connection.execute(select(func.count()).select_from(query)).scalar_one())
+    if not 1 <= count <= MOST_BOUND:
+        raise InvalidInput(
+            phrase("%(count)s members would get a code; from 1 to %(most)s can.", count=count, most=MOST_BOUND),
+            field="segment",
+            hint=phrase("Members without an account or an e-mail address get none, nor does who has one in this pool."),
+        )
+    return count
+
+
+def bound_members(shop_id: int, pool: str, segment: str, after: int) -> Select[tuple[int, str, str]]:
+    """Members of a segment with an id above `after` who are to have a code of this pool: id, account, e-mail address."""
+    m, s, c = members.c, segment_members.c, coupon_codes.c
+    has_one = exists().where(
+        c.shop_id == shop_id, c.pool_key == pool, c.member_id == m.member_id, c.handed_at.is_(None)
+    )
+    return (
+        select(m.member_id, m.external_id, m.email)
+        .join(segment_members, (s.shop_id == m.shop_id) & (s.member_id == m.member_id))
+        .where(m.shop_id == shop_id, s.segment_key == segment, m.member_id > after, m.state == ACTIVE)
+        .where(m.external_id.is_not(None), m.external_id != "", m.email != "", ~has_one)
+        .order_by(m.member_id)
+    )
 
 
 def _add(stock: Stock, shop: Shop, terms: Terms, count: int, now: datetime) -> Order:
@@ -227,7 +268,7 @@ def give_up(connection: Connection, shop: Shop, pool: str, now: datetime) -> Non
         raise _nothing(pool)
     stock.keep = 0
     stock.orders = [replace(one, state=DONE) if one.state != DONE else one for one in stock.orders]
-    _put(connection, shop.shop_id, stock, now)
+    put(connection, shop.shop_id, stock, now)
 
 
 def _change(connection: Connection, shop: Shop, pool: str, now: datetime, **values: Any) -> None:
@@ -236,7 +277,7 @@ def _change(connection: Connection, shop: Shop, pool: str, now: datetime, **valu
     if stock.order is None:
         raise _nothing(pool)
     stock.orders = [replace(one, **values) if one.state != DONE else one for one in stock.orders]
-    _put(connection, shop.shop_id, stock, now)
+    put(connection, shop.shop_id, stock, now)
 
 
 def _nothing(pool: str) -> NotFound:
@@ -244,23 +285,25 @@ def _nothing(pool: str) -> NotFound:
 
 
 def free(connection: Connection, shop_id: int) -> dict[str, int]:
-    """How many codes each pool has left."""
+    """How many codes each pool has left that are nobody's."""
     c = coupon_codes.c
-    query = select(c.pool_key, func.count()).where(c.shop_id == shop_id, c.handed_at.is_(None)).group_by(c.pool_key)
+    nobodys = (c.shop_id == shop_id, c.handed_at.is_(None), c.member_id.is_(None))
+    query = select(c.pool_key, func.count()).where(*nobodys).group_by(c.pool_key)
     return {pool: int(count) for pool, count in connection.execute(query)}
 
 
 def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
     """Whether there is anything to ask, to order or to take away now."""
     stocks = all_stocks(connection, shop.shop_id).values()
-    if any(_is_ready(one, now) or _ended(one, now) for one in stocks):
+    if any(is_ready(one, now) or _ended(one, now) for one in stocks):
         return True
     kept = [one for one in stocks if one.keep and one.order is None]
     left = free(connection, shop.shop_id) if kept else {}
     return any(_missing(one, left) for one in kept)
 
 
-def _is_ready(stock: Stock, now: datetime) -> bool:
+def is_ready(stock: Stock, now: datetime) -> bool:
+    """Whether the store is to be asked for more of its order now."""
     order = stock.order
     return order is not None and order.state == OPEN and (order.next_try_at is None or order.next_try_at <= now)
 
@@ -285,12 +328,12 @@ def keep_up(connection: Connection, shop: Shop, now: datetime) -> int:
             codes = [order.code(number) for order in ended for number in range(order.asked)]
             dropped += _drop(connection, shop.shop_id, stock.pool, codes)
             stock.orders = [one for one in stock.orders if one not in ended]
-            _put(connection, shop.shop_id, stock, now)
+            put(connection, shop.shop_id, stock, now)
     left = free(connection, shop.shop_id)
     for stock in stocks.values():
         if stock.keep and stock.order is None and stock.terms is not None and (missing := _missing(stock, left)):
             _add(stock, shop, stock.terms, missing, now)
-            _put(connection, shop.shop_id, stock, now)
+            put(connection, shop.shop_id, stock, now)
     return dropped
 
 
@@ -300,105 +343,3 @@ def _drop(connection: Connection, shop_id: int, pool: str, codes: list[str]) -> 
         mine = (c.shop_id == shop_id, c.pool_key == pool, c.code.in_(codes[start : start + 500]), c.handed_at.is_(None))
         gone += connection.execute(delete(coupon_codes).where(*mine)).rowcount
     return gone
-
-
-def make(
-    db: Database,
-    shop: Shop,
-    storefront: StorefrontAdapter,
-    now: datetime,
-    note: Callable[[str, int, int], None] | None = None,
-) -> dict[str, int]:
-    """Ask the store for what is open, some at a time, until it is done or the store fails; answers how many were made, by pool.
-
-    `note` hears pool, codes made, codes ordered after each call.
-    """
-    told: dict[str, int] = {}
-    with db.read() as connection:
-        ready = [one.pool for one in all_stocks(connection, shop.shop_id).values() if _is_ready(one, now)]
-    for pool in ready:
-        going = True
-        while going:
-            with db.read() as connection:
-                order = stock_of(connection, shop.shop_id, pool).order
-            if order is None or order.state != OPEN:
-                break
-            going = _some(db, shop, storefront, pool, order, now, told)
-            if note is not None:
-                note(pool, told.get(pool, 0), order.count)
-    return told
-
-
-def _some(
-    db: Database,
-    shop: Shop,
-    storefront: StorefrontAdapter,
-    pool: str,
-    order: Order,
-    now: datetime,
-    told: dict[str, int],
-) -> bool:
-    """Ask for the next codes of an order; False when it is not to be gone on with now."""
-    size = min(storefront.coupons_at_once, order.count - order.made)
-    numbers = range(order.asked, order.asked + size)
-    try:
-        answered = storefront.create_coupons(_as_asked(shop, pool, order, numbers))
-        _raise_what_stops(answered)
-    except _PASSING as error:
-        wait = max(
-            timedelta(seconds=getattr(error, "retry_after", None) or 0),
-            min(_FIRST * 4 ** min(order.tries, 6), _LONGEST),
-        )
-        _settle(db, shop, pool, order, now, tries=order.tries + 1, next_try_at=now + wait, why=packed(str(error)))
-        return False
-    except AdapterError as error:
-        _settle(db, shop, pool, order, now, state=STOPPED, why=packed(str(error)))
-        return False
-    codes = [one.code for one in answered if one.error is None]
-    refused = [one.error for one in answered if one.error is not None]
-    made = order.made + len(codes)
-    state = DONE if made >= order.count else OPEN if codes else STOPPED
-    values = {"asked": order.asked + size, "made": made, "refused": order.refused + len(refused), "state": state}
-    why = packed(str(refused[0])) if refused else ""
-    _settle(db, shop, pool, order, now, codes, tries=0, next_try_at=None, why=why, **values)
-    told[pool] = told.get(pool, 0) + len(codes)
-    return state == OPEN
-
-
-def _as_asked(shop: Shop, pool: str, order: Order, numbers: range) -> CouponOrder:
-    terms = order.terms
-    return CouponOrder(
-        reference=f"{order.reference}-{numbers.start}",
-        title=terms.title or pool,
-        codes=tuple(order.code(number) for number in numbers),
-        percent=terms.percent,
-        amount_minor=terms.amount_minor,
-        currency=shop.currency,
-        least_minor=terms.least_minor,
-        ends_at=order.ends_at,
-    )
-
-
-def _raise_what_stops(answered: Iterable[CouponMade]) -> None:
-    """What would meet the other codes too: all of them are asked for again, which makes none twice."""
-    for one in answered:
-        if isinstance(one.error, (*_PASSING, ActionRequired)):
-            raise one.error
-
-
-def _settle(
-    db: Database, shop: Shop, pool: str, order: Order, now: datetime, codes: Iterable[str] = (), **values: Any
-) -> None:
-    """Put the codes into the pool and say how far the order is, in one transaction. One that was given up meanwhile stays so."""
-    with db.write() as connection:
-        lock(connection, shop.shop_id)
-        stock = stock_of(connection, shop.shop_id, pool)
-        duties.load_codes(connection, shop, pool, codes, now)
-        at = next((place for place, one in enumerate(stock.orders) if one.seed == order.seed), None)
-        if at is None or stock.orders[at].asked != order.asked:
-            return
-        if stock.orders[at].state == DONE:
-            # Given up: only that these codes are its own is kept.
-            values = {name: values[name] for name in ("asked", "made") if name in values}
-        stock.orders[at] = replace(stock.orders[at], **values)
-        _put(connection, shop.shop_id, stock, now)

@@ -7,11 +7,13 @@ from typing import Any
 from flask import flash, g, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
+from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.errors import CrmError
 from crm_plugin.jobs.coupons import COUPONS
+from crm_plugin.rules import segments
 from crm_plugin.store import audit
 from crm_plugin.touchpoints.steps import duties, stock
 from crm_plugin.web import coupon_form, formats
@@ -44,10 +46,11 @@ def journeys_coupons_ask() -> Response | tuple[str, int]:
     now, seen = runtime.clock.now(), None
     try:
         wanted = coupon_form.read(form, shop)
-        stock.check(shop, wanted.terms, wanted.count)
+        stock.check(shop, wanted.pool, wanted.terms, wanted.count)
         with runtime.db.read() as connection:
             left = stock.free(connection, shop.shop_id).get(wanted.pool, 0)
-        seen = coupon_form.preview(wanted, shop, left)
+            bound = _bound(connection, wanted)
+        seen = coupon_form.preview(wanted, shop, left, bound)
         if request.form.get("do") != "ask":
             return _page(form, seen), 200
         with runtime.db.write() as connection:
@@ -59,9 +62,11 @@ def journeys_coupons_ask() -> Response | tuple[str, int]:
                 wanted.count,
                 now,
                 keep=wanted.keep,
+                segment=wanted.segment,
                 typed=form.text("confirm"),
             )
             detail = {"pool": wanted.pool, "codes": seen.count, "keep": wanted.count if wanted.keep else 0}
+            detail |= {"segment": wanted.segment} if wanted.segment else {}
             audit.note(connection, shop.shop_id, g.actor, "coupons.asked", detail, now)
     except CrmError as error:
         form.refuse(error, "pool" if getattr(error, "field", "") == "key" else "")
@@ -116,6 +121,12 @@ def journeys_coupons_own() -> Response | tuple[str, int]:
     return go("journeys_coupons")
 
 
+def _bound(connection: Connection, wanted: coupon_form.Wanted) -> int:
+    if not wanted.segment:
+        return 0
+    return stock.bound_count(connection, the_shop(), wanted.pool, wanted.segment, keep=wanted.keep)
+
+
 def _state() -> dict[str, Any]:
     here, shop = site(), the_shop()
     with here.runtime.db.read() as connection:
@@ -127,8 +138,14 @@ def _state() -> dict[str, Any]:
 
 def _page(form: Form, seen: coupon_form.Preview | None = None, own: Form | None = None) -> str:
     shop = the_shop()
+    can_bind = stock.can_bind(shop)
+    with site().runtime.db.read() as connection:
+        listed = segments.list(connection, shop.shop_id) if can_bind else ()
     return render_template(
         "coupons.html",
+        segments=[("", _("Whoever has the code")), *((one.key, one.title or one.key) for one in listed)]
+        if listed
+        else [],
         form=form,
         seen=seen,
         own=own or Form({"own-pool": form.text("pool"), "codes": ""}),

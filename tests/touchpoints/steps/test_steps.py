@@ -342,6 +342,23 @@ def test_coupons_are_handed_out_once_and_run_out(db: Database, shop: Shop) -> No
     ]
 
 
+def test_code_that_was_made_for_a_member_is_theirs_alone(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(n) for n in range(1, 4)], START)
+    with db.write() as connection:
+        ids = {row.external_id: row.member_id for row in connection.execute(select(members))}
+        ours = {"shop_id": shop.shop_id, "pool_key": "p"}
+        connection.execute(insert(coupon_pools).values(**ours, title="", created_at=START))
+        # Two for the second member, one for nobody in particular, and one for somebody who does not come.
+        whose = [ids["2"], ids["2"], None, 99]
+        codes = [{**ours, "code": f"C{place}", "place": place, "member_id": who} for place, who in enumerate(whose)]
+        connection.execute(insert(coupon_codes), codes)
+    turn_on(db, shop, {"key": "code", "coupon": {"pool": "p"}}, SEND)
+    assert plan(db, shop, TEN) == {"enrolled": 3, "planned": 3}
+    told = [story(db, who)[1] for who in range(1, 4)]
+    assert told[1][3:5] == ("", "C0")
+    assert sorted(one[3:5] for one in (told[0], told[2])) == [("", "C2"), ("no_stock", "")]
+
+
 def test_tasks(db: Database, shop: Shop) -> None:
     write(db, shop, [person(1), person(2)], START)
     turn_on(db, shop, {"key": "call", "task": {"title": {"en": "Call"}, "due_days": 3, "owner": "Eva"}})
