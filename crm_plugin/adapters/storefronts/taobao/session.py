@@ -22,12 +22,12 @@ from crm_plugin.phrases import phrase
 BACK_OFFICE, SUBSCRIPTION = "back_office", "subscription"
 # A merchant is warned from each of these on, in days before the end.
 WARNINGS = (1, 3, 7, 14)
-# Renewed this long before the end; the shortest that Taobao gives is a day.
+# Renewed this long before the end, and never before a session has lived three quarters of its life: some levels are for half an hour.
 RENEW_BEFORE = timedelta(hours=6)
 REFRESH = "taobao.top.auth.token.refresh"
 # Each API security level has a life of its own; what is granted ends with the first of them. A level that is not granted tells 0.
 _LIVES = ("expires_in", "r1_expires_in", "r2_expires_in", "w1_expires_in", "w2_expires_in")
-_KEYS = ("session", "session_ends_at", "refresh_token")
+_KEYS = ("session", "session_ends_at", "session_lasts", "refresh_token")
 
 
 def granted(told: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def granted(told: Mapping[str, Any], now: float) -> dict[str, Any]:
     return {
         "session": session,
         "session_ends_at": "" if ends_at is None else ends_at.isoformat(),
+        "session_lasts": min(lives, default=0),
         "refresh_token": str(told.get("refresh_token") or ""),
         "user_id": str(told.get("taobao_user_id") or ""),
         "seller_nick": unquote(str(told.get("taobao_user_nick") or "")),
@@ -72,8 +73,8 @@ class Session:
     @property
     def is_running_out(self) -> bool:
         """Whether it is time to renew."""
-        left = self._left()
-        return left is not None and left <= RENEW_BEFORE
+        left, lasts = self._left(), timedelta(seconds=whole(self._kept["session_lasts"]) or 0)
+        return left is not None and left <= (min(RENEW_BEFORE, lasts / 4) if lasts else RENEW_BEFORE)
 
     def renew(self, refresh: Callable[[str], str]) -> None:
         """Take a new session, or the one that another process has taken meanwhile. `refresh` gives Taobao's JSON text for a token."""

@@ -73,6 +73,14 @@ SHOP = (
         default="",
     ),
     Setting(
+        "session_lasts",
+        "Life of the session",
+        SettingType.INTEGER,
+        required=False,
+        default=0,
+        hidden=True,
+    ),
+    Setting(
         "refresh_token",
         "Refresh token",
         SettingType.SECRET,

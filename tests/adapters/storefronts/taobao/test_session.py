@@ -162,6 +162,20 @@ def test_renewed_before_it_ends(top: Top) -> None:
     assert (kept.keys["session"], kept.keys["refresh_token"]) == (f"{SESSION}+", "refresh-1+")
 
 
+def test_session_of_half_an_hour_is_renewed_once_in_it(top: Top, monkeypatch: pytest.MonkeyPatch) -> None:
+    grant = top.grant
+    monkeypatch.setattr(top, "grant", lambda: {**grant(), "w1_expires_in": 1800})
+    kept = Kept({"session": SESSION, "refresh_token": "refresh-1"})
+    store = TaobaoStorefront({**SUBSCRIBED, "session_ends_at": (NOW + timedelta(hours=5)).isoformat()}, now=top.clock)
+    store.keeper = kept
+    for _ in range(5):
+        store.reread(Stream.MEMBERS, "AAE1")
+        top.now += timedelta(minutes=5)
+    assert kept.renewals == 1
+    store.reread(Stream.MEMBERS, "AAE1")
+    assert kept.renewals == 2
+
+
 def test_session_that_another_process_renewed_is_taken(top: Top) -> None:
     top.session = "newer"
     store = TaobaoStorefront(SUBSCRIBED, now=top.clock)
