@@ -2,6 +2,7 @@
 
 It is taken when the order is first seen, as the order tells it, else as its product is known here, and kept from then on: what a piece
 costs later is no news of an older sale. A line without a cost gets one when that becomes known, by a night within `WITHIN` of the order.
+Where lines tell the cost of the sale but may lack it, only those that do go by their product.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ _Pieces = dict[tuple[str, str], float]
 
 def settle(connection: Connection, shop: Shop, records: Sequence[OrderRecord]) -> Sequence[OrderRecord]:
     """The orders with the costs that hold. Of a platform that keeps the cost of a sale they are as they were told."""
-    if not _are_of_now(shop):
+    of_now, may_lack = _kind(shop)
+    if not of_now and not (may_lack and any(_lacks(record) for record in records)):
         return records
     kept: dict[str, _Pieces] = {}
-    names = {record.external_id for record in records}
+    names = {record.external_id for record in records if of_now or _lacks(record)}
     for name, product, sku, quantity, cost in bulk.select_in(connection, _KEPT, (shop.shop_id,), names):
         pieces = kept.setdefault(name, {})
         pieces[("product", product)] = pieces[("sku", sku)] = cost / quantity
@@ -49,19 +51,30 @@ def settle(connection: Connection, shop: Shop, records: Sequence[OrderRecord]) -
         (name, currency): float(cost)
         for name, currency, cost in bulk.select_in(connection, _KNOWN, (shop.shop_id,), unknown - {""})
     }
-    return [_settled(record, kept.get(record.external_id, {}), known) for record in records]
+    return [_settled(record, kept.get(record.external_id, {}), known, of_now) for record in records]
 
 
-def _are_of_now(shop: Shop) -> bool:
+def _kind(shop: Shop) -> tuple[bool, bool]:
+    """Whether what lines cost is of now, and whether they may lack it."""
     try:
-        return storefront_class(shop.platform).costs_are_of_now
+        cls = storefront_class(shop.platform)
     except ConfigError:
         # Its adapter is not installed here: what comes is taken as it is told.
-        return False
+        return False, False
+    return cls.costs_are_of_now, cls.costs_may_lack
 
 
-def _settled(record: OrderRecord, kept: _Pieces, known: dict[tuple[str, str], float]) -> OrderRecord:
-    lines = tuple(_line(line, kept, known.get((line.product_external_id, record.currency))) for line in record.lines)
+def _lacks(record: OrderRecord) -> bool:
+    return any(line.cost_minor is None for line in record.lines)
+
+
+def _settled(record: OrderRecord, kept: _Pieces, known: dict[tuple[str, str], float], of_now: bool) -> OrderRecord:
+    lines = tuple(
+        line
+        if line.cost_minor is not None and not of_now
+        else _line(line, kept, known.get((line.product_external_id, record.currency)))
+        for line in record.lines
+    )
     return record if lines == record.lines else msgspec.structs.replace(record, lines=lines)
 
 
@@ -75,7 +88,7 @@ def _line(line: OrderLineRecord, kept: _Pieces, known: float | None) -> OrderLin
 
 def become_known(connection: Connection, shop: Shop, now: datetime, most: int) -> list[str]:
     """Ids of orders of late with a line that has no cost, though its product has one by now."""
-    if not _are_of_now(shop):
+    if not any(_kind(shop)):
         return []
     o, line, p = orders.c, order_lines.c, products.c
     costs: Any = (

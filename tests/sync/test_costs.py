@@ -93,3 +93,23 @@ def test_cost_that_a_store_keeps_is_taken_as_it_is_told(sqlite_db: Database, mon
     write(sqlite_db, shop, [_order(), _order("o2", cost=400)])
     write(sqlite_db, shop, [_order("o2", cost=500)])
     assert _costs(sqlite_db) == {"o1": (None, None), "o2": (500, 500)}
+
+
+class MayLack(PlainStore):
+    costs_may_lack = True
+
+
+def test_line_that_lacks_its_cost_goes_by_its_product_and_others_do_not(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_foreign", lambda: {"plain": MayLack})
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection, platform="plain")
+    write(sqlite_db, shop, [member("7")])
+    write(sqlite_db, shop, [_product(350)])
+    write(sqlite_db, shop, [_order(), _order("o2", cost=400)])
+    assert _costs(sqlite_db) == {"o1": (700, 700), "o2": (400, 400)}
+    write(sqlite_db, shop, [_product(900)])
+    # The store's own cost of a sale holds whenever it tells another; what came of the product stays.
+    write(sqlite_db, shop, [_order(number="1"), _order("o2", cost=500, number="2")])
+    assert _costs(sqlite_db) == {"o1": (700, 700), "o2": (500, 500)}

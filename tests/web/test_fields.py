@@ -17,7 +17,7 @@ from crm_plugin.demo.server import ServedShop
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import add_shop, sync
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log, member_consents, members, products
+from crm_plugin.store import audit_log, member_consents, members, order_lines, products
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import anew, connect
 from crm_plugin.sync.field_samples import shown
@@ -43,6 +43,9 @@ def store() -> Iterator[ServedShop]:
         ]
     for row in [*made.products, *made.variations]:
         row["meta_data"], row["cost_of_goods_sold"] = [_meta("_wc_cog_cost", "4.20")], None
+    for row in made.orders:
+        row["line_items"] = [{**line, "cost_of_goods_sold": None} for line in row["line_items"]]
+        row["cost_of_goods_sold"] = None
     with server.serve(made) as served:
         yield served
 
@@ -142,6 +145,8 @@ def test_saved_keys_are_read_from_the_beginning(
         ).scalars()
         assert sorted(set(said)) == ["granted", "withdrawn"]
         assert set(connection.execute(select(products.c.cost_minor)).scalars()) == {420}
+        lines = connection.execute(select(order_lines.c.cost_minor, order_lines.c.quantity)).all()
+        assert all(line.cost_minor == 420 * line.quantity for line in lines)
         assert not anew.is_asked(connection, shop.shop_id)
         assert "shop.fields" in connection.execute(select(audit_log.c.action)).scalars().all()
     # The page shows what is kept, and what it means.

@@ -38,6 +38,8 @@ class StorefrontAdapter(Hears, ShowsFields, Writes):
     installer: ClassVar[type[Installer] | None] = None
     # Whether what lines cost is what a piece costs now, for the platform keeps no cost of the sale (`sync/costs.py`).
     costs_are_of_now: ClassVar[bool] = False
+    # Whether lines may lack the cost of the sale, though their product tells what a piece costs now.
+    costs_may_lack: ClassVar[bool] = False
     # How long after the app was taken away the platform demands that all is erased; None where it demands nothing.
     erased_within: ClassVar[timedelta | None] = None
     # Set by whoever opens the adapter for a store that is kept; see `credentials.py`.

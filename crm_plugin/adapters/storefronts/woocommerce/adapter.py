@@ -90,6 +90,8 @@ class WooCommerceStorefront(StorefrontAdapter):
         Setting("secret", "Consumer secret", SettingType.SECRET, "Begins with cs_; shown once, beside the key."),
         *meta.SETTINGS,
     )
+    # It keeps them only where that is switched on; plugins know what a piece costs.
+    costs_may_lack: ClassVar[bool] = True
     unseen: ClassVar[tuple[str, ...]] = ("deleted refunds", "refunds and edits of payment gateways")
     tiers_at_once: ClassVar[int] = AT_ONCE
     coupons_at_once: ClassVar[int] = coupons.AT_ONCE
