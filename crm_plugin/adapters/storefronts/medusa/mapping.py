@@ -229,7 +229,19 @@ def _charged(row: payloads.Order, currency: str) -> int:
 
 
 def _returned(row: payloads.Item, currency: str, path: str) -> int:
-    return _minor(row.raw_return_received_total, row.return_received_total, currency, f"{path}.return_received_total")
+    """By how much a line's total is smaller for what came back: of those pieces it is told what they were sold for."""
+    detail = row.detail or payloads.Detail()
+    pieces = (detail.return_received_quantity or 0) + (detail.return_dismissed_quantity or 0)
+    if pieces <= 0:
+        return 0
+    came = _minor(row.raw_return_received_total, row.return_received_total, currency, f"{path}.return_received_total")
+    came += _minor(
+        row.raw_return_dismissed_total, row.return_dismissed_total, currency, f"{path}.return_dismissed_total"
+    )
+    left = _minor(row.raw_total, row.total, currency, f"{path}.total")
+    whole = came * Decimal(str(row.quantity)) / Decimal(str(pieces))
+    # Older versions take nothing off: their total is the whole already.
+    return came if abs(left + came - whole) <= abs(left - whole) else 0
 
 
 def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRecord, ...]:

@@ -50,6 +50,13 @@ class Adjustment(msgspec.Struct, gc=False):
     code: str | None = ""
 
 
+class Detail(msgspec.Struct, gc=False):
+    """How many pieces of a line came back."""
+
+    return_received_quantity: float | None = 0.0
+    return_dismissed_quantity: float | None = 0.0
+
+
 class Item(msgspec.Struct, gc=False):
     title: str | None = ""
     product_title: str | None = ""
@@ -59,9 +66,12 @@ class Item(msgspec.Struct, gc=False):
     quantity: float = 1.0
     total: Decimal | None = None
     raw_total: Exact | None = None
-    # What came back, by which `total` is smaller.
+    # What came back, whole or damaged: newer versions of Medusa take it off `total`.
     return_received_total: Decimal | None = None
     raw_return_received_total: Exact | None = None
+    return_dismissed_total: Decimal | None = None
+    raw_return_dismissed_total: Exact | None = None
+    detail: Detail | None = None
     adjustments: list[Adjustment] | None = None
 
 

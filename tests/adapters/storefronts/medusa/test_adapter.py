@@ -62,7 +62,14 @@ def _exact(value: int) -> dict[str, Any]:
 
 def test_what_was_charged_stays_whatever_comes_back(storefront: MedusaStorefront) -> None:
     """As a real store tells it: of 360 an item of 300 came back and was given back, and 20 more; its own total is 40 by then."""
-    item = {**ORDER["items"][0], "total": 0, "raw_total": _exact(0), "raw_return_received_total": _exact(300)}
+    detail = {"return_received_quantity": 1, "return_dismissed_quantity": 0}
+    item = {
+        **ORDER["items"][0],
+        "total": 0,
+        "raw_total": _exact(0),
+        "raw_return_received_total": _exact(300),
+        "detail": detail,
+    }
     credit = {"reference": "payment_collection", "raw_amount": _exact(20)}
     capture = {"created_at": "2026-11-22T05:00:00.000Z", "raw_amount": _exact(360)}
     refunds = [{"id": f"ref_{amount}", "raw_amount": _exact(amount)} for amount in (300, 20)]
@@ -77,6 +84,19 @@ def test_what_was_charged_stays_whatever_comes_back(storefront: MedusaStorefront
     order = _order(storefront, **told)
     assert (order.total_minor, [one.total_minor for one in order.lines]) == (36000, [30000])
     assert sum(one.amount_minor for one in order.refunds or ()) == 32000
+    # Two of three came back, one of them damaged; a store that takes nothing off tells the same.
+    detail = {"return_received_quantity": 1, "return_dismissed_quantity": 1}
+    of_three = {
+        "quantity": 3,
+        "raw_return_received_total": _exact(100),
+        "raw_return_dismissed_total": _exact(100),
+        "detail": detail,
+    }
+    for left, total in ((100, 160), (300, 360)):
+        item = {**ORDER["items"][0], **of_three, "total": left, "raw_total": _exact(left)}
+        payments = [{"payments": [{"id": "pay_1"}]}]
+        order = _order(storefront, total=total, raw_total=_exact(total), items=[item], payment_collections=payments)
+        assert (order.total_minor, [one.total_minor for one in order.lines]) == (36000, [30000])
     # Not captured, so nothing was given back; credit of another kind was never charged.
     unpaid = [{"payments": [{"id": "pay_1"}]}]
     spent = {"reference": "gift_card", "raw_amount": _exact(50)}
