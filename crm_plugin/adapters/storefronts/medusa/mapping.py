@@ -10,9 +10,6 @@ Choices that could be made otherwise, made here once:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -21,9 +18,9 @@ from crm_plugin.adapters.raw import FieldError, Usable, any_json, read_record
 from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.birthday_texts import born
 from crm_plugin.adapters.storefronts.medusa import payloads
-from crm_plugin.adapters.storefronts.medusa.payloads import Address, Customer, Exact
+from crm_plugin.adapters.storefronts.medusa.paid import at_of, charged, latest, minor, paid_at, refunds, returned
+from crm_plugin.adapters.storefronts.medusa.payloads import Address, Customer
 from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, consents
-from crm_plugin.money import parse_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     ConsentRecord,
@@ -32,7 +29,6 @@ from crm_plugin.records import (
     OrderRecord,
     OrderStatus,
     ProductRecord,
-    RefundRecord,
 )
 
 ADAPTER = "medusa"
@@ -56,8 +52,6 @@ _BY_PAYMENT = {
     "canceled": OrderStatus.CANCELLED,
     "requires_action": OrderStatus.ON_HOLD,
 }
-# What a credit line refers to that stands for a refund.
-_GIVEN_BACK = "payment_collection"
 _KNOWN = frozenset({"pending", "archived", *_BY_STATUS})
 _NO_ADDRESS = Address()
 Raw = bytes | msgspec.Raw
@@ -77,7 +71,7 @@ class Mapper:
         """A customer."""
         row = read_record(payloads.CUSTOMER, raw, adapter=ADAPTER)
         with _USABLE:
-            joined_at, updated_at = _at(row.created_at, "$.created_at"), _at(row.updated_at, "$.updated_at")
+            joined_at, updated_at = at_of(row.created_at, "$.created_at"), at_of(row.updated_at, "$.updated_at")
         meta = row.metadata or {}
         said = self._keys.read(meta)
         place = (row.addresses or [_NO_ADDRESS])[0]
@@ -129,9 +123,9 @@ class Mapper:
         price = next(iter(own or prices), None)
         currency = price.currency_code.upper() if price else ""
         with _USABLE:
-            price_minor = _minor(price.raw_amount, price.amount, currency, "$.prices") if price else None
+            price_minor = minor(price.raw_amount, price.amount, currency, "$.prices") if price else None
             cost_minor = self._keys.cost((row.metadata or {}).items(), currency)
-            updated_at = _at(row.updated_at, "$.updated_at")
+            updated_at = at_of(row.updated_at, "$.updated_at")
         name, title, handle = _text(product.title), _text(row.title), _text(product.handle)
         return ProductRecord(
             external_id=row.id,
@@ -172,24 +166,24 @@ class Mapper:
             status=status,
             platform_status="/".join(part for part in (row.status, row.payment_status, row.fulfillment_status) if part),
             currency=currency,
-            total_minor=_charged(row, currency),
-            tax_minor=_minor(row.raw_tax_total, row.tax_total, currency, "$.tax_total"),
-            shipping_minor=_minor(row.raw_shipping_total, row.shipping_total, currency, "$.shipping_total"),
-            discount_minor=_minor(row.raw_discount_total, row.discount_total, currency, "$.discount_total"),
+            total_minor=charged(row, currency),
+            tax_minor=minor(row.raw_tax_total, row.tax_total, currency, "$.tax_total"),
+            shipping_minor=minor(row.raw_shipping_total, row.shipping_total, currency, "$.shipping_total"),
+            discount_minor=minor(row.raw_discount_total, row.discount_total, currency, "$.discount_total"),
             member_external_id=member,
             contact=_contact(row, member, said, spoken),
             placed_at=placed,
-            paid_at=_paid_at(row),
-            shipped_at=_latest([one.shipped_at for one in sent], "$.fulfillments"),
-            delivered_at=_latest([one.delivered_at for one in sent], "$.fulfillments"),
-            updated_at=_at(row.updated_at, "$.updated_at"),
+            paid_at=paid_at(row),
+            shipped_at=latest([one.shipped_at for one in sent], "$.fulfillments"),
+            delivered_at=latest([one.delivered_at for one in sent], "$.fulfillments"),
+            updated_at=at_of(row.updated_at, "$.updated_at"),
             coupon_codes=tuple(
                 dict.fromkeys(
                     code for item in row.items or () for one in item.adjustments or () if (code := _text(one.code))
                 )
             ),
             lines=_lines(row.items or [], currency),
-            refunds=None if row.payment_collections is None else _refunds(row, currency, member),
+            refunds=None if row.payment_collections is None else refunds(row, currency, member),
             attributes=_parcel(sent),
         )
 
@@ -204,64 +198,6 @@ def _status(row: payloads.Order) -> OrderStatus:
     return found or (OrderStatus.PENDING if row.status in _KNOWN else OrderStatus.UNKNOWN)
 
 
-def _payments(row: payloads.Order) -> Iterator[payloads.Payment]:
-    for collection in row.payment_collections or ():
-        yield from collection.payments or ()
-
-
-def _paid_at(row: payloads.Order) -> datetime | None:
-    times = [one.captured_at for one in _payments(row)]
-    times += [capture.created_at for one in _payments(row) for capture in one.captures or ()]
-    return _latest(times, "$.payment_collections")
-
-
-def _charged(row: payloads.Order, currency: str) -> int:
-    """What was charged. Medusa's own total falls with what came back and with what was given back, and that is told as refunds."""
-    told = _minor(row.raw_total, row.total, currency, "$.total")
-    told += sum(_returned(one, currency, "$.items") for one in row.items or ())
-    told += sum(
-        _minor(one.raw_amount, one.amount, currency, "$.credit_lines")
-        for one in row.credit_lines or ()
-        if one.reference == _GIVEN_BACK
-    )
-    captures = (capture for one in _payments(row) for capture in one.captures or ())
-    return max(told, sum(_minor(one.raw_amount, one.amount, currency, "$.payment_collections") for one in captures))
-
-
-def _returned(row: payloads.Item, currency: str, path: str) -> int:
-    """By how much a line's total is smaller for what came back: of those pieces it is told what they were sold for."""
-    detail = row.detail or payloads.Detail()
-    pieces = (detail.return_received_quantity or 0) + (detail.return_dismissed_quantity or 0)
-    if pieces <= 0:
-        return 0
-    came = _minor(row.raw_return_received_total, row.return_received_total, currency, f"{path}.return_received_total")
-    came += _minor(
-        row.raw_return_dismissed_total, row.return_dismissed_total, currency, f"{path}.return_dismissed_total"
-    )
-    left = _minor(row.raw_total, row.total, currency, f"{path}.total")
-    whole = came * Decimal(str(row.quantity)) / Decimal(str(pieces))
-    # Older versions take nothing off: their total is the whole already.
-    return came if abs(left + came - whole) <= abs(left - whole) else 0
-
-
-def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRecord, ...]:
-    told = [one for payment in _payments(row) for one in payment.refunds or ()]
-    return tuple(
-        RefundRecord(
-            external_id=one.id,
-            amount_minor=amount,
-            currency=currency,
-            order_external_id=row.id,
-            member_external_id=member,
-            refunded_at=_at(one.created_at, "$.payment_collections"),
-            updated_at=_at(one.created_at, "$.payment_collections"),
-            reason=_text(one.note),
-        )
-        for one in told
-        if (amount := _minor(one.raw_amount, one.amount, currency, "$.payment_collections")) > 0
-    )
-
-
 def _lines(rows: list[payloads.Item], currency: str) -> tuple[OrderLineRecord, ...]:
     return tuple(
         OrderLineRecord(
@@ -269,8 +205,8 @@ def _lines(rows: list[payloads.Item], currency: str) -> tuple[OrderLineRecord, .
             product_external_id=_text(row.variant_id) or _text(row.product_id),
             title=_titled(_text(row.product_title), _text(row.title)),
             quantity=limits.quantity(row.quantity, f"$.items[{number}].quantity"),
-            total_minor=_minor(row.raw_total, row.total, currency, f"$.items[{number}].total")
-            + _returned(row, currency, f"$.items[{number}]"),
+            total_minor=minor(row.raw_total, row.total, currency, f"$.items[{number}].total")
+            + returned(row, currency, f"$.items[{number}]"),
         )
         for number, row in enumerate(rows)
     )
@@ -313,30 +249,12 @@ def kept_with(raw: Raw) -> dict[str, Any]:
     """A record's metadata without our own; nothing for what cannot be read."""
     told = any_json(raw)
     kept = told.get("metadata") if isinstance(told, dict) else None
-    return {key: value for key, value in (kept or {}).items() if not key.startswith(MARK_PREFIX)}
+    own = kept.items() if isinstance(kept, dict) else ()
+    return {key: value for key, value in own if not key.startswith(MARK_PREFIX)}
 
 
 def _titled(product: str, variant: str) -> str:
     return f"{product} / {variant}" if product and variant and variant != product else product or variant
-
-
-def _minor(exact: Exact | None, amount: Decimal | None, currency: str, path: str) -> int:
-    told = amount if exact is None else exact.value
-    if told is None:
-        return 0
-    try:
-        return parse_minor(str(told), currency)
-    except ValueError as error:
-        raise FieldError(phrase("%(told)r is not an amount", told=str(told)), path) from error
-
-
-def _latest(times: list[datetime | None], path: str) -> datetime | None:
-    found = [at for at in times if at is not None]
-    return _at(max(found), path) if found else None
-
-
-def _at(value: datetime | None, path: str) -> datetime | None:
-    return None if value is None else limits.instant(value, path)
 
 
 def _text(value: str | None) -> str:

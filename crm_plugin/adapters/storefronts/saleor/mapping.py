@@ -8,7 +8,7 @@ Choices that could be made otherwise, made here once:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +19,8 @@ from crm_plugin.adapters.storefronts import limits
 from crm_plugin.adapters.storefronts.birthday_texts import born
 from crm_plugin.adapters.storefronts.metadata import KnownKeys, Said, consents, read_locale
 from crm_plugin.adapters.storefronts.saleor import payloads
+from crm_plugin.adapters.storefronts.saleor.paid import PAID, at_of, minor, paid_at, refunds
 from crm_plugin.adapters.storefronts.saleor.payloads import Address, Entry, Money
-from crm_plugin.money import to_minor
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     CheckoutRecord,
@@ -29,7 +29,6 @@ from crm_plugin.records import (
     OrderRecord,
     OrderStatus,
     ProductRecord,
-    RefundRecord,
 )
 
 ADAPTER = "saleor"
@@ -48,7 +47,6 @@ STATUSES = {
 }
 # Of which something is left to send: what was paid decides.
 _OPEN = frozenset({"UNFULFILLED", "PARTIALLY_FULFILLED"})
-_PAID = frozenset({"FULL", "OVERCHARGED"})
 _NO_ADDRESS = Address()
 Raw = bytes | msgspec.Raw
 
@@ -69,7 +67,7 @@ class Mapper:
         """An account."""
         row = read_record(payloads.USER, raw, adapter=ADAPTER)
         with _USABLE:
-            joined_at, updated_at = _at(row.date_joined, "$.dateJoined"), _at(row.updated_at, "$.updatedAt")
+            joined_at, updated_at = at_of(row.date_joined, "$.dateJoined"), at_of(row.updated_at, "$.updatedAt")
         meta = _entries(row.metadata)
         said = self._keys.read(meta)
         place = row.default_billing_address or row.default_shipping_address or _NO_ADDRESS
@@ -121,9 +119,9 @@ class Mapper:
         with _USABLE:
             if currency:
                 _currency(currency, "$.channelListings")
-            price = _minor(listing.price, currency, "$.channelListings.price") if listing.price else None
-            cost = _minor(listing.cost_price, currency, "$.channelListings.costPrice") if listing.cost_price else None
-            updated_at = _at(row.updated_at, "$.updatedAt")
+            price = minor(listing.price, currency, "$.channelListings.price") if listing.price else None
+            cost = minor(listing.cost_price, currency, "$.channelListings.costPrice") if listing.cost_price else None
+            updated_at = at_of(row.updated_at, "$.updatedAt")
         name, slug = _text(product.name), _text(product.slug)
         return ProductRecord(
             external_id=row.id,
@@ -150,11 +148,11 @@ class Mapper:
                 member_external_id=row.user.id if row.user else "",
                 email=_text(row.email),
                 currency=currency,
-                total_minor=_minor(_gross(row.total_price), currency, "$.totalPrice"),
+                total_minor=minor(_gross(row.total_price), currency, "$.totalPrice"),
                 url=self._checkout_url.replace("{id}", row.id).replace("{token}", _text(row.token)),
                 lines=_lines(row.lines, currency),
                 started_at=limits.instant(row.created, "$.created"),
-                updated_at=_at(row.updated_at, "$.updatedAt"),
+                updated_at=at_of(row.updated_at, "$.updatedAt"),
             )
 
     def _finished(self, raw: Raw) -> CheckoutRecord:
@@ -167,7 +165,7 @@ class Mapper:
                 member_external_id=row.user.id if row.user else "",
                 email=_text(row.user_email),
                 currency=currency,
-                total_minor=_minor(row.total.gross, currency, "$.total"),
+                total_minor=minor(row.total.gross, currency, "$.total"),
                 started_at=placed,
                 updated_at=placed,
                 completed_at=placed,
@@ -177,12 +175,12 @@ class Mapper:
         currency = _currency(row.total.gross.currency, "$.total.gross.currency")
         member = row.user.id if row.user else ""
         placed = limits.instant(row.created, "$.created")
-        total = _minor(row.total.gross, currency, "$.total.gross")
-        refunds = _refunds(row, currency, member)
+        total = minor(row.total.gross, currency, "$.total.gross")
+        given_back = refunds(row, currency, member)
         said = self._keys.read(_entries(row.metadata))
         sent = [one for one in row.fulfillments or () if one.status == "FULFILLED"]
         tracking = next((_text(one.tracking_number) for one in reversed(sent) if one.tracking_number), "")
-        status = _status(row, total, sum(one.amount_minor for one in refunds))
+        status = _status(row, total, sum(one.amount_minor for one in given_back))
         attributes = {"channel": row.channel.slug if row.channel else "", "origin": _text(row.origin).lower()}
         if tracking:
             attributes["tracking_number"] = tracking
@@ -193,18 +191,18 @@ class Mapper:
             platform_status=row.status,
             currency=currency,
             total_minor=total,
-            tax_minor=_minor(row.total.tax, currency, "$.total.tax"),
-            shipping_minor=_minor(_gross(row.shipping_price), currency, "$.shippingPrice"),
-            discount_minor=sum(_minor(one.total, currency, "$.discounts") for one in row.discounts or ()),
+            tax_minor=minor(row.total.tax, currency, "$.total.tax"),
+            shipping_minor=minor(_gross(row.shipping_price), currency, "$.shippingPrice"),
+            discount_minor=sum(minor(one.total, currency, "$.discounts") for one in row.discounts or ()),
             member_external_id=member,
             contact=_contact(row, member, said, placed),
             placed_at=placed,
-            paid_at=_paid_at(row),
-            shipped_at=_at(sent[-1].created, "$.fulfillments") if sent and status is OrderStatus.SHIPPED else None,
-            updated_at=_at(row.updated_at, "$.updatedAt"),
+            paid_at=paid_at(row),
+            shipped_at=at_of(sent[-1].created, "$.fulfillments") if sent and status is OrderStatus.SHIPPED else None,
+            updated_at=at_of(row.updated_at, "$.updatedAt"),
             coupon_codes=(_text(row.voucher_code),) if row.voucher_code else (),
             lines=_lines(row.lines, currency),
-            refunds=refunds,
+            refunds=given_back,
             attributes={name: value for name, value in attributes.items() if value},
         )
 
@@ -217,92 +215,10 @@ class Mapper:
 def _status(row: payloads.Order, total: int, refunded: int) -> OrderStatus:
     found = STATUSES.get(row.status)
     if found is None and row.status in _OPEN:
-        found = OrderStatus.PAID if row.charge_status in _PAID else OrderStatus.PENDING
+        found = OrderStatus.PAID if row.charge_status in PAID else OrderStatus.PENDING
     if found in (OrderStatus.PAID, OrderStatus.SHIPPED) and 0 < total <= refunded:
         return OrderStatus.REFUNDED
     return found or OrderStatus.UNKNOWN
-
-
-def _paid_at(row: payloads.Order) -> datetime | None:
-    if row.charge_status not in _PAID:
-        return None
-    times = [one.created_at for one in _events(row) if one.type == "CHARGE_SUCCESS" and one.created_at]
-    times += [one.created for one in _payments(row) if one.kind in ("CAPTURE", "EXTERNAL") and one.created]
-    return _at(max(times), "$.transactions") if times else None
-
-
-def _events(row: payloads.Order) -> Iterator[payloads.Event]:
-    for transaction in row.transactions or ():
-        yield from transaction.events or ()
-
-
-def _payments(row: payloads.Order) -> Iterator[payloads.Payment]:
-    for payment in row.payments or ():
-        yield from (one for one in payment.transactions or () if one.is_success)
-
-
-def _given_back(events: list[payloads.Event]) -> list[payloads.Event]:
-    """A transaction's refunds without those that the payment provider took back: for each such, the last of its amount."""
-    found = [one for one in events if one.type == "REFUND_SUCCESS"]
-    for taken in (one for one in events if one.type == "REFUND_REVERSE"):
-        same = [one for one in found if one.amount == taken.amount]
-        if same:
-            found.remove(same[-1])
-    return found
-
-
-def _refunds(row: payloads.Order, currency: str, member: str) -> tuple[RefundRecord, ...]:
-    told = [
-        (one.id, one.amount, one.created_at, one.message)
-        for transaction in row.transactions or ()
-        for one in _given_back(transaction.events or [])
-    ]
-    told += [(one.id, one.amount, one.created, "") for one in _payments(row) if one.kind == "REFUND"]
-    found = [
-        RefundRecord(
-            external_id=name,
-            amount_minor=amount,
-            currency=currency,
-            order_external_id=row.id,
-            member_external_id=member,
-            refunded_at=_at(at, "$.transactions"),
-            updated_at=_at(at, "$.transactions"),
-            reason=_text(reason),
-        )
-        for name, money, at, reason in told
-        if (amount := _minor(money, currency, "$.transactions")) > 0
-    ]
-    rest = _minor(row.total_refunded, currency, "$.totalRefunded") - sum(one.amount_minor for one in found)
-    found += _charged_back(row, currency, member)
-    if rest > 0:
-        found.append(
-            RefundRecord(
-                external_id=f"{row.id}:rest",
-                amount_minor=rest,
-                currency=currency,
-                order_external_id=row.id,
-                member_external_id=member,
-            )
-        )
-    return tuple(found)
-
-
-def _charged_back(row: payloads.Order, currency: str, member: str) -> list[RefundRecord]:
-    """What the customer's bank took back: money given back as any, which Saleor does not count among its refunds."""
-    return [
-        RefundRecord(
-            external_id=one.id,
-            amount_minor=amount,
-            currency=currency,
-            order_external_id=row.id,
-            member_external_id=member,
-            refunded_at=_at(one.created_at, "$.transactions"),
-            updated_at=_at(one.created_at, "$.transactions"),
-            reason=_text(one.message),
-        )
-        for one in _events(row)
-        if one.type == "CHARGE_BACK" and (amount := _minor(one.amount, currency, "$.transactions")) > 0
-    ]
 
 
 def _lines(rows: list[payloads.Line], currency: str) -> tuple[OrderLineRecord, ...]:
@@ -312,7 +228,7 @@ def _lines(rows: list[payloads.Line], currency: str) -> tuple[OrderLineRecord, .
             product_external_id=row.variant.id if row.variant else "",
             title=_line_title(row),
             quantity=limits.quantity(row.quantity, f"$.lines[{number}].quantity"),
-            total_minor=_minor(row.total_price.gross, currency, f"$.lines[{number}].totalPrice"),
+            total_minor=minor(row.total_price.gross, currency, f"$.lines[{number}].totalPrice"),
         )
         for number, row in enumerate(rows)
     )
@@ -372,21 +288,8 @@ def _currency(told: str, path: str) -> str:
     return currency
 
 
-def _minor(money: Money | None, currency: str, path: str) -> int:
-    if money is None:
-        return 0
-    try:
-        return to_minor(money.amount, currency)
-    except ValueError as error:
-        raise FieldError(phrase("%(told)r is not an amount", told=str(money.amount)), path) from error
-
-
 def _gross(price: payloads.Taxed | None) -> Money | None:
     return None if price is None else price.gross
-
-
-def _at(value: datetime | None, path: str) -> datetime | None:
-    return None if value is None else limits.instant(value, path)
 
 
 def _text(value: str | None) -> str:
