@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -116,8 +117,9 @@ def to_micros(value: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
+@lru_cache(maxsize=4096)
 def from_micros(value: int) -> datetime:
-    """The aware UTC datetime of a stored instant."""
+    """The aware UTC datetime of a stored instant. Rows that are read together mostly share theirs, so those made last are kept."""
     return _EPOCH + timedelta(microseconds=value)
 
 

@@ -6,29 +6,17 @@ A claim that has not begun is short, for nothing has left and whoever takes it a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    Table,
-    case,
-    delete,
-    insert,
-    literal,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, delete, or_, select, tuple_, update
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
-from crm_plugin.store.base import Instant, unindexed
+from crm_plugin.store.base import to_micros, unindexed
+from crm_plugin.store.bulk import insert_rows, select_in, update_rows
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -61,20 +49,16 @@ class Place:
             self.after = (row.next_try_at, row.touchpoint_id)
 
 
+# A writer has SQLite to itself; on PostgreSQL the rows are locked, always in the same order.
+_HELD = "SELECT touchpoint_id, fence FROM touchpoints WHERE state = ? AND shop_id = ? AND touchpoint_id IN ({marks})"
+
+
 def held(connection: Connection, rows: Sequence[Row[Any]]) -> frozenset[int]:
     """Which of these touchpoints of one shop are still in flight under the claim they were read with; they stay locked."""
-    t = touchpoints.c
-    numbers = sorted(row.touchpoint_id for row in rows)
-    query = (
-        select(t.touchpoint_id, t.fence)
-        .where(t.shop_id == rows[0].shop_id, t.touchpoint_id.in_(numbers), t.state == State.IN_FLIGHT.value)
-        .order_by(t.touchpoint_id)
-        .with_for_update()
-    )
     fences = {row.touchpoint_id: row.fence for row in rows}
-    return frozenset(
-        found.touchpoint_id for found in connection.execute(query) if fences[found.touchpoint_id] == found.fence
-    )
+    sql = _HELD if connection.dialect.name == "sqlite" else f"{_HELD} ORDER BY touchpoint_id FOR UPDATE"
+    found = select_in(connection, sql, (State.IN_FLIGHT.value, rows[0].shop_id), sorted(fences))
+    return frozenset(number for number, fence in found if fences[number] == fence)
 
 
 def claim(
@@ -114,6 +98,26 @@ def claim(
                 return _take(connection, shop_id, counting, free, now)
 
 
+# What whoever sends a touchpoint needs to know of it.
+_TAKEN = """shop_id touchpoint_id journey_key journey_version member_id step occasion channel adapter address subject_order_id
+    occasion_on due_at next_try_at valid_until capped_at fence attempts""".split()
+_t = touchpoints.c
+_TAKE = (
+    update(touchpoints)
+    .where(
+        _t.shop_id == bindparam("b_shop"),
+        _t.touchpoint_id.in_(bindparam("b_ids", expanding=True)),
+        _t.state.in_(BY_INDEX),
+    )
+    .values(
+        state=State.IN_FLIGHT.value,
+        claimed_until=bindparam("b_until"),
+        capped_at=bindparam("b_capped"),
+        fence=_t.fence + 1,
+        updated_at=bindparam("b_now"),
+    )
+    .returning(*(_t[name] for name in _TAKEN))
+)
 _NAMES = "touchpoint_id member_id next_try_at journey_key journey_version step channel due_at valid_until"
 _ASKED = tuple(_NAMES.split())
 
@@ -172,20 +176,12 @@ def _due_of(
 def _take(
     connection: Connection, shop_id: int, counting: Collection[int], free: Collection[int], now: datetime
 ) -> Sequence[Row[Any]]:
-    t = touchpoints.c
-    claimed = (
-        update(touchpoints)
-        .where(t.shop_id == shop_id, t.touchpoint_id.in_(sorted({*counting, *free})), t.state.in_(_WAITING))
-        .values(
-            state=State.IN_FLIGHT.value,
-            claimed_until=now + CLAIMED,
-            capped_at=case((t.touchpoint_id.in_(sorted(counting)), literal(now, Instant))),
-            fence=t.fence + 1,
-            updated_at=now,
-        )
-        .returning(*touchpoints.columns)
-    )
-    return sorted(connection.execute(claimed).all(), key=lambda row: (row.due_at, row.touchpoint_id))
+    taken: list[Row[Any]] = []
+    for numbers, capped_at in ((counting, now), (free, None)):
+        if numbers:
+            values = {"b_shop": shop_id, "b_ids": sorted(numbers), "b_until": now + CLAIMED, "b_capped": capped_at}
+            taken += connection.execute(_TAKE, {**values, "b_now": now}).all()
+    return sorted(taken, key=lambda row: (row.due_at, row.touchpoint_id))
 
 
 def release(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
@@ -212,31 +208,42 @@ def begin(db: Database, made: Sequence[tuple[Row[Any], Rendered]], now: datetime
     """
     if not made:
         return frozenset()
-    shop_id, t = made[0][0].shop_id, touchpoints.c
+    shop_id, at = made[0][0].shop_id, to_micros(now)
     with db.write() as connection:
         ours = held(connection, [row for row, _ in made])
-        if not ours:
-            return ours
-        connection.execute(
-            update(touchpoints)
-            .where(_among(shop_id, ours))
-            .values(
-                attempts=t.attempts + 1,
-                claimed_until=now + BEGUN,
-                # The room that was taken for it is used from now on.
-                capped_at=case((t.capped_at < now, literal(now, Instant)), else_=t.capped_at),
-                # What is told from here on is about this attempt, not about the one before.
-                provider_message_id=None,
-                updated_at=now,
-            )
-        )
         some = [(row, text) for row, text in made if row.touchpoint_id in ours]
+        if not some:
+            return ours
+        _note_begun(connection, [row for row, _ in some], now)
         again = [row.touchpoint_id for row, _ in some if row.attempts]
         if again:
             connection.execute(delete(touchpoint_contents).where(*_of(touchpoint_contents, shop_id, again)))
-        connection.execute(insert(touchpoint_contents), [_content(row, text, now) for row, text in some])
-        connection.execute(insert(attempts), [_attempt(row, now) for row, _ in some])
+        insert_rows(connection, touchpoint_contents, _CONTENT, [_content(row, text, at) for row, text in some])
+        tries = [(shop_id, row.touchpoint_id, row.attempts + 1, row.adapter, at, "", "", "") for row, _ in some]
+        insert_rows(connection, attempts, _ATTEMPT, tries)
     return ours
+
+
+_CONTENT = ("shop_id", "touchpoint_id", "locale", "subject", "body_text", "body_html", "url", "rendered_at")
+_ATTEMPT = ("shop_id", "touchpoint_id", "attempt_no", "adapter", "started_at", "outcome", "error_code", "error")
+_KEY = ("shop_id", "touchpoint_id")
+
+
+def _note_begun(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> None:
+    """That these are called for. A column is written only where it changes: each that an index holds costs the index as well."""
+    at, until = to_micros(now), to_micros(now + BEGUN)
+    alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for row in rows:
+        values = {"attempts": row.attempts + 1, "claimed_until": until, "updated_at": at}
+        if row.capped_at is not None and row.capped_at < now:
+            # The room that was taken for it is used from now on.
+            values["capped_at"] = at
+        if row.attempts:
+            # What is told from here on is about this attempt, not about the one before.
+            values["provider_message_id"] = None
+        alike[tuple(values)].append((*values.values(), row.shop_id, row.touchpoint_id))
+    for columns, some in alike.items():
+        update_rows(connection, touchpoints, (*columns, *_KEY), _KEY, some)
 
 
 def take_back(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
@@ -270,25 +277,5 @@ def _of(table: Table, shop_id: int, numbers: Collection[int]) -> tuple[ColumnEle
     return table.c.shop_id == shop_id, table.c.touchpoint_id.in_(sorted(numbers))
 
 
-def _content(row: Row[Any], made: Rendered, now: datetime) -> dict[str, Any]:
-    return {
-        "shop_id": row.shop_id,
-        "touchpoint_id": row.touchpoint_id,
-        "locale": made.locale,
-        "subject": made.subject,
-        "body_text": made.text,
-        "body_html": made.html,
-        "url": made.url,
-        "rendered_at": now,
-    }
-
-
-def _attempt(row: Row[Any], now: datetime) -> dict[str, Any]:
-    return {
-        "shop_id": row.shop_id,
-        "touchpoint_id": row.touchpoint_id,
-        "attempt_no": row.attempts + 1,
-        "adapter": row.adapter,
-        "started_at": now,
-        "outcome": "",
-    }
+def _content(row: Row[Any], made: Rendered, at: int) -> tuple[Any, ...]:
+    return row.shop_id, row.touchpoint_id, made.locale, made.subject, made.text, made.html, made.url, at

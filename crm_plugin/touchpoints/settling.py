@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, func, update
+from sqlalchemy import Connection, Row
 from sqlalchemy.exc import DBAPIError
 
-from crm_plugin.phrases import cut
+from crm_plugin.phrases import cut, packed
 from crm_plugin.records import ConsentState, SendResult
 from crm_plugin.store import attempts, consent, touchpoints
+from crm_plugin.store.base import to_micros
+from crm_plugin.store.bulk import update_rows
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.touchpoints import claims, event_rows
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
@@ -51,37 +54,8 @@ class Outcome:
             raise ValueError(f"no way leads from in_flight to {self.state}")
 
 
-_t, _a = touchpoints.c, attempts.c
-_SETTLE = (
-    update(touchpoints)
-    .where(_t.shop_id == bindparam("b_shop"), _t.touchpoint_id == bindparam("b_id"))
-    .values(
-        state=bindparam("b_state"),
-        reason=bindparam("b_reason"),
-        reason_detail=bindparam("b_detail"),
-        claimed_until=None,
-        next_try_at=bindparam("b_next"),
-        settled_at=bindparam("b_settled"),
-        provider_message_id=func.coalesce(
-            bindparam("b_message", type_=_t.provider_message_id.type), _t.provider_message_id
-        ),
-        accepted_at=func.coalesce(bindparam("b_accepted", type_=_t.accepted_at.type), _t.accepted_at),
-        updated_at=bindparam("b_at"),
-    )
-)
-_END = (
-    update(attempts)
-    .where(
-        _a.shop_id == bindparam("b_shop"), _a.touchpoint_id == bindparam("b_id"), _a.attempt_no == bindparam("b_number")
-    )
-    .values(
-        finished_at=bindparam("b_at"),
-        outcome=bindparam("b_state"),
-        error_code=bindparam("b_reason"),
-        error=bindparam("b_detail"),
-        parts=bindparam("b_parts"),
-    )
-)
+_KEY = ("shop_id", "touchpoint_id")
+_END = ("finished_at", "outcome", "error_code", "error", "parts", *_KEY, "attempt_no")
 
 
 def settle(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -114,10 +88,14 @@ def _write(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
         ours = [one for one in outcomes if one.row.touchpoint_id in held]
         if not ours:
             return []
-        connection.execute(_SETTLE, [_settled(one) for one in ours])
+        alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+        for one in ours:
+            values = _settled(one)
+            alike[tuple(values)].append((*values.values(), one.row.shop_id, one.row.touchpoint_id))
+        for columns, rows in alike.items():
+            update_rows(connection, touchpoints, (*columns, *_KEY), _KEY, rows)
         ended = [_ended(one) for one in ours if one.attempt is not None]
-        if ended:
-            connection.execute(_END, ended)
+        update_rows(connection, attempts, _END, (*_KEY, "attempt_no"), ended)
         for one in ours:
             if one.dead or one.opted_out:
                 _learn(connection, one)
@@ -125,32 +103,28 @@ def _write(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _settled(one: Outcome) -> dict[str, Any]:
-    result = one.result
-    return {
-        "b_shop": one.row.shop_id,
-        "b_id": one.row.touchpoint_id,
-        "b_state": one.state.value,
-        "b_reason": str(one.reason),
-        "b_detail": cut(one.detail, 500),
-        "b_next": one.next_try_at or one.row.next_try_at,
-        "b_settled": None if one.state in WAITING else one.at,
-        "b_message": None if result is None else event_rows.told_id(result.provider_message_id),
-        "b_accepted": None if result is None else one.at,
-        "b_at": one.at,
+    """What changes of the touchpoint, as stored. A column that stays as it is costs its index all the same, so it is left out."""
+    at, result = to_micros(one.at), one.result
+    values: dict[str, Any] = {
+        "state": one.state.value,
+        "reason": str(one.reason),
+        "reason_detail": packed(cut(one.detail, 500)),
+        "claimed_until": None,
+        "settled_at": None if one.state in WAITING else at,
+        "updated_at": at,
     }
+    if one.next_try_at is not None:
+        values["next_try_at"] = to_micros(one.next_try_at)
+    if result is not None:
+        values["provider_message_id"] = event_rows.told_id(result.provider_message_id)
+        values["accepted_at"] = at
+    return values
 
 
-def _ended(one: Outcome) -> dict[str, Any]:
-    return {
-        "b_shop": one.row.shop_id,
-        "b_id": one.row.touchpoint_id,
-        "b_number": one.attempt,
-        "b_at": one.at,
-        "b_state": one.state.value,
-        "b_reason": str(one.reason),
-        "b_detail": cut(one.detail, 500),
-        "b_parts": None if one.result is None else min(max(one.result.parts, 0), _MOST_PARTS),
-    }
+def _ended(one: Outcome) -> tuple[Any, ...]:
+    parts = None if one.result is None else min(max(one.result.parts, 0), _MOST_PARTS)
+    told = (to_micros(one.at), one.state.value, str(one.reason), packed(cut(one.detail, 500)), parts)
+    return *told, one.row.shop_id, one.row.touchpoint_id, one.attempt
 
 
 def _learn(connection: Connection, one: Outcome) -> None:
