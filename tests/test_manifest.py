@@ -12,7 +12,7 @@ from flask import Flask
 
 import crm_plugin
 from crm_plugin.adapters.base import Capability, Setting
-from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class, storefront_names
+from crm_plugin.adapters.registry import channel_class, channel_names, platform_of, storefront_class, storefront_names
 from crm_plugin.adapters.storefronts.base import FileStorefront
 from crm_plugin.app import create_app
 from crm_plugin.clock import FixedClock
@@ -84,6 +84,7 @@ def test_channels_are_registered(manifest: Manifest) -> None:
 def test_scopes_are_what_the_code_uses(manifest: Manifest) -> None:
     asked = {name for name in storefront_names() if not issubclass(storefront_class(name), FileStorefront)}
     assert set(manifest.scopes) == asked
+    assert all(platform_of(name) == channel_class(name).uses_storefront for name in channel_names())
     written = {channel_class(name).uses_storefront for name in channel_names()} - {""}
     written |= {name for name in storefront_names() if storefront_class(name).holds_tiers()}
     for platform, scopes in manifest.scopes.items():

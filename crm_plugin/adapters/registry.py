@@ -41,6 +41,8 @@ _CHANNELS = {
     "inapp": "crm_plugin.adapters.channels.inapp:InAppChannel",
     "webhook": "crm_plugin.adapters.channels.webhook:WebhookChannel",
 }
+# Of those that use a store's connection, the platform: others need not import a storefront to know that a sender is not theirs.
+_PLATFORMS = {"woocommerce_note": "woocommerce", "taobao_sms": "taobao"}
 
 
 def storefront_names() -> list[str]:
@@ -97,6 +99,11 @@ def channel_class(name: str) -> type[ChannelAdapter]:
     if found is None or not issubclass(found, ChannelAdapter):
         raise ConfigError(f"There is no sender {name!r}.", hint=f"Use one of: {', '.join(channel_names())}.")
     return found
+
+
+def platform_of(name: str) -> str:
+    """The platform whose connection a sender uses; empty where it has its own. Nothing of ours is imported."""
+    return _PLATFORMS.get(name, "") if name in _CHANNELS else channel_class(name).uses_storefront
 
 
 @cache

@@ -99,8 +99,8 @@ def claim(
 
 
 # What whoever sends a touchpoint needs to know of it.
-_TAKEN = """shop_id touchpoint_id journey_key journey_version member_id step occasion channel adapter address subject_order_id
-    occasion_on due_at next_try_at valid_until capped_at fence attempts""".split()
+_KEPT = "occasion channel adapter address subject_order_id occasion_on due_at next_try_at valid_until capped_at fence attempts"
+_TAKEN = ("shop_id", "touchpoint_id", "journey_key", "journey_version", "member_id", "step", *_KEPT.split())
 _t = touchpoints.c
 _TAKE = (
     update(touchpoints)

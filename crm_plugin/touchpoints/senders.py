@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 
 from crm_plugin.adapters.base import Problem, SettingType, Severity
 from crm_plugin.adapters.channels.base import CALLBACK_SETTING, PRICE_SETTING, ChannelAdapter
-from crm_plugin.adapters.registry import app_values, channel_class, channel_names, storefront_class
+from crm_plugin.adapters.registry import app_values, channel_class, channel_names, platform_of, storefront_class
 from crm_plugin.errors import ActionRequired, ConfigError, InvalidInput, NotFound
 from crm_plugin.phrases import joined, phrase
 from crm_plugin.store import connections, shops
@@ -48,9 +48,11 @@ def senders(connection: Connection, shop: Shop) -> list[Sender]:
     }
     found = []
     for name in channel_names():
-        adapter = channel_class(name)
-        built_in = name in _BUILT_IN or (bool(adapter.uses_storefront) and adapter.uses_storefront == shop.platform)
+        built_in = name in _BUILT_IN or (platform_of(name) or None) == shop.platform
         row = rows.get(name)
+        if row is None and not built_in:
+            continue
+        adapter = channel_class(name)
         if row is not None:
             found.append(
                 Sender(
@@ -64,7 +66,7 @@ def senders(connection: Connection, shop: Shop) -> list[Sender]:
                     row.updated_at,
                 )
             )
-        elif built_in:
+        else:
             found.append(Sender(name, adapter.channel, adapter.label, True, "ok", "", True))
     return found
 
@@ -75,7 +77,7 @@ def available(connection: Connection, shop: Shop) -> dict[str, str]:
     A paused sender counts: its messages wait for it within their validity.
     """
     there = [sender for sender in senders(connection, shop) if sender.enabled]
-    there.sort(key=lambda sender: bool(channel_class(sender.adapter).uses_storefront), reverse=True)
+    there.sort(key=lambda sender: bool(platform_of(sender.adapter)), reverse=True)
     return {sender.channel: sender.adapter for sender in reversed(there)}
 
 
