@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.orm import Session, registry
 
 from benchmarks import data
 from benchmarks.harness import Options, Result, benchmark, seconds
@@ -174,6 +173,9 @@ class _Member:
 
 def _orm_loop(database: Database, shop: Shop, count: int) -> None:
     """One member after the other: read, ask consent, look whether it is planned already, add, commit."""
+    # Only here: what measures the memory of sending imports this module, and the program has no ORM.
+    from sqlalchemy.orm import Session, registry
+
     mapped = registry()
     mapped.map_imperatively(_Touchpoint, touchpoints)
     mapped.map_imperatively(_Member, members)
