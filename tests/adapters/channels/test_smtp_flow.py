@@ -126,6 +126,14 @@ def test_of_two_that_went_together_only_the_first_is_in_doubt(
     )
 
 
+def test_one_that_came_with_a_body_answered_by_a_farewell_goes_over_another(
+    send: Callable[..., dict[int, Flowed]], script: Script
+) -> None:
+    script.once["BODY"] = "421 4.3.2 shutting down"
+    assert _kinds(send(3)) == [TransientError, None, None]
+    assert (script.connections, len(script.mails)) == (2, 2)
+
+
 def test_worn_connections_are_left(
     send: Callable[..., dict[int, Flowed]], script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,11 +145,14 @@ class Connection:
         ends: list[Ended] = []
         try:
             # What is read before all is written could answer nothing that was asked for.
-            while self._flush() and self._fill():
-                while (reply := self._reply()) is not None:
+            while not self.broken and self._flush() and self._fill():
+                while not self.broken and (reply := self._reply()) is not None:
                     self._heard(*reply, follow, ends)
         except OSError as error:
-            ends += self._fail(str(error))
+            return ends + self._fail(str(error))
+        if self.broken and not self.idle:
+            # It is about to close; what went out together with a body has not been given its own.
+            return ends + self._fail("the server closes the connection")
         return ends
 
     def expire(self) -> list[Ended]:
