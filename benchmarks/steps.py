@@ -18,6 +18,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.steps import duties
 
 _SMALL = 10_000
 _DUE = 3_000
@@ -32,11 +33,32 @@ _STEPS: list[dict[str, Any]] = [
     {"key": "opens", "wait": {"event": "opened", "within_days": 9}},
     {"key": "buys", "wait": {"event": "order_placed", "within_days": 90}},
 ]
+# A message, and all that can be done at once after it until the next wait.
+_LONG: list[dict[str, Any]] = [
+    _STEPS[0],
+    {"key": "mark", "tag": {"add": ["asked"], "remove": ["new"]}},
+    {"key": "buyer", "branch": "orders() >= 1", "else": [{"key": "first", "tag": {"add": ["never"]}}]},
+    {
+        "key": "ab",
+        "split": {"a": 50, "b": 50},
+        "arms": {
+            "a": [{"key": "call", "task": {"title": "Call"}}],
+            "b": [{"key": "write", "task": {"title": "Write"}}],
+        },
+    },
+    {"key": "code", "coupon": {"pool": "gifts"}},
+    {"key": "poor", "branch": "spent() < 100", "then": [{"key": "more", "coupon": {"pool": "gifts"}}]},
+    {"key": "rest", "wait": {"days": 30}},
+    {"key": "again", "send": {"template": "again", "channels": ["email"]}},
+]
 
 
 @benchmark("planning.steps")
 def steps(options: Options) -> Iterator[Result]:
-    """A round with everybody inside, in a shop of ten thousand and a large one: nothing due; 3,000 waits over, 3,000 messages settled."""
+    """A round with everybody inside, in a shop of ten thousand and a large one.
+
+    Nothing due; 3,000 waits over; 3,000 messages settled; and 3,000 who pass all that is done at once from a message to the next wait.
+    """
     small = min(_SMALL, options.members)
     idle: dict[int, float] = {}
     for size in dict.fromkeys((small, options.members)):
@@ -45,6 +67,7 @@ def steps(options: Options) -> Iterator[Result]:
             shop = _inside(database, size)
             rounds = iter(range(1, 1_000))
             idle[size] = min(_round(database, shop, _NOON + next(rounds) * _MINUTE) for _ in range(2 * options.repeats))
+            _let_in(database, shop, size)
             due = {name: _measured(database, shop, name, size, next(rounds)) for name in _MAKES_DUE}
     detail = {"small": small, "large": options.members, "due": due}
     name = "planning: a tick with nothing due, all inside a journey of steps"
@@ -59,18 +82,20 @@ def steps(options: Options) -> Iterator[Result]:
 _MAKES_DUE = {
     "waits that are over": "UPDATE enrolments SET due_at = :at WHERE shop_id = 1 AND phase = 'waits' AND member_id <= :upto",
     "messages that were settled": "UPDATE touchpoints SET state = 'accepted', accepted_at = :at, settled_at = :at "
-    "WHERE shop_id = 1 AND state = 'planned' AND step = 1 AND member_id <= :upto",
+    "WHERE shop_id = 1 AND journey_key = 'win_back' AND state = 'planned' AND step = 1 AND member_id <= :upto",
+    "messages before many steps": "UPDATE touchpoints SET state = 'accepted', accepted_at = :at, settled_at = :at "
+    "WHERE shop_id = 1 AND journey_key = 'winter' AND state = 'planned' AND member_id <= :upto",
 }
 
 
 def _measured(database: Database, shop: Shop, name: str, size: int, minutes: int) -> dict[str, float]:
-    """Statements of the journey's own transaction in the round that finds these due, seconds of the round, and how many are due."""
+    """Of the round that finds these due: how many they are, its seconds, and the statements of the transaction that asks most: theirs."""
     at = _NOON + minutes * _MINUTE
     with database.write() as connection:
         made = connection.execute(text(_MAKES_DUE[name]), {"at": to_micros(at), "upto": min(4 * _DUE, size)}).rowcount
     with _counted(database) as asked:
         took = _round(database, shop, at)
-    return {"due": made, "statements": len(asked), "seconds": took}
+    return {"due": made, "statements": max(map(len, asked)), "seconds": took}
 
 
 def _round(database: Database, shop: Shop, at: datetime) -> float:
@@ -81,16 +106,16 @@ def _round(database: Database, shop: Shop, at: datetime) -> float:
 
 
 @contextmanager
-def _counted(database: Database) -> Iterator[list[str]]:
-    """The statements of the last transaction that writes, of those that the block runs."""
-    asked: list[str] = []
+def _counted(database: Database) -> Iterator[list[list[str]]]:
+    """The statements of each transaction that writes, of those that the block runs."""
+    asked: list[list[str]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if statement == "BEGIN IMMEDIATE":
-            # What is asked once for all journeys was before.
-            asked.clear()
-        else:
-            asked.append(statement)
+            asked.append([])
+        elif asked:
+            # What is read once for all journeys was before.
+            asked[-1].append(statement)
 
     event.listen(database.engine, "before_cursor_execute", note)
     try:
@@ -124,6 +149,21 @@ def _inside(database: Database, size: int) -> Shop:
         for statement in (_MEMBERS, _CONSENTS, _ENROLMENTS, _TOUCHPOINTS):
             connection.execute(text(statement), span)
     return shop
+
+
+def _let_in(database: Database, shop: Shop, size: int) -> None:
+    """A second journey, of more steps than the other: its first message is planned for as many as are due in the other."""
+    with database.write() as connection:
+        told = {"key": "winter", "trigger": {"type": "lapse", "days": 120}, "steps": _LONG, "validity_days": 7}
+        journey_store.save(connection, shop, read_draft(told), _NOON)
+        c = journeys.c
+        on = update(journeys).where(c.journey_key == "winter")
+        connection.execute(on.values(enabled=True, enabled_at=_NOON - _DAY, planned_through=_NOON))
+        duties.load_codes(connection, shop, "gifts", [f"C{n}" for n in range(2 * _DUE)], _NOON)
+        span = {"size": min(_DUE, size), "since": to_micros(_NOON - _DAY), "until": to_micros(_NOON + _DAY)}
+        for statement in (_ENROLMENTS, _TOUCHPOINTS):
+            own = statement.replace("win_back", "winter").replace("SELECT 1, i", f"SELECT 1, {size} + i")
+            connection.execute(text(own.replace("i % 4", "2")), span)
 
 
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :size) "

@@ -26,8 +26,13 @@ def rule_of(journey: Journey) -> Node | None:
     own = kind_of(journey.trigger).rule(journey.trigger)
     if not own:
         return journey.audience
-    asked = _compiled(own)
+    asked = compiled(own)
     return asked if journey.audience is None else And((asked, journey.audience))
+
+
+def goal_of(journey: Journey) -> Node | None:
+    """What a member has reached for whom a journey of several steps is over; None when it has no goal."""
+    return compiled(journey.flow.goal_text) if journey.flow.goal_text else None
 
 
 def meant(
@@ -52,7 +57,7 @@ def arrived(
     connection: Connection, shop: Shop, journey: Journey, as_of: date, member_id: ColumnElement[int]
 ) -> ColumnElement[bool]:
     """Whether the member of that id has reached the goal of a journey that has one. Raises: RuleError when it cannot be asked."""
-    goal = resolved(connection, shop.shop_id, _compiled(journey.flow.goal_text))
+    goal = resolved(connection, shop.shop_id, compiled(journey.flow.goal_text))
     return rules_sql.condition(shop, goal, as_of, member_id)
 
 
@@ -66,5 +71,6 @@ def problem_of(connection: Connection, shop: Shop, journey: Journey) -> RuleErro
 
 
 @lru_cache(maxsize=256)
-def _compiled(text: str) -> Node:
+def compiled(text: str) -> Node:
+    """The tree of a rule that has been checked before. Raises: RuleError."""
     return compile_rule(text).node

@@ -10,13 +10,13 @@ again, twice at once, or after an outage doubles nothing. What one person was to
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, case, func, literal_column, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.clock import local_day
@@ -145,11 +145,15 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
     ways = due_of(connection, shop, journey, begun, mark, now, looked) if comes else iter(())
     due = [way.select() for way in ways]
 
-    def insert(voice: Journey, base: Select[Any]) -> None:
+    @cache
+    def there() -> Mapping[str, str]:
+        return senders.available(connection, shop)
+
+    def insert(voice: Journey, base: Select[Any]) -> Sequence[Row[Any]]:
         if rule_of(voice) is not None:
             # Kept with its reason: without a row nobody could say why the step said nothing.
             base = base.add_columns(_means(connection, shop, voice, now).label(statement.MEANT))
-        statement.write(connection, Terms(shop, voice, _channels(connection, shop, voice)), base, now, counts)
+        return statement.write_step(connection, Terms(shop, voice, _found(there(), voice)), base, now, counts)
 
     if taken := engine.run(connection, shop, journey, due, now, insert):
         counts["enrolled"] = taken
@@ -206,7 +210,10 @@ def day_of(shop: Shop, stored: int) -> date:
 
 def _channels(connection: Connection, shop: Shop, journey: Journey) -> tuple[tuple[str, str], ...]:
     """(channel, adapter) in the journey's order, those that have a sender."""
-    there = senders.available(connection, shop)
+    return _found(senders.available(connection, shop), journey)
+
+
+def _found(there: Mapping[str, str], journey: Journey) -> tuple[tuple[str, str], ...]:
     return tuple((channel, there[channel]) for channel in journey.channels if channel in there)
 
 

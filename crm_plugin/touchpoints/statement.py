@@ -6,6 +6,7 @@ with all that it was made of (`Terms`): another version, rule, setting or sender
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
@@ -16,6 +17,7 @@ from sqlalchemy import (
     BindParameter,
     Connection,
     Insert,
+    Row,
     ScalarSelect,
     Select,
     Text,
@@ -78,7 +80,8 @@ def write_way(connection: Connection, terms: Terms, way: Way, now: datetime, cou
         base = way.select()
         if terms.rule is not None and terms.on is not None:
             base = base.where(holds(terms.shop, terms.rule, terms.on, literal_column("m.member_id")))
-        return Prepared(_statement(terms, base, now, start, node, dialect.name), dialect)
+        made = _statement(terms, base, now, start, node, dialect.name).returning(touchpoints.c.state)
+        return Prepared(made, dialect)
 
     count = _BATCH
     while count == _BATCH:
@@ -87,12 +90,18 @@ def write_way(connection: Connection, terms: Terms, way: Way, now: datetime, cou
         count = _count(kept.run(connection, {**values, "first": start}).scalars().all(), counts)
 
 
-def write(connection: Connection, terms: Terms, base: Select[Any], now: datetime, counts: dict[str, int]) -> None:
-    """Plan the members and occasions of `base` (as `Way.select` gives them, or with a column `MEANT`)."""
-    count = _BATCH
-    while count == _BATCH:
-        statement = _statement(terms, base, now, *reserve_ids(_BATCH), connection.dialect.name)
-        count = _count(connection.execute(statement).scalars().all(), counts)
+def write_step(
+    connection: Connection, terms: Terms, base: Select[Any], now: datetime, counts: dict[str, int]
+) -> Sequence[Row[Any]]:
+    """Plan what a step sends to the members and occasions of `base`: as `Way.select` gives them, or with a column `MEANT`; a page of them.
+
+    Answers what is new: member_id, occasion, state, reason. What is settled by that counts as taken up.
+    """
+    t = touchpoints.c
+    made = _statement(terms, base, now, *reserve_ids(_BATCH), connection.dialect.name)
+    rows = connection.execute(made.returning(t.member_id, t.occasion, t.state, t.reason)).all()
+    _count([row.state for row in rows], counts)
+    return rows
 
 
 def _count(states: Any, counts: dict[str, int]) -> int:
@@ -110,7 +119,7 @@ def _statement(terms: Terms, base: Select[Any], now: datetime, start: int, node:
     if dialect != "sqlite":
         add, chosen = postgresql.insert, found_first(chosen)
     inserted = add(touchpoints).from_select(columns, chosen, include_defaults=False)
-    statement: Insert = inserted.on_conflict_do_nothing().returning(touchpoints.c.state)
+    statement: Insert = inserted.on_conflict_do_nothing()
     return statement
 
 
@@ -132,6 +141,7 @@ def _rows(terms: Terms, judged: Any, now: datetime, start: int, node: int) -> tu
             _now(now)
         ),
         "updated_at": _now(now),
+        **({"taken_up": judged.c.state != State.PLANNED.value} if journey.step else {}),
         **{column.name: column for column in judged.c},
     }
     return list(values), select(*values.values()).where(known(shop, journey, judged).is_(None)).limit(_BATCH)

@@ -1,4 +1,4 @@
-"""Taking a step: for all who stand at it what becomes of each is written first, as events; then one statement moves them by these.
+"""Taking steps: those who are due are read once, walked on in memory until each rests, and what became of them is written once for all.
 
 An event's key is the enrolment and its number, so a step is decided once however many planners run and however often; and the moves, what
 they bring about and the events are one transaction.
@@ -6,231 +6,291 @@ they bring about and the events are one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from functools import cached_property, lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    Connection,
-    Select,
-    Text,
-    case,
-    cast,
-    literal,
-    literal_column,
-    not_,
-    null,
-    or_,
-    select,
-    text,
-    type_coerce,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Select, TextClause, text
 
 from crm_plugin.clock import local_day
-from crm_plugin.rules import compile_rule
-from crm_plugin.rules import sql as rules_sql
-from crm_plugin.rules.book import resolved
-from crm_plugin.store import enrolment_events
-from crm_plugin.store.base import to_micros
+from crm_plugin.rules.nodes import Node
+from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.audience import meant, rule_of
-from crm_plugin.touchpoints.holdout import held_out_sql
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import ending, flow
-from crm_plugin.touchpoints.steps.document import Place
+from crm_plugin.touchpoints.steps import ending
+from crm_plugin.touchpoints.steps.document import Place, Step
 from crm_plugin.touchpoints.versions import Version
 
-# Puts touchpoints in for a voice of the journey, from rows as the planner's own: member, occasion, instants.
-Insert = Callable[[Journey, Select[Any]], None]
-_COLUMNS = (
-    "shop_id enrolment_id seq at what version step_key to_step phase base_at due_at reason detail".split()  # noqa: SIM905
-)
-_MEMBER: ColumnElement[int] = literal_column("e.member_id")
-# Those who stand at a step in a phase and are due, by the index that begins so.
-STANDING = (
-    "e.shop_id = :shop_id AND e.journey_key = :journey_key AND e.version = :version AND e.step_key = :step_key "
-    "AND e.state = 'active' AND e.phase = :phase AND e.due_at <= CAST(:now AS BIGINT)"
-)
-# Steps that bring something about, which nobody gets twice.
-ONCE = frozenset({"send", "coupon", "tag", "tier", "task", "webhook"})
-# The event that was just written for them.
-DECIDED = "v.shop_id = e.shop_id AND v.enrolment_id = e.enrolment_id AND v.seq = e.seq + 1"
+# Puts touchpoints in for a voice of the journey, from rows as the planner's own (member, occasion, instants); answers those that are new:
+# member_id, occasion, state, reason.
+Insert = Callable[[Journey, Select[Any]], Sequence[Any]]
+
+
+@dataclass(slots=True)
+class Stay:
+    """One enrolment in hand: where it stands, which is not written so far. Instants are in microseconds, the day of its occasion a number.
+
+    `taken` are the steps that it took on other versions; `end_reason` is set when it is over.
+    """
+
+    enrolment_id: int
+    member_id: int
+    occasion: str
+    occasion_on: int
+    version: int
+    step_key: str
+    phase: str
+    base_at: int
+    due_at: int
+    seq: int
+    member_state: str
+    zone: str
+    taken: str | None
+    end_reason: str = ""
+
+
+# One event that is not written yet, in the order of `_EVENT`.
+Event = list[Any]
+_EVENT = {
+    "enrolment_id": "BIGINT",
+    "seq": "INTEGER",
+    "what": "TEXT",
+    "version": "INTEGER",
+    "step_key": "TEXT",
+    "to_step": "TEXT",
+    "phase": "TEXT",
+    "base_at": "BIGINT",
+    "due_at": "BIGINT",
+    "reason": "TEXT",
+    "detail": "TEXT",
+}
+_REASON, _DETAIL = list(_EVENT).index("reason"), list(_EVENT).index("detail")
+
+
+@dataclass
+class Group:
+    """Those who are taken in hand at once, and what is still to be written of them.
+
+    Of the acts: `tags` by (member, tag) whether it is given or taken, `tagged` who has had any; `codes` by pool who gets one at which step,
+    with the event that tells it; `tasks` as they are stored but for their ids. `answers` are what rules said of members: true, false, or
+    None for unknown; `nodes` the rules with all that they name in its place. `news` is what became of messages, by member, occasion and
+    number of the step.
+    """
+
+    connection: Connection
+    shop: Shop
+    journey_key: str
+    now: datetime
+    insert: Insert
+    events: list[Event] = field(default_factory=list)
+    moved: dict[int, Stay] = field(default_factory=dict)
+    tags: dict[tuple[int, str], bool] = field(default_factory=dict)
+    tagged: set[int] = field(default_factory=set)
+    codes: dict[str, list[tuple[Stay, str, Event]]] = field(default_factory=dict)
+    tasks: list[tuple[Any, ...]] = field(default_factory=list)
+    answers: dict[Node, dict[int, Any]] = field(default_factory=dict)
+    nodes: dict[Node, Node] = field(default_factory=dict)
+    news: dict[tuple[int, str, int], Any] = field(default_factory=dict)
+
+    @cached_property
+    def at(self) -> int:
+        """The instant of the round as stored."""
+        return to_micros(self.now)
+
+    @cached_property
+    def today(self) -> date:
+        """The day of the round in the shop's zone."""
+        return local_day(self.now, self.shop.timezone)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return bool(self.connection.dialect.name == "sqlite")
+
+    def run(self, statement: TextClause, rows: Sequence[Any], **values: Any) -> Any:
+        """Run a statement over `given` rows, for this shop and journey at this instant."""
+        ours = {"rows": to_json(rows), "shop_id": self.shop.shop_id, "journey_key": self.journey_key, "now": self.at}
+        told = {**ours, **values}
+        return self.connection.execute(statement, told)
+
+    def begin(self, stay: Stay, phase: str, till: int) -> None:
+        """The step has begun; they stay in `phase` until `till`."""
+        self._note(stay, ending.BEGUN, stay.step_key, phase, stay.base_at, till, "", "")
+
+    def done(
+        self,
+        stay: Stay,
+        to: str,
+        *,
+        base: int | None = None,
+        reason: str = "",
+        detail: str = "",
+        what: str = ending.DONE,
+    ) -> Event:
+        """The step is done, and they go on at `to`, or are at the end, from the instant `base`; the event may be told more."""
+        since = stay.base_at if base is None else base
+        return self._note(stay, what, to, ending.DUE, since, since, reason, detail)
+
+    def leave(self, stay: Stay, reason: str) -> None:
+        """They go no further."""
+        self._note(stay, ending.ENDED, "", "", stay.base_at, stay.base_at, reason, "")
+
+    def put_off(self, stay: Stay, till: int) -> None:
+        """They wait on, and nothing has happened."""
+        stay.due_at = till
+        self.moved[stay.enrolment_id] = stay
+
+    def _note(
+        self, stay: Stay, what: str, to: str, phase: str, base_at: int, due_at: int, reason: str, detail: str
+    ) -> Event:
+        stay.seq += 1
+        told = [
+            stay.enrolment_id,
+            stay.seq,
+            what,
+            stay.version,
+            stay.step_key,
+            to,
+            phase,
+            base_at,
+            due_at,
+            reason,
+            detail,
+        ]
+        self.events.append(told)
+        stay.step_key, stay.phase, stay.base_at, stay.due_at = to or stay.step_key, phase, base_at, due_at
+        if not to:
+            stay.end_reason = reason if what == ending.ENDED else ending.DONE
+        self.moved[stay.enrolment_id] = stay
+        return told
+
+    def write(self) -> None:
+        """Write all events, and where everybody has come to. Raises: IntegrityError where another decided the same meanwhile."""
+        if self.events:
+            self.run(_noting(self.is_sqlite), self.events)
+        if self.moved:
+            self.run(_moving(self.is_sqlite), [_place(stay) for stay in self.moved.values()])
+
+
+def tell(event: Event, reason: str, detail: str) -> None:
+    """Say more in an event that is not written yet."""
+    event[_REASON], event[_DETAIL] = reason, detail
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """A step of a version of a journey, and those who stand at it in one phase."""
+    """A step of a version of a journey, for those in hand who come to it."""
 
-    connection: Connection
-    shop: Shop
+    group: Group
     version: Version
     place: Place
-    phase: str
-    now: datetime
-    insert: Insert
+
+    @property
+    def step(self) -> Step:
+        return self.place.step
 
     @property
     def told(self) -> Mapping[str, Any]:
         """The step's parameters."""
         return self.place.step.told
 
-    @property
-    def is_sqlite(self) -> bool:
-        return bool(self.connection.dialect.name == "sqlite")
-
-    @property
-    def binds(self) -> dict[str, Any]:
-        """What `STANDING` asks for."""
-        return {
-            "shop_id": self.shop.shop_id,
-            "journey_key": self.version.journey.key,
-            "version": self.version.version,
-            "step_key": self.place.step.key,
-            "phase": self.phase,
-            "now": to_micros(self.now),
-        }
+    def to(self, arm: str = "") -> str:
+        """The step that follows in that list; empty for the end."""
+        goes = self.place.goes
+        return next(iter(goes.values())) if len(goes) == 1 else goes.get(arm, "")
 
 
-def col(name: str) -> ColumnElement[Any]:
-    """A column of the enrolment `e` or the member `m`."""
-    return literal_column(name)
-
-
-def word(value: str) -> ColumnElement[str]:
-    """A text of ours; as a type of its own, for PostgreSQL asks what a bare parameter is."""
-    return cast(literal(value, Text), Text)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What becomes of those who stay in: the step is done, going on in the list `arm` from the instant `base`; or it begins, and they stay
-    in `phase` until `till`. `tables` with their `binds` are joined beside e(nrolment) and m(ember)."""
-
-    arm: ColumnElement[Any] = field(default_factory=lambda: word(""))
-    base: ColumnElement[Any] = field(default_factory=lambda: col("e.base_at"))
-    begins: bool = False
-    ends: bool = False
-    phase: ColumnElement[Any] = field(default_factory=lambda: word(ending.DUE))
-    till: ColumnElement[Any] | None = None
-    reason: ColumnElement[Any] = field(default_factory=lambda: word(""))
-    detail: ColumnElement[Any] | None = None
-    tables: str = ""
-    where: str = ""
-    binds: Mapping[str, Any] = field(default_factory=dict)
-    ctes: tuple[Any, ...] = ()
-
-
-def decide(stand: Stand, outcome: Outcome, *, asks: bool = False) -> int:
-    """Write what becomes of each; answers of how many. With `asks` those leave first who have reached the goal or belong no longer."""
-    leave = _leaving(stand) if asks else word("")
-    before = _taken_before(stand) if asks and stand.place.step.kind in ONCE else word("")
-    inner = (
-        select(
-            *(col(f"e.{name}").label(name) for name in ("enrolment_id", "seq", "step_key")),
-            leave.label("leave"),
-            before.label("before"),
-            outcome.arm.label("arm"),
-            outcome.base.label("base"),
-            (outcome.till if outcome.till is not None else outcome.base).label("till"),
-            outcome.phase.label("phase"),
-            outcome.reason.label("reason"),
-            (outcome.detail if outcome.detail is not None else word("")).label("detail"),
+def given(is_sqlite: bool, columns: Mapping[str, str]) -> str:
+    """What to read FROM for rows of ours, as `w`: one JSON document, bound as `rows`, with the columns of these names and types."""
+    if is_sqlite:
+        # Without a type the columns fit no automatic index.
+        picked = ", ".join(
+            f"CAST(json_extract(value, '$[{place}]') AS {kind}) AS {name}"
+            for place, (name, kind) in enumerate(columns.items())
         )
-        .select_from(
-            text(f"enrolments AS e{_indexed(stand)} CROSS JOIN members AS m {outcome.tables}").bindparams(
-                **outcome.binds
-            )
-        )
-        .where(
-            text(
-                f"{STANDING} AND m.shop_id = e.shop_id AND m.member_id = e.member_id{' AND ' if outcome.where else ''}{outcome.where}"
-            ).bindparams(**stand.binds)
-        )
+        return f"(SELECT {picked} FROM json_each(:rows)) AS w"  # noqa: S608
+    picked = ", ".join(
+        f"CAST(value ->> {place} AS {kind}) AS {name}" for place, (name, kind) in enumerate(columns.items())
     )
-    for cte in outcome.ctes:
-        inner = inner.add_cte(cte)
-    x = inner.subquery("x").c
-    leaves, passes, begins = x.leave != "", x.before != "", outcome.begins
-    going = word("") if outcome.ends else _target(stand.place, x.arm)
-    what = ending.BEGUN if begins else ending.ENDED if outcome.ends else ending.DONE
-    values: dict[str, Any] = {
-        "shop_id": literal(stand.shop.shop_id, BigInteger),
-        "enrolment_id": x.enrolment_id,
-        "seq": x.seq + 1,
-        "at": literal(to_micros(stand.now), BigInteger),
-        "what": case((leaves, word(ending.ENDED)), (passes, word(ending.DONE)), else_=word(what)),
-        "version": literal(stand.version.version),
-        "step_key": x.step_key,
-        "to_step": case((leaves, word("")), (passes, going), else_=x.step_key if begins else going),
-        "phase": case((leaves, word("")), (passes, word(ending.DUE)), else_=x.phase if begins else word(ending.DUE)),
-        "base_at": x.base,
-        "due_at": case((or_(leaves, passes), x.base), else_=x.till) if begins else x.base,
-        "reason": case((leaves, x.leave), (passes, x.before), else_=x.reason),
-        "detail": case((leaves, word("")), else_=x.detail if outcome.detail is not None else x.arm),
-    }
-    # A condition, for SQLite could not tell where the SELECT ends.
-    chosen = select(*(values[name] for name in _COLUMNS)).where(x.enrolment_id.is_not(null()))
-    add = sqlite.insert if stand.is_sqlite else postgresql.insert
-    statement = add(enrolment_events).from_select(_COLUMNS, chosen, include_defaults=False).on_conflict_do_nothing()
-    # Counted by what comes back: of a statement that begins with WITH, SQLite's driver does not tell how many rows it wrote.
-    return len(stand.connection.execute(statement.returning(enrolment_events.c.seq)).all())
+    return f"(SELECT {picked} FROM jsonb_array_elements(CAST(:rows AS jsonb)) AS told(value)) AS w"  # noqa: S608
 
 
-def _indexed(stand: Stand) -> str:
-    # Without figures about the table SQLite may take the index of what is due, and read all who are inside.
-    return " INDEXED BY ix_enrolments_step" if stand.is_sqlite else ""
+def whole(is_sqlite: bool, columns: Mapping[str, str]) -> str:
+    """The same rows to UPDATE by, with `shop_id`. They are read whole first, or SQLite goes through a shop and looks each up among them."""
+    return f"(SELECT CAST(:shop_id AS BIGINT) AS shop_id, w.* FROM {given(is_sqlite, columns)} LIMIT {2**62}) AS w"  # noqa: S608
 
 
-def _target(place: Place, arm: ColumnElement[Any]) -> ColumnElement[Any]:
-    if len(place.goes) == 1:
-        return word(next(iter(place.goes.values())))
-    return case(*((arm == name, word(to)) for name, to in place.goes.items()), else_=word(""))
-
-
-def _leaving(stand: Stand) -> ColumnElement[Any]:
-    """Why somebody goes no further; empty for those who do. Raises: RuleError when a rule cannot be asked."""
-    journey, today = stand.version.journey, local_day(stand.now, stand.shop.timezone)
-    asked: list[tuple[ColumnElement[bool], str]] = [(literal_column("m.state <> 'active'"), ending.GONE)]
-    if held_out := held_out_sql(stand.shop.shop_id, journey, "e.member_id"):
-        # They are counted, and get nothing at all: neither messages nor what else the steps bring.
-        asked.append((type_coerce(text(held_out), Boolean), ending.HOLDOUT))
-    if journey.flow.goal_text:
-        asked.append((rule(stand, journey.flow.goal_text), ending.GOAL))
-    if rule_of(journey) is not None and journey.flow.exit == flow.AUDIENCE:
-        asked.append((not_(meant(stand.connection, stand.shop, journey, today, _MEMBER)), ending.AUDIENCE))
-    return case(*((condition, word(reason)) for condition, reason in asked), else_=word(""))
-
-
-def _taken_before(stand: Stand) -> ColumnElement[Any]:
-    """Whether the step was taken on another version already, which had it at another place; it is passed by then."""
-    taken = (
-        "EXISTS (SELECT 1 FROM enrolment_events AS p WHERE p.shop_id = e.shop_id AND p.enrolment_id = e.enrolment_id "
-        "AND p.step_key = e.step_key AND p.what IN ('begun', 'done'))"
+@lru_cache
+def _noting(is_sqlite: bool) -> TextClause:
+    names = ", ".join(_EVENT)
+    return text(
+        f"INSERT INTO enrolment_events (shop_id, at, {names}) "  # noqa: S608
+        f"SELECT CAST(:shop_id AS BIGINT), CAST(:now AS BIGINT), {names} FROM {given(is_sqlite, _EVENT)}"
     )
-    return case((type_coerce(text(taken), Boolean), word(ending.BEFORE)), else_=word(""))
 
 
-def rule(stand: Stand, told: str) -> ColumnElement[bool]:
-    """A rule asked of the member of an enrolment, as of today in the shop's zone. Raises: RuleError."""
-    node = resolved(stand.connection, stand.shop.shop_id, compile_rule(told).node)
-    return rules_sql.condition(stand.shop, node, local_day(stand.now, stand.shop.timezone), _MEMBER)
+_PLACE = {
+    "enrolment_id": "BIGINT",
+    "step_key": "TEXT",
+    "phase": "TEXT",
+    "base_at": "BIGINT",
+    "due_at": "BIGINT",
+    "seq": "INTEGER",
+    "end_reason": "TEXT",
+}
 
 
-_APPLY = text(
-    "UPDATE enrolments SET step_key = CASE WHEN v.to_step = '' THEN e.step_key ELSE v.to_step END, phase = v.phase, "  # noqa: S608
-    "base_at = v.base_at, due_at = v.due_at, seq = v.seq, state = CASE WHEN v.to_step = '' THEN 'ended' ELSE 'active' END, "
-    "end_reason = CASE WHEN v.to_step <> '' THEN '' WHEN v.what = 'ended' THEN v.reason ELSE 'done' END, "
-    "ended_at = CASE WHEN v.to_step = '' THEN CAST(:now AS BIGINT) END, updated_at = CAST(:now AS BIGINT) "
-    f"FROM enrolments AS e JOIN enrolment_events AS v ON {DECIDED} "
-    f"WHERE {STANDING} AND enrolments.shop_id = e.shop_id AND enrolments.enrolment_id = e.enrolment_id"
+def _place(stay: Stay) -> tuple[Any, ...]:
+    return (stay.enrolment_id, stay.step_key, stay.phase, stay.base_at, stay.due_at, stay.seq, stay.end_reason)
+
+
+@lru_cache
+def _moving(is_sqlite: bool) -> TextClause:
+    sets = ", ".join(f"{name} = w.{name}" for name in _PLACE if name != "enrolment_id")
+    return text(
+        f"UPDATE enrolments SET {sets}, state = CASE WHEN w.end_reason = '' THEN 'active' ELSE 'ended' END, "  # noqa: S608
+        "ended_at = CASE WHEN w.end_reason <> '' THEN CAST(:now AS BIGINT) END, updated_at = CAST(:now AS BIGINT) "
+        f"FROM {whole(is_sqlite, _PLACE)} WHERE enrolments.shop_id = w.shop_id AND enrolments.enrolment_id = w.enrolment_id"
+    )
+
+
+# What was taken on another version may stand further on in this one.
+_TAKEN = (
+    "(SELECT {joined} FROM enrolment_events AS p WHERE p.shop_id = e.shop_id AND p.enrolment_id = e.enrolment_id "
+    "AND p.version <> e.version AND p.what IN ('begun', 'done'))"
 )
 
 
-def apply(stand: Stand) -> None:
-    """Move everybody of whom it was decided."""
-    stand.connection.execute(_APPLY, stand.binds)
+@lru_cache
+def loading(is_sqlite: bool) -> TextClause:
+    """Those of a journey who are due, the longest due first, at most `most`, and those of the (member, occasion) in `rows` who wait for a
+    message. PostgreSQL holds them: who changes one otherwise waits, or is seen."""
+    taken = _TAKEN.format(joined="group_concat(p.step_key, ' ')" if is_sqlite else "string_agg(p.step_key, ' ')")
+    inside, waits = "x.shop_id = :shop_id AND x.journey_key = :journey_key", "x.state = 'active' AND x.phase = 'sent'"
+    # Without figures about the table SQLite may read all who are inside.
+    index = " INDEXED BY ix_enrolments_due" if is_sqlite else ""
+    due = (
+        f"SELECT enrolment_id FROM (SELECT x.enrolment_id FROM enrolments AS x{index} WHERE {inside} AND x.state = 'active' "  # noqa: S608
+        "AND x.due_at <= CAST(:now AS BIGINT) ORDER BY x.due_at LIMIT :most) AS due"
+    )
+    key = f"{inside} AND x.member_id = w.member_id AND x.occasion = w.occasion"
+    # PostgreSQL asks for each by the key alone; else it may take for each the index of those who are due, and read them all.
+    each = f"LATERAL (SELECT x.* FROM enrolments AS x WHERE {key} OFFSET 0) AS x WHERE {waits}"  # noqa: S608
+    each = f"enrolments AS x WHERE {key} AND {waits}" if is_sqlite else each
+    whom = given(is_sqlite, {"member_id": "BIGINT", "occasion": "TEXT"})
+    ids = f"{due} UNION ALL SELECT x.enrolment_id FROM {whom} CROSS JOIN {each}"  # noqa: S608
+    chosen, held = (f"IN ({ids})", "") if is_sqlite else (f"= ANY(ARRAY({ids}))", " FOR UPDATE OF e")
+    return text(
+        "SELECT e.enrolment_id, e.member_id, e.occasion, e.occasion_on, e.version, e.step_key, e.phase, e.base_at, e.due_at, e.seq, "  # noqa: S608
+        f"m.state, m.zone, {taken} AS taken FROM enrolments AS e CROSS JOIN members AS m WHERE e.shop_id = :shop_id "
+        f"AND e.enrolment_id {chosen} AND e.state = 'active' AND (e.due_at <= CAST(:now AS BIGINT) OR e.phase = 'sent') "
+        f"AND m.shop_id = e.shop_id AND m.member_id = e.member_id{held}"
+    )
+
+
+def load(group: Group, most: int) -> list[Stay]:
+    """Those who are due, at most so many, and those for whom there is news, by their ids."""
+    whom = list(dict.fromkeys((member_id, occasion) for member_id, occasion, _step in group.news))
+    found = group.run(loading(group.is_sqlite), whom, most=most)
+    return sorted((Stay(*row) for row in found), key=lambda stay: stay.enrolment_id)

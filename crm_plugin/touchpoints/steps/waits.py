@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Text,
-    TextClause,
-    bindparam,
-    case,
-    column,
-    func,
-    literal,
-    text,
-    type_coerce,
-)
+from sqlalchemy import Connection, TextClause, text
 
 from crm_plugin.clock import at_local, from_day_number, is_zone, local_day
 from crm_plugin.places import zones_in
 from crm_plugin.rules.triggers import read_time
-from crm_plugin.store.base import to_micros
-from crm_plugin.store.members import zones_of
+from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.kinds import WEEKDAYS, minutes_of
-from crm_plugin.touchpoints.steps.moves import STANDING, Outcome, Stand, col, word
-from crm_plugin.touchpoints.versions import kinds_of
+from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, given
 
 _MINUTE = 60_000_000
 _DAY = 24 * 60 * _MINUTE
@@ -40,25 +26,35 @@ ORDER = "order_placed"
 _WAIT = "wait:"
 
 
-def begins(stand: Stand, oldest: datetime) -> Outcome:
-    """How a wait begins, for those who came to it at `oldest` or later."""
+def take(stand: Stand, stays: Sequence[Stay]) -> None:
+    """The wait begins; whoever's is over by then goes on."""
+    group, event = stand.group, stand.told.get("event")
+    heard = _heard(stand, stays) if event else {}
+    till = _till(stand, stays)
+    for stay in stays:
+        at = heard.get(stay.enrolment_id)
+        if at is not None:
+            group.begin(stay, ending.HEARD, at)
+        else:
+            group.begin(stay, ending.EVENT + event if event else ending.WAITS, till(stay))
+    end(stand, [stay for stay in stays if stay.due_at <= group.at])
+
+
+def end(stand: Stand, stays: Sequence[Stay]) -> None:
+    """The wait is over: what was waited for has happened, or the time has gone by."""
+    for stay in stays:
+        arm = ("then" if stay.phase == ending.HEARD else "else") if "event" in stand.told else ""
+        stand.group.done(stay, stand.to(arm), base=stay.due_at, detail=arm)
+
+
+def _till(stand: Stand, stays: Sequence[Stay]) -> Callable[[Stay], int]:
+    """Until when each waits, whatever happens."""
     told = stand.told
     if "until" in told:
         until = told["until"]
-        return _until_occasion(stand, until) if "occasion" in until else _until(stand, until, oldest)
-    if "event" not in told:
-        till = col("e.base_at") + literal(minutes_of(told) * _MINUTE, BigInteger)
-        return Outcome(begins=True, phase=word(ending.WAITS), till=till)
-    within = told["within_days"] * _DAY
-    heard = _heard(told["event"], within)
-    phase = case((heard.is_not(None), word(ending.HEARD)), else_=word(ending.EVENT + told["event"]))
-    return Outcome(begins=True, phase=phase, till=func.coalesce(heard, col("e.base_at") + literal(within, BigInteger)))
-
-
-def ends(stand: Stand) -> Outcome:
-    """How a wait ends: what was waited for has happened, or the time is over."""
-    arm = ("then" if stand.phase == ending.HEARD else "else") if "event" in stand.told else ""
-    return Outcome(arm=word(arm), base=col("e.due_at"))
+        return _until_occasion(stand.group, until) if "occasion" in until else _until(stand.group, until, stays)
+    lasts = told["within_days"] * _DAY if "event" in told else minutes_of(told) * _MINUTE
+    return lambda stay: stay.base_at + lasts
 
 
 # The plus keeps the databases from walking back through all messages of the shop to the last one of a member.
@@ -68,24 +64,36 @@ _LAST = (
 )
 
 
-def _heard(event: str, within: int) -> ColumnElement[Any]:
-    """When it first happened, if it has before the wait is found to begin, and not before it began: NULL for most."""
-    if event == ORDER:
-        told = (
-            "SELECT MIN(o.placed_at) FROM orders AS o WHERE o.shop_id = e.shop_id AND o.member_id = e.member_id "
-            "AND o.counts AND o.placed_at > e.base_at AND o.placed_at <= e.base_at + CAST(:within AS BIGINT)"
-        )
-        bound = text(f"({told})").bindparams(within=within)
-    else:
-        told = (
-            "SELECT CASE WHEN MIN(d.at) < e.base_at THEN e.base_at ELSE MIN(d.at) END "  # noqa: S608
-            "FROM touchpoints AS t JOIN delivery_events AS d ON d.shop_id = t.shop_id "
-            "AND d.touchpoint_id = t.touchpoint_id WHERE t.shop_id = e.shop_id AND t.journey_key = e.journey_key "
-            "AND t.member_id = e.member_id AND t.occasion = e.occasion AND d.kind = :event AND NOT d.machine "
-            f"AND d.at <= e.base_at + CAST(:within AS BIGINT) AND t.touchpoint_id = {_LAST}"
-        )
-        bound = text(f"({told})").bindparams(event=event, within=within)
-    return type_coerce(bound, BigInteger)
+_COMES = {"enrolment_id": "BIGINT", "base_at": "BIGINT"}
+_FIRST_ORDER = (
+    "SELECT MIN(o.placed_at) FROM orders AS o WHERE o.shop_id = e.shop_id AND o.member_id = e.member_id "
+    "AND o.counts AND o.placed_at > w.base_at AND o.placed_at <= w.base_at + CAST(:within AS BIGINT)"
+)
+_FIRST_DELIVERY = (
+    "SELECT CASE WHEN MIN(d.at) < w.base_at THEN w.base_at ELSE MIN(d.at) END "  # noqa: S608
+    "FROM touchpoints AS t JOIN delivery_events AS d ON d.shop_id = t.shop_id "
+    "AND d.touchpoint_id = t.touchpoint_id WHERE t.shop_id = e.shop_id AND t.journey_key = e.journey_key "
+    "AND t.member_id = e.member_id AND t.occasion = e.occasion AND d.kind = :event AND NOT d.machine "
+    f"AND d.at <= w.base_at + CAST(:within AS BIGINT) AND t.touchpoint_id = {_LAST}"
+)
+
+
+@lru_cache
+def _hearing_first(is_sqlite: bool, of_orders: bool) -> TextClause:
+    first = _FIRST_ORDER if of_orders else _FIRST_DELIVERY
+    return text(
+        f"SELECT e.enrolment_id, ({first}) AS heard_at FROM {given(is_sqlite, _COMES)} CROSS JOIN enrolments AS e "  # noqa: S608
+        "WHERE e.shop_id = :shop_id AND e.enrolment_id = w.enrolment_id"
+    )
+
+
+def _heard(stand: Stand, stays: Sequence[Stay]) -> dict[int, int]:
+    """When it first happened, by enrolment, if it has before the wait is found to begin, and not before it began; for most it has not."""
+    group, event = stand.group, stand.told["event"]
+    told = {"within": stand.told["within_days"] * _DAY, "event": event}
+    rows = [(stay.enrolment_id, stay.base_at) for stay in stays]
+    found = group.run(_hearing_first(group.is_sqlite, event == ORDER), rows, **told)
+    return {row.enrolment_id: row.heard_at for row in found if row.heard_at is not None}
 
 
 # Who waits for an order is found by the orders that are new here, who waits for what becomes of a message by what providers told: nobody
@@ -135,9 +143,14 @@ def _hearing(is_sqlite: bool) -> tuple[TextClause, ...]:
 _HEARING = {is_sqlite: _hearing(is_sqlite) for is_sqlite in (True, False)}
 
 
-def hear(connection: Connection, shop_id: int, journey_key: str, since: datetime, now: datetime) -> None:
-    """End the waits for what has happened; `since` is how far back something may have been told that was not heard yet."""
-    waited = {kind.removeprefix(_WAIT) for kind in kinds_of(connection, shop_id, journey_key) if kind.startswith(_WAIT)}
+def hear(
+    connection: Connection, shop_id: int, journey_key: str, kinds: Iterable[str], since: datetime, now: datetime
+) -> None:
+    """End the waits for what has happened; `since` is how far back something may have been told that was not heard yet.
+
+    `kinds` are what the journey's steps do, in the words of `document.kinds`.
+    """
+    waited = {kind.removeprefix(_WAIT) for kind in kinds if kind.startswith(_WAIT)}
     ours = {"shop_id": shop_id, "journey_key": journey_key, "since": to_micros(since), "now": to_micros(now)}
     of_orders, of_messages = _HEARING[connection.dialect.name == "sqlite"]
     if ORDER in waited:
@@ -146,55 +159,30 @@ def hear(connection: Connection, shop_id: int, journey_key: str, since: datetime
         connection.execute(of_messages, ours)
 
 
-def _until(stand: Stand, until: Mapping[str, str], oldest: datetime) -> Outcome:
-    """The next time it is that weekday and hour in each zone: a calendar is joined whose rows hold from one such instant to the next."""
-    rows = [
-        (name, *span)
-        for name in sorted(zones_of(stand.connection, stand.shop.shop_id))
-        for span in spans(until, _known(name, stand.shop), oldest, stand.now)
-    ]
-    return _by_calendar(stand, rows, "e.base_at > spans.after AND e.base_at <= spans.till", col("spans.till"))
+def _until(group: Group, until: Mapping[str, str], stays: Sequence[Stay]) -> Callable[[Stay], int]:
+    """The next time it is that weekday and hour where each lives."""
+    oldest = from_micros(min(stay.base_at for stay in stays))
+
+    @cache
+    def ends(zone: str) -> list[int]:
+        return [end for _start, end in spans(until, _known(zone, group.shop), oldest, group.now)]
+
+    def till(stay: Stay) -> int:
+        instants = ends(stay.zone)
+        return instants[bisect_left(instants, stay.base_at)]
+
+    return till
 
 
-_OCCASIONS = text(f"SELECT DISTINCT e.occasion_on FROM enrolments AS e WHERE {STANDING}")  # noqa: S608
-
-
-def _until_occasion(stand: Stand, until: Mapping[str, Any]) -> Outcome:
+def _until_occasion(group: Group, until: Mapping[str, Any]) -> Callable[[Stay], int]:
     """That hour of the day that each one's occasion is about, or so many days from it; at once where it is over."""
     at, days = read_time(until["at"]), timedelta(days=until["occasion"])
-    occasions = stand.connection.execute(_OCCASIONS, stand.binds).scalars().all()
-    rows = [
-        (name, number, to_micros(at_local(from_day_number(number) + days, at, _known(name, stand.shop))))
-        for name in sorted(zones_of(stand.connection, stand.shop.shop_id))
-        for number in occasions
-    ]
-    till = case((col("spans.till") > col("e.base_at"), col("spans.till")), else_=col("e.base_at"))
-    return _by_calendar(stand, rows, "e.occasion_on = spans.after", till)
 
+    @cache
+    def instant(zone: str, number: int) -> int:
+        return to_micros(at_local(from_day_number(number) + days, at, _known(zone, group.shop)))
 
-def _by_calendar(stand: Stand, rows: list[tuple[str, int, int]], holds: str, till: ColumnElement[Any]) -> Outcome:
-    """A wait until an instant that a calendar of (zone, number, instant) gives, by the row that `holds`."""
-    if stand.is_sqlite:
-        picked = (
-            "CAST(json_extract(value, '$[0]') AS TEXT) AS zone, CAST(json_extract(value, '$[1]') AS BIGINT) AS after, "
-            "CAST(json_extract(value, '$[2]') AS BIGINT) AS till FROM json_each(:spans)"
-        )
-    else:
-        picked = (
-            "value ->> 0 AS zone, CAST(value ->> 1 AS BIGINT) AS after, CAST(value ->> 2 AS BIGINT) AS till "
-            "FROM jsonb_array_elements(CAST(:spans AS jsonb)) AS rows(value)"
-        )
-    document = json.dumps(rows, separators=(",", ":"))
-    names: list[Any] = [column(name) for name in ("zone", "after", "till")]
-    spans_ = text(f"SELECT {picked}").bindparams(bindparam("spans", document, type_=Text)).columns(*names).cte("spans")
-    return Outcome(
-        begins=True,
-        phase=word(ending.WAITS),
-        till=till,
-        tables="CROSS JOIN spans",
-        where=f"spans.zone = m.zone AND {holds}",
-        ctes=(spans_,),
-    )
+    return lambda stay: max(instant(stay.zone, stay.occasion_on), stay.base_at)
 
 
 def _known(name: str, shop: Shop) -> str:

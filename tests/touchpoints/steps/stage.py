@@ -105,11 +105,12 @@ def settle(db: Database, at: datetime, state: str = "accepted") -> None:
 
 
 class Counting:
-    """How many statements a block ran: `with Counting(db) as ran: ...; ran.count`."""
+    """How many statements a block ran: `with Counting(db) as ran: ...; ran.count`; `own` are those of the last transaction alone."""
 
     def __init__(self, db: Database) -> None:
         self._engine = db.engine
         self.statements: list[str] = []
+        self.own: list[str] = []
 
     @property
     def count(self) -> int:
@@ -117,10 +118,17 @@ class Counting:
 
     def _note(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         self.statements.append(statement)
+        if not statement.startswith("BEGIN"):
+            self.own.append(statement)
+
+    def _begin(self, _connection: Any) -> None:
+        self.own.clear()
 
     def __enter__(self) -> Counting:
         event.listen(self._engine, "before_cursor_execute", self._note)
+        event.listen(self._engine, "begin", self._begin)
         return self
 
     def __exit__(self, *_error: object) -> None:
         event.remove(self._engine, "before_cursor_execute", self._note)
+        event.remove(self._engine, "begin", self._begin)
