@@ -1,7 +1,8 @@
 """Mail as bytes, from a skeleton prepared once per sender; the standard library's message classes cost 30 times as much.
 
-Everything is 7-bit ASCII with CRLF line ends: bodies go as quoted-printable, or as base64 where that is shorter, headers as
-RFC 2047 encoded words where they are not plain. A line break in anything that becomes a header is refused, never dropped.
+Everything is 7-bit ASCII with CRLF line ends: bodies go as they are where they are plain, else as quoted-printable, or as
+base64 where that is shorter, headers as RFC 2047 encoded words where they are not plain. A line break in anything that becomes a header is
+refused, never dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from crm_plugin.errors import PermanentError, RecipientRefused
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 
-# "=_" occurs neither in quoted-printable nor in base64, so no body can hold this boundary and it need not be searched for.
+# "=_" occurs neither in quoted-printable nor in base64, so what is encoded cannot hold this boundary.
 _BOUNDARY = "=_crm-plugin-alternative"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_WORDS = re.compile(r"[ -~]*")
@@ -31,6 +32,8 @@ _URL = re.compile(r"https?://[!-;=?-~]+")
 _OWN_HEADERS = frozenset(
     ("from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "mime-version")
 ) | frozenset(("return-path", "received", "list-unsubscribe", "list-unsubscribe-post"))
+# What a body may hold that goes as it is.
+_PLAIN = bytes((9, 10, *range(32, 127)))
 _LINE = 76
 _LINE_LIMIT = 998
 
@@ -235,6 +238,7 @@ _OPEN = (
 # The line break before a boundary belongs to it, not to the part (RFC 2046, 5.1.1): without one of its own the text would lose its last.
 _NEXT = f"\r\n--{_BOUNDARY}\r\n".encode()
 _END = f"\r\n--{_BOUNDARY}--\r\n".encode()
+_AS_IT_IS = b"Content-Transfer-Encoding: 7bit\r\n\r\n"
 _QUOTED_PRINTABLE = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
 _BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
 
@@ -247,11 +251,20 @@ def _part(subtype: bytes, text: str) -> tuple[bytes, ...]:
         text += "\n"
     data = text.encode("utf-8", "replace")
     kind = b"Content-Type: text/" + subtype + b"; charset=utf-8\r\n"
+    if _goes_as_it_is(data):
+        return kind, _AS_IT_IS, data.replace(b"\n", b"\r\n")
     # Quoted-printable triples each byte outside ASCII, base64 adds a third to all. The bytes that UTF-8 adds to the characters
     # are one half to two thirds of those outside ASCII, and cost no second look at the text.
     if (len(data) - len(text)) * 10 <= len(data):
         return kind, _QUOTED_PRINTABLE, b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
     return kind, _BASE64, _base64_lines(data.replace(b"\n", b"\r\n"))
+
+
+def _goes_as_it_is(data: bytes) -> bool:
+    """Whether no mail server has anything to change in it: plain letters, no long line, no blanks at an end, no boundary, no mbox' From."""
+    if data.translate(None, _PLAIN) or b" \n" in data or b"\t\n" in data or b"=_" in data:
+        return False
+    return b"\nFrom " not in data and data[:5] != b"From " and max(map(len, data.split(b"\n"))) <= _LINE_LIMIT
 
 
 def _base64_lines(data: bytes) -> bytes:

@@ -72,6 +72,27 @@ def test_alternative_puts_text_before_html() -> None:
     assert (content(plain), content(html)) == ("好久不见\r\n", "<p>Hello =_ there</p>\r\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Hello\n\tand bye\n" * 50, "7bit"),
+        ("a" * 998, "7bit"),
+        ("a" * 999, "quoted-printable"),
+        ("Hello \nthere", "quoted-printable"),
+        ("Hello\nFrom here", "quoted-printable"),
+        ("From here", "quoted-printable"),
+        ("a\x00b", "quoted-printable"),
+        ("--=_crm-plugin-alternative--", "quoted-printable"),
+        ("Grüße aus dem Hafen von Bristol", "quoted-printable"),
+    ],
+)
+def test_what_is_plain_goes_as_it_is(text: str, encoding: str) -> None:
+    mail = read(data(text=text, html="<p>Hello</p>"))
+    plain, html = mail.iter_parts()
+    assert (plain["Content-Transfer-Encoding"], html["Content-Transfer-Encoding"]) == (encoding, "7bit")
+    assert content(plain) == text.rstrip("\n").replace("\n", "\r\n") + "\r\n"
+
+
 def test_message_id_is_of_touchpoint_and_domain() -> None:
     first = skeleton("shop@example.org").build(MESSAGE, date=DATE)
     later = skeleton("shop@example.org").build(MESSAGE, date=DATE + timedelta(days=1))
