@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from crm_plugin.adapters.channels.base import ChannelAdapter, Flow
+from crm_plugin.adapters.channels.base import ChannelAdapter, Flow, Flowed
 from crm_plugin.errors import RecipientRefused
 from crm_plugin.records import Message, SendResult
 from crm_plugin.touchpoints.compose import key_of
@@ -54,6 +54,8 @@ class Line:
         # Whether the last call was well: until one was, and after one that was not, the next waits for what comes of it.
         self._is_well = False
         self._threads: ThreadPoolExecutor | None = None
+        # What the flow has told as ended and nobody has heard of yet.
+        self._told: deque[Flowed] = deque()
         # How long the calls of late took at least, in seconds: whoever waits for a busy machine is quick at times, a slow sender never is.
         self._least: deque[float] = deque(maxlen=_ONCE)
 
@@ -116,7 +118,8 @@ class Line:
                 busy = self._is_well and meanwhile()
                 self._take(flow, under_way, ended, wait=not busy)
         finally:
-            while under_way:
+            # An exception amid it may have lost what ended: that is left to recovery, and not waited for.
+            while under_way and (self._told or flow.under_way):
                 self._take(flow, under_way, ended, wait=True)
 
     def _has_room(self, flow: Flow) -> bool:
@@ -137,7 +140,10 @@ class Line:
             under_way[tag] = ready
 
     def _take(self, flow: Flow, under_way: dict[int, Ready], ended: Callable[[Called], None], *, wait: bool) -> None:
-        for one in flow.ended(wait):
+        if not self._told:
+            self._told.extend(flow.ended(wait))
+        while self._told:
+            one = self._told.popleft()
             self._is_well = one.error is None or isinstance(one.error, RecipientRefused)
             self._note(Called(under_way.pop(one.tag), one.seconds, one.result, one.error), ended)
 

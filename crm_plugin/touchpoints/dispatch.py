@@ -244,7 +244,7 @@ class _Round:
     def _send_group(self, group: Sequence[Row[Any]], known: batches.Batch, later: Sequence[Row[Any]]) -> list[Row[Any]]:
         """Send a group; answers those of it whose turn did not come. What ends the round early gives back those and the `later` ones."""
         began, ready = self._made_ready(group, known)
-        ready = self._within_rates(ready)
+        ready, spent = self._within_rates(ready)
         # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
         ours = self._begin(ready)
         waiting = {
@@ -260,6 +260,7 @@ class _Round:
             self._write()
             self._give_up(waiting, later)
             raise
+        self._resting |= spent
         try:
             self._write()
         except (KeyboardInterrupt, SystemExit):
@@ -303,18 +304,22 @@ class _Round:
                 claims.release(self._db, rows, self._now)
             raise
 
-    def _within_rates(self, ready: Sequence[Ready]) -> list[Ready]:
-        """Those that may leave now by what their senders allow a minute; the others wait again, and such a sender rests in this round."""
+    def _within_rates(self, ready: Sequence[Ready]) -> tuple[list[Ready], set[str]]:
+        """Those that may leave now by what their senders allow a minute; the others wait again.
+
+        Answers also the senders of those others, which rest in this round once what they allow has left.
+        """
         found: list[Ready] = []
+        spent: set[str] = set()
         for adapter in {one.row.adapter: None for one in ready}:
             some = [one for one in ready if one.row.adapter == adapter]
             most = some[0].channel.most_a_minute
             count = health.allowed(self._db, self._shop.shop_id, adapter, most, len(some), self._now)
             found += some[:count]
             if count < len(some):
-                self._resting.add(adapter)
+                spent.add(adapter)
                 claims.release(self._db, [one.row for one in some[count:]], self._now)
-        return found
+        return found, spent
 
     def _give_up(self, waiting: Mapping[str, Iterable[Ready]], later: Sequence[Row[Any]]) -> None:
         """The round ends here: what has not begun waits again at once."""

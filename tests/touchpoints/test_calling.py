@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from crm_plugin.adapters.channels.base import Flow, Flowed
 from crm_plugin.errors import ActionRequired
 from crm_plugin.records import Message, SendResult
 from crm_plugin.store import attempts
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import calling
-from crm_plugin.touchpoints.calling import Pace
+from crm_plugin.touchpoints.calling import Called, Line, Pace, Ready
 from crm_plugin.touchpoints.dispatch import DispatchReport, dispatch_shop
 from tests.touchpoints.guarding import BOX, NOON, PUBLIC, Sent, journey, plant, rows, shop_with
 
@@ -99,3 +102,55 @@ def test_quick_sender_is_called_by_one(sqlite_db: Database, monkeypatch: pytest.
     sender = Sender(seconds=0)
     report, under_way = _round(sqlite_db, sender)
     assert (dict(report.states), sender.most, set(under_way)) == ({"accepted": _PEOPLE}, 1, {0})
+
+
+def test_of_a_group_that_a_rate_has_room_for_in_part_that_part_leaves(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of one, two and four: of the last, two are left of the five a minute."""
+    monkeypatch.setattr(Pace, "_SHORT", 60.0)
+    sender = Sender(seconds=0)
+    sender.most_a_minute = 5
+    report, _ = _round(sqlite_db, sender)
+    assert (report.states["accepted"], len(sender.called)) == (5, 5)
+    assert {(row.state, row.attempts) for row in rows(sqlite_db)} == {("accepted", 1), ("planned", 0)}
+
+
+class Together(Flow):
+    """Takes four, and tells of all at once when it is asked."""
+
+    def __init__(self) -> None:
+        self._tags: list[int] = []
+
+    @property
+    def under_way(self) -> int:
+        return len(self._tags)
+
+    def room(self, width: int) -> int:
+        return 4 - len(self._tags)
+
+    def put(self, tag: int, message: Message, width: int) -> None:
+        self._tags.append(tag)
+
+    def ended(self, wait: bool) -> list[Flowed]:
+        assert self._tags, "nobody waits where nothing is under way"
+        tags, self._tags = self._tags, []
+        return [Flowed(tag, 0.0, SendResult(str(tag))) for tag in tags]
+
+    def close(self) -> None: ...
+
+
+def test_each_that_ended_is_heard_of_though_hearing_of_one_fails() -> None:
+    channel: Any = SimpleNamespace(parallel=4, flow=Together)
+    waiting = deque(Ready(SimpleNamespace(touchpoint_id=tag), channel, None, None) for tag in range(6))  # type: ignore[arg-type]
+    heard: list[int] = []
+
+    def hear(called: Called) -> None:
+        heard.append(called.ready.row.touchpoint_id)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Line(channel).call(waiting, lambda: True, hear)
+    assert heard == [0, 1, 2, 3, 4]
+    assert [ready.row.touchpoint_id for ready in waiting] == [5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
@@ -13,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crm_plugin.adapters.channels.base import Flowed
+from crm_plugin.adapters.channels.base import Flow, Flowed
 from crm_plugin.adapters.channels.smtp import SmtpChannel
 from crm_plugin.adapters.channels.smtp import connection as smtp_connection
+from crm_plugin.adapters.channels.smtp.connection import Connection
 from crm_plugin.errors import OutcomeUnknown, PermanentError, RecipientRefused, TransientError
 from crm_plugin.records import Message
-from tests.adapters.channels.smtp_server import HANG_UP, Script, SmtpServer
+from tests.adapters.channels.smtp_server import HANG_UP, SILENCE, Script, SmtpServer
 from tests.contracts.provider import certificate, tls_of
 
 MESSAGE = Message("email", "", "", "Dear Anna,\n.\nBye\n", subject="Happy birthday")
@@ -56,13 +58,17 @@ def flow(channel: SmtpChannel, count: int, width: int) -> dict[int, Flowed]:
     left = list(range(count))
     while left or ways.under_way:
         while left and ways.room(width) > 0:
-            tag = left.pop(0)
-            ways.put(tag, dataclasses.replace(MESSAGE, to=f"m{tag}@x.test", touchpoint_key=f"key:{tag}"), width)
+            _put(ways, width, left.pop(0))
         for end in ways.ended(wait=True):
             assert end.tag not in ends
             ends[end.tag] = end
     ways.close()
     return ends
+
+
+def _put(ways: Flow, width: int, *tags: int) -> None:
+    for tag in tags:
+        ways.put(tag, dataclasses.replace(MESSAGE, to=f"m{tag}@x.test", touchpoint_key=f"key:{tag}"), width)
 
 
 def _kinds(ends: dict[int, Flowed]) -> list[type | None]:
@@ -132,6 +138,47 @@ def test_one_that_came_with_a_body_answered_by_a_farewell_goes_over_another(
     script.once["BODY"] = "421 4.3.2 shutting down"
     assert _kinds(send(3)) == [TransientError, None, None]
     assert (script.connections, len(script.mails)) == (2, 2)
+
+
+def test_server_that_hangs_up_on_all_that_stand_idle_is_asked_anew(server: SmtpServer, script: Script) -> None:
+    taken: list[socket.socket] = []
+    process = server.process_request
+
+    def keep(request: Any, address: Any) -> None:
+        taken.append(request)
+        process(request, address)
+
+    server.process_request = keep  # type: ignore[method-assign]
+    channel = SmtpChannel({"host": "127.0.0.1", "port": server.port, "security": "none", "from_address": "s@x.test"})
+    ways: Any = channel.flow()
+    _put(ways, 2, 0, 1)
+    while ways.under_way or len(ways._open) + len(ways._opening) < 2 or ways._opening:
+        ways.ended(wait=True)
+    for one in taken:
+        one.shutdown(socket.SHUT_RDWR)
+    while ways._open:
+        assert ways.ended(wait=False) == []
+    _put(ways, 2, 2)
+    while ways.under_way:
+        assert [end.error for end in ways.ended(wait=True)] in ([], [None])
+    ways.close()
+    channel.close()
+    assert [script.connections, len(script.mails)] == [3, 3]
+
+
+def test_one_that_goes_out_with_a_body_gives_the_body_no_more_time(server: SmtpServer, script: Script) -> None:
+    script.replies["BODY"] = SILENCE
+    # With so long a time-out for each answer it is the mail's own that ends it.
+    values = {"host": "127.0.0.1", "port": server.port, "security": "none", "from_address": "s@x.test", "timeout": 600}
+    channel = SmtpChannel(values)
+    first, second = (channel.built(dataclasses.replace(MESSAGE, to="m@x.test", touchpoint_key=key)) for key in "ab")
+    connection, left = Connection(channel.server), [second]
+    connection.begin(first)
+    until = connection.until
+    while left:
+        assert connection.go_on(left.pop) == []
+    assert connection.until == until
+    connection.close(politely=False)
 
 
 def test_worn_connections_are_left(

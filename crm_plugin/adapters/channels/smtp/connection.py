@@ -117,10 +117,10 @@ class Connection:
 
     def begin(self, mail: Mail) -> None:
         """A mail begins."""
+        self._step_begins()
         self._ask(_Course(mail))
 
     def _ask(self, course: _Course) -> None:
-        self._step_begins()
         mail = course.mail
         size = f" SIZE={len(mail.data)}" if self._size else ""
         self._tell(f"MAIL FROM:<{mail.sender}>{size}\r\n".encode("ascii"), Stage.SENDER, course)

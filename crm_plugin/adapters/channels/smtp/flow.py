@@ -84,7 +84,8 @@ class SmtpFlow(Flow):
             if key.data is None:
                 self._bell.recv(4096)
                 self._take_opened()
-            else:
+            elif key.data in self._open:
+                # What broke before it in the list may have taken it along.
                 self._settle(key.data, key.data.go_on(self._follow))
 
     def _follow(self) -> Mail | None:
@@ -156,7 +157,7 @@ class SmtpFlow(Flow):
 
     def _leave(self, connection: Connection) -> None:
         # Those that stand idle beside a broken one may be as dead.
-        for one in [connection, *(self._idle if connection.broken else ())]:
+        for one in {connection, *(self._idle if connection.broken else ())}:
             self._forget(one)
             self._beside.submit(one.close)
 
@@ -179,6 +180,8 @@ class SmtpFlow(Flow):
             raise error
 
     def close(self) -> None:
+        # Of what nobody waits for any more nothing is begun.
+        self._waiting.clear()
         if self._others is not None:
             self._others.shutdown()
             self._take_opened()
