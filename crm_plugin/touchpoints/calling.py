@@ -132,12 +132,13 @@ class Line:
 
     def _put(self, flow: Flow, ready: Ready, under_way: dict[int, Ready], ended: Callable[[Called], None]) -> None:
         tag = ready.row.touchpoint_id
+        # Before it is put: where a signal comes amid that, it may leave all the same.
+        under_way[tag] = ready
         try:
             flow.put(tag, ready.message, self._width)
         except Exception as error:
+            del under_way[tag]
             ended(Called(ready, 0.0, error=error))
-        else:
-            under_way[tag] = ready
 
     def _take(self, flow: Flow, under_way: dict[int, Ready], ended: Callable[[Called], None], *, wait: bool) -> None:
         if not self._told:

@@ -117,7 +117,9 @@ def test_of_a_group_that_a_rate_has_room_for_in_part_that_part_leaves(
 
 
 class Together(Flow):
-    """Takes four, and tells of all at once when it is asked."""
+    """Takes four, and tells of all at once when it is asked. A signal comes while it takes those of `interrupted_at`."""
+
+    interrupted_at: frozenset[int] = frozenset()
 
     def __init__(self) -> None:
         self._tags: list[int] = []
@@ -131,6 +133,8 @@ class Together(Flow):
 
     def put(self, tag: int, message: Message, width: int) -> None:
         self._tags.append(tag)
+        if tag in self.interrupted_at:
+            raise KeyboardInterrupt
 
     def ended(self, wait: bool) -> list[Flowed]:
         assert self._tags, "nobody waits where nothing is under way"
@@ -140,9 +144,22 @@ class Together(Flow):
     def close(self) -> None: ...
 
 
+def _ready(channel: Any) -> deque[Ready]:
+    return deque(Ready(SimpleNamespace(touchpoint_id=tag), channel, None, None) for tag in range(6))  # type: ignore[arg-type]
+
+
+def test_one_that_a_signal_came_amid_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Together, "interrupted_at", frozenset({2}))
+    channel: Any = SimpleNamespace(parallel=4, flow=Together)
+    waiting, heard = _ready(channel), []
+    with pytest.raises(KeyboardInterrupt):
+        Line(channel).call(waiting, lambda: True, lambda called: heard.append(called.ready.row.touchpoint_id))
+    assert (heard, len(waiting)) == ([0, 1, 2], 3)
+
+
 def test_each_that_ended_is_heard_of_though_hearing_of_one_fails() -> None:
     channel: Any = SimpleNamespace(parallel=4, flow=Together)
-    waiting = deque(Ready(SimpleNamespace(touchpoint_id=tag), channel, None, None) for tag in range(6))  # type: ignore[arg-type]
+    waiting = _ready(channel)
     heard: list[int] = []
 
     def hear(called: Called) -> None:
