@@ -47,7 +47,7 @@ def there(shop: Shop, storefront: StorefrontAdapter) -> list[StoreGrade]:
     """The grades as they are set. Raises: InvalidInput for a store without any, AdapterError."""
     if not storefront_class(shop.platform).most_grades:
         label = phrase(storefront_class(shop.platform).label)
-        raise InvalidInput(phrase("%(platform)s has no grades that could be set from here.", platform=label))
+        raise InvalidInput(phrase("There are no grades of %(platform)s that could be set from here.", platform=label))
     return storefront.grades()
 
 

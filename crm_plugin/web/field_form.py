@@ -251,7 +251,9 @@ def _setting(shop: Shop, purpose: str) -> Setting:
 
 
 def _option(one: Field) -> Option:
-    places = ", ".join(f"{name_of(stream.value)} {formats.number(count)}" for stream, count in one.places.most_common())
+    places = _(", ").join(
+        f"{name_of(stream.value)} {formats.number(count)}" for stream, count in one.places.most_common()
+    )
     return Option(one.key, places, samples(one))
 
 

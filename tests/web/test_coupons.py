@@ -145,6 +145,23 @@ def test_what_is_typed_wrongly_is_told_at_its_field(
         assert stock.all_stocks(connection, shop.shop_id) == {}
 
 
+def test_each_form_goes_to_its_own_place_after_another_was_refused(browser: FlaskClient) -> None:
+    refused = browser.post(f"{HERE}/own", data={"own-pool": "bad pool", "codes": "A1"})
+    assert refused.status_code == 422
+    assert f'id="coupons" method="post" action="{HERE}#ask"' in refused.text
+
+
+def test_disconnected_store_is_asked_for_nothing(browser: FlaskClient, queue: Queue) -> None:
+    browser.post("/s/lantern/connections/disconnect")
+    assert queue.wait(30)
+    html = browser.get(HERE).text
+    assert 'id="coupons"' not in html
+    assert "Your store is not connected." in html
+    new_keys = browser.get("/s/lantern/connections/store").text
+    assert "Leave it empty to keep the present one." not in new_keys
+    assert fields(new_keys.replace('class="fields"', 'id="keys"'), "keys")["url"].startswith("http://")
+
+
 def test_shop_of_files_fills_pools_by_hand(app: Flask, runtime: Runtime) -> None:
     with runtime.db.write() as connection:
         make_shop(connection, 7, name="files")

@@ -105,13 +105,14 @@ class Writes(Adapter):
     def grades(self) -> list[StoreGrade]:
         """The grades that are in use in the store, the lowest first."""
         raise self._cannot(
-            phrase("%(platform)s has no grades that could be set from here.", platform=self.label), "grades"
+            phrase("There are no grades of %(platform)s that could be set from here.", platform=self.label), "grades"
         )
 
     def set_grades(self, wanted: Sequence[StoreGrade]) -> None:
         """Set the store's grades to these, from 1 on without a gap; the others are no longer used. Only on a person's word."""
         raise self._cannot(
-            phrase("%(platform)s has no grades that could be set from here.", platform=self.label), "set_grades"
+            phrase("There are no grades of %(platform)s that could be set from here.", platform=self.label),
+            "set_grades",
         )
 
     def write_tags(self, reference: str, add: Collection[str], remove: Collection[str]) -> None:

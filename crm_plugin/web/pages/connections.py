@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flask import flash, g, render_template, request
@@ -11,7 +11,7 @@ from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from crm_plugin.adapters.base import Setting
+from crm_plugin.adapters.base import Setting, SettingType
 from crm_plugin.adapters.registry import channel_class, channel_names, storefront_class
 from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.jobs import following
@@ -171,21 +171,22 @@ def connections_store() -> str:
     """The form for new keys."""
     present = _open_credentials()
     asked = _asked(present)
-    return _store_page(settings_form.filled(asked, present), asked)
+    return _store_page(settings_form.filled(asked, present), present)
 
 
 @bp.post("/s/<shop>/connections/store")
 def connections_store_save() -> Response | tuple[str, int]:
     """Give the store new keys or another address, once it has answered to them."""
     runtime, shop = site().runtime, the_shop()
-    asked = _asked(_open_credentials())
+    present = _open_credentials()
+    asked = _asked(present)
     form = settings_form.posted(asked)
     try:
         told = settings_form.told(form, asked)
         connect.change_credentials(runtime.db, runtime.box, shop, told, runtime.clock.now())
     except CrmError as error:
         form.refuse(error, settings_form.place(error, asked))
-        return _store_page(form, asked), 422
+        return _store_page(form, present), 422
     with runtime.db.write() as connection:
         detail = {"url": form.text("url")}
         audit.note(connection, shop.shop_id, g.actor, "shop.credentials", detail, runtime.clock.now())
@@ -198,22 +199,23 @@ def _asked(present: Mapping[str, Any]) -> tuple[Setting, ...]:
     return settings_form.asked(storefront_class(the_shop().platform).settings, present)
 
 
-def _store_page(form: Form, asked: Sequence[Setting]) -> str:
-    cls = storefront_class(the_shop().platform)
+def _store_page(form: Form, present: Mapping[str, Any]) -> str:
+    cls, asked = storefront_class(the_shop().platform), _asked(present)
+    has_secrets = any(one.type is SettingType.SECRET and present.get(one.key) for one in asked)
     return render_template(
         "connections_store.html",
         form=form,
-        fields=settings_form.fields(asked, kept=True),
+        fields=settings_form.fields(asked, kept=has_secrets),
         label=cls.label,
         platform=the_shop().platform,
     )
 
 
 def _open_credentials() -> Mapping[str, Any]:
-    """What the store is reached with, nothing when the key that sealed it is gone; forms leave out secrets."""
+    """What the store is reached with; the address alone where it was disconnected, or the key that sealed the rest is gone."""
     runtime, shop = site().runtime, the_shop()
     try:
-        return connect.credentials_of(runtime.db, runtime.box, shop)
+        return connect.credentials_of(runtime.db, runtime.box, shop) or {"url": shop.url}
     except ConfigError as error:
         flash(explained(error), "bad")
         return {"url": shop.url}
