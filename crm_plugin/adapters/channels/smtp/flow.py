@@ -130,8 +130,10 @@ class SmtpFlow(Flow):
             error = future.exception()
             if error is None:
                 self._use(future.result())
-            elif not self._open and not self._opening:
-                # Where others are open there are no more than those.
+            elif self._open or self._opening:
+                # There are no more than the others from now on: who takes so many may shut out whoever asks again and again.
+                self._most = len(self._open) + len(self._opening)
+            else:
                 while self._waiting:
                     self._end(self._waiting.popleft(), error=error)
         self._assign(len(self._open))
