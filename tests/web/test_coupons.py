@@ -157,6 +157,7 @@ def test_disconnected_store_is_asked_for_nothing(browser: FlaskClient, queue: Qu
     html = browser.get(HERE).text
     assert 'id="coupons"' not in html
     assert "Your store is not connected." in html
+    assert "Nothing goes out Your store is not connected." in words(browser.get("/s/lantern/today").text)
     new_keys = browser.get("/s/lantern/connections/store").text
     assert "Leave it empty to keep the present one." not in new_keys
     assert fields(new_keys.replace('class="fields"', 'id="keys"'), "keys")["url"].startswith("http://")

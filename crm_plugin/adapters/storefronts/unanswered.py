@@ -22,7 +22,7 @@ NO_TLS = phrase(
 def unanswered(error: Exception, *, adapter: str, operation: str, store: str) -> AdapterError:
     """The error that it stands for. `store` is the address that was called."""
     context: dict[str, Any] = {"adapter": adapter, "operation": operation}
-    host = urlsplit(store).netloc
+    host = urlsplit(store).netloc.rpartition("@")[2]  # A password typed before it is nobody's to read.
     if isinstance(error, requests.exceptions.SSLError):
         return _for_certificate(str(error), host, context)
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):

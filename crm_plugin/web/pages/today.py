@@ -105,7 +105,7 @@ def today() -> str:
         }
     return render_template(
         "today.html",
-        lede=_lede(outlook, sent_today, waiting),
+        lede=_lede(outlook if shop.is_awake else None, sent_today, waiting),
         steps=steps,
         open_steps=sum(not step.done for step in steps),
         reading=reading,
@@ -128,20 +128,21 @@ def today_reading() -> str:
     return render_template("_reading.html", reading=reading, pace=in_words(reading))
 
 
-def _lede(outlook: Outlook, sent: int, waiting: Sequence[Need]) -> str:
+def _lede(outlook: Outlook | None, sent: int, waiting: Sequence[Need]) -> str:
+    """The day in a sentence or two; without an outlook nothing more goes out."""
     parts = []
     if sent:
         told = formats.number(sent)
         parts.append(
             ngettext("%(count)s message went out today.", "%(count)s messages went out today.", sent, count=told)
         )
-    still = outlook.today
+    still = outlook.today if outlook else 0
     if still:
         told = formats.number(still)
         parts.append(
             ngettext("%(count)s message will go out today.", "%(count)s messages will go out today.", still, count=told)
         )
-    elif not sent and not outlook.come_in:
+    elif not sent and not (outlook and outlook.come_in):
         parts.append(_("Nothing goes out today."))
     count = len(waiting)
     parts.append(
