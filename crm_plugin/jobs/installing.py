@@ -12,13 +12,13 @@ from sqlalchemy import Connection, select, update
 from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import app_values, installer_class, storefront_class
 from crm_plugin.adapters.storefronts.installing import Installed, Installer
-from crm_plugin.errors import ConfigError, NotFound, TransientError
+from crm_plugin.errors import ConfigError, NotFound
 from crm_plugin.jobs import tasks
 from crm_plugin.phrases import phrase
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit, shops, writebacks
 from crm_plugin.store.tenants import CONNECTED, Shop, all_shops, shop_by_id, shop_of
-from crm_plugin.sync import connect, standing
+from crm_plugin.sync import connect
 from crm_plugin.sync.standing import Standing
 
 _UNUSED = re.compile(r"[^a-z0-9._-]+")
@@ -59,25 +59,17 @@ def known_shop(connection: Connection, platform: str, reference: str) -> Shop | 
 def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str) -> Shop:
     """Keep a store's keys: as the shop that it was, its data still there, else as a new one with the recipes switched off.
 
-    Raises: ActionRequired, TransientError when the store does not answer to its new keys; nothing is kept then.
+    Raises: ActionRequired, TransientError when the store does not answer to its new keys, or is being erased here; nothing is kept then.
     """
     with runtime.db.read() as connection:
         known = known_shop(connection, platform, installed.reference)
     if known is None:
         known = _new(runtime, platform, installed)
-    elif standing.of(known) is Standing.ERASING:
-        # What its merchant wanted gone goes first; then it comes as a new one.
-        raise TransientError(
-            phrase("Everything that was kept of this store is being erased."),
-            hint=phrase("Begin again in a few minutes."),
-            adapter=platform,
-            operation="install",
-        )
     now, decided = runtime.clock.now(), _decided(runtime, known)
     with runtime.db.write() as connection:
-        connection.execute(
+        changed = connection.execute(
             update(shops)
-            .where(shops.c.shop_id == known.shop_id)
+            .where(shops.c.shop_id == known.shop_id, shops.c.status_reason != Standing.ERASING.value)
             .values(
                 reference=installed.reference,
                 url=installed.url,
@@ -89,6 +81,8 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
                 installed_at=now,
             )
         )
+        if not changed.rowcount:
+            raise connect.being_erased(platform)
         writebacks.lift(connection, known.shop_id)
         detail = {"platform": platform, "reference": installed.reference, "scopes": sorted(installed.scopes or ())}
         audit.note(connection, known.shop_id, actor, "shop.install", detail, now)

@@ -15,7 +15,7 @@ from crm_plugin.adapters.base import Severity
 from crm_plugin.adapters.registry import app_values, installer_class, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import is_zone
-from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
+from crm_plugin.errors import ActionRequired, InvalidInput, NotFound, TransientError
 from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.records import ShopInfo
@@ -114,6 +114,16 @@ def _held_elsewhere() -> InvalidInput:
     )
 
 
+def being_erased(platform: str) -> TransientError:
+    """What is told to whoever connects a store that is being erased: what is to go goes first, then it comes as a new one."""
+    return TransientError(
+        phrase("Everything that was kept of this store is being erased."),
+        hint=phrase("Begin again in a few minutes."),
+        adapter=platform,
+        operation="install",
+    )
+
+
 def _name_taken(name: str) -> InvalidInput:
     return InvalidInput(
         phrase("There is a shop named %(name)r already.", name=name), field="name", hint=phrase("Choose another name.")
@@ -123,7 +133,8 @@ def _name_taken(name: str) -> InvalidInput:
 def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Mapping[str, Any], now: datetime) -> Shop:
     """Give a connected store new keys or a new address, after it has answered to them. An empty secret keeps the present one.
 
-    Raises: as `add_shop`; InvalidInput when another store answers at a new address, or the store is another shop's.
+    Raises: as `add_shop`; InvalidInput when another store answers at a new address, or the store is another shop's; TransientError while
+    all that is kept of it is being erased.
     """
     if standing.of(shop) is Standing.HELD_ELSEWHERE:
         raise _held_elsewhere()
@@ -140,9 +151,9 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
     back = {"installed_at": now} if shop.status == UNINSTALLED else {}
     with db.write() as connection:
         _require_free(connection, shop.platform, str(given.get("url") or place), shop.shop_id)
-        connection.execute(
+        changed = connection.execute(
             update(shops)
-            .where(shops.c.shop_id == shop.shop_id)
+            .where(shops.c.shop_id == shop.shop_id, shops.c.status_reason != Standing.ERASING.value)
             .values(
                 **back,
                 url=str(given.get("url") or (shop.url if shop.reference else place)),
@@ -153,6 +164,8 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
                 status_at=now,
             )
         )
+        if not changed.rowcount:
+            raise being_erased(shop.platform)
         writebacks.lift(connection, shop.shop_id)
         return shop_by_id(connection, shop.shop_id)
 

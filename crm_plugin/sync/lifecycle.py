@@ -127,18 +127,20 @@ def leave(db: Database, shop: Shop, actor: str, now: datetime, *, erase: bool = 
     Its keys stay until the store was asked to tell us no more (`jobs/leaving.py`), which also erases.
     """
     reason = Standing.ERASING if erase else Standing.DISCONNECTED
+    if of(shop) is Standing.HELD_ELSEWHERE:
+        # The store goes on telling the shop that holds it: the keys go before anything takes leave by them.
+        with db.write() as connection:
+            connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(credentials=None))
     set_status(db, shop, UNINSTALLED, reason, "", now, unless=() if erase else (UNINSTALLED,))
     with db.write() as connection:
-        if of(shop) is Standing.HELD_ELSEWHERE:
-            # The store goes on telling the shop that holds it.
-            connection.execute(update(shops).where(shops.c.shop_id == shop.shop_id).values(credentials=None))
         audit.note(connection, shop.shop_id, actor, "shop.erase" if erase else "shop.disconnect", {}, now)
 
 
 def erase(db: Database, shop: Shop, at: datetime) -> bool:
     """Remove all that is kept of a store, a slice at a time; done twice it is as once, and broken off it can be gone on with.
 
-    False, and nothing is removed, where it is installed: the platform asks days after an uninstall, and it may have come back.
+    False, and nothing is removed, where it is installed: the platform asks days after an uninstall, and it may have come back. Once it has
+    begun nobody wakes the shop: what is left of one might hold members, and no longer who of them wants no messages.
     """
     with db.read() as connection:
         row = connection.execute(select(shops).where(shops.c.shop_id == shop.shop_id)).first()
@@ -146,6 +148,7 @@ def erase(db: Database, shop: Shop, at: datetime) -> bool:
         return True
     if row.status != UNINSTALLED:
         return False
+    set_status(db, shop, UNINSTALLED, Standing.ERASING, "", at, unless=(CONNECTED, ACTION_REQUIRED, SUSPENDED))
     for table in reversed(metadata.sorted_tables):
         if table.name == shops.name:
             continue
@@ -156,7 +159,7 @@ def erase(db: Database, shop: Shop, at: datetime) -> bool:
             with db.write() as connection:
                 status = select(shops.c.status).where(shops.c.shop_id == shop.shop_id).with_for_update(key_share=True)
                 if connection.execute(status).scalar() != UNINSTALLED:
-                    # It came back in the middle of it: what is left is the store's again.
+                    # It came back before it was said that it goes.
                     return False
                 more = connection.execute(delete(table).where(tuple_(*key).in_(some))).rowcount >= _SLICE
     with db.write() as connection:

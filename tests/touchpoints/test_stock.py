@@ -292,7 +292,9 @@ def test_members_of_a_segment_get_a_code_of_their_own(db: Database, store: Coupo
 def test_member_who_is_refused_stops_nobody_else(sqlite_db: Database, shop: Shop, store: CouponStore) -> None:
     _segment(sqlite_db, shop, 4)
     _ask(sqlite_db, shop, segment="vip")
-    store.taken = {_order(sqlite_db, shop).code(1)}
+    with sqlite_db.read() as connection:
+        second = connection.execute(select(members.c.member_id).where(members.c.external_id == "1")).scalar_one()
+    store.taken = {_order(sqlite_db, shop).code(second)}
     assert _make(sqlite_db, shop, store) == {"wb": 3}
     assert (_order(sqlite_db, shop).state, _order(sqlite_db, shop).refused) == (DONE, 1)
 
@@ -304,6 +306,23 @@ def test_who_left_the_segment_gets_none(sqlite_db: Database, shop: Shop, store: 
         kept.write_list(connection, shop, "vip", [], NOON)
     assert _make(sqlite_db, shop, store) == {}
     assert (_order(sqlite_db, shop).state, store.calls) == (DONE, [])
+
+
+def test_code_of_who_left_amid_it_is_asked_for_nobody_else(sqlite_db: Database, shop: Shop, store: CouponStore) -> None:
+    _segment(sqlite_db, shop, 2)
+    _ask(sqlite_db, shop, Terms(percent=Decimal(10), days=3), segment="vip")
+    store.after = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        _make(sqlite_db, shop, store)
+    m = members.c
+    with sqlite_db.write() as connection:
+        other = connection.execute(select(m.member_id).where(m.external_id == "1")).scalar_one()
+        kept.write_list(connection, shop, "vip", [other], NOON)
+    assert _make(sqlite_db, shop, store) == {"wb": 1}
+    assert store.calls[0].codes != store.calls[1].codes
+    assert _codes(sqlite_db) == list(store.calls[1].codes)
+    assert _keep_up(sqlite_db, shop, days=3) == 1
+    assert _codes(sqlite_db) == []
 
 
 def test_codes_of_members_are_not_kept_in_stock(sqlite_db: Database, shop: Shop) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import update
 
 from crm_plugin.adapters.storefronts.medusa import MedusaStorefront
 from crm_plugin.adapters.storefronts.saleor import SaleorStorefront
+from crm_plugin.adapters.storefronts.saleor.shoppers import origins_of
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing
 from crm_plugin.adapters.storefronts.woocommerce.webhooks import signature, signing_secret
 from crm_plugin.runtime import Runtime
@@ -160,3 +161,8 @@ def test_medusas_companion_asks_for_its_customer(
     assert [told.status_code for told in refused] == [401, 401, 403, 403, 404]
     # Its server asks, so no page does.
     assert stranger.options(_MEDUSA, headers={"Origin": _FRONT}).status_code == 403
+
+
+def test_address_that_is_none_opens_no_page_and_closes_no_other() -> None:
+    told = "https://Shop.example/a, https://[ ftp://x.example shop.example http://localhost:3000"
+    assert origins_of(told) == {"https://shop.example", "http://localhost:3000"}

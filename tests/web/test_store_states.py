@@ -23,7 +23,7 @@ from crm_plugin.jobs.tasks import JOBS, job_named
 from crm_plugin.jobs.work import work
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import journeys, leases, members, metadata, shops
-from crm_plugin.store.tenants import Shop, shop_of
+from crm_plugin.store.tenants import SUSPENDED, Shop, shop_of
 from crm_plugin.sync import connect, lifecycle
 from crm_plugin.sync.standing import Standing
 from tests.adapters.storefronts.shopify import shop_rows
@@ -340,10 +340,44 @@ def test_shop_that_is_being_erased_is_not_woken(world: World) -> None:
     assert f"frame-ancestors 'self' https://{SHOP}" in refused.headers["Content-Security-Policy"]
     assert world.shop is not None
     assert world.shop.status_reason == "erasing"
+    with pytest.raises(TransientError):
+        connect.change_credentials(world.runtime.db, world.runtime.box, shop, {}, world.clock.now())
+    assert world.shop.status_reason == "erasing"
     assert "is being erased" in world.page()
     world.tick(1)
     assert world.shop is None
     assert world.visit().status_code == 303
+
+
+def test_shop_that_is_half_erased_is_not_woken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom not to write to may be forgotten already, when there still are members."""
+    shop = world.shop
+    assert shop is not None
+    world.tell("app/uninstalled", {"id": 1, "myshopify_domain": SHOP})
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "delete", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            lifecycle.erase(world.runtime.db, shop, world.clock.now())
+    assert world.visit().status_code == 422
+    world.tick(1)
+    assert world.shop is None
+
+
+def test_store_that_another_shop_holds_is_asked_nothing_at_leave(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    db, box, shop = world.runtime.db, world.runtime.box, world.shop
+    assert shop is not None
+    lifecycle.set_status(db, shop, SUSPENDED, Standing.HELD_ELSEWHERE, "", world.clock.now())
+    held = world.shop
+    assert held is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle.audit, "note", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            lifecycle.leave(db, held, "page:owner", world.clock.now())
+    assert connect.credentials_of(db, box, held) == {}
+
+
+def _killed(*_told: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_store_that_cannot_be_taken_leave_of_is_left_all_the_same(

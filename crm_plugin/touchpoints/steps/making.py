@@ -121,11 +121,12 @@ def _next_member(db: Database, shop: Shop, pool: str, order: Order) -> Row[tuple
 
 def _as_asked(shop: Shop, pool: str, order: Order, size: int, member: Row[tuple[int, str, str]] | None) -> CouponOrder:
     terms = order.terms
+    numbers = range(order.asked, order.asked + size) if member is None else (member.member_id,)
     return CouponOrder(
         # The same is asked for by the same name.
         reference=f"{order.reference}-{order.asked if member is None else member.member_id}",
         title=terms.title or pool,
-        codes=tuple(order.code(number) for number in range(order.asked, order.asked + size)),
+        codes=tuple(map(order.code, numbers)),
         percent=terms.percent,
         amount_minor=terms.amount_minor,
         currency=shop.currency,

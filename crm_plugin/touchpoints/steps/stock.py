@@ -84,7 +84,7 @@ class Order:
     after: int = 0
 
     def code(self, number: int) -> str:
-        """Its code of that number."""
+        """Its code of that number; a member's is that of their id, so that a code which was made for one is asked for nobody else."""
         drawn = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()
         return self.terms.prefix + "".join(_LETTERS[byte % len(_LETTERS)] for byte in drawn[:_LENGTH])
 
@@ -325,7 +325,7 @@ def keep_up(connection: Connection, shop: Shop, now: datetime) -> int:
     stocks = all_stocks(connection, shop.shop_id)
     for stock in stocks.values():
         if ended := _ended(stock, now):
-            codes = [order.code(number) for order in ended for number in range(order.asked)]
+            codes = [code for order in ended for code in _codes(connection, shop.shop_id, stock.pool, order)]
             dropped += _drop(connection, shop.shop_id, stock.pool, codes)
             stock.orders = [one for one in stock.orders if one not in ended]
             put(connection, shop.shop_id, stock, now)
@@ -335,6 +335,15 @@ def keep_up(connection: Connection, shop: Shop, now: datetime) -> int:
             _add(stock, shop, stock.terms, missing, now)
             put(connection, shop.shop_id, stock, now)
     return dropped
+
+
+def _codes(connection: Connection, shop_id: int, pool: str, order: Order) -> list[str]:
+    """All that were asked for, of those of members the ones that nobody was handed."""
+    if not order.segment:
+        return [order.code(number) for number in range(order.asked)]
+    c = coupon_codes.c
+    bound = (c.shop_id == shop_id, c.pool_key == pool, c.handed_at.is_(None), c.member_id.is_not(None))
+    return [order.code(member_id) for member_id in connection.execute(select(c.member_id).where(*bound)).scalars()]
 
 
 def _drop(connection: Connection, shop_id: int, pool: str, codes: list[str]) -> int:

@@ -32,6 +32,13 @@ def shopper(request: RawRequest, api_url: str, keys: KeyRing, now: float) -> str
 
 
 def origins_of(told: str) -> frozenset[str]:
-    """Origins, as browsers name them, of the web addresses in this text, which is split at commas and spaces."""
-    parts = (urlsplit(one) for one in re.split(r"[,\s]+", told) if one.startswith(("https://", "http://")))
-    return frozenset(f"{one.scheme}://{one.netloc}".lower() for one in parts if one.netloc)
+    """Origins, as browsers name them, of the web addresses in this text, split at commas and spaces; what is none is passed over."""
+    return frozenset(filter(None, map(_origin, re.split(r"[,\s]+", told))))
+
+
+def _origin(told: str) -> str:
+    try:
+        parts = urlsplit(told)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}".lower() if parts.scheme in ("https", "http") and parts.netloc else ""
