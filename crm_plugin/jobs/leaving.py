@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.registry import storefront_class
@@ -67,12 +67,15 @@ def _take_leave(runtime: Runtime, shop: Shop, now: datetime) -> str:
         failed = error.code
         about = {"shop": shop.name, "adapter": shop.platform, "reason": failed}
         _log.warning("store of %s: it could not be asked to tell us no more (%s)", shop.name, failed, extra=about)
-    # It may have come back meanwhile, with new keys.
-    same = (shops.c.shop_id == shop.shop_id, shops.c.status == UNINSTALLED, shops.c.status_at == shop.status_at)
     with runtime.db.write() as connection:
-        connection.execute(update(shops).where(*same).values(credentials=None))
+        connection.execute(update(shops).where(*_has_left(shop)).values(credentials=None))
         audit.note(connection, shop.shop_id, f"job:{LEAVE}", "shop.unsubscribe", {"failed": failed}, now)
     return failed
+
+
+def _has_left(shop: Shop) -> tuple[ColumnElement[bool], ...]:
+    """It is as it was read: it may have come back meanwhile, with new keys and webhooks."""
+    return (shops.c.shop_id == shop.shop_id, shops.c.status == UNINSTALLED, shops.c.status_at == shop.status_at)
 
 
 def _unsubscribe(runtime: Runtime, shop: Shop) -> None:
@@ -80,7 +83,11 @@ def _unsubscribe(runtime: Runtime, shop: Shop) -> None:
     told_by_address = Capability.WEBHOOKS in cls.capabilities and runtime.config.public_url
     if not (told_by_address or cls.hears_by_polling()):
         return
-    storefront = connect.open_storefront(runtime.db, runtime.box, shop)
+    with runtime.db.read() as connection:
+        sealed = connection.execute(select(shops.c.credentials).where(*_has_left(shop))).scalar()
+    if not sealed:
+        return
+    storefront = connect.open_storefront(runtime.db, runtime.box, shop, runtime.box.open(sealed))
     try:
         storefront.unsubscribe(address_of(runtime.config.public_url, shop))
     finally:

@@ -170,10 +170,16 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
         return shop_by_id(connection, shop.shop_id)
 
 
-def open_storefront(db: Database, box: SecretBox, shop: Shop) -> StorefrontAdapter:
-    """The adapter of a connected store. Raises: NotFound, ConfigError when the key that sealed the credentials is gone."""
+def open_storefront(
+    db: Database, box: SecretBox, shop: Shop, credentials: Mapping[str, Any] | None = None
+) -> StorefrontAdapter:
+    """The adapter of a connected store, with its `credentials` where they are at hand.
+
+    Raises: NotFound, ConfigError when the key that sealed the credentials is gone.
+    """
     storefront = storefront_class(shop.platform)
-    opened = storefront({**credentials_of(db, box, shop), **app_values(storefront.app_settings, shop.platform)})
+    kept = credentials_of(db, box, shop) if credentials is None else credentials
+    opened = storefront({**kept, **app_values(storefront.app_settings, shop.platform)})
     opened.keeper = ShopKeeper(db, box, shop)
     return opened
 

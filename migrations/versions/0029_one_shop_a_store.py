@@ -1,7 +1,8 @@
 """No two shops hold one store; why a connection is as it is, and since when; what was given up is found; variants know their product.
 
-Of shops that hold one store already the one that was installed last keeps it (the first one made, where none was or both were at once);
-the others are switched off, with all that is known of them.
+Of shops that hold one store already one keeps it: before those that are switched off or were taken away one that is not, of these the one
+that was installed last (the first one made, where none was or both were at once). The others are switched off, with all that is known of
+them; one that was taken away stays so, and its term goes on. Going back does not give them their store again.
 
 Revision: 0029
 """
@@ -26,15 +27,21 @@ _ENDED = sa.text(
     WHERE status IN ('uninstalled', 'suspended')
     """
 )
+_IS_AWAKE = "CASE WHEN {}.status IN ('uninstalled', 'suspended') THEN 0 ELSE 1 END"
 _SWITCH_OFF = sa.text(
     """
-    UPDATE shops SET reference = '', status = 'suspended', status_reason = 'held_elsewhere', status_detail = '', status_at = :now
+    UPDATE shops SET
+        reference = '', status_detail = '', status_at = :now,
+        status = CASE status WHEN 'uninstalled' THEN status ELSE 'suspended' END,
+        status_reason = CASE status WHEN 'uninstalled' THEN status_reason ELSE 'held_elsewhere' END
     WHERE reference <> '' AND EXISTS (
         SELECT 1 FROM shops AS other
         WHERE other.platform = shops.platform AND other.reference = shops.reference AND other.shop_id <> shops.shop_id
-        AND (COALESCE(other.installed_at, 0) > COALESCE(shops.installed_at, 0)
-             OR (COALESCE(other.installed_at, 0) = COALESCE(shops.installed_at, 0) AND other.shop_id < shops.shop_id)))
-    """
+        AND ({is_awake_of_other} > {is_awake}
+             OR ({is_awake_of_other} = {is_awake} AND COALESCE(other.installed_at, 0) > COALESCE(shops.installed_at, 0))
+             OR ({is_awake_of_other} = {is_awake} AND COALESCE(other.installed_at, 0) = COALESCE(shops.installed_at, 0)
+                 AND other.shop_id < shops.shop_id)))
+    """.format(is_awake=_IS_AWAKE.format("shops"), is_awake_of_other=_IS_AWAKE.format("other"))
 )
 
 

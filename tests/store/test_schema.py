@@ -223,7 +223,7 @@ def test_steps_of_stored_versions_are_told_by_the_upgrade(empty_database_url: st
 
 
 def test_of_two_shops_that_hold_one_store_one_keeps_it(empty_database_url: str) -> None:
-    """Revision 0029 on rows of 0028: the one installed last keeps it, the first made where none was; the others are switched off."""
+    """Revision 0029 on rows of 0028: one that is connected keeps it, of those the one installed last, the first made where none was."""
     database = Database.at(empty_database_url)
     migrate.upgrade(database.engine, "0028")
     told = text(
@@ -234,12 +234,13 @@ def test_of_two_shops_that_hold_one_store_one_keeps_it(empty_database_url: str) 
         *((1, "shopify", "a", 7), (2, "shopify", "a", 9), (3, "shopify", "a", None)),
         *((4, "saleor", "a", None), (5, "saleor", "a", None)),
         *((6, "shopify", "b", 3), (7, "csv", "", None), (8, "csv", "", None), (9, "shopify", "c", 2)),
+        *((10, "shopify", "d", 4), (11, "shopify", "d", 8)),
     ]
     with database.write() as connection:
         for number, platform, store, at in rows:
             values = {"id": number, "name": f"s{number}", "platform": platform, "store": store, "at": at}
             connection.execute(told, values)
-        connection.execute(text("UPDATE shops SET status = 'uninstalled' WHERE shop_id = 9"))
+        connection.execute(text("UPDATE shops SET status = 'uninstalled' WHERE shop_id IN (9, 11)"))
     migrate.upgrade(database.engine)
     with database.read() as connection:
         query = select(shops.c.shop_id, shops.c.reference, shops.c.status, shops.c.status_reason)
@@ -251,6 +252,8 @@ def test_of_two_shops_that_hold_one_store_one_keeps_it(empty_database_url: str) 
         6: ("b", on, ""),
         **dict.fromkeys((7, 8), ("", on, "")),
         9: ("c", "uninstalled", "taken_away"),
+        10: ("d", on, ""),
+        11: ("", "uninstalled", "taken_away"),
     }
     with pytest.raises(IntegrityError), database.write() as connection:
         connection.execute(update(shops).where(shops.c.shop_id == 1).values(reference="a"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from flask import Flask
@@ -14,6 +14,7 @@ from sqlalchemy import select
 from crm_plugin.demo import server
 from crm_plugin.demo import shop as demo
 from crm_plugin.demo.server import ServedShop
+from crm_plugin.errors import TransientError
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import add_shop, sync
 from crm_plugin.runtime import Runtime
@@ -22,6 +23,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import anew, connect
 from crm_plugin.sync.field_samples import shown
 from crm_plugin.sync.keeper import keep_in
+from crm_plugin.web.pages import fields as fields_page
 from tests.factories import make_shop
 from tests.web.conftest import fields, sign_in, words
 
@@ -165,6 +167,20 @@ def test_store_that_lets_us_in_no_longer_is_told(browser: FlaskClient, runtime: 
     refused = _post(browser, {"birthday": "geburtsdatum"}, do="save")
     assert refused.status_code == 422
     assert "birthday_keys" not in connect.credentials_of(runtime.db, runtime.box, shop)
+
+
+def test_nothing_is_saved_by_a_page_that_could_not_be_shown(
+    browser: FlaskClient, runtime: Runtime, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = connect.credentials_of(runtime.db, runtime.box, shop)
+
+    def away(*_: object) -> Never:
+        raise TransientError("It is away.", adapter="woocommerce", operation="fields")
+
+    monkeypatch.setattr(fields_page.fields, "ask", away)
+    refused = _post(browser, {"birthday": "geburtsdatum"}, do="save")
+    assert refused.status_code == 422
+    assert connect.credentials_of(runtime.db, runtime.box, shop) == kept
 
 
 def test_shop_of_files_has_no_such_page(client: FlaskClient, runtime: Runtime) -> None:

@@ -12,18 +12,19 @@ import pytest
 import responses
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from werkzeug.test import TestResponse
 
 from crm_plugin.clock import FixedClock
 from crm_plugin.errors import TransientError
+from crm_plugin.jobs import leaving
 from crm_plugin.jobs.clock import Clock
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import JOBS, job_named
 from crm_plugin.jobs.work import work
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import journeys, leases, members, metadata, shops
-from crm_plugin.store.tenants import SUSPENDED, Shop, shop_of
+from crm_plugin.store.tenants import CONNECTED, SUSPENDED, Shop, shop_of
 from crm_plugin.sync import connect, lifecycle
 from crm_plugin.sync.standing import Standing
 from tests.adapters.storefronts.shopify import shop_rows
@@ -396,6 +397,25 @@ def test_store_that_cannot_be_taken_leave_of_is_left_all_the_same(
     assert (len(asked), shop.status_reason) == (1, "disconnected")
     assert connect.credentials_of(world.runtime.db, world.runtime.box, shop) == {}
     assert "it could not be asked to tell us no more (transient)" in caplog.text
+
+
+def test_leave_that_comes_late_takes_nothing_from_who_came_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "crm_plugin.adapters.storefronts.shopify.adapter.ShopifyStorefront.unsubscribe",
+        lambda _self, address: asked.append(address),
+    )
+    db, box, shop = world.runtime.db, world.runtime.box, world.shop
+    assert shop is not None
+    lifecycle.leave(db, shop, "page:owner", world.clock.now())
+    gone = world.shop
+    assert gone is not None
+    kept = connect.credentials_of(db, box, gone)
+    back = {"status": CONNECTED, "status_reason": "", "status_at": world.clock.now() + timedelta(minutes=1)}
+    with db.write() as connection:
+        connection.execute(update(shops).where(shops.c.shop_id == gone.shop_id).values(**back))
+    leaving.run(world.runtime, gone, now=world.clock.now())
+    assert (asked, connect.credentials_of(db, box, gone)) == ([], kept)
 
 
 def test_webhook_of_another_shop_reaches_neither(world: World) -> None:

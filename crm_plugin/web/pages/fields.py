@@ -32,8 +32,9 @@ def connections_fields_save() -> Response | tuple[str, int]:
     """Show how other keys would be read, or keep them and have the store read by them."""
     shop, form = the_shop(), Form.posted()
     found, values = _asked()
-    if request.form.get("do") == "look" or found.refused:
-        return _page(found, values, form), 422 if found.refused else 200
+    unanswered = bool(found.refused) or not values
+    if request.form.get("do") == "look" or unanswered:
+        return _page(found, values, form), 422 if unanswered else 200
     told = field_form.told(shop, found, values, form)
     if form.failed:
         return _page(found, values, form), 422
