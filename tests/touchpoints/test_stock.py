@@ -262,6 +262,13 @@ def _segment(db: Database, shop: Shop, count: int) -> None:
         kept.write_list(connection, shop, "vip", ids, NOON)
 
 
+def test_store_that_is_not_connected_is_asked_for_none(sqlite_db: Database) -> None:
+    with sqlite_db.write() as connection:
+        gone = make_shop(connection, platform="woocommerce", status="uninstalled")
+    with pytest.raises(InvalidInput, match="not connected"):
+        _ask(sqlite_db, gone)
+
+
 def test_members_of_a_segment_get_a_code_of_their_own(db: Database, store: CouponStore) -> None:
     shop = _shop(db)
     _segment(db, shop, 3)

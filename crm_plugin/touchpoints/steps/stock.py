@@ -147,6 +147,8 @@ def check(shop: Shop, pool: str, terms: Terms, count: int) -> None:
         label = storefront_class(shop.platform).label
         said = phrase("%(platform)s makes no codes that anybody may use.", platform=label)
         raise UnsupportedFeature(said, adapter=shop.platform, operation="create_coupons")
+    if not shop.is_awake:
+        raise InvalidInput(phrase("Your store is not connected. Connect it again, and it can be asked for codes."))
     if (terms.percent is None) == (terms.amount_minor is None):
         raise InvalidInput(phrase("Say what comes off: a share or an amount."), field="value")
     if terms.percent is not None and not (terms.percent.is_finite() and 0 < terms.percent <= 100):
