@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -187,6 +188,24 @@ def test_worn_connections_are_left(
     monkeypatch.setattr(smtp_connection, "MAILS_PER_CONNECTION", 2)
     assert _kinds(send(7)) == [None] * 7
     assert (script.connections, len(script.mails)) == (4, 7)
+
+
+def test_goodbyes_are_said_together(server: SmtpServer, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers none of them before it has heard all."""
+    values = {"host": "127.0.0.1", "port": server.port, "security": "none", "from_address": "s@x.test", "timeout": 5}
+    channel = SmtpChannel(values)
+    flow(channel, 40, 4)
+    usual, all_said = server.RequestHandlerClass._chosen, threading.Barrier(script.connections)  # type: ignore[attr-defined]
+
+    def chosen(handler: Any, place: str, usually: str) -> str:
+        if place == "QUIT":
+            all_said.wait(5)
+        return str(usual(handler, place, usually))
+
+    monkeypatch.setattr(server.RequestHandlerClass, "_chosen", chosen)
+    channel.close()
+    assert script.verbs.count("QUIT") == script.connections > 1
+    assert not all_said.broken
 
 
 def test_server_that_takes_fewer_connections_has_fewer(

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from crm_plugin.adapters.channels.mime import Mail
@@ -67,7 +68,7 @@ class Connection:
 
     def __init__(self, server: Server) -> None:
         self.sent = 0
-        self.broken = False
+        self.broken = self._left = False
         self.used_at = time.monotonic()
         self._smtp = open_session(server)
         self._pipelining = self._smtp.has_extn("pipelining")
@@ -293,12 +294,22 @@ class Connection:
             hint=phrase("It may have been sent; look in the mail server's log for the Message-ID."),
         )
 
+    def take_leave(self) -> None:
+        """Say goodbye, and do not wait for the answer yet."""
+        if self._left or self.broken or not self.idle:
+            return
+        with suppress(OSError):
+            self._smtp.begin()
+            self._smtp.putcmd("QUIT")
+            self._left = True
+
     def close(self, *, politely: bool = True) -> None:
         """Take leave; what the server says to that does not matter any more."""
         try:
-            if politely and self.idle and not self.broken:
-                self._smtp.begin()
-                self._smtp.quit()
+            if politely:
+                self.take_leave()
+            if self._left:
+                self._smtp.getreply()
         except OSError:
             pass
         finally:

@@ -50,6 +50,9 @@ class Pool:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+        # The answers come at the same time, however far away the server is.
+        for connection in idle:
+            connection.take_leave()
         for connection in idle:
             connection.close()
 
