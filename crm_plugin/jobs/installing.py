@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
 from crm_plugin.adapters.base import SettingType
 from crm_plugin.adapters.registry import app_values, installer_class, storefront_class
@@ -17,8 +17,8 @@ from crm_plugin.jobs import tasks
 from crm_plugin.phrases import phrase
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit, shops, writebacks
-from crm_plugin.store.tenants import CONNECTED, Shop, all_shops, shop_by_id, shop_of
-from crm_plugin.sync import connect
+from crm_plugin.store.tenants import CONNECTED, Shop, shop_by_id
+from crm_plugin.sync import connect, holders
 from crm_plugin.sync.standing import Standing
 
 _UNUSED = re.compile(r"[^a-z0-9._-]+")
@@ -41,19 +41,10 @@ def installer_of(runtime: Runtime, platform: str) -> Installer:
 
 def _kept(runtime: Runtime, platform: str, reference: str) -> Mapping[str, Any] | None:
     with runtime.db.read() as connection:
-        shop = known_shop(connection, platform, reference)
+        shop = holders.holder_of(connection, platform, reference)
     if shop is None or not shop.is_awake:
         return None
     return connect.credentials_of(runtime.db, runtime.box, shop)
-
-
-def known_shop(connection: Connection, platform: str, reference: str) -> Shop | None:
-    """The shop of a store by its own name for itself; one whose keys were typed in is known by its address, where that is the name."""
-    found, cls = shop_of(connection, platform, reference), installer_class(platform)
-    if found is not None or cls is None or not reference:
-        return found
-    typed_in = (one for one in all_shops(connection) if one.platform == platform and not one.reference)
-    return next((one for one in typed_in if cls.reference_of(one.url) == reference), None)
 
 
 def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str) -> Shop:
@@ -62,7 +53,7 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
     Raises: ActionRequired, TransientError when the store does not answer to its new keys, or is being erased here; nothing is kept then.
     """
     with runtime.db.read() as connection:
-        known = known_shop(connection, platform, installed.reference)
+        known = holders.holder_of(connection, platform, installed.reference)
     if known is None:
         known = _new(runtime, platform, installed)
     now, decided = runtime.clock.now(), _decided(runtime, known)
@@ -82,7 +73,7 @@ def install(runtime: Runtime, platform: str, installed: Installed, *, actor: str
             )
         )
         if not changed.rowcount:
-            raise connect.being_erased(platform)
+            raise holders.being_erased(platform)
         writebacks.lift(connection, known.shop_id)
         detail = {"platform": platform, "reference": installed.reference, "scopes": sorted(installed.scopes or ())}
         audit.note(connection, known.shop_id, actor, "shop.install", detail, now)

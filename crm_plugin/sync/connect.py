@@ -12,10 +12,10 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.adapters.base import Severity
-from crm_plugin.adapters.registry import app_values, installer_class, storefront_class
+from crm_plugin.adapters.registry import app_values, storefront_class
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.clock import is_zone
-from crm_plugin.errors import ActionRequired, InvalidInput, NotFound, TransientError
+from crm_plugin.errors import ActionRequired, InvalidInput, NotFound
 from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.records import ShopInfo
@@ -23,7 +23,8 @@ from crm_plugin.store import shops, writebacks
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import CONNECTED, UNINSTALLED, Shop, shop_by_id, shop_of
-from crm_plugin.sync import same_store, standing
+from crm_plugin.sync import holders, same_store, standing
+from crm_plugin.sync.holders import StoreIsHeld
 from crm_plugin.sync.keeper import ShopKeeper
 from crm_plugin.sync.standing import Standing
 
@@ -68,8 +69,13 @@ def add_shop(
     timezone = _timezone(timezone or info.timezone)
     shop_id = new_id()
     with db.write() as connection:
-        if not reference:
-            _require_free(connection, platform, str(given.get("url") or place))
+        holders.lock(connection)
+        if reference:
+            quicker = holders.holder_of(connection, platform, reference)
+            if quicker is not None:
+                return quicker
+        else:
+            holders.require_free(connection, platform, str(given.get("url") or place))
         add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
         row = {
             "shop_id": shop_id,
@@ -98,32 +104,6 @@ def add_shop(
         return shop
 
 
-def _require_free(connection: Connection, platform: str, url: str, shop_id: int | None = None) -> None:
-    """Raises: InvalidInput where the store at this address is that of another shop, which was installed from its platform's side."""
-    installer = installer_class(platform)
-    other = None if installer is None or not url else shop_of(connection, platform, installer.reference_of(url))
-    if other is not None and other.shop_id != shop_id:
-        raise _held_elsewhere()
-
-
-def _held_elsewhere() -> InvalidInput:
-    return InvalidInput(
-        phrase("Another shop here holds this store."),
-        field="url",
-        hint=phrase("A store belongs to one shop alone. Disconnect and erase the other one first."),
-    )
-
-
-def being_erased(platform: str) -> TransientError:
-    """What is told to whoever connects a store that is being erased: what is to go goes first, then it comes as a new one."""
-    return TransientError(
-        phrase("Everything that was kept of this store is being erased."),
-        hint=phrase("Begin again in a few minutes."),
-        adapter=platform,
-        operation="install",
-    )
-
-
 def _name_taken(name: str) -> InvalidInput:
     return InvalidInput(
         phrase("There is a shop named %(name)r already.", name=name), field="name", hint=phrase("Choose another name.")
@@ -137,12 +117,12 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
     all that is kept of it is being erased.
     """
     if standing.of(shop) is Standing.HELD_ELSEWHERE:
-        raise _held_elsewhere()
+        raise StoreIsHeld
     with db.read() as connection:
         sealed = connection.execute(select(shops.c.credentials).where(shops.c.shop_id == shop.shop_id)).scalar()
     present = box.open(sealed) if sealed else {}
     given = {**present, **{key: value for key, value in credentials.items() if value not in ("", None)}}
-    before = storefront_class(shop.platform).listening({"url": shop.url, **present}).address
+    before = storefront_class(shop.platform).listening({"url": shop.url, **present}).address or shop.url
     with _answering(shop.platform, given) as (storefront, info):
         place = storefront.address
         if same_store.has_moved(before, place):
@@ -150,7 +130,8 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
     # What an uninstall of before has still to tell is old then.
     back = {"installed_at": now} if shop.status == UNINSTALLED else {}
     with db.write() as connection:
-        _require_free(connection, shop.platform, str(given.get("url") or place), shop.shop_id)
+        holders.lock(connection)
+        holders.require_free(connection, shop.platform, str(given.get("url") or place), shop)
         changed = connection.execute(
             update(shops)
             .where(shops.c.shop_id == shop.shop_id, shops.c.status_reason != Standing.ERASING.value)
@@ -165,7 +146,7 @@ def change_credentials(db: Database, box: SecretBox, shop: Shop, credentials: Ma
             )
         )
         if not changed.rowcount:
-            raise being_erased(shop.platform)
+            raise holders.being_erased(shop.platform)
         writebacks.lift(connection, shop.shop_id)
         return shop_by_id(connection, shop.shop_id)
 

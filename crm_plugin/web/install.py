@@ -15,10 +15,11 @@ from werkzeug.wrappers import Response as Answer
 from crm_plugin.adapters.storefronts.installing import Installed, Installer, Visitor
 from crm_plugin.errors import ActionRequired, ConfigError, CrmError, InvalidInput, NotFound, WebhookRejected
 from crm_plugin.jobs.installing import install as keep
-from crm_plugin.jobs.installing import installer_of, known_shop
+from crm_plugin.jobs.installing import installer_of
 from crm_plugin.records import RawRequest
 from crm_plugin.store import pending
 from crm_plugin.store.tenants import Shop, shop_of
+from crm_plugin.sync import holders
 from crm_plugin.web import auth, embedded, i18n, security
 from crm_plugin.web.reading import SYNC
 from crm_plugin.web.site import site
@@ -187,7 +188,7 @@ def _address(platform: str, installer: Installer, visitor: Visitor) -> str:
     """Where the visit begins; the store's keys are fetched first where they are not here yet, or no longer good."""
     runtime = site().runtime
     with runtime.db.read() as connection:
-        shop = known_shop(connection, platform, visitor.reference)
+        shop = holders.holder_of(connection, platform, visitor.reference)
     if shop is None or not shop.is_awake or shop.status != "connected":
         if visitor.exchange:
             shop = _installed(platform, installer.exchange(visitor))

@@ -147,6 +147,27 @@ def test_connected_store_is_read_at_once(
     assert "Your store is connected; it was looked at last at Jun 1, 2026 13:00." in text
 
 
+def test_store_that_is_connected_already_leads_to_its_shop(
+    browser: FlaskClient, runtime: Runtime, store: ServedShop, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "enqueue", lambda *_args, **_more: True)
+    assert browser.post("/connect", data=_woo(store, name="lantern")).status_code == 303
+    again = _woo(store, name="another", title="Another", url=f"{store.url}/")
+    refused = browser.post("/connect", data=again)
+    assert refused.status_code == 422
+    # What everybody is told names nobody; who may see the other shop is led there.
+    assert "lantern" not in _error(refused.text, "url").lower()
+    assert "Another shop here holds this store." in _error(refused.text, "url")
+    assert 'href="/s/lantern/connections"' in refused.text
+    assert [shop.name for shop in _shops(runtime)] == ["lantern"]
+    # Keys that do not open the store are not told that it is here.
+    guessed = browser.post("/connect", data={**again, "secret": "cs_wrong"})
+    assert "Another shop" not in guessed.text
+    # New keys for the shop itself are no other store.
+    again = {"url": f"{store.url}/", "key": store.key, "secret": store.secret}
+    assert browser.post("/s/lantern/connections/store", data=again).status_code == 303
+
+
 def test_second_shop_gets_another_name(browser: FlaskClient, runtime: Runtime) -> None:
     for _ in range(2):
         told = {"platform": "csv", "title": "Corner Shop", "currency": "gbp", "timezone": "Europe/London", "name": ""}

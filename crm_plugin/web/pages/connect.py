@@ -19,6 +19,7 @@ from crm_plugin.jobs import tasks
 from crm_plugin.store import audit
 from crm_plugin.store.pending import Begun
 from crm_plugin.store.tenants import Shop
+from crm_plugin.sync.holders import StoreIsHeld
 from crm_plugin.web import languages, settings_form, store_states
 from crm_plugin.web.forms import Form
 from crm_plugin.web.pages import bp
@@ -53,7 +54,7 @@ def connect_now() -> Response | tuple[str, int]:
         shop = _add(platform, form)
     except CrmError as error:
         form.refuse(error, settings_form.place(error, settings))
-        return _page(platform, form), 422
+        return _page(platform, form, _holder(error)), 422
     if not _takes_files(platform):
         site().queue.enqueue(SYNC, shop.shop_id)
     return redirect(url_for("pages.today", shop=shop.name), 303)
@@ -85,7 +86,13 @@ def _note(connection: Connection, shop: Shop) -> None:
     audit.note(connection, shop.shop_id, g.actor, "shop.connect", detail, site().runtime.clock.now())
 
 
-def _page(platform: str, form: Form) -> str:
+def _holder(error: CrmError) -> Shop | None:
+    """The shop that holds the store already, where whoever asks may see that shop."""
+    held = error.shop_id if isinstance(error, StoreIsHeld) else None
+    return next((one for one in shops() if one.shop_id == held), None)
+
+
+def _page(platform: str, form: Form, holder: Shop | None = None) -> str:
     cls = storefront_class(platform)
     files = _takes_files(platform)
     asked = () if files else _asked(platform)
@@ -102,6 +109,7 @@ def _page(platform: str, form: Form) -> str:
         first=not shops(),
         by_click=_by_click(platform),
         begun=_begun(platform),
+        holder=holder,
         heading=_("Connect your store"),
     )
 

@@ -117,6 +117,11 @@ class ShopifyStorefront(StorefrontAdapter):
         }
 
     @property
+    def address(self) -> str:
+        """See the contract."""
+        return f"https://{self.shop}" if self.shop else ""
+
+    @property
     def shop(self) -> str:
         """The shop's own domain; empty where it is not known, or none."""
         return shop_domain(str(self.values["shop"] or "").removeprefix("https://").rstrip("/"))

@@ -39,6 +39,11 @@ class ShopifyInstaller(Installer):
         self._clock = clock
         self._oauth = OAuth(self.app, self.app["base_url"])
 
+    @classmethod
+    def reference_of(cls, url: str) -> str:
+        """See the contract: the shop's own domain."""
+        return shop_domain(urlsplit(url).hostname or "")
+
     def manifest_files(self, facts: AppFacts) -> dict[str, str]:
         """`shopify.app.toml`, and the extension that shows messages in the storefront: what `shopify app deploy` publishes."""
         toml = app_files.app_toml(
