@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pg8000.legacy
 import pytest
 from hypothesis import Phase, settings
 from sqlalchemy import URL, Engine, event
@@ -132,6 +134,24 @@ def _compile_once(sqlite_compiled: Compiled) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "make_engine", sharing)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _number_once() -> Iterator[None]:
+    """The driver goes through each statement letter by letter to number its values: here once, and not for each test anew."""
+    convert = pg8000.legacy.convert_paramstyle
+
+    @cache
+    def numbered(statement: str) -> str:
+        text: str = convert("format", statement, ())[0]
+        return text
+
+    def converted(style: str, statement: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        return (numbered(statement), values) if style == "format" else convert(style, statement, values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pg8000.legacy, "convert_paramstyle", converted)
         yield
 
 

@@ -1,16 +1,17 @@
 """PostgreSQL databases for tests: one with all tables that is kept and emptied after each test, and others without tables.
 
-To make and drop a database for each test, and to connect to it, cost 0.14 s a test; to empty the kept one costs 0.003 s.
+To make and drop a database for each test, and to connect to it, cost 0.14 s a test; to empty the kept one costs 0.003 s. Connections are
+kept with it: a server process that is new reads anew what the tables are.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from crm_plugin.store import metadata
 from crm_plugin.store.session import Database, make_engine
@@ -19,6 +20,8 @@ from tests.postgres import PostgresServer
 _KEPT = "crm_kept"
 # Deleted rows go on filling their pages. Above so many bytes in one table all are cut off instead, which takes ten times as long.
 _LARGE = 512 * 1024
+# Each connection that is kept is cleaned after each test; most tests need one, many two.
+_FEW = 3
 
 # Kept beside the tables: a test that changes them, or makes any of its own, gets the next one a new database.
 _WATCH = """
@@ -30,21 +33,19 @@ CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION watch.note();
 """
 
 # Whoever is still connected may hold locks. Foreign keys are not looked at while all rows go.
-_EMPTY = f"""
+_EMPTY = """
 DO $$
 DECLARE name text; size bigint; largest bigint := 0; filled text[] := '{{}}';
 BEGIN
     PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend';
-    PERFORM pg_advisory_unlock_all();
-    RESET ALL;
+        WHERE datname = current_database() AND pid <> ALL (ARRAY{kept}) AND backend_type = 'client backend';
     FOR name, size IN SELECT oid::regclass, pg_relation_size(oid) FROM pg_class
         WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
     LOOP
         IF size > 0 THEN filled := filled || name; END IF;
         largest := greatest(largest, size);
     END LOOP;
-    IF largest > {_LARGE} THEN
+    IF largest > {large} THEN
         EXECUTE 'TRUNCATE ' || array_to_string(filled, ', ') || ' CASCADE';
     ELSE
         SET LOCAL session_replication_role = replica;
@@ -52,6 +53,7 @@ BEGIN
     END IF;
 END $$
 """
+_CLEAN = "DO $$ BEGIN PERFORM pg_advisory_unlock_all(); RESET ALL; END $$"
 _IS_CHANGED = """
 SELECT EXISTS (SELECT FROM watch.changes)
     OR EXISTS (SELECT FROM pg_statistic JOIN pg_class ON oid = starelid WHERE relnamespace = 'public'::regnamespace)
@@ -107,7 +109,7 @@ class PostgresDatabases:
 
     def _make(self) -> Engine:
         self._run(f"CREATE DATABASE {_KEPT} TEMPLATE template0 STRATEGY FILE_COPY")
-        engine = make_engine(self._server.url(_KEPT))
+        engine = make_engine(self._server.url(_KEPT), pool_use_lifo=True)
         metadata.create_all(engine)
         with engine.begin() as connection:
             for statement in _WATCH.strip().split(";\n"):
@@ -115,12 +117,17 @@ class PostgresDatabases:
         return engine
 
     def _empty(self, engine: Engine) -> None:
-        # One connection is kept. Further ones, and those that a test still holds, are not.
-        if engine.pool.checkedout() or engine.pool.checkedin() > 1:  # type: ignore[attr-defined]
+        pool = engine.pool
+        # What a test still holds is not kept, nor are more than a few.
+        if pool.checkedout() or pool.checkedin() > _FEW:  # type: ignore[attr-defined]
             engine.dispose()
-        with engine.begin() as connection:
-            connection.exec_driver_sql(_EMPTY)
-            changed = connection.exec_driver_sql(_IS_CHANGED).scalar_one()
+        with ExitStack() as held:
+            kept = [held.enter_context(engine.begin()) for _ in range(max(1, engine.pool.checkedin()))]  # type: ignore[attr-defined]
+            for connection in kept:
+                connection.exec_driver_sql(_CLEAN)
+            first = kept[0]
+            first.exec_driver_sql(_EMPTY.format(kept=[_process_of(one) for one in kept], large=_LARGE))
+            changed = first.exec_driver_sql(_IS_CHANGED).scalar_one()
         if changed:
             engine.dispose()
             self._kept = None
@@ -129,3 +136,11 @@ class PostgresDatabases:
     def _run(self, statement: str) -> None:
         with self._admin.connect() as connection:
             connection.execute(text(statement))
+
+
+def _process_of(connection: Connection) -> int:
+    """The server's process at the other end; asked once and kept with the connection."""
+    if "process" not in connection.info:
+        connection.info["process"] = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    number: int = connection.info["process"]
+    return number

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, insert, select, text
@@ -79,6 +81,20 @@ def _settings(db: Database) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_lock(1)")
 
 
+def _settings_of_several_connections(db: Database) -> None:
+    with db.read() as one, db.read() as other:
+        for connection in (one, other):
+            connection.exec_driver_sql("SET enable_seqscan = off")
+            connection.exec_driver_sql("SELECT pg_advisory_lock_shared(1)")
+            connection.commit()
+
+
+def _more_connections_than_are_kept(db: Database) -> None:
+    with ExitStack() as held:
+        for _ in range(5):
+            held.enter_context(db.read()).exec_driver_sql("SET enable_seqscan = off")
+
+
 def _listener(db: Database) -> None:
     event.listen(db.engine, "before_cursor_execute", _fail)
 
@@ -96,6 +112,8 @@ _SPOILS = [
     _connections_of_others,
     _several_connections,
     _settings,
+    _settings_of_several_connections,
+    _more_connections_than_are_kept,
     _listener,
     _ddl("CREATE TABLE mine (a int)"),
     _ddl("DROP INDEX ix_members_zone"),
@@ -115,9 +133,14 @@ def test_nothing_is_left(postgres: PostgresDatabases, spoil: Callable[[Database]
         for table in metadata.sorted_tables:
             assert connection.execute(select(table)).all() == []
         assert connection.exec_driver_sql(_SHAPE).all() == shape
-        assert connection.execute(text("SHOW enable_seqscan")).scalar_one() == "on"
         assert connection.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")).scalar_one() == 0
         assert connection.execute(text("SELECT count(*) FROM pg_statistic WHERE starelid >= 16384")).scalar_one() == 0
-        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        assert connection.execute(text(others)).scalar_one() == 0
+        # What is connected are the kept connections, and nobody else.
+        pool: Any = db.engine.pool
+        clients = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND client_port > 0"
+        kept = pool.checkedin() + pool.checkedout()
+        assert 1 <= connection.execute(text(clients)).scalar_one() == kept <= 3
         assert len(shape) > 500
+    with postgres.kept() as db, ExitStack() as held:
+        every = [held.enter_context(db.read()) for _ in range(kept)]
+        assert [one.execute(text("SHOW enable_seqscan")).scalar_one() for one in every] == ["on"] * kept
