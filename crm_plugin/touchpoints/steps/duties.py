@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, select, update
+from sqlalchemy import Connection, Select, case, func, literal, literal_column, select, update
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import InvalidInput, NotFound
@@ -81,9 +81,10 @@ def settle(connection: Connection, shop: Shop, journey: Journey, now: datetime) 
         return 0
     t = tasks.c
     mine = (t.shop_id == shop.shop_id, t.journey_key == journey.key, t.done_at.is_(None))
-    there = arrived(connection, shop, journey, local_day(now, shop.timezone), t.member_id)
-    reached = select(t.task_id).where(*mine, there).scalar_subquery()
-    done = update(tasks).where(*mine, t.task_id.in_(reached))
+    there = arrived(connection, shop, journey, local_day(now, shop.timezone), literal_column("tasks.member_id"))
+    # With a limit it is asked for each by the key; else PostgreSQL may hold all tasks against all members.
+    reached = select(literal(1)).where(there).limit(1).scalar_subquery()
+    done = update(tasks).where(*mine, reached.is_not(None))
     return int(connection.execute(done.values(done_at=now, done_by=ending.BY_JOURNEY, outcome=ending.GOAL)).rowcount)
 
 

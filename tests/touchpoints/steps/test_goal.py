@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from crm_plugin.store import tasks, touchpoints
 from crm_plugin.store.session import Database
@@ -15,6 +15,7 @@ from crm_plugin.touchpoints import batch, gate, publishing
 from crm_plugin.touchpoints.gate import Verdict
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.steps import duties
 from tests.factories import order, write
 from tests.touchpoints.steps.stage import SEND, START, inside, person, plan, settle, stage, turn_on
 
@@ -69,6 +70,27 @@ def test_nobody_is_called_who_reached_the_goal_or_whose_journey_ended(db: Databa
         assert sorted(connection.execute(select(*columns)).all()) == [(False, "", ""), (True, "journey", "goal")]
         publishing.archive(connection, shop, "j", TEN + timedelta(hours=2))
         assert [row[2] for row in sorted(connection.execute(select(*columns)).all())] == ["archived", "goal"]
+
+
+def test_goal_is_asked_for_each_open_task_by_the_member(db: Database, shop: Shop) -> None:
+    """Also of tables that the database has no figures about: it never holds the tasks against the tasks, or against all members."""
+    call = {"key": "call", "task": {"title": {"en": "Call"}, "due_days": 3}}
+    journey = turn_on(db, shop, call, goal="orders() >= 1")
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        asked.append((statement, parameters))
+
+    with db.write() as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        assert duties.settle(connection, shop, journey, TEN) == 0
+        event.remove(connection, "before_cursor_execute", note)
+        (statement, parameters) = asked[-1]
+        explain = "EXPLAIN QUERY PLAN" if db.is_sqlite else "EXPLAIN"
+        told = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {statement}", parameters))
+    assert "tasks_1" not in told
+    assert "Semi Join" not in told
+    assert "SCAN tasks" not in told
 
 
 def test_a_goal_that_cannot_be_asked_keeps_the_message_waiting(
