@@ -34,6 +34,7 @@ _OWN_HEADERS = frozenset(
 ) | frozenset(("return-path", "received", "list-unsubscribe", "list-unsubscribe-post"))
 # What a body may hold that goes as it is.
 _PLAIN = bytes((9, 10, *range(32, 127)))
+_BLANKS = (b" ", b"\t")
 _LINE = 76
 _LINE_LIMIT = 998
 
@@ -67,7 +68,7 @@ class Skeleton:
         lines = [
             _address_header("To", recipient, message.to_name),
             _text_header("Subject", message.subject),
-            f"Date: {_date(date)}",
+            f"Date: {_date(date.replace(microsecond=0))}",
             f"Message-ID: {own_id}",
         ]
         if message.unsubscribe_url:
@@ -219,8 +220,8 @@ def _encoded_word(data: bytes) -> str:
 
 
 @lru_cache(maxsize=64)
-def _date(date: datetime) -> str:
-    return format_datetime(require_aware(date))
+def _date(second: datetime) -> str:
+    return format_datetime(require_aware(second))
 
 
 def _body(message: Message) -> tuple[bytes, ...]:
@@ -250,21 +251,35 @@ def _part(subtype: bytes, text: str) -> tuple[bytes, ...]:
     if not text.endswith("\n"):
         text += "\n"
     data = text.encode("utf-8", "replace")
+    lines = data.splitlines(keepends=True)
+    fits = max(map(len, lines)) <= _LINE_LIMIT + 1
     kind = b"Content-Type: text/" + subtype + b"; charset=utf-8\r\n"
-    if _goes_as_it_is(data):
+    # Where the bytes are more than the letters, some are outside ASCII.
+    if fits and len(data) == len(text) and all(map(_goes_as_it_is, lines)):
         return kind, _AS_IT_IS, data.replace(b"\n", b"\r\n")
     # Quoted-printable triples each byte outside ASCII, base64 adds a third to all. The bytes that UTF-8 adds to the characters
     # are one half to two thirds of those outside ASCII, and cost no second look at the text.
-    if (len(data) - len(text)) * 10 <= len(data):
-        return kind, _QUOTED_PRINTABLE, b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
-    return kind, _BASE64, _base64_lines(data.replace(b"\n", b"\r\n"))
+    if (len(data) - len(text)) * 10 > len(data):
+        return kind, _BASE64, _base64_lines(data.replace(b"\n", b"\r\n"))
+    return kind, _QUOTED_PRINTABLE, b"".join(map(_quoted_line, lines)) if fits else _quoted(data)
 
 
-def _goes_as_it_is(data: bytes) -> bool:
-    """Whether no mail server has anything to change in it: plain letters, no long line, no blanks at an end, no boundary, no mbox' From."""
-    if data.translate(None, _PLAIN) or b" \n" in data or b"\t\n" in data or b"=_" in data:
-        return False
-    return b"\nFrom " not in data and data[:5] != b"From " and max(map(len, data.split(b"\n"))) <= _LINE_LIMIT
+# The mails of one template have nearly all lines in common: what is found out about one is kept. A line ends with its line feed here.
+@lru_cache(maxsize=2048)
+def _goes_as_it_is(line: bytes) -> bool:
+    """Whether no mail server has anything to change in it: plain letters, no blanks at its end, no boundary, no mbox' From."""
+    return (
+        not line.translate(None, _PLAIN) and line[-2:-1] not in _BLANKS and b"=_" not in line and line[:5] != b"From "
+    )
+
+
+@lru_cache(maxsize=2048)
+def _quoted_line(line: bytes) -> bytes:
+    return _quoted(line)
+
+
+def _quoted(lines: bytes) -> bytes:
+    return b2a_qp(lines, istext=True).replace(b"\n", b"\r\n")
 
 
 def _base64_lines(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from binascii import b2a_qp
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_plugin.adapters.channels import mime
 from crm_plugin.adapters.channels.mime import ascii_address, message_id, skeleton
 from crm_plugin.errors import PermanentError, RecipientRefused
 from crm_plugin.records import Message
@@ -250,3 +252,24 @@ def test_a_reader_sees_what_the_standard_library_would_have_written(
 
 def _seen(part: EmailMessage) -> list[str]:
     return [line.rstrip("\n") for line in content(part).replace("\r\n", "\n").rstrip("\n").split("\n")]
+
+
+@given(st.text("a=. \t\n\0é\u200c", max_size=300), st.integers(0, 1_100))
+def test_lines_are_quoted_one_by_one_as_they_are_together(text: str, long: int) -> None:
+    # After so much that is plain, base64 is never shorter.
+    text = f"é{'x' * 76}\n{'x' * 76}\n" * 50 + f"{'x' * long}{text}\n"
+    body = data(text=text, html="").partition(b"\r\n\r\n")[2]
+    assert body == b2a_qp(text.encode(), istext=True).replace(b"\n", b"\r\n")
+
+
+def test_only_what_differs_between_the_mails_of_a_template_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[bytes] = []
+
+    def encode(lines: bytes, **how: Any) -> bytes:
+        encoded.append(lines)
+        return b2a_qp(lines, **how)
+
+    monkeypatch.setattr(mime, "b2a_qp", encode)
+    for name in ("Anna", "Tom", "Eve"):
+        data(html=f"<p>Grüße aus dem Hafen von Bristol</p>\n<p>{name}</p>\n<p>Bis bald in der Werkstatt</p>")
+    assert encoded[3:] == [b"<p>Tom</p>\n", b"<p>Eve</p>\n"]
