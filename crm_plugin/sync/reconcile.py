@@ -6,7 +6,7 @@ and the merchant is told, for a store that answers in part must not empty what i
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.gone import gone
 from crm_plugin.sync.pull import Progress
 from crm_plugin.sync.reread import Reread, reread, shown
+from crm_plugin.sync.silent import differing, held
 from crm_plugin.sync.written import Written
 
 _TABLES: dict[Stream, Table] = {Stream.MEMBERS: members, Stream.ORDERS: orders, Stream.PRODUCTS: products}
@@ -44,7 +45,8 @@ class Compared:
     """One stream: how many there are in the store and here, and what differed.
 
     `added` were missing here, `gone` there, `changed` told by no list; all three are mended. `held_back` were too many to believe, `left`
-    too many for one night, `unread` could not be read. `names` has the first of each, as people know them.
+    too many for one night, `unread` could not be read. `names` has the first of each, as people know them; `silent` those of `changed`,
+    each with what differed.
     """
 
     there: int | None
@@ -56,6 +58,7 @@ class Compared:
     left: int = 0
     unread: int = 0
     names: dict[str, list[str]] = field(default_factory=dict)
+    silent: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def differences(self) -> int:
@@ -97,32 +100,53 @@ def reconcile(
     """
     report = ReconcileReport()
     changed: Counter[Stream] = Counter()
+    silent: defaultdict[Stream, dict[str, list[str]]] = defaultdict(dict)
     for group in groups(storefront.second_pass(since - _OVERLAP)):
         for stream in {page.stream: None for page in group}:
-            written, _ = keep_group(db, shop, [page for page in group if page.stream is stream], now)
+            written = _read_again(
+                db, shop, stream, [page for page in group if page.stream is stream], silent[stream], now
+            )
             report.repaired.add(written)
             changed[stream] += written.new + written.changed + written.removed
         if progress is not None:
             progress(Progress("second_pass", report.repaired.rows, None))
-    changed[Stream.ORDERS] += _costs(db, shop, storefront, now)
+    changed[Stream.ORDERS] += _costs(db, shop, storefront, silent[Stream.ORDERS], now)
     for stream in storefront.streams:
         if stream in _TABLES:
             found = _compare(db, shop, storefront, stream, now)
-            found.changed = changed[stream]
+            found.changed, found.silent = changed[stream], silent[stream]
             report.streams[stream.value] = found
             if progress is not None:
                 progress(Progress(stream.value, found.here, None))
     return report
 
 
-def _costs(db: Database, shop: Shop, storefront: StorefrontAdapter, now: datetime) -> int:
+def _read_again(
+    db: Database, shop: Shop, stream: Stream, pages: list[Page], silent: dict[str, list[str]], now: datetime
+) -> Written:
+    """Write what no list told, and see what differs in the first of it; the rest is not looked at twice."""
+    room = _SHOWN - len(silent)
+    if room <= 0:
+        return keep_group(db, shop, pages, now)[0]
+    with db.read() as connection:
+        before = held(connection, shop.shop_id, stream, pages)
+    written, kept = keep_group(db, shop, pages, now)
+    if written.rows:
+        with db.read() as connection:
+            after = held(connection, shop.shop_id, stream, kept)
+        silent |= differing(stream, kept, before, after, room)
+    return written
+
+
+def _costs(db: Database, shop: Shop, storefront: StorefrontAdapter, silent: dict[str, list[str]], now: datetime) -> int:
     """Give lines the cost that has become known since; how many orders that is."""
     with db.read() as connection:
         names = costs.become_known(connection, shop, now, _MOST)
     changed = 0
     for some in _parts(names):
         read = reread(storefront, Stream.ORDERS, some)
-        changed += keep_group(db, shop, [Page(Stream.ORDERS, tuple(read.records), "")], now)[0].changed
+        page = Page(Stream.ORDERS, tuple(read.records), "")
+        changed += _read_again(db, shop, Stream.ORDERS, [page], silent, now).changed
     return changed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import starmap
 from typing import Any
 
 from flask_babel import gettext as _
@@ -44,6 +45,31 @@ KINDS: tuple[tuple[str, Any], ...] = (
     ("left", lazy_gettext("Left for the next night")),
     ("unread", lazy_gettext("Could not be read")),
 )
+# What differs in a record that changed in silence (`sync/silent.py`).
+_DIFFERS: dict[str, Any] = {
+    "new": lazy_gettext("was missing here"),
+    "gone": lazy_gettext("is gone there"),
+    "rest": lazy_gettext("details"),
+    "email": lazy_gettext("e-mail address"),
+    "phone": lazy_gettext("phone"),
+    "name": lazy_gettext("name"),
+    "place": lazy_gettext("place"),
+    "language": lazy_gettext("language"),
+    "birthday": lazy_gettext("birthday"),
+    "joined": lazy_gettext("day of joining"),
+    "state": lazy_gettext("state"),
+    "total": lazy_gettext("total"),
+    "parts": lazy_gettext("tax, shipping or discount"),
+    "cost": lazy_gettext("cost"),
+    "member": lazy_gettext("customer"),
+    "dates": lazy_gettext("dates"),
+    "coupons": lazy_gettext("coupons"),
+    "code": lazy_gettext("code"),
+    "title": lazy_gettext("title"),
+    "category": lazy_gettext("category"),
+    "price": lazy_gettext("price"),
+    "links": lazy_gettext("links"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +150,16 @@ def look(connection: Connection, shop: Shop) -> InStep:
 
 def _lists(night: Run | None) -> Iterator[Compared]:
     for stream, told in (night.result.get("streams", {}) if night is not None else {}).items():
+        names = {**told.get("names", {}), "changed": list(starmap(_differing, told.get("silent", {}).items()))}
         found = (
-            Difference(kind, text, told[kind], tuple(told.get("names", {}).get(kind, ())))
-            for kind, text in KINDS
-            if told.get(kind)
+            Difference(kind, text, told[kind], tuple(names.get(kind, ()))) for kind, text in KINDS if told.get(kind)
         )
         yield Compared(name_of(stream), told.get("there"), told.get("here", 0), tuple(found))
+
+
+def _differing(name: str, what: list[str]) -> str:
+    words = _(", ").join(str(_DIFFERS.get(one, _DIFFERS["rest"])) for one in what)
+    return str(_("%(name)s (%(what)s)", name=name, what=words))
 
 
 def warnings(connection: Connection, shop: Shop, now: datetime) -> Iterator[Warned]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from crm_plugin.errors import ActionRequired, MalformedResponse, PermanentError, TransientError
-from crm_plugin.records import Page, ProductRecord, StoreEventKind, Stream
+from crm_plugin.records import OrderLineRecord, OrderStatus, Page, ProductRecord, StoreEventKind, Stream
 from crm_plugin.store import inbox, members, metadata, orders, privacy_requests, products, shops
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import SUSPENDED, UNINSTALLED, Shop, shop_by_id
@@ -305,9 +305,37 @@ def test_night_finds_what_was_told_to_nobody(db: Database, store: PlainStore) ->
     found = report.streams["members"]
     assert (found.there, found.here, found.gone, found.added, found.changed, found.held_back) == (5, 5, 1, 1, 1, 0)
     assert found.names == {"gone": ["0"], "added": ["5"], "unread": []}
+    assert found.silent == {"1": ["name"]}
     # Only what was missing was asked for by itself.
     assert store.told == [("members", "0"), ("members", "5")]
     assert reconcile(db, shop, store, NOON, NOON).differences == 0
+
+
+def test_what_changed_in_silence_is_told_with_what_differs(db: Database, store: PlainStore) -> None:
+    shop = _shop(db)
+    line = OrderLineRecord(sku="A", title="Thing", total_minor=1000)
+    known = [order(str(n), number=f"A-{n}", lines=(line,)) for n in range(10)]
+    write(db, shop, known)
+    now_there = (
+        order("0", number="A-0", lines=(line,)),
+        order("1", number="A-1", total=1200, status=OrderStatus.CANCELLED, lines=(line,)),
+        order("2", number="A-2", lines=(OrderLineRecord(sku="B", title="Thing", total_minor=1000),)),
+        order("3", number="A-3", lines=(line,), coupon_codes=("TEN",), shipped_at=NOON),
+        order("new", number="A-99", lines=(line,)),
+    )
+    store.put(*known, now_there[-1])
+    many = tuple(order(str(n), number=f"A-{n}", total=5, lines=(line,)) for n in range(4, 10))
+    store.unseen_pages = [Page(Stream.ORDERS, now_there, ""), Page(Stream.ORDERS, many, "", last=True)]
+    found = reconcile(db, shop, store, NOON, NOON).streams["orders"]
+    assert found.changed == 10
+    # The first five; the one that is as it was is not among them.
+    assert found.silent == {
+        "A-1": ["state", "total"],
+        "A-2": ["rest"],
+        "A-3": ["dates", "coupons"],
+        "A-99": ["new"],
+        "A-4": ["total"],
+    }
 
 
 def test_store_that_answers_in_part_empties_nothing(sqlite_db: Database, store: PlainStore) -> None:

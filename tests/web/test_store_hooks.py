@@ -89,14 +89,18 @@ def test_page_tells_what_was_heard_refused_and_given_up(
     with runtime.db.write() as connection:
         given_up = inbox.c.dedupe_key == "k2"
         connection.execute(update(inbox).where(given_up).values(state="failed", detail="The store is away.", tries=12))
-        streams = {"orders": {"there": 3, "here": 2, "added": 6, "held_back": 0, "names": {"added": ["A-1", "A-2"]}}}
+        silent = {"A-7": ["state", "total"], "A-8": ["new"], "A-9": ["of a later version"]}
+        names = {"added": ["A-1", "A-2"]}
+        streams = {"orders": {"there": 3, "here": 2, "added": 6, "changed": 3, "names": names, "silent": silent}}
         runs.keep(connection, shop.shop_id, Run("reconcile", NOON, NOON, {"streams": streams}, ""))
     text = words(client.get(here).text)
     assert "2 messages of your store were refused, the last at Jun 1, 2026 14:00 The signature was not" in text
     assert "1 change that your store told was given up The store is away. It was tried for two days." in text
     assert "Your store told a change Jun 1, 2026 14:00" in text
     assert "Changes that wait 1 since Jun 1, 2026 14:00 Given up 1" in text
+    assert "What the comparison found at Jun 1, 2026 14:00" in text
     assert "Orders 3 2 Missing here, added: 6 A-1, A-2 …" in text
+    assert "Changed in silence, read again: 3 A-7 (state, total), A-8 (was missing here), A-9 (details)" in text
     today = words(client.get("/s/shop-1/today").text)
     assert "1 change that your store told was given up" in today
     assert "waits since" not in today
