@@ -21,7 +21,7 @@ from crm_plugin.runtime import Runtime
 from crm_plugin.store import hook_counts, migrate, runs
 from crm_plugin.store.hook_counts import Odd
 from crm_plugin.store.tenants import Shop, all_shops
-from crm_plugin.sync import connect, heard, standing, writeback_switch
+from crm_plugin.sync import believed, connect, heard, standing, writeback_switch
 from crm_plugin.sync.privacy import requests_of
 from crm_plugin.touchpoints import health, senders
 from crm_plugin.touchpoints.audience import problem_of
@@ -279,14 +279,10 @@ def _told(runtime: Runtime, shop: Shop) -> list[dict[str, str]]:
     if count:
         told = f"{count:,} changes that the store told were given up: {why}"
         found.append(_problem(shop.name, told, f"`crm-plugin sync {shop.name} --full` reads everything again."))
-    for stream, one in (compared.result.get("streams", {}) if compared is not None else {}).items():
-        if one.get("held_back"):
-            told = (
-                f"{one['held_back']:,} {stream} are here and were not told by the store: too many to be believed gone."
-            )
-            found.append(
-                _problem(shop.name, told, "If they are gone there, nothing is lost; else look at the store's key.")
-            )
+    for stream, held in believed.held_back(compared).items():
+        told = f"{held:,} {stream} are here and were not told by the store: too many to be believed gone."
+        hint = f"Look at the store's key; if they are really gone, `crm-plugin shop gone {shop.name} {stream}`."
+        found.append(_problem(shop.name, told, hint))
     return found
 
 

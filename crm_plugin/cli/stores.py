@@ -24,10 +24,11 @@ from crm_plugin.cli.common import (
 )
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import leaving, tasks
+from crm_plugin.jobs.following import RECONCILE
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit, migrate
+from crm_plugin.store import audit, migrate, runs
 from crm_plugin.store.tenants import Shop, all_shops, shop_by_id
-from crm_plugin.sync import imports, lifecycle, problems
+from crm_plugin.sync import believed, imports, lifecycle, problems
 from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
 
 
@@ -136,6 +137,33 @@ def shop_erase(name: str, confirm: str, as_json: bool) -> None:
                 hint=f"Say so with --confirm {count}.",
             )
         answer(_left(runtime, found, erase=True), as_json)
+
+
+@shop.command("gone")
+@shop_argument
+@click.argument("stream", metavar="LIST")
+@confirm_option
+@as_json_option
+def shop_gone(name: str, stream: str, confirm: str, as_json: bool) -> None:
+    """Say that what the store no longer lists is really gone.
+
+    LIST is members, orders or products, as `doctor` names it. --confirm takes how many they are. Each is asked for once more by the next
+    comparison, which begins within a quarter of an hour where `serve` runs, and what is not there is taken out.
+    """
+    with opened_shop(name) as (runtime, found):
+        require_awake(found)
+        now = runtime.clock.now()
+        with runtime.db.write() as connection:
+            compared = runs.last(connection, found.shop_id, RECONCILE)
+            count = believed.held_back(compared).get(stream)
+            if count is not None and confirm != str(count):
+                raise InvalidInput(
+                    f"{count:,} {stream} would be looked for, and be taken out where the store does not have them.",
+                    field="confirm",
+                    hint=f"Say so with --confirm {count}.",
+                )
+            believed.believe(connection, found, compared, stream, confirm, ACTOR, now)
+    answer({"name": name, "list": stream, "believed": count}, as_json)
 
 
 def _left(runtime: Runtime, shop: Shop, *, erase: bool) -> dict[str, Any]:

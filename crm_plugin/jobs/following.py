@@ -20,7 +20,7 @@ from crm_plugin.records import StoreEvent
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import runs
 from crm_plugin.store.tenants import UNINSTALLED, Shop, shop_by_id
-from crm_plugin.sync import connect, heard, lifecycle
+from crm_plugin.sync import believed, connect, heard, lifecycle
 from crm_plugin.sync.follow import follow
 from crm_plugin.sync.pull import Progress
 from crm_plugin.sync.reconcile import reconcile
@@ -105,8 +105,14 @@ def can_compare(shop: Shop) -> bool:
 
 
 def is_night(connection: Connection, shop: Shop, now: datetime) -> bool:
-    """Whether it is night in the shop and the last comparison is of another night. The first waits for the night, too."""
+    """Whether it is night in the shop and the last comparison is of another night. The first waits for the night, too.
+
+    What the merchant says is gone is looked for at any hour.
+    """
     before = runs.last(connection, shop.shop_id, RECONCILE)
+    said = believed.words(connection, shop.shop_id, now).values()
+    if before is not None and any(word.at > before.finished_at for word in said):
+        return True
     passed = None if before is None else abs(now - before.finished_at)
     if passed is not None and passed >= _LATEST:
         return True

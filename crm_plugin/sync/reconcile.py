@@ -20,7 +20,7 @@ from crm_plugin.records import OrderStatus, Page, Stream
 from crm_plugin.store import members, orders, products
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import costs
+from crm_plugin.sync import believed, costs
 from crm_plugin.sync.batch import groups, keep_group
 from crm_plugin.sync.gone import gone
 from crm_plugin.sync.pull import Progress
@@ -31,7 +31,7 @@ from crm_plugin.sync.written import Written
 _TABLES: dict[Stream, Table] = {Stream.MEMBERS: members, Stream.ORDERS: orders, Stream.PRODUCTS: products}
 # So many at once may be gone on any day; above that, more than this share is not believed.
 _FEW, _SHARE = 20, 0.2
-# Asked for one by one in a night; the rest comes the next.
+# Asked for one by one in a night; the rest comes the next, or at once where the merchant said that so much is gone.
 _MOST = 2_000
 _AT_ONCE = 200
 # So many of each kind are told by name.
@@ -46,7 +46,7 @@ class Compared:
 
     `added` were missing here, `gone` there, `changed` told by no list; all three are mended. `held_back` were too many to believe, `left`
     too many for one night, `unread` could not be read. `names` has the first of each, as people know them; `silent` those of `changed`,
-    each with what differed.
+    each with what differed. `believed` is how many were looked for because the merchant said that they are gone.
     """
 
     there: int | None
@@ -57,12 +57,18 @@ class Compared:
     held_back: int = 0
     left: int = 0
     unread: int = 0
+    believed: int = 0
     names: dict[str, list[str]] = field(default_factory=dict)
     silent: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def differences(self) -> int:
         return self.gone + self.added + self.changed + self.held_back + self.left + self.unread
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more is to be looked for at once, as the merchant said."""
+        return self.believed > _MOST and self.gone > 0
 
     def note(self, kind: str, names: Iterable[str]) -> None:
         """Keep the first of them to be shown."""
@@ -83,7 +89,8 @@ class ReconcileReport:
 
     def as_dict(self) -> dict[str, Any]:
         streams = {name: asdict(one) for name, one in self.streams.items()}
-        return {"differences": self.differences, "streams": streams, "repaired": self.repaired.rows}
+        again = any(one.goes_on for one in self.streams.values())
+        return {"differences": self.differences, "streams": streams, "repaired": self.repaired.rows, "again": again}
 
 
 def reconcile(
@@ -159,9 +166,10 @@ def _compare(db: Database, shop: Shop, storefront: StorefrontAdapter, stream: St
     # Read after the store's: what came meanwhile is not missing there.
     with db.read() as connection:
         known, here = _names(connection, shop, stream)
+        word = believed.words(connection, shop.shop_id, now).get(stream.value)
     found = Compared(len(told), len(here))
     lost = sorted(here - told)
-    if len(lost) > max(_FEW, len(here) * _SHARE):
+    if len(lost) > max(_FEW, len(here) * _SHARE, 0 if word is None else word.count):
         found.held_back = len(lost)
         found.note("held_back", lost)
         lost = []
@@ -172,6 +180,12 @@ def _compare(db: Database, shop: Shop, storefront: StorefrontAdapter, stream: St
         _keep(db, shop, reread(storefront, stream, names), stream, found, now)
     for names in _parts(missing_here[:_MOST]):
         _keep(db, shop, reread(storefront, stream, names), stream, found, now)
+    if word is not None and not found.held_back:
+        found.believed = len(lost)
+        # Where nothing was gone after all, the rest is not asked for either.
+        if not found.goes_on:
+            with db.write() as connection:
+                believed.spend(connection, shop.shop_id, stream.value, now)
     return found
 
 

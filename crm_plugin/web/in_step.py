@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import starmap
@@ -17,7 +17,8 @@ from crm_plugin.store import hook_counts, runs
 from crm_plugin.store.hook_counts import REFUSED, Odd
 from crm_plugin.store.runs import Run
 from crm_plugin.store.tenants import CONNECTED, Shop
-from crm_plugin.sync import heard
+from crm_plugin.sync import believed, heard
+from crm_plugin.sync.believed import Word
 from crm_plugin.web import formats
 from crm_plugin.web.i18n import in_words
 from crm_plugin.web.languages import sentences
@@ -84,12 +85,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One list of the store at night; `there` is None where the store does not tell."""
+    """One list of the store at night; `there` is None where the store does not tell.
 
+    `doubted` is how many are too many to be believed gone, and wait for the merchant's `word`.
+    """
+
+    key: str
     name: str
     there: int | None
     here: int
     differences: tuple[Difference, ...]
+    doubted: int
+    word: Word | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ class InStep:
         return any(one.differences for one in self.lists)
 
 
-def look(connection: Connection, shop: Shop) -> InStep:
+def look(connection: Connection, shop: Shop, now: datetime) -> InStep:
     """How it stands."""
     night = runs.last(connection, shop.shop_id, following.RECONCILE)
     waiting, oldest = heard.waiting(connection, shop)
@@ -139,7 +146,7 @@ def look(connection: Connection, shop: Shop) -> InStep:
         following.hears(shop),
         heard.last_at(connection, shop),
         night,
-        tuple(_lists(night)),
+        tuple(_lists(night, believed.words(connection, shop.shop_id, now))),
         waiting,
         oldest,
         given_up,
@@ -148,13 +155,16 @@ def look(connection: Connection, shop: Shop) -> InStep:
     )
 
 
-def _lists(night: Run | None) -> Iterator[Compared]:
+def _lists(night: Run | None, words: Mapping[str, Word]) -> Iterator[Compared]:
+    doubted = believed.held_back(night)
     for stream, told in (night.result.get("streams", {}) if night is not None else {}).items():
         names = {**told.get("names", {}), "changed": list(starmap(_differing, told.get("silent", {}).items()))}
         found = (
             Difference(kind, text, told[kind], tuple(names.get(kind, ()))) for kind, text in KINDS if told.get(kind)
         )
-        yield Compared(name_of(stream), told.get("there"), told.get("here", 0), tuple(found))
+        word = words.get(stream)
+        waits = 0 if word is not None and word.count >= doubted.get(stream, 0) else doubted.get(stream, 0)
+        yield Compared(stream, name_of(stream), told.get("there"), told.get("here", 0), tuple(found), waits, word)
 
 
 def _differing(name: str, what: list[str]) -> str:
@@ -164,7 +174,7 @@ def _differing(name: str, what: list[str]) -> str:
 
 def warnings(connection: Connection, shop: Shop, now: datetime) -> Iterator[Warned]:
     """What somebody has to look at; a store that lets us in no more is told of elsewhere."""
-    found = look(connection, shop)
+    found = look(connection, shop, now)
     if found.given_up:
         yield Warned(
             ngettext(
@@ -199,15 +209,19 @@ def warnings(connection: Connection, shop: Shop, now: datetime) -> Iterator[Warn
                 str(one.why),
             )
     for listed in found.lists:
-        for held in listed.differences:
-            if held.kind == "held_back":
-                yield Warned(
-                    _(
-                        "%(list)s: your store no longer lists %(count)s that are here",
-                        list=listed.name,
-                        count=formats.number(held.count),
-                    ),
-                    _(
-                        "They are too many to be believed gone, so none was touched. Look whether your key still sees all of them."
-                    ),
-                )
+        if listed.doubted:
+            yield Warned(
+                _(
+                    "%(list)s: your store no longer lists %(count)s that are here",
+                    list=listed.name,
+                    count=formats.number(listed.doubted),
+                ),
+                sentences(
+                    (
+                        _(
+                            "They are too many to be believed gone, so none was touched. Look whether your key still sees all of them."
+                        ),
+                        _("If they are really gone, say so on Connections."),
+                    )
+                ),
+            )

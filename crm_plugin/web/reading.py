@@ -27,6 +27,7 @@ NAMES = {
 }
 # The jobs that pages ask for.
 SYNC, IMPORT, RETRY, RECOUNT, FOLLOW, LEAVE = "sync", "import_file", "retry_problems", "recount", "follow", "leave"
+RECONCILE = "reconcile"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,12 @@ def test_doctor_tells_what_of_the_store_was_given_up_or_not_believed(run: Run) -
     said = [one["problem"] for one in run("doctor")[1]["problems"]]
     assert "1 changes that the store told were given up: The store was away." in said
     assert any(one.startswith("99 members are here") for one in said)
+    assert run("shop", "gone", "shop", "orders", "--confirm", "99")[0] == 1
+    assert run("shop", "gone", "shop", "members")[0] == 1
+    assert run("shop", "gone", "shop", "members", "--confirm", "99") == (
+        0,
+        {"name": "shop", "list": "members", "believed": 99},
+    )
 
 
 def test_data_is_handed_over_and_then_forgotten(run: Run, tmp_path: Path) -> None:

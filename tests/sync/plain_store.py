@@ -16,7 +16,10 @@ from crm_plugin.records import Page, RawRequest, Record, ShopInfo, StoreEvent, S
 
 
 class PlainStore(StorefrontAdapter):
-    """`shelf` is what the store holds, by stream and id; `told` every call; `trouble` is raised by the next one, `troubles` one by one."""
+    """`shelf` is what the store holds, by stream and id; `told` every call; `trouble` is raised by the next one, `troubles` one by one.
+
+    `listed` are ids that its lists name in place of all.
+    """
 
     name = "plain"
     label = "Plain"
@@ -31,6 +34,7 @@ class PlainStore(StorefrontAdapter):
         self.trouble: AdapterError | None = None
         self.troubles: list[AdapterError] = []
         self.unseen_pages: list[Page] = []
+        self.listed: set[str] | None = None
         self.info = ShopInfo("Plain", "EUR", "Europe/Berlin")
         self.queue: list[StoreEvent] = []
 
@@ -60,7 +64,7 @@ class PlainStore(StorefrontAdapter):
         return self.shelf[stream].get(external_id)
 
     def external_ids(self, stream: Stream) -> Iterator[str] | None:
-        return iter(self.shelf[stream])
+        return iter(self.shelf[stream] if self.listed is None else self.listed)
 
     def second_pass(self, since: datetime) -> Iterator[Page]:
         return iter(self.unseen_pages)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from crm_plugin.errors import ActionRequired, MalformedResponse, PermanentError, TransientError
+from crm_plugin.errors import ActionRequired, InvalidInput, MalformedResponse, PermanentError, TransientError
 from crm_plugin.records import OrderLineRecord, OrderStatus, Page, ProductRecord, StoreEventKind, Stream
-from crm_plugin.store import inbox, members, metadata, orders, privacy_requests, products, shops
+from crm_plugin.store import audit_log, inbox, members, metadata, orders, privacy_requests, products, runs, shops
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import SUSPENDED, UNINSTALLED, Shop, shop_by_id
-from crm_plugin.sync import heard, lifecycle, privacy
+from crm_plugin.sync import believed, heard, lifecycle, privacy
 from crm_plugin.sync.follow import follow
-from crm_plugin.sync.reconcile import reconcile
+from crm_plugin.sync.reconcile import ReconcileReport, reconcile
 from crm_plugin.sync.standing import Standing
 from tests.factories import NOON, make_shop, member, order, write
 from tests.sync.plain_store import PlainStore, event
@@ -345,6 +345,68 @@ def test_store_that_answers_in_part_empties_nothing(sqlite_db: Database, store: 
     found = reconcile(sqlite_db, shop, store, NOON, NOON).streams["members"]
     assert (found.held_back, found.gone, found.names["held_back"]) == (99, 0, ["0", "10", "11", "12", "13"])
     assert store.told == []
+
+
+def _say(db: Database, shop: Shop, report: ReconcileReport, told: str) -> None:
+    with db.write() as connection:
+        run = runs.Run("reconcile", NOON, NOON, report.as_dict(), "")
+        believed.believe(connection, shop, run, "members", told, "page:ada", NOON)
+
+
+def test_store_that_was_really_emptied_is_believed_once_its_merchant_says_so(db: Database, store: PlainStore) -> None:
+    shop = _shop(db)
+    write(db, shop, [member(str(n)) for n in range(100)])
+    store.put(member("1"))
+    report = reconcile(db, shop, store, NOON, NOON)
+    with pytest.raises(InvalidInput, match="exactly as it is shown"):
+        _say(db, shop, report, "98")
+    assert reconcile(db, shop, store, NOON, NOON).streams["members"].held_back == 99
+    _say(db, shop, report, "99")
+    # One more is missing than was spoken of: nobody said that.
+    del store.shelf[Stream.MEMBERS]["1"]
+    store.shelf[Stream.MEMBERS]["2"] = member("2")
+    write(db, shop, [member("101")])
+    assert reconcile(db, shop, store, NOON, NOON).streams["members"].held_back == 100
+    store.put(member("1"))
+    found = reconcile(db, shop, store, NOON, NOON).streams["members"]
+    assert (found.held_back, found.gone, found.believed) == (0, 99, 99)
+    # The word was for that once.
+    write(db, shop, [member(str(n)) for n in range(200, 300)])
+    assert reconcile(db, shop, store, NOON, NOON).streams["members"].held_back == 100
+    with db.read() as connection:
+        noted = connection.execute(select(audit_log.c.actor, audit_log.c.detail)).one()
+    assert noted == ("page:ada", {"list": "members", "count": 99})
+
+
+def test_what_is_there_after_all_is_taken_out_by_no_word(sqlite_db: Database, store: PlainStore) -> None:
+    shop = _shop(sqlite_db)
+    write(sqlite_db, shop, [member(str(n)) for n in range(100)])
+    store.put(*(member(str(n)) for n in range(100)))
+    store.listed = {"1"}
+    _say(sqlite_db, shop, reconcile(sqlite_db, shop, store, NOON, NOON), "99")
+    report = reconcile(sqlite_db, shop, store, NOON, NOON)
+    assert (report.streams["members"].gone, report.as_dict()["again"]) == (0, False)
+
+
+def test_word_of_long_ago_is_believed_no_more(sqlite_db: Database, store: PlainStore) -> None:
+    shop = _shop(sqlite_db)
+    write(sqlite_db, shop, [member(str(n)) for n in range(100)])
+    _say(sqlite_db, shop, reconcile(sqlite_db, shop, store, NOON, NOON), "100")
+    later = NOON + timedelta(days=7)
+    assert reconcile(sqlite_db, shop, store, later, later).streams["members"].held_back == 100
+
+
+def test_more_than_a_night_takes_goes_on_at_once(
+    sqlite_db: Database, store: PlainStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crm_plugin.sync.reconcile._MOST", 60)
+    shop = _shop(sqlite_db)
+    write(sqlite_db, shop, [member(str(n)) for n in range(100)])
+    _say(sqlite_db, shop, reconcile(sqlite_db, shop, store, NOON, NOON), "100")
+    for gone, left, again in ((60, 40, True), (40, 0, False)):
+        report = reconcile(sqlite_db, shop, store, NOON, NOON)
+        found = report.streams["members"]
+        assert (found.gone, found.left, report.as_dict()["again"]) == (gone, left, again)
 
 
 def test_one_record_that_cannot_be_read_ends_no_night(sqlite_db: Database, store: PlainStore) -> None:

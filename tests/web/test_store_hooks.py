@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from crm_plugin.adapters import registry
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing
 from crm_plugin.clock import FixedClock
+from crm_plugin.jobs import following
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import inbox, runs, shops
@@ -111,6 +112,35 @@ def test_page_tells_what_was_heard_refused_and_given_up(
     assert (_kept(runtime.db), plain) == (["new", "new"], ["follow"])
     clock.move(days=2)
     assert "were refused" not in words(client.get("/s/shop-1/today").text)
+
+
+def test_merchant_says_that_much_is_really_gone(
+    client: FlaskClient, runtime: Runtime, shop: Shop, plain: list[str], clock: FixedClock
+) -> None:
+    here, header = "/s/shop-1/connections", {"Sec-Fetch-Site": "same-origin"}
+    streams = {
+        "members": {"there": 1, "here": 100, "held_back": 99},
+        "orders": {"there": 0, "here": 30, "held_back": 30},
+    }
+    with runtime.db.write() as connection:
+        runs.keep(connection, shop.shop_id, Run("reconcile", NOON, NOON, {"streams": streams}, ""))
+    clock.move(hours=1)
+    refused = client.post(f"{here}/gone", data={"stream": "members", "gone_members": "98"}, headers=header)
+    assert (refused.status_code, plain) == (422, [])
+    assert "exactly as it is shown" in words(refused.text.partition('id="e-gone_members"')[2])
+    assert refused.text.count("<details open>") == 1
+    nothing = client.post(f"{here}/gone", data={"stream": "products", "gone_products": "1"}, headers=header)
+    assert (nothing.status_code, "nothing is left in doubt" in nothing.text) == (422, True)
+    done = client.post(f"{here}/gone", data={"stream": "members", "gone_members": "99"}, headers=header)
+    assert (done.status_code, plain) == (303, ["reconcile"])
+    text = words(client.get(here).text)
+    assert "Members: that 99 are gone was said at Jun 1, 2026 15:00 by page:owner." in text
+    assert "Members: your store no longer lists" not in text
+    assert "Orders: your store no longer lists 30 that are here" in text
+    with runtime.db.write() as connection:
+        assert following.is_night(connection, shop, clock.now())
+        runs.keep(connection, shop.shop_id, Run("reconcile", clock.now(), clock.now(), {}, ""))
+        assert not following.is_night(connection, shop, clock.now())
 
 
 def test_saleor_whose_token_was_typed_in_is_heard(

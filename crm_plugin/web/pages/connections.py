@@ -49,7 +49,7 @@ def page(**forms: Form) -> str:
         foreign = rates.look(connection, shop)
         asked = privacy.requests_of(connection, shop)
         untold = following.untold(connection, shop)
-        step, step_warnings = in_step.look(connection, shop), list(in_step.warnings(connection, shop, now))
+        step, step_warnings = in_step.look(connection, shop, now), list(in_step.warnings(connection, shop, now))
     state = _state()
     return render_template(
         "connections.html",
@@ -69,6 +69,7 @@ def page(**forms: Form) -> str:
         message_form=forms.get("message_form") or _message_form(),
         guard_form=forms.get("guard_form") or guard_form.filled(shop),
         erase_form=forms.get("erase_form") or Form({}),
+        gone_form=forms.get("gone_form") or Form({}),
         import_form=forms.get("import_form") or file_import.form(request.args.get("kind", "")),
         rates=foreign,
         privacy=asked,

@@ -1,4 +1,4 @@
-"""Connections: once more what was given up, the end of the connection, and the end of all that is kept."""
+"""Connections: once more what was given up, what is gone from the store, the end of the connection, and the end of all that is kept."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 
-from crm_plugin.store import audit
-from crm_plugin.sync import heard, lifecycle
+from crm_plugin.errors import InvalidInput
+from crm_plugin.store import audit, runs
+from crm_plugin.sync import believed, heard, lifecycle
 from crm_plugin.web.forms import Form
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.pages.connections import page
-from crm_plugin.web.reading import FOLLOW, LEAVE, takes_files
+from crm_plugin.web.reading import FOLLOW, LEAVE, RECONCILE, takes_files
 from crm_plugin.web.site import site, the_shop
 
 
@@ -25,6 +26,24 @@ def connections_again() -> Response:
         audit.note(connection, shop.shop_id, g.actor, "store.again", {"events": count}, runtime.clock.now())
     site().queue.enqueue(FOLLOW, shop.shop_id)
     flash(ngettext("%(num)s change is tried once more.", "%(num)s changes are tried once more.", count), "good")
+    return go("connections", _anchor="step")
+
+
+@bp.post("/s/<shop>/connections/gone")
+def connections_gone() -> Response | tuple[str, int]:
+    """Believe that what the store no longer lists is gone, once how many that is was typed; then it is looked for."""
+    runtime, shop, form = site().runtime, the_shop(), Form.posted()
+    stream, now = form.text("stream"), runtime.clock.now()
+    field = f"gone_{stream}"
+    try:
+        with runtime.db.write() as connection:
+            compared = runs.last(connection, shop.shop_id, RECONCILE)
+            believed.believe(connection, shop, compared, stream, form.text(field), g.actor, now)
+    except InvalidInput as error:
+        form.refuse(error, field if error.field == "count" else "")
+        return page(gone_form=form), 422
+    site().queue.enqueue(RECONCILE, shop.shop_id)
+    flash(_("Each of them is asked for once more; what is gone there is taken out here."), "good")
     return go("connections", _anchor="step")
 
 
