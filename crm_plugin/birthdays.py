@@ -14,6 +14,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Iterator
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from crm_plugin import lunar
@@ -87,6 +88,7 @@ def kept_on(day: date, leap_day: str = BEFORE) -> Iterator[tuple[int, int]]:
             yield kind + found.month * 100 + number, found.year
 
 
+@lru_cache(maxsize=1024)
 def is_kept_on(day: date, number: int, leap_day: str = BEFORE) -> bool:
     """Whether a stored birthday is kept on that day."""
     return any(one == number for one, _year in kept_on(day, leap_day))

@@ -55,6 +55,11 @@ def channel_names() -> list[str]:
     return [*_CHANNELS, *(n for n, c in _foreign().items() if issubclass(c, ChannelAdapter))]
 
 
+def is_channel(name: str) -> bool:
+    """Whether there is a channel adapter of that name. Nothing of ours is imported."""
+    return name in _CHANNELS or name in channel_names()
+
+
 def storefront_class(name: str) -> type[StorefrontAdapter]:
     """The storefront adapter of that name. Raises: ConfigError listing those there are."""
     found = _load(_STOREFRONTS[name]) if name in _STOREFRONTS else _foreign().get(name)

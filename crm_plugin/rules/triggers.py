@@ -75,6 +75,8 @@ class QuietHours:
         Where no hour of the day is free in all of them, those of the main zone count.
         """
         names = zones_in(zone_name)
+        if len(names) == 1 and self._after(at, zone_name) == at:
+            return at
         allowed, over = at, at + timedelta(days=2)
         while (later := max(self._after(allowed, name) for name in names)) > allowed:
             if later > over:
@@ -84,10 +86,11 @@ class QuietHours:
 
     def _after(self, at: datetime, zone_name: str) -> datetime:
         local = at.astimezone(zone(zone_name))
-        if not self.covers(local.time()):
+        clock = local.time()
+        if not self.covers(clock):
             return at
         day = local.date()
-        if self.start > self.end and local.time() >= self.start:
+        if self.start > self.end and clock >= self.start:
             day += timedelta(days=1)
         ends = at_local(day, self.end, zone_name)
         if ends > at:

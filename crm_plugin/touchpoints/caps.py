@@ -65,6 +65,9 @@ class Ledger:
         """When this touchpoint fits beside what its member got, as it stands now."""
         own = getattr(row, "touchpoint_id", None)
         others = [one for one in self.counted.get(row.member_id, ()) if one.touchpoint_id != own]
+        if not others:
+            # No limit is below one message.
+            return FREE
         per_month = self.dials[row.member_id].per_month if row.member_id in self.dials else None
         mine = [*limits, *([Limit(MONTH, per_month, reason=Reason.MEMBER_DIAL)] if per_month else [])]
         return max((_room(limit, others, row.channel, now) for limit in mine), key=_latest, default=FREE)

@@ -54,6 +54,9 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[tupl
         .where(unindexed(t.due_at) > min(due) - _SAME_DAY, unindexed(t.due_at) < max(due) + _SAME_DAY)
         .where(unindexed(t.state).in_([*_OPEN, *_LEFT]))
     )
+    if len(speaking := {row.journey_key for row in rows}) == 1:
+        # None of these is another's rival.
+        query = query.where(unindexed(t.journey_key) != speaking.pop())
     by_member: dict[int, list[Any]] = {}
     for other in connection.execute(query):
         by_member.setdefault(other.member_id, []).append(other)

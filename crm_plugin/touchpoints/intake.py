@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
-from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.adapters.registry import channel_class, channel_names, is_channel
 from crm_plugin.errors import NotFound, UnsupportedFeature
 from crm_plugin.events import DeliveryEvent, DeliveryEventKind
 from crm_plugin.phrases import cut, phrase
@@ -53,7 +53,7 @@ def receive(
 
     Raises: WebhookRejected when it is not the provider's, NotFound when the shop has no such sender or it reports nothing.
     """
-    if adapter_name not in channel_names():
+    if not is_channel(adapter_name):
         raise NotFound(
             phrase("There is no sender %(name)r.", name=adapter_name),
             hint=phrase("There are: %(names)s.", names=list(channel_names())),

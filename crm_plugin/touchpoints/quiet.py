@@ -65,8 +65,11 @@ def open_after(
     """The instant itself, or the first at which the channel may be used; None when it may not be for weeks."""
     if channel == "inapp":
         return now
-    rules = list(_rules(member, channel, quiet, rest, shop_zone, marketing))
-    at = now
+    home = zone_of(member, shop_zone)
+    if (at := quiet.after(now, home)) == now and not _is_stricter(channel, rest, marketing):
+        # The usual case: the shop's quiet hours are all there is.
+        return now
+    rules = list(_rules(member, channel, quiet, rest, home, marketing))
     while at <= now + _HORIZON:
         opened = [rule(at) for rule in rules]
         latest = max((one for one in opened if one is not None), default=at)
@@ -80,8 +83,9 @@ def open_after(
 
 def zone_of(member: Any, shop_zone: str) -> str:
     """The zone a member's hours are counted in; the first in the chain that is known here."""
+    if (own := member.zone) and is_known_zone(own):
+        return str(own)
     chain = (
-        lambda: member.zone,
         lambda: member.timezone,
         lambda: zone_at(member.country, member.region) if member.country else "",
         lambda: _zone_of_phone(member.phone),
@@ -90,10 +94,12 @@ def zone_of(member: Any, shop_zone: str) -> str:
     return next((name for name in (tell() for tell in chain) if name and is_known_zone(name)), "UTC")
 
 
-def _rules(
-    member: Any, channel: str, quiet: QuietHours, rest: Rest, shop_zone: str, marketing: bool
-) -> Iterator[_Open]:
-    home = zone_of(member, shop_zone)
+def _is_stricter(channel: str, rest: Rest, marketing: bool) -> bool:
+    """Whether anything but the shop's quiet hours may close the channel."""
+    return channel in rest.channels or (marketing and (rest.sundays or rest.holidays or channel == "sms"))
+
+
+def _rules(member: Any, channel: str, quiet: QuietHours, rest: Rest, home: str, marketing: bool) -> Iterator[_Open]:
     yield lambda at: quiet.after(at, home)
     if (own := rest.channels.get(channel)) is not None:
         yield lambda at: own.after(at, home)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import literal_column
 
 from crm_plugin.adapters.base import Capability
-from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.adapters.registry import channel_class, is_channel
 from crm_plugin.records import ConsentState
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store.tenants import Shop
@@ -35,7 +35,7 @@ CONSENT_CHANNEL = {"email": "email", "sms": "sms", "inapp": "inapp", "note": "em
 
 def by_account(adapter: str) -> bool:
     """Whether a sender reaches members by their account in the store, and knows no address of theirs."""
-    return adapter in channel_names() and Capability.NEEDS_ACCOUNT in channel_class(adapter).capabilities
+    return is_channel(adapter) and Capability.NEEDS_ACCOUNT in channel_class(adapter).capabilities
 
 
 def first(reached: Any, channels: Sequence[tuple[str, str]], value: Any) -> str:

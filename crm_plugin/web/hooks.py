@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import select
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
-from crm_plugin.adapters.registry import app_values, channel_names, storefront_class, storefront_names
+from crm_plugin.adapters.registry import app_values, is_channel, storefront_class, storefront_names
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.errors import (
     CrmError,
@@ -44,7 +44,7 @@ bp = Blueprint("hooks", __name__)
 def deliver(shop: str, adapter: str) -> Response:
     """Delivery events of one sender of one shop, or what its store tells."""
     is_store = adapter in storefront_names()
-    if not is_store and adapter not in channel_names():
+    if not is_store and not is_channel(adapter):
         return Response(status=404)
     try:
         known = load_shop(shop)

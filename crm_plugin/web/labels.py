@@ -7,7 +7,7 @@ from typing import Any
 
 from flask_babel import lazy_gettext as _
 
-from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.adapters.registry import channel_class, is_channel
 from crm_plugin.events import DeliveryEventKind as Told
 from crm_plugin.records import OrderStatus
 from crm_plugin.touchpoints.link_events import ADAPTER as LINK
@@ -322,7 +322,7 @@ def sender_name(adapter: str) -> str:
     """A sender as its provider spells it; links of our own tell as senders do."""
     if adapter == LINK:
         return str(_("a link of our own"))
-    return channel_class(adapter).label if adapter in channel_names() else adapter
+    return channel_class(adapter).label if is_channel(adapter) else adapter
 
 
 def source_name(word: str) -> str:

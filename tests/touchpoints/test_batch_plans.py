@@ -12,7 +12,7 @@ from crm_plugin.touchpoints import caps, claims, greetings, once
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MANY = range(100)
-Greeting = namedtuple("Greeting", "touchpoint_id member_id due_at")
+Greeting = namedtuple("Greeting", "touchpoint_id journey_key member_id due_at")
 
 
 def _indexes(db: Database) -> list[str]:
@@ -27,7 +27,7 @@ def _indexes(db: Database) -> list[str]:
         once.members(connection, 1, MANY, ["welcome"])
         caps.load(connection, 1, MANY, NOW)
         connection.execute(claims._due_of(1, MANY, NOW, (), ())).all()
-        greetings.load(connection, 1, [Greeting(number, number, NOW) for number in MANY])
+        greetings.load(connection, 1, [Greeting(number, "birthday", number, NOW) for number in MANY])
         plans = [
             row[3]
             for sql, values in list(seen)

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from crm_plugin.adapters.base import Capability, Problem
 from crm_plugin.adapters.channels.base import ChannelAdapter
-from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.adapters.registry import channel_class, is_channel
 from crm_plugin.errors import CrmError, NotFound
 from crm_plugin.phrases import joined
 from crm_plugin.store import audit
@@ -148,7 +148,7 @@ def _to(cls: type[ChannelAdapter]) -> tuple[Any, Any]:
 
 
 def _class(adapter: str) -> type[ChannelAdapter]:
-    if adapter in channel_names():
+    if is_channel(adapter):
         cls = channel_class(adapter)
         if cls.uses_storefront in ("", the_shop().platform):
             return cls
