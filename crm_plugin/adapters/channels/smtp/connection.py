@@ -27,7 +27,8 @@ from crm_plugin.phrases import phrase
 MAILS_PER_CONNECTION = 100
 IDLE_SECONDS = 45.0
 LONGEST_LINE = 8192
-_CHUNK = 65536
+# Of what comes: a server's answers to a mail or two.
+_CHUNK = 4096
 READ, WRITE = select.POLLIN, select.POLLOUT
 # What says that the other side is not ready yet; of TLS, reading may want to write and the other way round.
 _NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -80,6 +81,8 @@ class Connection:
         self._timeout, self._whole = server.timeout, server.whole
         self._out, self._asked, self._written = bytearray(), 0, 0
         self._in, self._read = bytearray(), 0
+        # Whether there is nothing to read as far as known. What TLS has read of the socket already, no selector tells of.
+        self._is_drained, self._is_plain = False, not isinstance(self.sock, ssl.SSLSocket)
         self._expects: deque[tuple[Stage | None, _Course | None]] = deque()
         self._lines: list[bytes] = []
         self._step_until = self._quiet_until = 0.0
@@ -120,6 +123,7 @@ class Connection:
         """A mail begins."""
         self._step_begins()
         self._ask(_Course(mail))
+        self._is_drained = self._is_plain
 
     def _ask(self, course: _Course) -> None:
         mail = course.mail
@@ -146,11 +150,12 @@ class Connection:
         ends: list[Ended] = []
         try:
             # What is read before all is written could answer nothing that was asked for.
-            while not self.broken and self._flush() and self._fill():
+            while not self.broken and self._flush() and not self._is_drained and self._fill():
                 while not self.broken and (reply := self._reply()) is not None:
                     self._heard(*reply, follow, ends)
         except OSError as error:
             return ends + self._fail(str(error))
+        self._is_drained = False
         if self.broken and not self.idle:
             # It is about to close; what went out together with a body has not been given its own.
             return ends + self._fail("the server closes the connection")
@@ -187,6 +192,7 @@ class Connection:
         if self._read > LARGEST_TALK:
             raise OSError("the answer is too large")
         self._in += more
+        self._is_drained = self._is_plain and len(more) < _CHUNK
         self._quiet_until = time.monotonic() + self._timeout
         return True
 

@@ -17,8 +17,8 @@ from crm_plugin.adapters.channels.smtp.pool import Pool, lost
 from crm_plugin.http_client import excerpt
 from crm_plugin.records import Message, SendResult
 
-# What a connection has in hand: the mail whose end it waits for, and the one that was told together with it.
-_PER_CONNECTION = 2
+# What there is in hand for a connection: the mail whose end it waits for, the one that was told together with it, and the one after them.
+_PER_CONNECTION = 3
 _EVENTS = {READ: selectors.EVENT_READ, WRITE: selectors.EVENT_WRITE}
 
 
