@@ -23,7 +23,7 @@ from crm_plugin.touchpoints.calling import Pace
 from crm_plugin.touchpoints.dispatch import MOST_CLAIM, dispatch_shop
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.settling import Outcome, settle
+from crm_plugin.touchpoints.settling import Outcome, begin, settle
 from crm_plugin.touchpoints.states import State
 
 BOX = SecretBox("A" * 43 + "=")
@@ -113,7 +113,7 @@ def claim_and_settle(database: Database, shop: Shop, at: datetime = NOON) -> Non
     """What a round writes for its mails, without guards, rendering and sending."""
     while rows := claims.claim(database, shop.shop_id, at, MOST_CLAIM, resting=()):
         for group in (rows[place : place + Pace.MOST] for place in range(0, len(rows), Pace.MOST)):
-            claims.begin(database, [(row, _MADE) for row in group], at)
+            begin(database, [(row, _MADE) for row in group], at)
             settle(database, [_accepted(row, at) for row in group])
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -27,12 +28,13 @@ _ONCE = 3
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A claimed touchpoint and the message that is to leave for it."""
+    """A claimed touchpoint and the message that is to leave for it; its guards were asked at `asked_at`."""
 
     row: Row[Any]
     channel: ChannelAdapter
     message: Message
     made: Rendered
+    asked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,10 @@ class Line:
 
     @property
     def at_once(self) -> int:
-        """How many calls it makes at the same time as things stand."""
-        return self._parallel if self._is_slow else 1
+        """How many it has called for at the same time as things stand, where there are so many."""
+        if not self._is_slow:
+            return 1
+        return self._parallel if self._flow is None else self._flow.under_way + self._flow.room(self._parallel)
 
     @property
     def _is_slow(self) -> bool:
@@ -71,21 +75,23 @@ class Line:
     def call(
         self,
         waiting: deque[Ready],
-        may_go_on: Callable[[], bool],
+        may_go_on: Callable[[Ready], bool],
         ended: Callable[[Called], None],
         meanwhile: Callable[[], bool] = lambda: False,
+        more: Callable[[int], bool] = lambda _under_way: False,
     ) -> None:
         """Call for what waits, in its order, and take each from `waiting` as its call begins.
 
         `may_go_on` is asked before each call; where it answers False or raises, those under way end first, and the rest is left waiting.
         `ended` hears of every call that came to an end, in the thread of the caller. That thread does something useful `meanwhile`, a
-        little each time, until there is nothing more to do (False).
+        little each time, until there is nothing more to do (False). A flow asks for `more` while as many as it tells are under way and
+        nothing waits: then something may wait (True), and no connection stands idle before the last one has ended.
         """
         if self._flow is not None:
-            self._call_by_flow(self._flow, waiting, may_go_on, ended, meanwhile)
+            self._call_by_flow(self._flow, waiting, may_go_on, ended, meanwhile, more)
             return
-        while waiting and self.at_once == 1:
-            if not may_go_on():
+        while waiting and not self._is_slow:
+            if not may_go_on(waiting[0]):
                 return
             self._note(_call(waiting.popleft()), ended)
         if waiting:
@@ -102,21 +108,23 @@ class Line:
         self,
         flow: Flow,
         waiting: deque[Ready],
-        may_go_on: Callable[[], bool],
+        may_go_on: Callable[[Ready], bool],
         ended: Callable[[Called], None],
         meanwhile: Callable[[], bool],
+        more: Callable[[int], bool],
     ) -> None:
         under_way: dict[int, Ready] = {}
         try:
             while True:
                 while waiting and self._has_room(flow):
-                    if not may_go_on():
+                    if not may_go_on(waiting[0]):
                         return
                     self._put(flow, waiting.popleft(), under_way, ended)
-                if not under_way:
+                busy = self._is_well and (meanwhile() or (not waiting and more(len(under_way))))
+                if under_way:
+                    self._take(flow, under_way, ended, wait=not busy)
+                elif not busy and not waiting:
                     return
-                busy = self._is_well and meanwhile()
-                self._take(flow, under_way, ended, wait=not busy)
         finally:
             # An exception amid it may have lost what ended: that is left to recovery, and not waited for.
             while under_way and (self._told or flow.under_way):
@@ -151,7 +159,7 @@ class Line:
     def _call_at_once(
         self,
         waiting: deque[Ready],
-        may_go_on: Callable[[], bool],
+        may_go_on: Callable[[Ready], bool],
         ended: Callable[[Called], None],
         meanwhile: Callable[[], bool],
     ) -> None:
@@ -159,7 +167,7 @@ class Line:
             self._threads = ThreadPoolExecutor(self._parallel, "sender")
         under_way: set[Future[Called]] = set()
         try:
-            while waiting and may_go_on():
+            while waiting and may_go_on(waiting[0]):
                 under_way.add(self._threads.submit(_call, waiting.popleft()))
                 if len(under_way) >= self._parallel:
                     while not any(one.done() for one in under_way) and meanwhile():
@@ -188,10 +196,10 @@ def _call(ready: Ready) -> Called:
 
 
 class Pace:
-    """How many messages are noted together before they are called for.
+    """How many messages are noted at most whose calls have not ended, or are not written as ended.
 
-    A crash in between leaves doubt about all of them, so a group is as large as is called for in a moment: few messages for a slow sender,
-    for a quick one so many that writing the notes costs little.
+    A crash leaves doubt about all of them, so a group is as large as is called for in a moment: few messages for a slow sender, for a quick
+    one so many that writing the notes costs little.
     """
 
     MOST = 64

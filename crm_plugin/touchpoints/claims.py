@@ -201,27 +201,21 @@ def release(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
                 connection.execute(update(touchpoints).where(_among(rows[0].shop_id, some)).values(**values))
 
 
-def begin(db: Database, made: Sequence[tuple[Row[Any], Rendered]], now: datetime) -> frozenset[int]:
-    """Note attempts and the very texts before anything leaves; answers those that no other worker has taken meanwhile.
-
-    The rows are one shop's.
-    """
-    if not made:
-        return frozenset()
-    shop_id, at = made[0][0].shop_id, to_micros(now)
-    with db.write() as connection:
-        ours = held(connection, [row for row, _ in made])
-        some = [(row, text) for row, text in made if row.touchpoint_id in ours]
-        if not some:
-            return ours
-        _note_begun(connection, [row for row, _ in some], now)
-        again = [row.touchpoint_id for row, _ in some if row.attempts]
-        if again:
-            connection.execute(delete(touchpoint_contents).where(*_of(touchpoint_contents, shop_id, again)))
-        insert_rows(connection, touchpoint_contents, _CONTENT, [_content(row, text, at) for row, text in some])
-        tries = [(shop_id, row.touchpoint_id, row.attempts + 1, row.adapter, at, "", "", "") for row, _ in some]
-        insert_rows(connection, attempts, _ATTEMPT, tries)
-    return ours
+def note_begun(
+    connection: Connection, ours: Collection[int], made: Sequence[tuple[Row[Any], Rendered]], now: datetime
+) -> None:
+    """Note attempts and the very texts before anything leaves, for those among `ours`; the rows are one shop's."""
+    some = [(row, text) for row, text in made if row.touchpoint_id in ours]
+    if not some:
+        return
+    shop_id, at = some[0][0].shop_id, to_micros(now)
+    _note_touchpoints(connection, [row for row, _ in some], now)
+    again = [row.touchpoint_id for row, _ in some if row.attempts]
+    if again:
+        connection.execute(delete(touchpoint_contents).where(*_of(touchpoint_contents, shop_id, again)))
+    insert_rows(connection, touchpoint_contents, _CONTENT, [_content(row, text, at) for row, text in some])
+    tries = [(shop_id, row.touchpoint_id, row.attempts + 1, row.adapter, at, "", "", "") for row, _ in some]
+    insert_rows(connection, attempts, _ATTEMPT, tries)
 
 
 _CONTENT = ("shop_id", "touchpoint_id", "locale", "subject", "body_text", "body_html", "url", "rendered_at")
@@ -229,7 +223,7 @@ _ATTEMPT = ("shop_id", "touchpoint_id", "attempt_no", "adapter", "started_at", "
 _KEY = ("shop_id", "touchpoint_id")
 
 
-def _note_begun(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> None:
+def _note_touchpoints(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> None:
     """That these are called for. A column is written only where it changes: each that an index holds costs the index as well."""
     at, until = to_micros(now), to_micros(now + BEGUN)
     alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
@@ -247,7 +241,7 @@ def _note_begun(connection: Connection, rows: Sequence[Row[Any]], now: datetime)
 
 
 def take_back(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
-    """Undo `begin`, where it came about, for messages whose call was never made; they stay claimed, and so does the room within the limits.
+    """Undo `note_begun`, where it came about, for messages whose call was never made; they stay claimed, as does the room in the limits.
 
     Twice is as good as once.
     """

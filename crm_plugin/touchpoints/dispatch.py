@@ -4,6 +4,9 @@ What a crash can do, by where it strikes: before the attempt is noted nothing ha
 message may have left: the row becomes unconfirmed and is shown, unless the provider deduplicates by key (`recover.py`). A group is what is
 called for in a moment (`calling.Pace`), so that is as much as can become doubtful at once. Nothing here sends a second time what may have
 been sent, and nothing is forgotten, for the rows are the truth.
+
+To a sender that takes several at a time a group is topped up before its last message has ended: what has ended is settled and the next ones
+are noted in one transaction, and no more stand noted than before.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import logging
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -45,7 +49,7 @@ from crm_plugin.touchpoints.compose import compose
 from crm_plugin.touchpoints.gate import judge
 from crm_plugin.touchpoints.policy import Policy, policy_of
 from crm_plugin.touchpoints.render import Rendered
-from crm_plugin.touchpoints.settling import Outcome, patiently, settle
+from crm_plugin.touchpoints.settling import Outcome, begin, patiently, settle
 from crm_plugin.touchpoints.states import Reason, State
 
 # So many are taken together at first, and more where as many leave in a moment: what is read for them is read in as many statements.
@@ -167,8 +171,10 @@ class _Round:
         self._away: dict[tuple[str, str], datetime] = {}
         # What has ended and is not written yet.
         self._ended: list[Outcome] = []
-        # What was made ready while others were called for, with the instant that its guards were asked at.
-        self._ahead: dict[int, tuple[datetime, Ready | None]] = {}
+        # What was made ready while others were called for; None for what has ended instead.
+        self._ahead: dict[int, Ready | None] = {}
+        # Senders of which as many have been noted as they allow in this minute.
+        self._spent: set[str] = set()
         with db.read() as connection:
             self._resting = self._who_rests(connection)
             self._recovering = health.recovering(connection, shop.shop_id)
@@ -205,15 +211,15 @@ class _Round:
 
     def send(self, rows: Sequence[Row[Any]]) -> None:
         """Send what was claimed, a group at a time. Whatever ends the round early, those not begun yet wait again at once."""
-        left = list(rows)
+        left = deque(rows)
         # What was taken anew has another fence.
         self._ahead.clear()
-        known, read_at = self._read(left), self._now
+        known = self._read(left)
         while left:
             try:
                 self._hear()
-                if self._now - read_at > FRESH:
-                    known, read_at = self._read(left), self._now
+                if self._is_stale():
+                    known = self._read(left)
             except BaseException:
                 claims.release(self._db, left, self._now)
                 raise
@@ -221,9 +227,16 @@ class _Round:
                 # The clock was put back: by what it says now, somebody may have had enough already. They are taken anew.
                 claims.release(self._db, left, self._now)
                 return
-            self._pace.begin(max((line.at_once for line in self._lines.values()), default=1))
-            group, left = left[: self._pace.size], left[self._pace.size :]
-            left = [*self._send_group(group, known, left), *left]
+            self._pace_begins()
+            group = [left.popleft() for _ in range(min(self._pace.size, len(left)))]
+            left.extendleft(reversed(self._send_group(group, known, left)))
+
+    def _pace_begins(self) -> None:
+        self._pace.begin(max((line.at_once for line in self._lines.values()), default=1))
+
+    def _is_stale(self) -> bool:
+        """Whether what was read of members is to be read again."""
+        return self._now - self._read_at > FRESH
 
     def _hear(self) -> None:
         """Tell how far it is, which may end the round, and see what time it is."""
@@ -231,97 +244,145 @@ class _Round:
             self._progress(self.report.total + len(self._ended))
         self._now = self._clock()
 
-    def _read(self, rows: Sequence[Row[Any]]) -> batches.Batch:
+    def _read(self, rows: Collection[Row[Any]]) -> batches.Batch:
+        self._read_at = self._now
         with self._db.read() as connection:
             self._resting |= self._who_rests(connection)
-            return batches.load(connection, self._shop, rows, self._now)
+            return batches.load(connection, self._shop, list(rows), self._now)
 
     def _who_rests(self, connection: Connection) -> set[str]:
         """Senders that wait for the merchant or are off, and those that are left alone for a while."""
         shop_id = self._shop.shop_id
         return senders.resting(connection, shop_id) | set(health.resting(connection, shop_id, self._now))
 
-    def _send_group(self, group: Sequence[Row[Any]], known: batches.Batch, later: Sequence[Row[Any]]) -> list[Row[Any]]:
-        """Send a group; answers those of it whose turn did not come. What ends the round early gives back those and the `later` ones."""
-        began, ready = self._made_ready(group, known)
-        ready, spent = self._within_rates(ready)
-        # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
-        ours = self._begin(ready)
-        waiting = {
-            adapter: deque(one for one in ready if one.row.adapter == adapter and one.row.touchpoint_id in ours)
-            for adapter in {one.row.adapter: None for one in ready}
-        }
+    def _send_group(self, group: Sequence[Row[Any]], known: batches.Batch, later: deque[Row[Any]]) -> list[Row[Any]]:
+        """Send a group, and of the `later` ones as many as can be added to it; answers those of it whose turn did not come.
+
+        What ends the round early gives back those and the later ones.
+        """
+        waiting: dict[str, deque[Ready]] = {}
+        self._spent.clear()
+        ready = self._made_ready(group, known)
         try:
+            self._note(ready, waiting)
+            # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
             for adapter, some in waiting.items():
                 if some:
                     line = self._line(adapter, some[0].channel)
-                    line.call(some, self._may_go_on(adapter, began), self._note_call, self._make_ahead(later, known))
+                    ahead, more = self._make_ahead(later, known), self._top_up(adapter, waiting, later, known)
+                    line.call(some, self._may_go_on(), self._note_call, ahead, more)
         except BaseException:
-            self._write()
+            self._write_or_give_up(waiting, later)
             self._give_up(waiting, later)
             raise
-        self._resting |= spent
-        try:
-            self._write()
-        except (KeyboardInterrupt, SystemExit):
-            self._give_up(waiting, later)
-            raise
+        self._resting |= self._spent
+        self._write_or_give_up(waiting, later)
         self._pace.end()
         return self._take_back(waiting)
 
-    def _made_ready(self, group: Sequence[Row[Any]], known: batches.Batch) -> tuple[datetime, list[Ready]]:
-        """The messages of a group, those that were made ahead among them, and since when the guards' answers stand."""
+    def _made_ready(self, group: Iterable[Row[Any]], known: batches.Batch) -> list[Ready]:
+        """The messages of a group, those that were made ahead among them."""
         made = []
         for row in group:
-            ahead = self._ahead.pop(row.touchpoint_id) if row.touchpoint_id in self._ahead else None
-            at, ready = ahead or (self._now, self._ready(row, known))
-            if ready is not None and not (at <= self._now <= at + FRESH_GROUP / 2 and row.adapter not in self._resting):
-                at, ready = self._now, self._ready(row, known)
+            ahead = row.touchpoint_id in self._ahead
+            ready = self._ahead.pop(row.touchpoint_id) if ahead else self._ready(row, known)
+            if ready is not None and not (self._is_fresh(ready, FRESH_GROUP / 2) and row.adapter not in self._resting):
+                ready = self._ready(row, known)
             if ready is not None:
-                made.append((at, ready))
-        return min((at for at, _ in made), default=self._now), [ready for _, ready in made]
+                made.append(ready)
+        return made
 
-    def _make_ahead(self, later: Sequence[Row[Any]], known: batches.Batch) -> Callable[[], bool]:
+    def _is_fresh(self, ready: Ready, within: timedelta) -> bool:
+        return ready.asked_at <= self._now <= ready.asked_at + within
+
+    def _make_ahead(self, later: deque[Row[Any]], known: batches.Batch) -> Callable[[], bool]:
         """Make the next group ready, one message a call, while this one is called for; False when that is done."""
-        rows = iter(later[: self._pace.size])
 
         def make_one() -> bool:
-            row = next((one for one in rows if one.touchpoint_id not in self._ahead), None)
+            coming = islice(later, self._pace.size)
+            row = next((one for one in coming if one.touchpoint_id not in self._ahead), None)
             if row is not None:
-                self._ahead[row.touchpoint_id] = self._now, self._ready(row, known)
+                self._ahead[row.touchpoint_id] = self._ready(row, known)
             return row is not None
 
         return make_one
 
-    def _begin(self, ready: Sequence[Ready]) -> frozenset[int]:
-        """Note the attempts. Where the database goes away nobody knows whether they were noted, but that nothing has left."""
-        try:
-            return claims.begin(self._db, [(one.row, one.made) for one in ready], self._now)
-        except DBAPIError as error:
-            if is_away(error):
-                rows = [one.row for one in ready]
-                patiently(lambda: claims.take_back(self._db, rows, self._now))
-                claims.release(self._db, rows, self._now)
-            raise
+    def _top_up(
+        self, adapter: str, waiting: dict[str, deque[Ready]], later: deque[Row[Any]], known: batches.Batch
+    ) -> Callable[[int], bool]:
+        """Add the next ones of the same sender once half of a group has ended; False where they wait for a group of their own."""
 
-    def _within_rates(self, ready: Sequence[Ready]) -> tuple[list[Ready], set[str]]:
+        def top_up(under_way: int) -> bool:
+            if not later or under_way > self._pace.size // 2 or adapter in self._spent or any(waiting.values()):
+                return False
+            if self._is_stale() or self._now < self._claimed_at:
+                return False
+            self._pace.end()
+            self._pace_begins()
+            coming = islice(later, max(self._pace.size - under_way, 0))
+            group = list(takewhile(lambda row: row.adapter == adapter, coming))
+            if not group:
+                return False
+            back: list[Row[Any]] = []
+            try:
+                self._note(self._made_ready(group, known), waiting)
+            except DBAPIError as error:
+                if not is_away(error):
+                    raise
+                # What became of others is waited for; whether these were noted nobody knows, but that none has left.
+                self._write()
+                back = self._take_back(waiting)
+                waiting[adapter].clear()
+            for _ in group:
+                later.popleft()
+            later.extendleft(reversed(back))
+            return not back
+
+        return top_up
+
+    def _note(self, ready: Sequence[Ready], waiting: dict[str, deque[Ready]]) -> None:
+        """Note the attempts of those that may leave now, together with what has ended; they wait to be called for then.
+
+        They stand among what waits before they are noted, so that whatever ends the round meanwhile takes them back.
+        """
+        some = self._within_rates(ready)
+        if not some:
+            self._write()
+            return
+        for one in some:
+            waiting.setdefault(one.row.adapter, deque()).append(one)
+        ours, written = begin(self._db, [(one.row, one.made) for one in some], self._now, self._ended)
+        self._ended = []
+        self._report(written)
+        for one in some:
+            if one.row.touchpoint_id not in ours:
+                waiting[one.row.adapter].remove(one)
+
+    def _within_rates(self, ready: Sequence[Ready]) -> list[Ready]:
         """Those that may leave now by what their senders allow a minute; the others wait again.
 
-        Answers also the senders of those others, which rest in this round once what they allow has left.
+        The senders of those others rest in this round once what they allow has left.
         """
         found: list[Ready] = []
-        spent: set[str] = set()
         for adapter in {one.row.adapter: None for one in ready}:
             some = [one for one in ready if one.row.adapter == adapter]
             most = some[0].channel.most_a_minute
             count = health.allowed(self._db, self._shop.shop_id, adapter, most, len(some), self._now)
             found += some[:count]
             if count < len(some):
-                spent.add(adapter)
+                self._spent.add(adapter)
                 claims.release(self._db, [one.row for one in some[count:]], self._now)
-        return found, spent
+        return found
 
-    def _give_up(self, waiting: Mapping[str, Iterable[Ready]], later: Sequence[Row[Any]]) -> None:
+    def _write_or_give_up(self, waiting: Mapping[str, Iterable[Ready]], later: Collection[Row[Any]]) -> None:
+        """Write what has ended; whoever is interrupted amid that leaves it to recovery, and nothing else."""
+        try:
+            self._write()
+        except (KeyboardInterrupt, SystemExit):
+            self._give_up(waiting, later)
+            raise
+
+    def _give_up(self, waiting: Mapping[str, Iterable[Ready]], later: Collection[Row[Any]]) -> None:
         """The round ends here: what has not begun waits again at once."""
         claims.release(self._db, [*self._take_back(waiting), *later], self._now)
 
@@ -335,16 +396,16 @@ class _Round:
         patiently(lambda: claims.take_back(self._db, rows, self._now))
         return rows
 
-    def _may_go_on(self, adapter: str, began: datetime) -> Callable[[], bool]:
-        """Whether the next call of a group that `began` then may be made: what the guards have seen is fresh, and the sender well."""
+    def _may_go_on(self) -> Callable[[Ready], bool]:
+        """Whether the next call may be made: what the guards of its message have seen is fresh, and the sender well."""
         first = True
 
-        def may_go_on() -> bool:
+        def may_go_on(ready: Ready) -> bool:
             nonlocal first
             if not first:
                 self._hear()
             first = False
-            return began <= self._now <= began + FRESH_GROUP and adapter not in self._resting
+            return self._is_fresh(ready, FRESH_GROUP) and ready.row.adapter not in self._resting
 
         return may_go_on
 
@@ -403,7 +464,7 @@ class _Round:
         if self._ways.counted and self._public_url and links.counts(message, channel):
             about = row.shop_id, row.touchpoint_id
             message = links.counted(message, self._policy.tracking, self._box, self._public_url, *about)
-        return Ready(row, channel, message, made)
+        return Ready(row, channel, message, made, self._now)
 
     def _away_until(self, row: Row[Any]) -> datetime | None:
         """Until when those who are called for this message are left alone in this round; None where nobody of them has failed in it."""
@@ -500,5 +561,8 @@ class _Round:
     def _write(self) -> None:
         """Write what has ended, if it is still ours."""
         ended, self._ended = self._ended, []
-        for one in settle(self._db, ended):
+        self._report(settle(self._db, ended))
+
+    def _report(self, written: Iterable[Outcome]) -> None:
+        for one in written:
             self.report.note(one.state.value, str(one.reason))

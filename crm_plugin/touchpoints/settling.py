@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from crm_plugin.store.bulk import update_rows
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.touchpoints import claims, event_rows
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
+from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State, may_go
 
 # With what has been called for, a database that is away or full is waited for: the claim lasts longer, and what is not written is doubtful.
@@ -63,7 +64,29 @@ def settle(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
 
     Raises: DBAPIError when the database does not come back in time; then the touchpoints are left to recovery.
     """
-    return patiently(lambda: _write(db, outcomes)) if outcomes else []
+
+    def write() -> list[Outcome]:
+        with db.write() as connection:
+            return _write(connection, claims.held(connection, [one.row for one in outcomes]), outcomes)
+
+    return patiently(write) if outcomes else []
+
+
+def begin(
+    db: Database, made: Sequence[tuple[Row[Any], Rendered]], now: datetime, ended: Sequence[Outcome] = ()
+) -> tuple[frozenset[int], list[Outcome]]:
+    """Note attempts before anything leaves, and in the same transaction what became of those that have `ended`; all are of one shop.
+
+    Answers which touchpoints no other worker has taken meanwhile, and of the ended ones those that were still ours.
+    """
+
+    def write() -> tuple[frozenset[int], list[Outcome]]:
+        with db.write() as connection:
+            ours = claims.held(connection, [*(row for row, _ in made), *(one.row for one in ended)])
+            claims.note_begun(connection, ours, made, now)
+            return ours, _write(connection, ours, ended)
+
+    return again(write) if made or ended else (frozenset(), [])
 
 
 def patiently(work: Callable[[], _Answer]) -> _Answer:
@@ -82,23 +105,19 @@ def patiently(work: Callable[[], _Answer]) -> _Answer:
             time.sleep(PAUSE_SECONDS)
 
 
-def _write(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    with db.write() as connection:
-        held = claims.held(connection, [one.row for one in outcomes])
-        ours = [one for one in outcomes if one.row.touchpoint_id in held]
-        if not ours:
-            return []
-        alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
-        for one in ours:
-            values = _settled(one)
-            alike[tuple(values)].append((*values.values(), one.row.shop_id, one.row.touchpoint_id))
-        for columns, rows in alike.items():
-            update_rows(connection, touchpoints, (*columns, *_KEY), _KEY, rows)
-        ended = [_ended(one) for one in ours if one.attempt is not None]
-        update_rows(connection, attempts, _END, (*_KEY, "attempt_no"), ended)
-        for one in ours:
-            if one.dead or one.opted_out:
-                _learn(connection, one)
+def _write(connection: Connection, held: Collection[int], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    ours = [one for one in outcomes if one.row.touchpoint_id in held]
+    alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for one in ours:
+        values = _settled(one)
+        alike[tuple(values)].append((*values.values(), one.row.shop_id, one.row.touchpoint_id))
+    for columns, rows in alike.items():
+        update_rows(connection, touchpoints, (*columns, *_KEY), _KEY, rows)
+    ended = [_ended(one) for one in ours if one.attempt is not None]
+    update_rows(connection, attempts, _END, (*_KEY, "attempt_no"), ended)
+    for one in ours:
+        if one.dead or one.opted_out:
+            _learn(connection, one)
     return ours
 
 

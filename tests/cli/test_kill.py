@@ -114,7 +114,7 @@ def test_killed_round_doubles_nothing(
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     stall.over.set()
-    # Others of its group may have been handed over at the same time, and to a slow server up to four are on their way at once.
+    # Others of its group may have been handed over at the same time, and to a slow server up to eight are on their way at once.
     assert len(sink.messages) >= arrived
     handed = len(sink.messages)
     # Within the lease nothing of it is touched.
@@ -197,7 +197,8 @@ def test_interrupted_round_gives_back_the_rest_at_once(
     states = _states()
     doubtful = states.get("in_flight", 0)
     begun = states["accepted"] + doubtful
-    assert begun in range(5, 9)
+    # Four had ended; to a quick server four are on their way at once, to a slow one eight.
+    assert begun in range(5, 13)
     assert states["planned"] == MEMBERS - begun
     assert _tick_here(run, AT) == {"accepted": MEMBERS - begun}
     assert _tick_here(run, AFTER_THE_LEASE) == {}

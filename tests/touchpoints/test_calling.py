@@ -145,7 +145,7 @@ class Together(Flow):
 
 
 def _ready(channel: Any) -> deque[Ready]:
-    return deque(Ready(SimpleNamespace(touchpoint_id=tag), channel, None, None) for tag in range(6))  # type: ignore[arg-type]
+    return deque(Ready(SimpleNamespace(touchpoint_id=tag), channel, None, None, NOON) for tag in range(6))  # type: ignore[arg-type]
 
 
 def test_one_that_a_signal_came_amid_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_one_that_a_signal_came_amid_is_heard_of(monkeypatch: pytest.MonkeyPatch
     channel: Any = SimpleNamespace(parallel=4, flow=Together)
     waiting, heard = _ready(channel), []
     with pytest.raises(KeyboardInterrupt):
-        Line(channel).call(waiting, lambda: True, lambda called: heard.append(called.ready.row.touchpoint_id))
+        Line(channel).call(waiting, lambda _: True, lambda called: heard.append(called.ready.row.touchpoint_id))
     assert (heard, len(waiting)) == ([0, 1, 2], 3)
 
 
@@ -168,6 +168,6 @@ def test_each_that_ended_is_heard_of_though_hearing_of_one_fails() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Line(channel).call(waiting, lambda: True, hear)
+        Line(channel).call(waiting, lambda _: True, hear)
     assert heard == [0, 1, 2, 3, 4]
     assert [ready.row.touchpoint_id for ready in waiting] == [5]

@@ -32,7 +32,7 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints import senders, tokens
+from crm_plugin.touchpoints import senders, settling, tokens
 from crm_plugin.touchpoints.calling import Pace
 from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.journey_document import read_draft
@@ -336,16 +336,24 @@ def test_long_round_hears_of_a_sender_switched_off(db: Database, shop: Shop, sin
     assert len(sink.messages) == 1
 
 
+def _break_settling(patched: pytest.MonkeyPatch, why: BaseException) -> None:
+    write = settling._write
+
+    def broken(connection: Any, held: Any, outcomes: Any) -> Any:
+        if outcomes:
+            raise why
+        return write(connection, held, outcomes)
+
+    patched.setattr(settling, "_write", broken)
+
+
 def test_lost_answer_of_the_database_is_never_a_failure(
     db: Database, shop: Shop, sink: mail_sink.MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan_shop(db, shop, DUE)
 
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("the disk is full")
-
     with monkeypatch.context() as patched:
-        patched.setattr("crm_plugin.touchpoints.dispatch.settle", broken)
+        _break_settling(patched, RuntimeError("the disk is full"))
         with pytest.raises(RuntimeError):
             _send(db, shop)
     assert len(sink.messages) == 1
@@ -357,10 +365,11 @@ def test_lost_answer_of_the_database_is_never_a_failure(
 
 def test_long_round_sees_the_night_fall(db: Database, shop: Shop, sink: mail_sink.MailSink) -> None:
     plan_shop(db, shop, DUE)
-    evening = DUE.replace(hour=18, minute=59, second=58)
+    # What is asked for one message is worth something for five seconds.
+    evening = DUE.replace(hour=18, minute=59, second=50)
     clock = FixedClock(evening)
     report = dispatch_shop(
-        db, BOX, shop, evening, public_url=PUBLIC, clock=clock.now, progress=lambda _done: clock.move(seconds=1)
+        db, BOX, shop, evening, public_url=PUBLIC, clock=clock.now, progress=lambda _done: clock.move(seconds=6)
     )
     assert dict(report.states) == {"accepted": 1, "planned": 2}
     assert dict(report.reasons) == {"quiet_hours": 2}
@@ -399,8 +408,8 @@ def test_claim_lasts_from_the_message_on(
         seen.append(recover_shop(db, shop, clock.now()))
 
     report = dispatch_shop(db, BOX, shop, DUE, public_url=PUBLIC, clock=clock.now, progress=slow)
-    # The second and the third had been taken back meanwhile: they are left alone, and sent by the next claim.
-    assert seen == [{}, {"planned": 2}, {}, {}, {"planned": 1}, {}]
+    # The second was noted with the first, so its claim lasts. The third had been taken back: it is left alone, and sent by the next claim.
+    assert seen == [{}, {"planned": 1}, {}, {}]
     assert dict(report.states) == {"accepted": 3}
     assert sorted(mail.recipients[0] for mail in sink.messages) == ["m0@x.test", "m1@x.test", "m2@x.test"]
 
@@ -427,11 +436,8 @@ def test_interrupt_in_mid_call_leaves_that_one_to_recovery(
 ) -> None:
     plan_shop(db, shop, DUE)
 
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr("crm_plugin.touchpoints.dispatch.settle", interrupted)
+        _break_settling(patched, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             _send(db, shop)
     assert sorted(state for state, _ in _states(db).values()) == ["in_flight", "planned", "planned"]
