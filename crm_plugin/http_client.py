@@ -198,7 +198,9 @@ def excerpt(body: bytes | str) -> str:
     """The first words of an answer, redacted and on one line without control characters, for messages and logs."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     words = " ".join(text[: _EXCERPT * 4].split())
-    return redact("".join(letter for letter in words if letter.isprintable()))[:_EXCERPT]
+    if not words.isprintable():
+        words = "".join(letter for letter in words if letter.isprintable())
+    return redact(words)[:_EXCERPT]
 
 
 def retry_after(response: requests.Response, now: datetime | None = None) -> float | None:

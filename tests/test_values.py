@@ -178,6 +178,51 @@ def test_secrets_are_taken_out(text: str, shown: str) -> None:
     assert redaction.redact(text) == shown
 
 
+_SECRET_WORDS = [
+    "secret",
+    "Token",
+    "passwd",
+    "Password",
+    "authorization",
+    "nonce",
+    "signature",
+    "consumer_key",
+    "api",
+    "key",
+    "\u212aey",
+]
+_PIECES = [
+    *_SECRET_WORDS,
+    "ck_",
+    "CS_",
+    "basic",
+    "Bearer",
+    "://",
+    "@",
+    "=",
+    ":",
+    "-",
+    "_",
+    " ",
+    '"',
+    "'",
+    "abcdefgh12",
+    "Zm9v=",
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=9).map("".join))
+def test_text_without_a_sign_of_a_secret_holds_none(text: str) -> None:
+    if redaction.redact(text) == text:
+        # With a sign beside it, all of it is searched.
+        assert redaction.redact(f"ck_ {text}") == f"ck_ {text}"
+
+
+def test_answer_without_a_sign_of_a_secret_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(redaction, "_SECRETS")
+    assert http_client.excerpt("2.0.0 Ok:\x07 queued\n as 4XyZ1234") == "2.0.0 Ok: queued as 4XyZ1234"
+
+
 def test_addresses_asked_for_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     session = http_client.make_session()
     with caplog.at_level("DEBUG"):
