@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from crm_plugin.adapters.channels.mime import Mail
 from crm_plugin.adapters.channels.smtp.opening import Server, open_session
+from crm_plugin.adapters.channels.smtp.reading import OutOfStep, Replies
 from crm_plugin.adapters.channels.smtp.replies import Stage, error_for
 from crm_plugin.adapters.channels.smtp.session import LARGEST_TALK
 from crm_plugin.errors import AdapterError, OutcomeUnknown
@@ -26,7 +27,6 @@ from crm_plugin.phrases import phrase
 # Servers commonly close after a hundred mails or a minute without one; we go first.
 MAILS_PER_CONNECTION = 100
 IDLE_SECONDS = 45.0
-LONGEST_LINE = 8192
 # Of what comes: a server's answers to a mail or two.
 _CHUNK = 4096
 READ, WRITE = select.POLLIN, select.POLLOUT
@@ -36,10 +36,6 @@ _NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWant
 
 class ConnectionLost(Exception):
     """The connection broke before the body was complete: nothing was delivered."""
-
-
-class _OutOfStep(OSError):
-    """What came is no answer to what the server was told."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,11 +76,10 @@ class Connection:
         self.wants = READ
         self._timeout, self._whole = server.timeout, server.whole
         self._out, self._asked, self._written = bytearray(), 0, 0
-        self._in, self._read = bytearray(), 0
+        self._in, self._read = Replies(), 0
         # Whether there is nothing to read as far as known. What TLS has read of the socket already, no selector tells of.
         self._is_drained, self._is_plain = False, not isinstance(self.sock, ssl.SSLSocket)
         self._expects: deque[tuple[Stage | None, _Course | None]] = deque()
-        self._lines: list[bytes] = []
         self._step_until = self._quiet_until = 0.0
 
     @property
@@ -150,9 +145,11 @@ class Connection:
         ends: list[Ended] = []
         try:
             # What is read before all is written could answer nothing that was asked for.
-            while not self.broken and self._flush() and not self._is_drained and self._fill():
-                while not self.broken and (reply := self._reply()) is not None:
-                    self._heard(*reply, follow, ends)
+            while not self.broken and self._flush() and not self._is_drained and (more := self._fill()):
+                for code, text in self._in.add(more):
+                    self._heard(code, text, follow, ends)
+                    if self.broken:
+                        break
         except OSError as error:
             return ends + self._fail(str(error))
         self._is_drained = False
@@ -179,37 +176,21 @@ class Connection:
         self.wants = READ
         return True
 
-    def _fill(self) -> bool:
-        """Read; whether anything came. Raises: OSError, also at the end of what comes."""
+    def _fill(self) -> bytes:
+        """Read; empty where nothing came yet. Raises: OSError, also at the end of what comes."""
         try:
             more = self.sock.recv(_CHUNK)
         except _NOT_YET as error:
             self.wants = WRITE if isinstance(error, ssl.SSLWantWriteError) else READ
-            return False
+            return b""
         self._read += len(more)
         if not more:
             raise OSError("the server hung up")
         if self._read > LARGEST_TALK:
             raise OSError("the answer is too large")
-        self._in += more
         self._is_drained = self._is_plain and len(more) < _CHUNK
         self._quiet_until = time.monotonic() + self._timeout
-        return True
-
-    def _reply(self) -> tuple[int, str] | None:
-        """The next whole reply, of one line or several. Raises: OSError for what is none."""
-        while (end := self._in.find(b"\n")) >= 0:
-            line = bytes(self._in[:end])
-            del self._in[: end + 1]
-            self._lines.append(line[4:].strip(b" \t\r"))
-            if len(line) > LONGEST_LINE or not line[:3].isdigit():
-                raise _OutOfStep("that is no reply")
-            if line[3:4] != b"-":
-                text, self._lines = b"\n".join(self._lines), []
-                return int(line[:3]), text.decode("utf-8", "replace")
-        if len(self._in) > LONGEST_LINE:
-            raise _OutOfStep("that is no reply")
-        return None
+        return more
 
     def _heard(self, code: int, text: str, follow: Callable[[], Mail | None], ends: list[Ended]) -> None:
         if code == 421:
@@ -340,5 +321,5 @@ def _why(course: _Course) -> Exception:
     return ConnectionLost(course.refused.excerpt) if course.refused.status == 421 else course.refused
 
 
-def _out_of_step(code: int) -> _OutOfStep:
-    return _OutOfStep(f"{code} is no answer to what it was told")
+def _out_of_step(code: int) -> OutOfStep:
+    return OutOfStep(f"{code} is no answer to what it was told")

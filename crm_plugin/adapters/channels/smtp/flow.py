@@ -41,7 +41,8 @@ class SmtpFlow(Flow):
         self._waiting: deque[_Call] = deque()
         # By the identity of the mail.
         self._calls: dict[int, _Call] = {}
-        self._open: set[Connection] = set()
+        # What the selector watches each for.
+        self._open: dict[Connection, int] = {}
         self._idle: list[Connection] = []
         self._opening: set[Future[Connection]] = set()
         # Opens and closes, which may take some answers of the server.
@@ -120,7 +121,7 @@ class SmtpFlow(Flow):
         return self._others
 
     def _use(self, connection: Connection) -> None:
-        self._open.add(connection)
+        self._open[connection] = READ
         self._idle.append(connection)
         self._selector.register(connection.sock, selectors.EVENT_READ, connection)
 
@@ -154,7 +155,8 @@ class SmtpFlow(Flow):
             self._leave(connection)
         elif connection.idle and connection not in self._idle:
             self._idle.append(connection)
-        if connection in self._open and self._selector.get_key(connection.sock).events != _EVENTS[connection.wants]:
+        if self._open.get(connection, connection.wants) != connection.wants:
+            self._open[connection] = connection.wants
             self._selector.modify(connection.sock, _EVENTS[connection.wants], connection)
 
     def _leave(self, connection: Connection) -> None:
@@ -164,7 +166,7 @@ class SmtpFlow(Flow):
             self._beside.submit(one.close)
 
     def _forget(self, connection: Connection) -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         if connection in self._idle:
             self._idle.remove(connection)
         self._selector.unregister(connection.sock)
