@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from decimal import Decimal
+from functools import lru_cache
 from typing import NoReturn
 
 from crm_plugin.errors import RuleSyntaxError, RuleTypeError
@@ -50,6 +51,8 @@ _CALCULATIONS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.
 _EXAMPLE = phrase("An example: %(rule)s.", rule='spent(days=365) >= 1000 and not bought(sku="GIFT")')
 
 
+# A run or a page reads the rules of a shop many times; a tree is never changed.
+@lru_cache(maxsize=512)
 def parse(text: str) -> Node:
     """The tree of a rule's text. Raises: RuleSyntaxError, UnknownField or RuleTypeError, with line and column."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -15,6 +15,7 @@ from crm_plugin.rules import tiers
 from crm_plugin.store import members
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from tests.cases import failing
 from tests.factories import make_shop, member, order, write
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -67,46 +68,49 @@ def test_row_holds_worth_and_tier(db: Database, shop: Shop) -> None:
     assert (second.tier, second.tier_since, second.orders, second.spent_minor) == ("", None, 1, 500)
 
 
-@pytest.mark.parametrize(
-    ("text", "ids"),
-    [
-        ("", ["1001", "1002", "1003"]),
-        ("ann", ["1001", "1002"]),
-        ("SCHM", ["1001"]),
-        ("anna schm", ["1001"]),
-        ("schmidt ann", ["1001"]),
-        ("anna lee", []),
-        ("ANNA@", ["1001"]),
-        ("anna@x.test", ["1001"]),
-        ("+49 30 9", ["1002"]),
-        ("0049 (30) 123", ["1001"]),
-        ("493012", ["1001"]),
-        ("030 12345", ["1001"]),
-        ("030", ["1001", "1002"]),
-        ("3099", []),
-        ("30999", ["1002"]),
-        ("0301234567", []),
-        ("o1", ["1001"]),
-        ("#o1", ["1001"]),
-        ("2026-77", ["1002"]),
-        ("#2026-77", ["1002"]),
-        ("2026-7", []),
-        ("émi", ["1002"]),
-        ("ÉMI", ["1002"]),
-        ("王小", ["1003"]),
-        ("小明", ["1003"]),
-        ("1003", ["1003"]),
-        ("100", []),
-        ("lee_", ["1002"]),
-        ("lee%", []),
-        ("%", []),
-        ("_", []),
-        ("gone", []),
-        ("other", []),
-    ],
-)
-def test_text_is_the_beginning_of_what_is_known(db: Database, shop: Shop, text: str, ids: list[str]) -> None:
-    assert _found(db, shop, text=text) == ids
+_TEXTS = [
+    ("", ["1001", "1002", "1003"]),
+    ("ann", ["1001", "1002"]),
+    ("SCHM", ["1001"]),
+    ("anna schm", ["1001"]),
+    ("schmidt ann", ["1001"]),
+    ("anna lee", []),
+    ("ANNA@", ["1001"]),
+    ("anna@x.test", ["1001"]),
+    ("+49 30 9", ["1002"]),
+    ("0049 (30) 123", ["1001"]),
+    ("493012", ["1001"]),
+    ("030 12345", ["1001"]),
+    ("030", ["1001", "1002"]),
+    ("3099", []),
+    ("30999", ["1002"]),
+    ("0301234567", []),
+    ("o1", ["1001"]),
+    ("#o1", ["1001"]),
+    ("2026-77", ["1002"]),
+    ("#2026-77", ["1002"]),
+    ("2026-7", []),
+    ("émi", ["1002"]),
+    ("ÉMI", ["1002"]),
+    ("王小", ["1003"]),
+    ("小明", ["1003"]),
+    ("1003", ["1003"]),
+    ("100", []),
+    ("lee_", ["1002"]),
+    ("lee%", []),
+    ("%", []),
+    ("_", []),
+    ("gone", []),
+    ("other", []),
+]
+
+
+def test_text_is_the_beginning_of_what_is_known(db: Database, shop: Shop) -> None:
+    def is_found(case: tuple[str, list[str]]) -> None:
+        text, ids = case
+        assert _found(db, shop, text=text) == ids
+
+    assert failing(is_found, [(case[0], case) for case in _TEXTS]) == {}
 
 
 @pytest.mark.parametrize(

@@ -309,3 +309,8 @@ def test_every_field_is_told_in_both_languages(key: str) -> None:
     texts = [spec.label, spec.help, spec.unknown, *(parameter.label for parameter in spec.parameters)]
     texts += [spec.without] if spec.kind == "flag" else []
     assert all(text.en and text.zh and text.en != text.zh for text in texts)
+
+
+def test_text_is_read_once() -> None:
+    # A page and a run read the rules of a shop again and again.
+    assert parse("spent() >= 4321") is parse("spent() >= 4321")
