@@ -28,7 +28,7 @@ class SecretBox:
                     "CRM_SECRET_KEY must be 32 bytes in url-safe base64; leave it unset to use the key file in the data directory."
                 ),
             ) from error
-        self._keys = [key if isinstance(key, bytes) else key.encode() for key in keys]
+        self._signing_keys = tuple(key if isinstance(key, bytes) else key.encode() for key in reversed(keys))
 
     def seal(self, document: dict[str, Any]) -> bytes:
         """The document, encrypted."""
@@ -49,9 +49,9 @@ class SecretBox:
         return document
 
     @property
-    def signing_keys(self) -> list[bytes]:
+    def signing_keys(self) -> tuple[bytes, ...]:
         """Keys for signed links and tokens (itsdangerous): the last signs, all are believed; salted per purpose by the caller."""
-        return self._keys[::-1]
+        return self._signing_keys
 
 
 def key_file_box(path: Path) -> SecretBox:

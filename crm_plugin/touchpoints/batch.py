@@ -38,6 +38,7 @@ from crm_plugin.touchpoints.in_step import InStep
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.level import Levels
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.prefilled import Prefilled
 from crm_plugin.touchpoints.render import Text, names_in
 from crm_plugin.touchpoints.subjects import Subjects
 from crm_plugin.touchpoints.texts import text_of
@@ -86,6 +87,8 @@ class Batch:
     # The events, checkouts and days that the occasions in hand name.
     subjects: Subjects = field(default_factory=Subjects)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
+    # (journey, channel, language of a member) → the text it is told by, with what all its readers have alike.
+    words: dict[tuple[str, str, str], Prefilled] = field(default_factory=dict)
     in_audience: dict[str, set[int]] = field(default_factory=dict)
     # Of a journey with a goal, who has reached it.
     at_goal: dict[str, set[int]] = field(default_factory=dict)

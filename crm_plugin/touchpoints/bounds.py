@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -109,17 +109,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
         """The whole text, counted while it is made. Raises: SecurityError."""
-        rest: Iterator[str] = iter(pieces)
-        whole = "".join(islice(rest, _PIECES))
+        rest, whole = iter(pieces), ""
         while len(whole) <= LONGEST_OUTPUT:
-            more = "".join(islice(rest, _PIECES))
-            if not more:
-                # Pieces may be empty; only the end of them is the end.
-                following = next(rest, None)
-                if following is None:
-                    return whole
-                more = following
-            whole += more
+            some = list(islice(rest, _PIECES))
+            whole += "".join(some)
+            if len(some) < _PIECES and len(whole) <= LONGEST_OUTPUT:
+                return whole
         raise SecurityError(phrase("it comes out longer than %(most)s characters", most=LONGEST_OUTPUT))
 
 

@@ -57,6 +57,11 @@ class Levels:
             level.ends_on,
         )
 
+    def held_by(self, member_id: int, locale: str) -> str:
+        """What the level that a member holds is called in a language; empty for none."""
+        level = self.of.get(member_id)
+        return "" if level is None else self.title(level.key, locale)
+
     def title(self, key: str, locale: str) -> str:
         """What a level is called in a language, in another where it has no name in that one; empty for no level."""
         told = self.titles.get(key, {})

@@ -25,7 +25,8 @@ from crm_plugin.touchpoints.guard_settings import refuse_unknown
 LONGEST = 1500
 # The pages of ours that a message leads to: unsubscribing, answering, and links and pictures that are counted already.
 _OWN = ("/u/", "/a/", "/r/", "/o/")
-_LINK = re.compile(r"""(<a\s(?:[^<>]*?\s)?href\s*=\s*)(["'])(https?://[^"'\s<>]+)\2""", re.IGNORECASE)
+# It begins with two letters that are always there: those are found in half the time.
+_LINK = re.compile(r"""<a(?=\s)[^<>]*?\shref\s*=\s*(["'])(https?://[^"'\s<>]+)\1""", re.IGNORECASE)
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _END = re.compile(r"</body\s*>", re.IGNORECASE)
 
@@ -78,12 +79,12 @@ def _led(html: str, box: SecretBox, public_url: str, shop_id: int, touchpoint_id
     made: dict[str, str] = {}
 
     def over_ours(found: re.Match[str]) -> str:
-        url = unescape(found[3])
+        url = unescape(found[2])
         if url.startswith(own) or len(url) > LONGEST or _BLANK.search(url):
             return found[0]
         if url not in made:
             made[url] = f"{public_url}/r/{tokens.link(box, tokens.Link(shop_id, touchpoint_id, url))}"
-        return f"{found[1]}{found[2]}{made[url]}{found[2]}"
+        return f"{html[found.start() : found.start(2)]}{made[url]}{found[1]}"
 
     return _LINK.sub(over_ours, html)
 

@@ -49,6 +49,11 @@ class Text:
         """The parts this channel has, as written."""
         return {name: getattr(self, name) for name in PARTS[self.channel]}
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether it is an HTML mail, which stands in a frame."""
+        return self.channel == "email" and bool(self.body_html)
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
@@ -68,19 +73,26 @@ def render(text: Text, scene: Scene, brand: Brand) -> Rendered:
         part: _render_part(text, part, source, names) for part, source in text.parts().items() if part != "body_html"
     }
     html = ""
-    if text.channel == "email" and text.body_html:
-        language = scene.locale.split("-")[0]
-        around = {
-            **names,
-            "title": done["subject"],
-            "preheader": preheader(done.get("body_text", "")),
-            "lang": scene.locale,
-            "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
-            "brand": brand,
-        }
+    if text.is_framed:
+        around = {**names, **frame(scene.locale, brand), **heading(done)}
         html = _run(lambda: compiled_mail(text.body_html, brand).render(around), text, "body_html", names)
+    return finished(text, scene.locale, done, html)
+
+
+def frame(locale: str, brand: Brand) -> dict[str, Any]:
+    """What the frame of an HTML mail asks for, whoever reads it."""
+    return {"lang": locale, "dir": "rtl" if locale.split("-")[0] in RIGHT_TO_LEFT else "ltr", "brand": brand}
+
+
+def heading(done: Mapping[str, str]) -> dict[str, str]:
+    """What the frame of an HTML mail asks for of the parts that are done."""
+    return {"title": done["subject"], "preheader": preheader(done.get("body_text", ""))}
+
+
+def finished(text: Text, locale: str, done: Mapping[str, str], html: str) -> Rendered:
+    """The message of its parts."""
     return Rendered(
-        locale=scene.locale,
+        locale=locale,
         # A subject is one line, whatever a name holds.
         subject=" ".join(done.get("subject", "").split()),
         text=done.get("body_text", "").strip("\n") + ("\n" if text.channel == "email" else ""),
@@ -95,7 +107,7 @@ def _render_part(text: Text, part: str, source: str, names: Mapping[str, Any]) -
 
 _TOO_DEEP = (SyntaxError, RecursionError, MemoryError)
 # What a text can bring about: a mistake in it, values that do not fit, nesting too deep for Jinja or Python.
-_MISTAKES = (
+MISTAKES = (
     TemplateError,
     ArithmeticError,
     TypeError,
@@ -110,7 +122,7 @@ def _run(work: Callable[[], str], text: Text, part: str, names: Mapping[str, Any
     """What the work makes. Raises: RenderError; the line of a whole mail says nothing, so its inner text is tried alone by the `names`."""
     try:
         made = work()
-    except _MISTAKES as error:
+    except MISTAKES as error:
         if names is not None:
             _run(lambda: compiled(text.parts()[part], True).render(names), text, part)
         raise _told(error, text, part) from error

@@ -41,7 +41,7 @@ class Sandbox(BoundedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Our own views are plain values without methods, so of the sandbox's questions only the underscore is asked of them."""
-        if obj.__class__ in _VIEWS and not attribute.startswith("_"):
+        if obj.__class__ in PLAIN and not attribute.startswith("_"):
             try:
                 return getattr(obj, attribute)
             except AttributeError:
@@ -55,7 +55,8 @@ class Sandbox(BoundedEnvironment):
         )
 
 
-_VIEWS = frozenset((*VIEWS, Brand))
+# What a text is shown of ours: plain values under names.
+PLAIN = frozenset((*VIEWS, Brand))
 
 
 @cache
@@ -67,9 +68,14 @@ def environment(autoescape: bool) -> Sandbox:
 @lru_cache(maxsize=4096)
 def compiled(source: str, autoescape: bool) -> Template:
     """A source, compiled once for all that are alike. Raises: InvalidInput where it is too long, TemplateSyntaxError."""
+    return environment(autoescape).from_string(not_too_long(source))
+
+
+def not_too_long(source: str) -> str:
+    """The source itself. Raises: InvalidInput."""
     if len(source) > LONGEST_SOURCE:
         raise InvalidInput(phrase("The text is longer than %(most)s characters.", most=LONGEST_SOURCE), field="text")
-    return environment(autoescape).from_string(source)
+    return source
 
 
 @lru_cache(maxsize=1024)

@@ -178,6 +178,9 @@ class AnswersView:
     invitation: tuple[AnswerView, ...] = ()
 
 
+NO_ANSWERS = AnswersView()
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Everything one message is rendered from."""
@@ -195,7 +198,7 @@ class Scene:
     checkout: CheckoutView | None = None
     gift: GiftView | None = None
     coupon: CouponView | None = None
-    answers: AnswersView = AnswersView()
+    answers: AnswersView = NO_ANSWERS
     # Marketing has to say how to stop it, on every channel; the link is only there where one can be made.
     marketing: bool = False
     unsubscribe_url: str = ""

@@ -7,12 +7,12 @@ kept.
 from __future__ import annotations
 
 import hmac
+from binascii import b2a_base64
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
 
 from itsdangerous import BadData, Signer, URLSafeSerializer, URLSafeTimedSerializer
-from itsdangerous.encoding import base64_encode
 
 from crm_plugin.errors import InvalidInput
 from crm_plugin.phrases import phrase
@@ -136,10 +136,17 @@ def _signed(box: SecretBox, salt: str, payload: tuple[int | str, ...]) -> str:
     told = to_json(payload).encode()
     if len(told) > _SHORT:
         return URLSafeSerializer(box.signing_keys, salt=salt).dumps(payload)
-    body = base64_encode(told)
-    mac = _keyed(tuple(box.signing_keys), salt).copy()
+    body = _in_base64(told)
+    mac = _keyed(box.signing_keys, salt).copy()
     mac.update(body)
-    return b".".join((body, base64_encode(mac.digest()))).decode("ascii")
+    return (body + b"." + _in_base64(mac.digest())).decode("ascii")
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def _in_base64(told: bytes) -> bytes:
+    return b2a_base64(told, newline=False).rstrip(b"=").translate(_URL_SAFE)
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ from crm_plugin.errors import RenderError
 from crm_plugin.records import OrderLineRecord, ProductRecord
 from crm_plugin.rules import tiers
 from crm_plugin.rules.policy_read import read_policy
-from crm_plugin.store import checkouts, member_dates, members
+from crm_plugin.store import checkouts, member_dates, members, orders
 from crm_plugin.store.events import raise_event
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -207,27 +207,37 @@ def test_what_was_raised_is_told_and_bounded(db: Database) -> None:
     assert _read(db, shop, source, 1) == "nothing"
 
 
+def _row(who: int, **about: Any) -> Any:
+    """A touchpoint of a mail about a lapse, unless it is said otherwise."""
+    usual = {
+        "shop_id": 1,
+        "member_id": who,
+        "journey_key": "lapse",
+        "journey_version": 1,
+        "step": 0,
+        "channel": "email",
+        "occasion": "lapse:2026-06-01",
+        "occasion_on": date(2026, 6, 1),
+        "subject_order_id": None,
+        "touchpoint_id": 77,
+        "address": "b@x.test",
+        "valid_until": NOON,
+    }
+    return SimpleNamespace(**usual | about)
+
+
+@pytest.mark.parametrize("enough", [0, 50])
 @pytest.mark.parametrize(("public_url", "links"), [("https://crm.test", 6), ("", 0)])
-def test_answers_are_links_of_the_member_s_own(sqlite_db: Database, public_url: str, links: int) -> None:
+def test_answers_are_links_of_the_member_s_own(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch, public_url: str, links: int, enough: int
+) -> None:
+    monkeypatch.setattr("crm_plugin.touchpoints.compose.ENOUGH", enough)
     shop, box = _shop(sqlite_db), SecretBox("A" * 43 + "=")
     source = "Hello {% for answer in answers.why_left %}{{ answer.url }} {% endfor %}"
     with sqlite_db.write() as connection:
         save_text(connection, shop, Text("lapse", "email", "en", subject="Why", body_text=source), NOON)
         who = _ids(connection)[2]
-    row: Any = SimpleNamespace(
-        shop_id=1,
-        member_id=who,
-        journey_key="lapse",
-        journey_version=1,
-        step=0,
-        channel="email",
-        occasion="lapse:2026-06-01",
-        occasion_on=date(2026, 6, 1),
-        subject_order_id=None,
-        touchpoint_id=77,
-        address="b@x.test",
-        valid_until=NOON,
-    )
+    row = _row(who)
     with sqlite_db.read() as connection:
         known = batches.load(connection, shop, [row], NOON)
     message, _made = compose(row, known, shop, policy_of(shop), box, public_url)
@@ -236,6 +246,43 @@ def test_answers_are_links_of_the_member_s_own(sqlite_db: Database, public_url: 
     told = [tokens.read_answer(box, link.removeprefix("https://crm.test/a/")) for link in found]
     assert [one.answer for one in told] == ["unhappy", "price", "variety", "rival", "moved", "no_need"][:links]
     assert {(one.shop_id, one.member_id, one.question, one.touchpoint_id) for one in told} <= {(1, who, "why_left", 77)}
+
+
+def test_text_for_many_is_that_for_few(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every text of a shop for every member and order there is, filled in from the start and with what all have alike known before."""
+    shop, box = _shop(db), SecretBox("A" * 43 + "=")
+    with db.write() as connection:
+        for number, channel in enumerate(("email", "sms")):
+            source = (
+                f"{{{{ member.tier_title }}}} {LEVEL} {{% if product %}}{{{{ product.title }}}}{{% endif %}} {number}"
+            )
+            text = Text("lapse", channel, "en", subject="Hi" if channel == "email" else "", body_text=source)
+            save_text(connection, shop, text, NOON)
+        bought = {one.member_id: one.order_id for one in connection.execute(select(orders))}
+        rows = [
+            _row(who, journey_key=key, channel=channel, subject_order_id=bought.get(who))
+            for who in _ids(connection).values()
+            for key in ("lapse", "post_purchase")
+            for channel in ("email", "sms")
+        ]
+
+    def composed(enough: int) -> list[Any]:
+        monkeypatch.setattr("crm_plugin.touchpoints.compose.ENOUGH", enough)
+        with db.read() as connection:
+            known = batches.load(connection, shop, rows, NOON)
+        made: list[Any] = []
+        for row in rows:
+            try:
+                made.append(compose(row, known, shop, policy_of(shop), box, "https://crm.test"))
+            except RenderError as error:
+                made.append(str(error))
+        assert {bool(one.parts) for one in known.words.values()} == {enough == 0}
+        return made
+
+    few, many = composed(1_000), composed(0)
+    assert many == few
+    # Of whoever has ordered nothing none can be told about an order.
+    assert {isinstance(one, tuple) for one in few} == {True, False}
 
 
 def test_checkout_and_reminder_are_told_by_their_occasion(db: Database) -> None:
