@@ -117,6 +117,7 @@ def test_whether_there_is_such_a_day(birthday: Birthday, year: int | None, there
     assert is_birthday(birthday, year) is there
 
 
+@pytest.mark.slow
 @given(st.dates(date(1950, 1, 1), date(2099, 12, 31)), st.integers(1920, 2099), NUMBERS)
 @example(date(2025, 7, 25), 2000, LEAP + 601)
 @example(date(2025, 7, 24), 2000, LUNAR + 630)
@@ -263,6 +264,7 @@ def test_after_an_outage_only_what_is_still_valid_is_left(number: int, year: int
         assert now - from_micros(slot.due_at) < timedelta(days=validity)
 
 
+@pytest.mark.slow
 def test_every_zone_greets_a_lunar_birthday_once() -> None:
     """All zones of the database, around the day on which a lunar birthday is kept."""
     number, on = LUNAR + 815, date(2026, 9, 25)

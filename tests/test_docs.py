@@ -100,6 +100,7 @@ def test_files_of_the_package_are_named() -> None:
     assert told == {file.stem for file in (PACKAGE / "touchpoints").glob("*.py")} - {"__init__"}
 
 
+@pytest.mark.slow
 def test_programme_of_the_readme_can_be_loaded(db: Database) -> None:
     document = documents.read(TOUCHPOINTS.split("```yaml\n", 1)[1].split("```", 1)[0], "README.md")
     assert tuple(document) == SECTIONS

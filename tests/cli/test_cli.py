@@ -47,6 +47,7 @@ def test_rules_count_and_list(imported: Any) -> None:
     assert (code, [(row["external_id"], row["spent_minor"]) for row in rows]) == (0, [("17850", 1055)])
 
 
+@pytest.mark.slow
 def test_typo_in_a_rule_is_named(imported: Any) -> None:
     code, answer = imported("rule", "count", "uci", "spend() > 3")
     assert code == 1

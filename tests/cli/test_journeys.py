@@ -155,6 +155,7 @@ def test_what_lacks_is_told_with_its_step(run: Run, say: Any, shop: str, tmp_pat
     assert said.startswith("line 1, column 1: In the rule of journeys, care, steps.mark: There is no segment 'gone'.")
 
 
+@pytest.mark.slow
 def test_what_its_audience_lacks_is_told_before_and_with_publishing(
     run: Run, say: Any, shop: str, tmp_path: Path
 ) -> None:

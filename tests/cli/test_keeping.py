@@ -19,6 +19,7 @@ from tests.cli.conftest import Run, greet
 AT = "2026-06-02T12:00"
 
 
+@pytest.mark.slow
 def test_what_a_backup_holds_is_put_back_and_every_journey_rests(
     run: Run, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ def test_saleors_manifest_names_our_addresses(run: Run, monkeypatch: pytest.Monk
     assert "MANAGE_USERS" in told["permissions"]
 
 
+@pytest.mark.slow
 def test_changes_that_ask_again_are_told(run: Run, tmp_path: Path) -> None:
     ours, old = manifest_path(), tmp_path / "old.yaml"
     text = ours.read_text(encoding="utf-8")

@@ -30,6 +30,7 @@ def _set(**values: Any) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_failed_go_again_one_by_one_or_all_and_the_unknown_only_when_sure(run: Run, two: list[int]) -> None:
     assert run("message", "again", "shop", "--reason", "permanent") == (0, {"again": 2})
     assert run("outbox", "shop", "--count")[1]["states"] == {"planned": 2}

@@ -55,6 +55,7 @@ def test_round_without_a_name_is_for_all(shop: Run, sink: mail_sink.MailSink) ->
     assert [told[name]["dispatch"]["states"] for name in ("other", "shop")] == [{"accepted": 1}, {"accepted": 2}]
 
 
+@pytest.mark.slow
 def test_shop_without_its_store_is_refused_by_name_and_then_erased(shop: Run, sink: mail_sink.MailSink) -> None:
     runtime = Runtime.open()
     with runtime.db.write() as connection:

@@ -74,6 +74,7 @@ def test_on_write_check_off(shop: Run, served: ServedShop) -> None:
     assert shop("tiers", "writeback", "s", "--off")[1]["enabled"] is False
 
 
+@pytest.mark.slow
 def test_what_must_be_done_is_said(shop: Run, served: ServedShop, say: Callable[..., Spoken]) -> None:
     served.may_write = False
     told = say("tiers", "writeback", "s", "--on")

@@ -97,6 +97,7 @@ def _logs(folder: Path) -> str:
     return "\n".join(f"{file.name}: {file.read_text()[-1500:]}" for file in folder.glob("*.log"))
 
 
+@pytest.mark.slow
 def test_job_is_handed_over_once(broker: Broker, tmp_path: Path) -> None:
     runtime = _runtime(tmp_path, broker.url)
     queue = RemoteQueue(runtime)
@@ -119,6 +120,7 @@ def _emptied(queue: object) -> int:
         found += 1
 
 
+@pytest.mark.slow
 def test_broker_that_is_away_takes_nothing_and_holds_nothing(tmp_path: Path) -> None:
     runtime = _runtime(tmp_path, f"redis://127.0.0.1:{free_port()}/0")
     queue = RemoteQueue(runtime)

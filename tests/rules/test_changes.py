@@ -144,7 +144,7 @@ def test_whoever_becomes_late_is_found(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     born=st.lists(
         st.tuples(

@@ -83,6 +83,7 @@ def test_revisions_are_those_of_the_files(empty_database_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_upgrade_twice_changes_nothing(empty_database_url: str) -> None:
     engine = make_engine(empty_database_url)
     migrate.upgrade(engine)
@@ -165,6 +166,7 @@ def test_levels_held_before_the_upgrade_count_as_those_of_their_run(empty_databa
     database.dispose()
 
 
+@pytest.mark.slow
 def test_steps_of_stored_versions_are_told_by_the_upgrade(empty_database_url: str) -> None:
     """Revision 0025 on rows of 0024: what the steps do, as a version that is published now tells it; all that was settled is looked at.
 
@@ -222,6 +224,7 @@ def test_steps_of_stored_versions_are_told_by_the_upgrade(empty_database_url: st
     database.dispose()
 
 
+@pytest.mark.slow
 def test_of_two_shops_that_hold_one_store_one_keeps_it(empty_database_url: str) -> None:
     """Revision 0029 on rows of 0028: one that is connected keeps it, of those the one installed last, the first made where none was."""
     database = Database.at(empty_database_url)
@@ -269,6 +272,7 @@ def _downgrade(database: Database, revision: str) -> None:
     command.downgrade(config, revision)
 
 
+@pytest.mark.slow
 def test_newer_database_is_refused(empty_database_url: str) -> None:
     database = Database.at(empty_database_url)
     migrate.upgrade(database.engine)

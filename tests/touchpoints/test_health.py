@@ -61,6 +61,7 @@ def test_no_limit_writes_nothing(shop: Database) -> None:
         assert connection.exec_driver_sql("SELECT count(*) FROM sender_health").scalar() == 0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(
     most=st.integers(1, 600),

@@ -177,6 +177,7 @@ def _named(db: Database) -> dict[str, str]:
         return {row.occasion: row.state for row in connection.execute(select(t.occasion, t.state))}
 
 
+@pytest.mark.slow
 def test_every_state_and_event_is_stated_and_kept(
     db: Database, put_all: Callable[..., None], tell: Callable[..., intake.IntakeReport]
 ) -> None:

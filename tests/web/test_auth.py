@@ -196,6 +196,7 @@ def test_cookie_without_public_https_follows_the_request(
     assert (answer.status_code, "; Secure" in answer.headers["Set-Cookie"]) == (303, secure)
 
 
+@pytest.mark.slow
 def test_stranger_sees_and_changes_nothing(app: Flask, runtime: Runtime, shop: Shop, stranger: FlaskClient) -> None:
     before = rows(runtime)
     asked = merchant_rules(app)

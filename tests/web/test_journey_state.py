@@ -168,6 +168,7 @@ def test_the_form_of_a_running_journey_changes_its_draft(runtime: Runtime, shop:
     assert (get(runtime).title["en"], get(runtime).version, get(runtime).draft) == ("Hello again", 2, None)
 
 
+@pytest.mark.slow
 def test_a_pause_keeps_what_waits_and_going_on_says_what_is_late(
     runtime: Runtime, shop: Shop, page: Page, post: Post
 ) -> None:

@@ -272,6 +272,7 @@ def test_only_what_follows_an_order_offers_to_do_without_consent(page: Page) -> 
     assert [offer in page(f"journeys/{key}") for key in ("birthday", "lapse", "post_purchase")] == [False, False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("people")
 def test_preview_shows_the_draft_and_saves_nothing(runtime: Runtime, post: Post) -> None:
     answer = post(

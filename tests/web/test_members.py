@@ -294,6 +294,7 @@ def test_tier_that_no_longer_fits_says_so(page: Page, people: dict[str, int], cl
     assert "Today no rule fits any more. They leave the tier with the next daily run." in told
 
 
+@pytest.mark.slow
 def test_story_is_told_newest_first(page: Page, people: dict[str, int]) -> None:
     told = words(page(f"members/{people['Ada']}")).partition("What happened")[2]
     parts = [

@@ -238,6 +238,7 @@ def test_what_a_choice_makes_pointless_is_not_read(runtime: Runtime, shop: Shop,
     }
 
 
+@pytest.mark.slow
 def test_levels_are_arranged_without_saving(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     _set_up(runtime, shop, CLUB)
     form = {**_fields(page("tiers/programme/club")), "en-2": "Silber", "grace_days": "odd"}
@@ -380,6 +381,7 @@ def test_day_to_come_is_planned_changed_and_taken_back(runtime: Runtime, shop: S
     assert kept.policy.grace_days == 10
 
 
+@pytest.mark.slow
 def test_bare_ladder_gets_figures(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     with runtime.db.write() as connection:
         save_levels(connection, shop, [Level("silver", "spent() >= 100", {"en": "Silver"})], NOON)
@@ -404,6 +406,7 @@ def test_retired_main_programme_can_begin_anew(runtime: Runtime, shop: Shop, pag
     assert _holders(runtime, shop, "main") == {"Bo": "friend", "Cy": "friend"}
 
 
+@pytest.mark.slow
 def test_first_programme_is_the_main_one(runtime: Runtime, shop: Shop, page: Page) -> None:
     assert f'href="/s/{shop.name}/{MAIN}">Add a programme' in page("tiers")
     assert "Main programme" in words(page(MAIN))

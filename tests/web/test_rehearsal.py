@@ -53,6 +53,7 @@ def test_journey_is_rehearsed_and_shown(post: Post, page: Page, queue: Queue, ru
         assert not store.get(connection, 1, "birthday").enabled
 
 
+@pytest.mark.slow
 def test_days_that_are_typed_go_before_the_span(post: Post, page: Page, queue: Queue) -> None:
     assert post("rehearsal", _form(span="next-365", **{"from": "2026-06-03", "to": "2026-06-05"})).status_code == 303
     assert queue.wait()

@@ -206,6 +206,7 @@ def test_page_says_while_keys_are_renewed(world: World) -> None:
     assert "Keys are being renewed" not in world.page()
 
 
+@pytest.mark.slow
 def test_app_that_was_taken_away_comes_back_as_it_was(world: World, caplog: pytest.LogCaptureFixture) -> None:
     before = world.shop
     assert before is not None
@@ -232,6 +233,7 @@ def test_app_that_was_taken_away_comes_back_as_it_was(world: World, caplog: pyte
     assert [(one.state, one.reason) for one in lines] == [("uninstalled", "taken_away")]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", [True, False], ids=["asked for", "never asked for"])
 def test_all_of_a_store_is_gone_within_its_platforms_term(world: World, asks: bool) -> None:
     other = world.rows_of(1)
@@ -304,6 +306,7 @@ def test_install_that_nobody_ends_is_told_and_then_cleared_away(world: World) ->
         assert connection.execute(select(func.count()).select_from(metadata.tables["installs"])).scalar() == 0
 
 
+@pytest.mark.slow
 def test_store_is_disconnected_and_erased_by_its_merchant(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     other, told = world.rows_of(1), list[str]()
     monkeypatch.setattr(
@@ -332,6 +335,7 @@ def test_store_is_disconnected_and_erased_by_its_merchant(world: World, monkeypa
     assert world.rows_of(1) == other
 
 
+@pytest.mark.slow
 def test_shop_that_is_being_erased_is_not_woken(world: World) -> None:
     shop = world.shop
     assert shop is not None

@@ -99,6 +99,7 @@ def test_a_member_page_says_where_they_are_and_what_is_next(
     assert "Began: Wait 3 days" in told
 
 
+@pytest.mark.slow
 def test_a_member_page_says_why_they_left(runtime: Runtime, shop: Shop, page: Page, post: Post) -> None:
     who = first(runtime, members.c.member_id)
     branch = {"key": "b", "branch": 'country == "DE"', "then": [CALL], "else": [REST]}

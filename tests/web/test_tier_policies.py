@@ -80,6 +80,7 @@ def test_levels_are_changed_and_promises_kept(runtime: Runtime, shop: Shop, page
     }
 
 
+@pytest.mark.slow
 def test_member_is_told_the_term(runtime: Runtime, shop: Shop, page: Page) -> None:
     anna = _anna(runtime)
     told = words(page(f"members/{anna}"))

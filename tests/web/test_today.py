@@ -271,6 +271,7 @@ def test_first_address_leads_to_today(client: FlaskClient, path: str) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, "/s/shop-1/today")
 
 
+@pytest.mark.slow
 def test_what_stands_still_and_how_long_what_waits_takes(page: Page, runtime: Runtime, shop: Shop) -> None:
     write(runtime.db, shop, [_birthday("1", 1)])
     _sender(runtime, shop)

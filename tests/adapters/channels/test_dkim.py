@@ -59,6 +59,7 @@ def test_another_library_verifies_it() -> None:
 _BODY = st.text(alphabet="a \t\n\r.=é会", max_size=200)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     subject=st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=120), text=_BODY, html=_BODY

@@ -225,6 +225,7 @@ _LINE_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]),
 _BODY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), max_size=300)
 
 
+@pytest.mark.slow
 @given(subject=_LINE_TEXT, name=_LINE_TEXT, to_name=_LINE_TEXT, text=_BODY_TEXT, html=_BODY_TEXT, note=_LINE_TEXT)
 def test_a_reader_sees_what_the_standard_library_would_have_written(
     subject: str, name: str, to_name: str, text: str, html: str, note: str

@@ -198,6 +198,7 @@ def test_page_waits_for_its_points(shop: FakeShop) -> None:
     assert [name for name, _ in shop.said] == ["Members", "Shop", "Members"]
 
 
+@pytest.mark.slow
 def test_page_shrinks_when_it_costs_too_much_and_grows_again(shop: FakeShop) -> None:
     shop.rows["customers"] = [customer(number) for number in range(1, 300)]
     shop.most_cost = 70

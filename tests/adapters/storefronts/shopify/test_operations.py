@@ -17,6 +17,7 @@ from tests.adapters.storefronts.shopify import costs, subset
 BULK = [name for name in operations.names() if name.startswith("bulk_") and name not in ("bulk_run", "bulk_state")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_operations_are_valid(version: str) -> None:
     schema = costs.schema_of(version)

@@ -257,6 +257,7 @@ def test_rows_without_a_file_are_no_history(
         walk(storefront, Stream.ORDERS)
 
 
+@pytest.mark.slow
 def test_many_changes_are_read_in_bulk(shop: FakeShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walking, "LONGEST_LIST", 40)
     opened = open_shop(rows=30)

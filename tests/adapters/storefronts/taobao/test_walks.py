@@ -64,6 +64,7 @@ def test_more_of_a_kind_than_can_be_listed_is_told(
     assert problem.external_id == "relation_source=3, grade=0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", ["simple", "full"])
 def test_orders_of_three_months_then_changes(top: Top, api: str) -> None:
     top.trade_api = api
@@ -79,6 +80,7 @@ def test_orders_of_three_months_then_changes(top: Top, api: str) -> None:
     assert top.calls.total() - before == 5
 
 
+@pytest.mark.slow
 def test_what_changes_while_pages_are_read_is_not_left_out(top: Top, store: TaobaoStorefront) -> None:
     _, cursor = read(store, Stream.ORDERS)
     top.now += timedelta(minutes=20)
