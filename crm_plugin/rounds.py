@@ -25,12 +25,13 @@ from crm_plugin.store.session import is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull, zones
 from crm_plugin.touchpoints import openings, radius, wave_figures
-from crm_plugin.touchpoints.dispatch import LIVE, Ways, dispatch_shop
+from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.inquiry import inquire_shop
 from crm_plugin.touchpoints.intake import match_early
 from crm_plugin.touchpoints.journeys import all_journeys
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.polling import poll_shop
+from crm_plugin.touchpoints.readying import LIVE, Ways
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 
 _log = logging.getLogger(__name__)

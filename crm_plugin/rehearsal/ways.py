@@ -20,8 +20,9 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.batch import Batch
 from crm_plugin.touchpoints.compose import compose, key_of
-from crm_plugin.touchpoints.dispatch import CLAIM, Ways
+from crm_plugin.touchpoints.dispatch import CLAIM
 from crm_plugin.touchpoints.policy import Policy
+from crm_plugin.touchpoints.readying import Ways
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import State
 

@@ -11,8 +11,6 @@ are noted in one transaction, and no more stand noted than before.
 
 from __future__ import annotations
 
-import logging
-import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,36 +19,22 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.adapters.channels.base import ChannelAdapter
-from crm_plugin.errors import (
-    ActionRequired,
-    ConfigError,
-    MalformedResponse,
-    NotFound,
-    OptedOut,
-    OutcomeUnknown,
-    PermanentError,
-    RecipientRefused,
-    RenderError,
-    TransientError,
-)
-from crm_plugin.phrases import phrase
-from crm_plugin.records import Message
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import batch as batches
-from crm_plugin.touchpoints import claims, health, links, senders
+from crm_plugin.touchpoints import claims, health
 from crm_plugin.touchpoints.calling import Called, Line, Pace, Ready
-from crm_plugin.touchpoints.compose import compose
-from crm_plugin.touchpoints.gate import judge
+from crm_plugin.touchpoints.ended import outcome_of
+from crm_plugin.touchpoints.faring import Faring
 from crm_plugin.touchpoints.policy import Policy, policy_of
-from crm_plugin.touchpoints.render import Rendered
+from crm_plugin.touchpoints.readying import LIVE, Readying, Ways
 from crm_plugin.touchpoints.settling import Outcome, begin, patiently, settle
-from crm_plugin.touchpoints.states import Reason, State
+from crm_plugin.touchpoints.states import State
 
 # So many are taken together at first, and more where as many leave in a moment: what is read for them is read in as many statements.
 CLAIM, MOST_CLAIM = 100, 500
@@ -59,31 +43,6 @@ _MOMENT_SECONDS = 2.0
 FRESH = timedelta(seconds=30)
 # Between the guards and a call there is never more than this; what is left of the group then is looked at again.
 FRESH_GROUP = timedelta(seconds=5)
-MOST_ATTEMPTS = 6
-# A sender that fails this often in a row is left alone for the rest of the round.
-MOST_FAILURES = 3
-LONGEST_PAUSE = timedelta(days=1)
-_FIRST_PAUSE = timedelta(minutes=2)
-# Messages that failed together are not all tried again at one instant.
-_JITTER = 0.1
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """How a message is made, and how the sender that takes it is opened; a rehearsal has its own.
-
-    `take` may take a message that is ready in place of the sender, and then settles its row by the end of the round. With `counted` mails
-    get the links by which openings and clicks are counted.
-    """
-
-    compose: Callable[..., tuple[Message, Rendered]] = compose
-    open_channel: Callable[..., ChannelAdapter] = senders.open_channel
-    take: Callable[[Database, Row[Any], Message, datetime], bool] = lambda _db, _row, _message, _now: False
-    counted: bool = False
-
-
-LIVE = Ways(counted=True)
 
 
 @dataclass(slots=True)
@@ -154,21 +113,16 @@ class _Round:
         ways: Ways,
     ) -> None:
         self._db = db
-        self._box = box
         self._shop = shop
         self._clock = clock
         self._now = self._claimed_at = clock()
         self._progress = progress
-        self._ways = ways
-        self._public_url = public_url.rstrip("/")
         self._policy: Policy = policy_of(shop)
-        self._channels: dict[str, ChannelAdapter] = {}
+        self._faring = Faring(db, shop.shop_id)
+        self._readying = Readying(db, box, shop, self._policy, public_url, ways, self._faring)
         self._lines: dict[str, Line] = {}
         self._place = claims.Place()
         self._pace = Pace()
-        self._failures: Counter[str] = Counter()
-        # Of a sender that calls many others: who has failed, and until when they are left alone.
-        self._away: dict[tuple[str, str], datetime] = {}
         # What has ended and is not written yet.
         self._ended: list[Outcome] = []
         # What was made ready while others were called for; None for what has ended instead.
@@ -176,15 +130,13 @@ class _Round:
         # Senders of which as many have been noted as they allow in this minute.
         self._spent: set[str] = set()
         with db.read() as connection:
-            self._resting = self._who_rests(connection)
-            self._recovering = health.recovering(connection, shop.shop_id)
+            self._faring.begin(connection, self._now)
         self.report = DispatchReport()
 
     def close(self) -> None:
         for line in self._lines.values():
             line.close()
-        for channel in self._channels.values():
-            channel.close()
+        self._readying.close()
 
     def claim(self, count: int) -> Sequence[Row[Any]]:
         """Take due rows for ourselves."""
@@ -203,7 +155,7 @@ class _Round:
             self._shop.shop_id,
             self._now,
             count,
-            resting=self._resting,
+            resting=self._faring.resting,
             limits=self._policy.limits,
             place=self._place,
             told=self.report.note,
@@ -247,13 +199,8 @@ class _Round:
     def _read(self, rows: Collection[Row[Any]]) -> batches.Batch:
         self._read_at = self._now
         with self._db.read() as connection:
-            self._resting |= self._who_rests(connection)
+            self._faring.read(connection, self._now)
             return batches.load(connection, self._shop, list(rows), self._now)
-
-    def _who_rests(self, connection: Connection) -> set[str]:
-        """Senders that wait for the merchant or are off, and those that are left alone for a while."""
-        shop_id = self._shop.shop_id
-        return senders.resting(connection, shop_id) | set(health.resting(connection, shop_id, self._now))
 
     def _send_group(self, group: Sequence[Row[Any]], known: batches.Batch, later: deque[Row[Any]]) -> list[Row[Any]]:
         """Send a group, and of the `later` ones as many as can be added to it; answers those of it whose turn did not come.
@@ -275,7 +222,7 @@ class _Round:
             self._write_or_give_up(waiting, later)
             self._give_up(waiting, later)
             raise
-        self._resting |= self._spent
+        self._faring.resting |= self._spent
         self._write_or_give_up(waiting, later)
         self._pace.end()
         return self._take_back(waiting)
@@ -286,7 +233,9 @@ class _Round:
         for row in group:
             ahead = row.touchpoint_id in self._ahead
             ready = self._ahead.pop(row.touchpoint_id) if ahead else self._ready(row, known)
-            if ready is not None and not (self._is_fresh(ready, FRESH_GROUP / 2) and row.adapter not in self._resting):
+            if ready is not None and not (
+                self._is_fresh(ready, FRESH_GROUP / 2) and row.adapter not in self._faring.resting
+            ):
                 ready = self._ready(row, known)
             if ready is not None:
                 made.append(ready)
@@ -405,7 +354,7 @@ class _Round:
             if not first:
                 self._hear()
             first = False
-            return self._is_fresh(ready, FRESH_GROUP) and ready.row.adapter not in self._resting
+            return self._is_fresh(ready, FRESH_GROUP) and ready.row.adapter not in self._faring.resting
 
         return may_go_on
 
@@ -416,147 +365,19 @@ class _Round:
 
     def _ready(self, row: Row[Any], known: batches.Batch) -> Ready | None:
         """The message that is to leave now; None when the row has been settled instead."""
-        try:
-            ready = self._prepare(row, known)
-            if ready is not None and self._ways.take(self._db, row, ready.message, self._now):
-                self.report.note(State.ACCEPTED.value)
-                return None
-        except Exception as error:
-            # One row must not stop the others; what it was about is kept with it.
-            _log.exception("touchpoint %s failed", row.touchpoint_id)
-            self._end(row, State.FAILED, Reason.ERROR, type(error).__name__)
+        made = self._readying.ready(row, known, self._now)
+        if isinstance(made, Outcome):
+            self._ended.append(made)
             return None
-        return ready
-
-    def _prepare(self, row: Row[Any], known: batches.Batch) -> Ready | None:
-        """Everything before the message can leave; None when the row has been settled instead."""
-        if row.adapter in self._resting:
-            self._end(row, State.PLANNED, Reason.SENDER_PAUSED)
-            return None
-        if (until := self._away_until(row)) is not None:
-            self._end(row, State.PLANNED, Reason.SENDER_PAUSED, next_try_at=until)
-            return None
-        verdict = judge(row, known, self._policy, self._now)
-        if verdict.state is not None:
-            self._end(row, verdict.state, verdict.reason, verdict.detail, next_try_at=verdict.again_at)
-            return None
-        spoken = known.journey_of(row)
-        marketing = spoken is not None and spoken.kind == "marketing"
-        if marketing and row.capped_at is None:
-            # It was taken as one that does not count, and the journey has been edited since: it is taken anew.
-            self._end(row, State.PLANNED, Reason.FREQUENCY_CAP, next_try_at=self._now)
-            return None
-        if marketing and row.channel in ("email", "note") and not self._public_url:
-            # Without an address of ours there is no link to unsubscribe, and no marketing that is mailed without that.
-            again = self._now + timedelta(hours=1)
-            self._end(row, State.PLANNED, Reason.NO_PUBLIC_URL, phrase("Set CRM_PUBLIC_URL."), next_try_at=again)
-            return None
-        try:
-            message, made = self._ways.compose(row, known, self._shop, self._policy, self._box, self._public_url)
-        except RenderError as error:
-            self._end(row, State.FAILED, Reason(error.code), str(error))
-            return None
-        try:
-            channel = self._open(row.adapter)
-        except (NotFound, ConfigError) as error:
-            self._rest(row, str(error))
-            return None
-        if self._ways.counted and self._public_url and links.counts(message, channel):
-            about = row.shop_id, row.touchpoint_id
-            message = links.counted(message, self._policy.tracking, self._box, self._public_url, *about)
-        return Ready(row, channel, message, made, self._now)
-
-    def _away_until(self, row: Row[Any]) -> datetime | None:
-        """Until when those who are called for this message are left alone in this round; None where nobody of them has failed in it."""
-        if not self._away or row.adapter not in self._channels:
-            return None
-        until = self._away.get((row.adapter, self._channels[row.adapter].whose(row.address)))
-        return until if until is not None and until > self._now else None
-
-    def _open(self, adapter: str) -> ChannelAdapter:
-        if adapter not in self._channels:
-            self._channels[adapter] = self._ways.open_channel(
-                self._db, self._box, self._shop, adapter, self._now, public_url=self._public_url
-            )
-        return self._channels[adapter]
+        if made is None:
+            self.report.note(State.ACCEPTED.value)
+        return made
 
     def _note_call(self, called: Called) -> None:
-        """What a call that has ended means for its touchpoint."""
+        """What has become of a message is written with the rest of its group."""
         self._now = max(self._now, self._clock())
-        row, error = called.ready.row, called.error
-        number = row.attempts + 1
-        match error:
-            case None:
-                self._end(row, State.ACCEPTED, attempt=number, result=called.result)
-                self._is_well(row.adapter)
-            case OptedOut():
-                self._end(row, State.FAILED, Reason.OPTED_OUT, str(error), attempt=number, opted_out=True)
-            case RecipientRefused():
-                self._end(row, State.FAILED, Reason.REFUSED, str(error), attempt=number, dead=error.suppress)
-            case TransientError():
-                self._later(called.ready, error, number)
-            case OutcomeUnknown() | MalformedResponse():
-                self._end(row, State.UNCONFIRMED, Reason.OUTCOME_UNKNOWN, str(error), attempt=number)
-            case ActionRequired() | ConfigError():
-                self._rest(row, str(error), attempt=number)
-            case PermanentError():
-                self._end(row, State.FAILED, Reason.PERMANENT, str(error), attempt=number)
-            case _:
-                # An error nobody foresaw may have come after the message left: it is shown, never sent again by itself.
-                _log.error("sending touchpoint %s", row.touchpoint_id, exc_info=error)
-                self._end(row, State.UNCONFIRMED, Reason.ERROR, type(error).__name__, attempt=number)
-
-    def _is_well(self, adapter: str) -> None:
-        self._failures[adapter] = 0
-        if adapter in self._recovering:
-            self._recovering.discard(adapter)
-            self._tell(lambda connection: health.well(connection, self._shop.shop_id, adapter))
-
-    def _later(self, ready: Ready, error: TransientError, number: int) -> None:
-        row, asked = ready.row, None
-        if error.retry_after is not None and error.retry_after > 0:
-            # Whatever the other side asks for, within a day it is asked again.
-            asked = timedelta(seconds=min(error.retry_after, LONGEST_PAUSE.total_seconds()))
-        if number >= MOST_ATTEMPTS:
-            self._end(row, State.FAILED, Reason.TOO_MANY_TRIES, str(error), attempt=number)
-        else:
-            pause = asked or _FIRST_PAUSE * 4 ** (number - 1) * random.uniform(1 - _JITTER, 1 + _JITTER)
-            again_at = self._now + pause
-            self._end(row, State.RETRY_WAIT, Reason.TRANSIENT, str(error), attempt=number, next_try_at=again_at)
-        if whose := ready.channel.whose(row.address):
-            self._away[row.adapter, whose] = self._now + (asked or _FIRST_PAUSE)
-        else:
-            self._leave_alone(row.adapter, str(error), asked)
-
-    def _leave_alone(self, adapter: str, why: str, asked: timedelta | None) -> None:
-        """A sender that names a pause has it; one that fails again and again, or at once after a rest, is left alone too."""
-        self._failures[adapter] += 1
-        if asked is None and self._failures[adapter] < MOST_FAILURES and adapter not in self._recovering:
-            return
-        if adapter not in self._resting:
-            self._resting.add(adapter)
-            about = (self._shop.shop_id, adapter, self._now, why, asked)
-            self._tell(lambda connection: health.rest(connection, *about))
-
-    def _rest(self, row: Row[Any], detail: str, attempt: int | None = None) -> None:
-        """The merchant must act: the sender pauses, its messages wait within their validity."""
-        self._resting.add(row.adapter)
-        self._end(row, State.PLANNED, Reason.SENDER_PAUSED, detail, attempt=attempt)
-        self._tell(lambda connection: senders.pause(connection, row.shop_id, row.adapter, detail, self._now))
-
-    def _tell(self, how: Callable[[Connection], object]) -> None:
-        """Write how a sender fares. A database that is away forgets it: what calls came to matters more, and the next round sees it too."""
-        try:
-            with self._db.write() as connection:
-                how(connection)
-        except DBAPIError as error:
-            if not is_away(error):
-                raise
-            _log.warning("how a sender fares was not written: %s", type(error.orig).__name__)
-
-    def _end(self, row: Row[Any], state: State, reason: str = "", detail: str = "", **more: Any) -> None:
-        """Note what became of it; it is written with the rest of its group."""
-        self._ended.append(Outcome(row, state, self._now, reason, detail, **more))
+        self._ended.append(outcome_of(called, self._now))
+        self._faring.heard(called, self._now)
 
     def _write(self) -> None:
         """Write what has ended, if it is still ours."""

@@ -16,8 +16,9 @@ from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
-from crm_plugin.touchpoints.dispatch import DispatchReport, Ways, dispatch_shop
+from crm_plugin.touchpoints.dispatch import DispatchReport, dispatch_shop
 from crm_plugin.touchpoints.journey_document import read_draft
+from crm_plugin.touchpoints.readying import Ways
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.settings import save_settings
 from tests.factories import make_shop, member, order, write

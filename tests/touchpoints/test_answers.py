@@ -17,7 +17,8 @@ from crm_plugin.records import Message, SendResult
 from crm_plugin.store import attempts, members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import health
-from crm_plugin.touchpoints.dispatch import Ways, dispatch_shop
+from crm_plugin.touchpoints.dispatch import dispatch_shop
+from crm_plugin.touchpoints.readying import Ways
 from tests.adapters.channels.smtp_server import HANG_UP, Script, SmtpServer
 from tests.contracts.answers import ANSWERS, WAITS
 from tests.contracts.provider import Play, Provider, says, serving

@@ -30,10 +30,11 @@ from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.touchpoints import acts, dial
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.compose import key_of
-from crm_plugin.touchpoints.dispatch import Ways, dispatch_shop
+from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.readying import Ways
 from crm_plugin.touchpoints.recover import miss_shop, recover_shop
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.settings import save_settings

@@ -17,9 +17,9 @@ from crm_plugin.store import delivery_events, shops, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import link_events, links, tokens
-from crm_plugin.touchpoints.dispatch import LIVE
 from crm_plugin.touchpoints.links import Tracking
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.readying import LIVE
 from tests.factories import make_shop
 from tests.touchpoints.guarding import BOX, NOON, PUBLIC, journey, plant, rows, shop_with
 from tests.touchpoints.test_machines import PHONE

@@ -26,9 +26,10 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.compose import compose
-from crm_plugin.touchpoints.dispatch import Ways, dispatch_shop
+from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.holdout import share
 from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.readying import Ways
 from crm_plugin.touchpoints.steps import engine
 from tests.factories import order, write
 from tests.touchpoints.steps.stage import (

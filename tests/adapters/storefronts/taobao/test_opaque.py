@@ -19,8 +19,9 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.sync.pull import sync_shop
 from crm_plugin.touchpoints import intake, senders, texts
 from crm_plugin.touchpoints.ahead import expected
-from crm_plugin.touchpoints.dispatch import LIVE, dispatch_shop
+from crm_plugin.touchpoints.dispatch import dispatch_shop
 from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.readying import LIVE
 from crm_plugin.touchpoints.render import Text
 from tests.adapters.storefronts.taobao.fake_top import NOW, VALUES, Top, member, refund, trade
 from tests.factories import make_shop
