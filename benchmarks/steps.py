@@ -37,6 +37,7 @@ _STEPS: list[dict[str, Any]] = [
 _LONG: list[dict[str, Any]] = [
     _STEPS[0],
     {"key": "mark", "tag": {"add": ["asked"], "remove": ["new"]}},
+    {"key": "old", "branch": 'tag("asked") and not tag("new")', "then": [{"key": "olds", "tag": {"add": ["old"]}}]},
     {"key": "buyer", "branch": "orders() >= 1", "else": [{"key": "first", "tag": {"add": ["never"]}}]},
     {
         "key": "ab",

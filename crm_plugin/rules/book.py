@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import BigInteger, CompoundSelect, Connection, Text, bindparam, cast, literal, null, select, union_all
 
 from crm_plugin.errors import InvalidInput, RuleTypeError, UnknownSegment
 from crm_plugin.phrases import phrase
@@ -68,18 +68,38 @@ class Book:
 
 def read_book(connection: Connection, shop_id: int) -> Book:
     """The names as they are saved."""
-    t, s, j = tier_levels.c, segments.c, journeys.c
     levels: dict[str, list[Any]] = {}
-    columns = (t.program_key, t.level_key, t.rule_text, t.rule, t.plan)
-    for row in connection.execute(select(*columns).where(t.shop_id == shop_id).order_by(t.program_key, t.rank)):
-        levels.setdefault(str(row.program_key), []).append(row)
-    saved = connection.execute(select(s.segment_key, s.kind, s.rule).where(s.shop_id == shop_id))
-    rules = {key: from_json(rule) if kind == RULE else None for key, kind, rule in saved}
+    rules: dict[str, Node | None] = {}
+    named: set[str] = set()
+    for row in connection.execute(_NAMES, {"shop_id": shop_id}):
+        if row.what == "level":
+            levels.setdefault(str(row.program_key), []).append(row)
+        elif row.what == "segment":
+            rules[row.level_key] = from_json(row.rule) if row.rule_text == RULE else None
+        else:
+            named.add(row.level_key)
     names = {program: [row.level_key for row in rows] for program, rows in levels.items()}
-    steps = {program: _steps(rows) for program, rows in levels.items()}
-    return Book(
-        names, rules, set(connection.execute(select(j.journey_key).where(j.shop_id == shop_id)).scalars()), steps
-    )
+    return Book(names, rules, named, {program: _steps(rows) for program, rows in levels.items()})
+
+
+def _names() -> CompoundSelect[Any]:
+    """Levels, lowest first, segments with their kind, and journeys: (what, programme, rank, key, text or kind, rule, plan)."""
+    t, s, j = tier_levels.c, segments.c, journeys.c
+    shop_id = bindparam("shop_id", type_=BigInteger)
+    none, no_json = literal("", Text), cast(null(), t.rule.type)
+    columns = (t.program_key, t.rank, t.level_key, t.rule_text, t.rule, t.plan)
+    return union_all(
+        select(literal("level", Text).label("what"), *columns).where(t.shop_id == shop_id),
+        select(literal("segment", Text), none, literal(0), s.segment_key, s.kind, s.rule, no_json).where(
+            s.shop_id == shop_id
+        ),
+        select(literal("journey", Text), none, literal(0), j.journey_key, none, no_json, no_json).where(
+            j.shop_id == shop_id
+        ),
+    ).order_by("program_key", "rank")
+
+
+_NAMES = _names()
 
 
 def _steps(rows: Sequence[Any]) -> tuple[Step, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from crm_plugin.clock import day_number, local_day
-from crm_plugin.errors import InvalidInput, NotFound
+from crm_plugin.errors import CrmError, InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.fields import nearest
 from crm_plugin.rules.held import held_now
@@ -52,45 +52,101 @@ def fix(desk: Desk, member_id: int, level: str, reason: str, until: date | None 
     Raises: NotFound, InvalidInput; nothing is written then.
     """
     _be_there(desk, member_id)
-    fix_all(desk, [member_id], level, reason, until)
+    _decide(desk, Decision([member_id], level, until, reason))
 
 
-def fix_all(desk: Desk, member_ids: Sequence[int], level: str, reason: str, until: date | None = None) -> None:
-    """The same for several members who are there. Raises: NotFound, InvalidInput; nothing is written then."""
-    kept = _begin(desk)
-    if level:
-        _level(kept, level)
-    if not reason.strip() or len(reason) > LONGEST_REASON:
-        raise InvalidInput(
-            phrase("Say in a few words why."),
-            field="reason",
-            hint=phrase("It stands in the member's history, at most %(most)s characters.", most=LONGEST_REASON),
-        )
-    _refuse_past(desk, until)
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about the level of several members who are there.
+
+    The level is fixed, an empty one for none, through the day `until` or for good; or they are invited to it, until then.
+    """
+
+    member_ids: Sequence[int]
+    level: str
+    until: date | None = None
+    reason: str = ""
+    invites: bool = False
+
+
+def decide_all(desk: Desk, decisions: Sequence[Decision]) -> list[CrmError | None]:
+    """Several of them one after the other, written together; answers of each why it was refused, None where it was not."""
+    try:
+        kept = _begin(desk)
+    except CrmError as error:
+        return [error for _ in decisions]
+    refused = [_refusal(desk, kept, one) for one in decisions]
+    taken = [one for one, error in zip(decisions, refused, strict=True) if error is None]
+    _fix(desk, kept, [one for one in taken if not one.invites])
+    _offer(desk, kept, [one for one in taken if one.invites])
+    lines = []
+    for one in taken:
+        whom = {"member": str(one.member_ids[0])} if len(one.member_ids) == 1 else {"members": len(one.member_ids)}
+        action = "tiers.invited" if one.invites else "tiers.fixed"
+        lines.append((action, {"program": desk.program, **whom, "level": one.level, **_told(desk, one)}))
+    audit.note_all(desk.connection, desk.shop.shop_id, desk.actor, lines, desk.now)
+    return refused
+
+
+def _decide(desk: Desk, decision: Decision) -> None:
+    """One alone. Raises: NotFound, InvalidInput; nothing is written then."""
+    [refused] = decide_all(desk, [decision])
+    if refused is not None:
+        raise refused
+
+
+def _refusal(desk: Desk, kept: Kept, decision: Decision) -> CrmError | None:
+    try:
+        level = _level(kept, decision.level) if decision.level or decision.invites else None
+        if decision.invites and level is not None and not level.invitation:
+            raise InvalidInput(
+                phrase("The level %(key)s is earned, nobody is invited to it.", key=level.key),
+                field="level",
+                hint=phrase("Fix it by hand, or give the level invitation: true."),
+            )
+        reason = decision.reason.strip()
+        if not decision.invites and (not reason or len(decision.reason) > LONGEST_REASON):
+            raise InvalidInput(
+                phrase("Say in a few words why."),
+                field="reason",
+                hint=phrase("It stands in the member's history, at most %(most)s characters.", most=LONGEST_REASON),
+            )
+        _refuse_past(desk, decision.until)
+    except CrmError as error:
+        return error
+    return None
+
+
+def _told(desk: Desk, decision: Decision) -> dict[str, Any]:
+    why = {} if decision.invites else {"reason": decision.reason.strip()}
+    return {**why, "by": desk.actor, **({"until": decision.until.isoformat()} if decision.until else {})}
+
+
+def _fix(desk: Desk, kept: Kept, decisions: Sequence[Decision]) -> None:
+    member_ids = list(dict.fromkeys(one for decision in decisions for one in decision.member_ids))
+    if not member_ids:
+        return
     held = held_now(desk.connection, desk.shop.shop_id, desk.program, member_ids)
     _unbar(desk, member_ids)
-    told = {"reason": reason.strip(), "by": desk.actor, **({"until": until.isoformat()} if until else {})}
-    turns = []
-    for member_id in member_ids:
-        before = held.get(member_id, NOTHING)
-        same = before.level == level
-        since = (before.since_at, before.since_on) if same else (to_micros(desk.now), desk.today)
-        after = NOTHING
-        if level:
-            after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason.strip(), fixed_by=desk.actor)
-        turns.append(Turn(member_id, before, after, BY_HAND, told))
-    if not level and member_ids:
-        row = {
-            "program_key": desk.program,
-            "until": until,
-            "reason": reason.strip(),
-            "actor": desk.actor,
-            "at": desk.now,
-        }
-        rows = [{"shop_id": desk.shop.shop_id, "member_id": member_id, **row} for member_id in member_ids]
-        desk.connection.execute(insert(tier_bars), rows)
+    turns, bars = [], dict[int, dict[str, Any]]()
+    for decision in decisions:
+        level, until, reason = decision.level, decision.until, decision.reason.strip()
+        row = {"program_key": desk.program, "until": until, "reason": reason, "actor": desk.actor, "at": desk.now}
+        for member_id in decision.member_ids:
+            before = held.get(member_id, NOTHING)
+            same = before.level == level
+            since = (before.since_at, before.since_on) if same else (to_micros(desk.now), desk.today)
+            after = NOTHING
+            bars.pop(member_id, None)
+            if level:
+                after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason, fixed_by=desk.actor)
+            else:
+                bars[member_id] = {"shop_id": desk.shop.shop_id, "member_id": member_id, **row}
+            held[member_id] = after
+            turns.append(Turn(member_id, before, after, BY_HAND, _told(desk, decision)))
+    if bars:
+        desk.connection.execute(insert(tier_bars), list(bars.values()))
     put_turns(_writing(desk, kept), turns)
-    _note(desk, "tiers.fixed", member_ids, level, told)
 
 
 def free(desk: Desk, member_id: int) -> None:
@@ -112,38 +168,33 @@ def free(desk: Desk, member_id: int) -> None:
 def invite(desk: Desk, member_id: int, level: str, expires_on: date | None = None) -> None:
     """Invite to a level that cannot be earned; an invitation that was answered or expired is given anew. Raises: NotFound, InvalidInput."""
     _be_there(desk, member_id)
-    invite_all(desk, [member_id], level, expires_on)
+    _decide(desk, Decision([member_id], level, expires_on, invites=True))
 
 
-def invite_all(desk: Desk, member_ids: Sequence[int], level: str, expires_on: date | None = None) -> None:
-    """The same for several members who are there. Raises: NotFound, InvalidInput; nothing is written then."""
-    kept = _begin(desk)
-    if not _level(kept, level).invitation:
-        raise InvalidInput(
-            phrase("The level %(key)s is earned, nobody is invited to it.", key=level),
-            field="level",
-            hint=phrase("Fix it by hand, or give the level invitation: true."),
-        )
-    _refuse_past(desk, expires_on)
-    columns = (
-        "shop_id",
-        "program_key",
-        "member_id",
-        "level_key",
-        "state",
-        "taken",
-        "invited_at",
-        "expires_on",
-        "answered_at",
-    )
-    last = None if expires_on is None else day_number(expires_on)
-    given = (level, INVITED, False, to_micros(desk.now), last, None)
-    rows = [(desk.shop.shop_id, desk.program, member_id, *given) for member_id in member_ids]
-    sets = ", ".join(f"{name} = excluded.{name}" for name in columns[4:])
-    bulk.upsert_rows(desk.connection, tier_invitations, columns, columns[:4], sets, rows)
-    told = {"by": desk.actor, **({"until": expires_on.isoformat()} if expires_on else {})}
-    put_words(_writing(desk, kept), member_ids, level, INVITED, told)
-    _note(desk, "tiers.invited", member_ids, level, told)
+_INVITATION = (
+    "shop_id",
+    "program_key",
+    "member_id",
+    "level_key",
+    "state",
+    "taken",
+    "invited_at",
+    "expires_on",
+    "answered_at",
+)
+
+
+def _offer(desk: Desk, kept: Kept, decisions: Sequence[Decision]) -> None:
+    rows = {}
+    for one in decisions:
+        last = None if one.until is None else day_number(one.until)
+        given = (one.level, INVITED, False, to_micros(desk.now), last, None)
+        for member_id in one.member_ids:
+            rows[member_id, one.level] = (desk.shop.shop_id, desk.program, member_id, *given)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in _INVITATION[4:])
+    bulk.upsert_rows(desk.connection, tier_invitations, _INVITATION, _INVITATION[:4], sets, list(rows.values()))
+    for one in decisions:
+        put_words(_writing(desk, kept), one.member_ids, one.level, INVITED, _told(desk, one))
 
 
 def answer(desk: Desk, member_id: int, level: str, *, accept: bool) -> None:

@@ -106,15 +106,16 @@ def put_changes(to: Writing, page: Sequence[Change]) -> None:
 
 
 def put_turns(to: Writing, page: Sequence[Turn]) -> None:
-    """Levels and terms with all that is known of them."""
-    forget(to, [turn.member_id for turn in page if not turn.after.level])
+    """Levels and terms with all that is known of them. Of several of one member the last holds, and each is kept in the history."""
+    last = {turn.member_id: turn.after for turn in page}
+    forget(to, [member_id for member_id, after in last.items() if not after.level])
     own = (to.shop.shop_id, to.program)
-    rows = sorted((*own, turn.member_id, *_columns(turn.after)) for turn in page if turn.after.level)
+    rows = sorted((*own, member_id, *_columns(after)) for member_id, after in last.items() if after.level)
     names = (*_HELD, *_TERM)
     sets = ", ".join(f"{name} = excluded.{name}" for name in names[3:])
     bulk.upsert_rows(to.connection, member_tiers, names, _HELD[:3], sets, rows)
     moved = [turn for turn in page if turn.moves]
-    _pass_on(to, [(turn.member_id, turn.after.level) for turn in moved])
+    _pass_on(to, list({turn.member_id: turn.after.level for turn in moved}.items()))
     bulk.insert_rows(to.connection, tier_changes, (*_CHANGED, "before", "after"), _change_rows(to, moved))
     bulk.insert_rows(to.connection, tier_terms, _TURNED, _turn_rows(to, [one for one in page if not one.moves]))
 

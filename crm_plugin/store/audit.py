@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,14 @@ def note(
     connection: Connection, shop_id: int, actor: str, action: str, detail: Mapping[str, Any], now: datetime
 ) -> None:
     """Add a line in the transaction of the act itself. `actor` is "cli", "page:<who>" or "job:<name>"; no secret in `detail`."""
-    connection.execute(
-        insert(audit_log).values(
-            shop_id=shop_id, audit_id=new_id(), at=now, actor=actor, action=action, detail=dict(detail)
-        )
-    )
+    note_all(connection, shop_id, actor, [(action, detail)], now)
+
+
+def note_all(
+    connection: Connection, shop_id: int, actor: str, acts: Sequence[tuple[str, Mapping[str, Any]]], now: datetime
+) -> None:
+    """The same for several acts, each with its detail."""
+    own = {"shop_id": shop_id, "at": now, "actor": actor}
+    rows = [{**own, "audit_id": new_id(), "action": action, "detail": dict(detail)} for action, detail in acts]
+    if rows:
+        connection.execute(insert(audit_log), rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -26,13 +26,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Looked:
-    """What a round has looked up for all its journeys: the zones that members live in, whether any birthday is lunar, and what came.
+    """What a round has looked up for all its journeys: the zones that members live in, whether any birthday is lunar, what came, and by
+    channel which adapter sends.
 
     Whoever comes after it has looked is found by the next round, which looks back behind the mark (`due.LATE_OVERLAP`).
     """
 
     calendar: tuple[frozenset[str], bool] | None = None
     came: dict[Late, bool] = field(default_factory=dict)
+    senders: Mapping[str, str] | None = None
 
 
 def pass_idle(
@@ -128,16 +130,17 @@ def asked_of(connection: Connection, shop: Shop, journey: Journey, looked: Looke
     """The journey's occasions, in the zones that members live in."""
     looked = looked or Looked()
     if looked.calendar is None:
-        looked.calendar = _calendar(connection, shop)
+        looked.calendar = known_calendar(connection, shop)
     zones, lunar = looked.calendar
     return Asked(shop, journey, zones, connection.dialect.name == "sqlite", lunar=lunar)
 
 
 def known_zones(connection: Connection, shop: Shop) -> frozenset[str]:
     """The zones that members live in; one that this machine does not know has no day, until `sync/zones.py` has replaced it."""
-    return _calendar(connection, shop)[0]
+    return known_calendar(connection, shop)[0]
 
 
-def _calendar(connection: Connection, shop: Shop) -> tuple[frozenset[str], bool]:
+def known_calendar(connection: Connection, shop: Shop) -> tuple[frozenset[str], bool]:
+    """The zones of `known_zones`, and whether any birthday is one of the lunar calendar."""
     zones, lunar = calendar_of(connection, shop.shop_id)
     return frozenset(name for name in zones if is_known_zone(name)), lunar

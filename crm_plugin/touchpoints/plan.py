@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, case, func, literal_column, or_, select
@@ -22,20 +22,19 @@ from sqlalchemy.exc import DBAPIError
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, RuleError
 from crm_plugin.store.base import from_micros
-from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, statement
 from crm_plugin.touchpoints.audience import meant, problem_of, resolved_of, rule_of
 from crm_plugin.touchpoints.due import between
-from crm_plugin.touchpoints.idle import Looked, asked_of, due_of, move_marks, pass_idle
+from crm_plugin.touchpoints.idle import Looked, asked_of, due_of, known_calendar, move_marks, pass_idle
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.statement import Terms
 from crm_plugin.touchpoints.states import Reason, State
-from crm_plugin.touchpoints.steps import engine
-from crm_plugin.touchpoints.steps.enrol import came_in
-from crm_plugin.touchpoints.versions import with_steps
+from crm_plugin.touchpoints.steps import document, engine
+from crm_plugin.touchpoints.steps.enrol import begin, came_in
+from crm_plugin.touchpoints.versions import with_steps, writes_members
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +79,9 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
     with db.read() as connection:
         known, report.problems = readable(connection, shop.shop_id)
         stepped = with_steps(connection, shop.shop_id)
-    running, looked = [journey for journey in known if journey.runs], Looked()
+        running, looked = [journey for journey in known if journey.runs], Looked()
+        if any(journey.key in stepped for journey in running):
+            looked.calendar, looked.senders = known_calendar(connection, shop), senders.available(connection, shop)
     idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems, looked)
     for journey in running:
         if journey.key in idle:
@@ -107,16 +108,20 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
 
 
 def _plan_alone(
-    db: Database, shop: Shop, key: str, stepped: Mapping[str, bool], now: datetime, looked: Looked
+    db: Database, shop: Shop, key: str, stepped: Mapping[str, frozenset[str]], now: datetime, looked: Looked
 ) -> dict[str, int]:
     """Plan one journey in a transaction of its own, as it is by then; answers what came of it."""
     with db.write() as connection:
-        if stepped.get(key):
+        kinds = stepped.get(key, frozenset())
+        if kinds:
             # Before the journey: so does whoever writes members and journeys, or the two would stand against one another.
-            lock(connection, shop.shop_id)
+            begin(connection, shop.shop_id, writes=writes_members(kinds))
         held = hold(connection, shop.shop_id, key)
-        plan = _plan_steps if held.key in stepped or held.flow.steps else _plan_journey
-        return plan(connection, shop, held, now, looked) if held.runs else {}
+        if not held.runs:
+            return {}
+        if not (kinds or held.flow.steps):
+            return _plan_journey(connection, shop, held, now, looked)
+        return _plan_steps(connection, shop, held, kinds.union(document.kinds(held.flow.steps)), now, looked)
 
 
 def _plan_journey(
@@ -135,7 +140,9 @@ def _plan_journey(
     return counts
 
 
-def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datetime, looked: Looked) -> dict[str, int]:
+def _plan_steps(
+    connection: Connection, shop: Shop, journey: Journey, kinds: frozenset[str], now: datetime, looked: Looked
+) -> dict[str, int]:
     """The same for a journey in which somebody may be inside."""
     counts = {} if journey.flow.steps else _plan_journey(connection, shop, journey, now, looked, had_steps=True)
     if (problem := problem_of(connection, shop, journey)) is not None:
@@ -145,17 +152,15 @@ def _plan_steps(connection: Connection, shop: Shop, journey: Journey, now: datet
     ways = due_of(connection, shop, journey, begun, mark, now, looked) if comes else iter(())
     due = [way.select() for way in ways]
 
-    @cache
-    def there() -> Mapping[str, str]:
-        return senders.available(connection, shop)
-
     def insert(voice: Journey, base: Select[Any]) -> Sequence[Row[Any]]:
         if rule_of(voice) is not None:
             # Kept with its reason: without a row nobody could say why the step said nothing.
             base = base.add_columns(_means(connection, shop, voice, now).label(statement.MEANT))
-        return statement.write_step(connection, Terms(shop, voice, _found(there(), voice)), base, now, counts)
+        if looked.senders is None:
+            looked.senders = senders.available(connection, shop)
+        return statement.write_step(connection, Terms(shop, voice, _found(looked.senders, voice)), base, now, counts)
 
-    if taken := engine.run(connection, shop, journey, due, now, insert):
+    if taken := engine.run(connection, shop, journey, kinds, due, now, insert):
         counts["enrolled"] = taken
     if comes:
         move_marks(connection, shop, [journey], now)

@@ -133,24 +133,24 @@ def voices(connection: Connection, shop_id: int, rows: Iterable[Spoken]) -> Voic
 
 # Those with steps, or of which it is not known; answered by an index alone, without their documents.
 _STEPPED = "FROM journey_versions WHERE shop_id = :shop_id AND (kinds <> '[]' OR kinds IS NULL)"
-_KINDS_OF_ALL = text(f"SELECT DISTINCT journey_key, kinds {_STEPPED}")
-_KINDS_OF_ONE = text(f"SELECT DISTINCT kinds {_STEPPED} AND journey_key = :journey_key")
+_KINDS = text(
+    "SELECT DISTINCT journey_key, kinds FROM journey_versions WHERE shop_id = :shop_id AND (kinds <> '[]' OR kinds IS NULL)"
+)
 _WRITES = frozenset({"tag", "tier"})
 _ANYTHING = frozenset({*KINDS, *(f"wait:{event}" for event in EVENTS)})
 
 
-def with_steps(connection: Connection, shop_id: int) -> dict[str, bool]:
-    """The journeys with several steps in any of their versions, so that somebody may be inside → whether one of these writes members."""
-    found: dict[str, bool] = {}
-    for key, told in connection.execute(_KINDS_OF_ALL, {"shop_id": shop_id}):
-        found[key] = found.get(key, False) or not _WRITES.isdisjoint(_kinds(told))
+def with_steps(connection: Connection, shop_id: int) -> dict[str, frozenset[str]]:
+    """The journeys with several steps in any of their versions, so that somebody may be inside → what these do, by `document.kinds`."""
+    found: dict[str, frozenset[str]] = {}
+    for key, told in connection.execute(_KINDS, {"shop_id": shop_id}):
+        found[key] = found.get(key, frozenset()) | _kinds(told)
     return found
 
 
-def kinds_of(connection: Connection, shop_id: int, journey_key: str) -> frozenset[str]:
-    """What the steps of a journey do in any of its versions, in the words of `document.kinds`."""
-    told = connection.execute(_KINDS_OF_ONE, {"shop_id": shop_id, "journey_key": journey_key}).scalars()
-    return frozenset().union(*(_kinds(one) for one in told))
+def writes_members(kinds: frozenset[str]) -> bool:
+    """Whether steps that do this write members."""
+    return not _WRITES.isdisjoint(kinds)
 
 
 def _kinds(told: str | None) -> frozenset[str]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import Connection, TextClause, select, text
 
 from crm_plugin.clock import day_number
-from crm_plugin.errors import CrmError
 from crm_plugin.ids import new_ids
 from crm_plugin.rules import by_hand
 from crm_plugin.store import coupon_pools
 from crm_plugin.store.base import to_json
 from crm_plugin.touchpoints.steps.document import walk
-from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, given, tell, whole
+from crm_plugin.touchpoints.steps.moves import Event, Group, Stand, Stay, given, tell, whole
 from crm_plugin.touchpoints.versions import Version
 
 NO_STOCK, REFUSED = "no_stock", "refused"
@@ -27,8 +27,7 @@ def tag(stand: Stand, stays: Sequence[Stay]) -> None:
     for stay in stays:
         for given_, names in ((True, stand.told.get("add", ())), (False, stand.told.get("remove", ()))):
             for name in names:
-                stand.group.tags[stay.member_id, name] = given_
-        stand.group.tagged.add(stay.member_id)
+                stand.group.tags[stay.member_id, name] = stand.group.unwritten[stay.member_id, name] = given_
         stand.group.done(stay, stand.to())
 
 
@@ -51,19 +50,29 @@ def task(stand: Stand, stays: Sequence[Stay]) -> None:
 
 def tier(stand: Stand, stays: Sequence[Stay]) -> None:
     """Fix a level by hand for each, or invite them. What the programme does not allow is noted, and they go on."""
-    told, group = stand.told, stand.group
-    ids = list(dict.fromkeys(stay.member_id for stay in stays))
-    desk = by_hand.Desk(group.connection, group.shop, group.now, f"journey {group.journey_key}", told["program"])
+    events: dict[int, list[Event]] = defaultdict(list)
+    for stay in stays:
+        events[stay.member_id].append(stand.group.done(stay, stand.to()))
+    stand.group.levels.append((stand.told, events))
+
+
+def write_levels(group: Group) -> None:
+    """Write what steps decided about levels until now, those of one programme together, in the order of the steps."""
+    by_program: dict[str, list[tuple[Mapping[str, Any], dict[int, list[Event]]]]] = defaultdict(list)
+    for told, events in group.levels:
+        by_program[told["program"]].append((told, events))
+    group.levels.clear()
+    for program, steps in by_program.items():
+        desk = by_hand.Desk(group.connection, group.shop, group.now, f"journey {group.journey_key}", program)
+        wanted = [_decision(desk, told, list(events)) for told, events in steps]
+        for (_told, events), error in zip(steps, by_hand.decide_all(desk, wanted), strict=True):
+            for event in (one for of_member in events.values() for one in of_member if error is not None):
+                tell(event, REFUSED, "" if error is None else "".join(error.message))
+
+
+def _decision(desk: by_hand.Desk, told: Mapping[str, Any], member_ids: Sequence[int]) -> by_hand.Decision:
     until = desk.today + timedelta(days=told["until_days"]) if "until_days" in told else None
-    events = [group.done(stay, stand.to()) for stay in stays]
-    try:
-        if told.get("invite"):
-            by_hand.invite_all(desk, ids, told["level"], until)
-        else:
-            by_hand.fix_all(desk, ids, told["level"], told["reason"], until)
-    except CrmError as error:
-        for one in events:
-            tell(one, REFUSED, "".join(error.message))
+    return by_hand.Decision(member_ids, told["level"], until, told.get("reason", ""), invites=bool(told.get("invite")))
 
 
 def hold_pools(connection: Connection, shop_id: int, known: Iterable[Version]) -> None:
@@ -82,9 +91,7 @@ def hold_pools(connection: Connection, shop_id: int, known: Iterable[Version]) -
 def write(group: Group) -> None:
     """Bring about what was gathered; before the events are written, for they tell which code somebody got."""
     write_tags(group)
-    if group.tagged:
-        # By this, rules that ask for a tag know whom to ask again.
-        group.run(_touching(group.is_sqlite), [(one,) for one in sorted(group.tagged)])
+    write_levels(group)
     if group.codes:
         _hand_out(group)
     if group.tasks:
@@ -94,40 +101,39 @@ def write(group: Group) -> None:
 
 def write_tags(group: Group) -> None:
     """Write what was said of tags until now."""
-    given_ = [key for key, is_given in group.tags.items() if is_given]
-    taken = [key for key, is_given in group.tags.items() if not is_given]
-    if given_:
-        group.run(_tagging(group.is_sqlite), given_)
-    if taken:
-        group.run(_untagging(group.is_sqlite), taken)
-    group.tags.clear()
+    rows = [(*key, is_given) for key, is_given in group.unwritten.items()]
+    said = {is_given for *_key, is_given in rows}
+    for statement in _tagging(group.is_sqlite, True in said, False in said) if rows else ():
+        group.run(statement, rows)
+    group.unwritten.clear()
 
 
-_TAG = {"member_id": "BIGINT", "tag": "TEXT"}
-
-
-@lru_cache
-def _tagging(is_sqlite: bool) -> TextClause:
-    return text(
-        "INSERT INTO member_tags (shop_id, member_id, tag, own) SELECT CAST(:shop_id AS BIGINT), member_id, tag, TRUE "  # noqa: S608
-        f"FROM {given(is_sqlite, _TAG)} WHERE TRUE ON CONFLICT DO NOTHING"
-    )
+_TAG = {"member_id": "BIGINT", "tag": "TEXT", "is_given": "BOOLEAN"}
 
 
 @lru_cache
-def _untagging(is_sqlite: bool) -> TextClause:
-    return text(
-        "DELETE FROM member_tags WHERE shop_id = :shop_id AND own "  # noqa: S608
-        f"AND (member_id, tag) IN (SELECT member_id, tag FROM {given(is_sqlite, _TAG)})"
-    )
-
-
-@lru_cache
-def _touching(is_sqlite: bool) -> TextClause:
-    return text(
+def _tagging(is_sqlite: bool, gives: bool, takes: bool) -> tuple[TextClause, ...]:
+    """PostgreSQL takes all three in one."""
+    told = given(is_sqlite, _TAG)
+    parts = {}
+    if gives:
+        parts["given"] = (
+            "INSERT INTO member_tags (shop_id, member_id, tag, own) SELECT CAST(:shop_id AS BIGINT), member_id, tag, TRUE "  # noqa: S608
+            f"FROM {told} WHERE is_given ON CONFLICT DO NOTHING"
+        )
+    if takes:
+        parts["taken"] = (
+            "DELETE FROM member_tags WHERE shop_id = :shop_id AND own "  # noqa: S608
+            f"AND (member_id, tag) IN (SELECT member_id, tag FROM {told} WHERE NOT is_given)"
+        )
+    # By this, rules that ask for a tag know whom to ask again.
+    touching = (
         "UPDATE members SET touched_at = CAST(:now AS BIGINT) WHERE shop_id = :shop_id "  # noqa: S608
-        f"AND member_id IN (SELECT member_id FROM {given(is_sqlite, {'member_id': 'BIGINT'})})"
+        f"AND member_id IN (SELECT member_id FROM {told})"
     )
+    if is_sqlite:
+        return tuple(map(text, (*parts.values(), touching)))
+    return (text(f"WITH {', '.join(f'{name} AS ({part})' for name, part in parts.items())} {touching}"),)
 
 
 _TASK = {

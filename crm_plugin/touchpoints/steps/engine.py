@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
@@ -23,7 +23,7 @@ from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import acts, asking, duties, ending, sends, waits
 from crm_plugin.touchpoints.steps.enrol import enrol
 from crm_plugin.touchpoints.steps.moves import Group, Insert, Stand, Stay, load
-from crm_plugin.touchpoints.versions import Version, kinds_of, versions
+from crm_plugin.touchpoints.versions import Version, versions
 
 # How many are in hand at once.
 MOST = 10_000
@@ -32,16 +32,23 @@ _ONCE = frozenset({"send", "coupon", "tag", "tier", "task", "webhook"})
 
 
 def run(
-    connection: Connection, shop: Shop, journey: Journey, due: Iterable[Select[Any]], now: datetime, insert: Insert
+    connection: Connection,
+    shop: Shop,
+    journey: Journey,
+    kinds: Set[str],
+    due: Iterable[Select[Any]],
+    now: datetime,
+    insert: Insert,
 ) -> int:
     """Take in whoever the selects of `due` find, then move all who are due; answers how many came in.
+
+    `kinds` are what the steps do in any version that somebody may be inside of, in the words of `document.kinds`.
 
     The caller holds the journey's lock. Raises: RuleError when a rule of a version with somebody inside cannot be asked.
     """
     taken = sum(enrol(connection, shop, journey, found, now) for found in due)
     begun, mark = journey.enabled_at or now, journey.planned_through
     since = mark if mark is not None and mark <= now else begun
-    kinds = kinds_of(connection, shop.shop_id, journey.key)
     waits.hear(connection, shop.shop_id, journey.key, kinds, since - LATE_OVERLAP, now)
     move(connection, shop, journey, now, insert)
     if "task" in kinds:
@@ -71,8 +78,9 @@ def _take(group: Group, journey: Journey, stays: Sequence[Stay]) -> None:
     group.write()
 
 
-def _walk(group: Group, version: Version, stays: Iterable[Stay]) -> None:
+def _walk(group: Group, version: Version, stays: Sequence[Stay]) -> None:
     """Take these from step to step, all who come to one together, until each rests or is at the end."""
+    asking.ask_all(group, version, stays)
     standing: dict[str, list[Stay]] = defaultdict(list)
     for stay in stays:
         standing[stay.step_key].append(stay)
@@ -119,11 +127,6 @@ def _split(stand: Stand, stays: Sequence[Stay]) -> None:
         stand.group.done(stay, stand.to(arm), detail=arm)
 
 
-def _tier(stand: Stand, stays: Sequence[Stay]) -> None:
-    acts.tier(stand, stays)
-    asking.forget_tiers(stand.group)
-
-
 def _end(stand: Stand, stays: Sequence[Stay]) -> None:
     for stay in stays:
         stand.group.done(stay, "", reason=ending.DONE, what=ending.ENDED)
@@ -138,6 +141,6 @@ _TAKES: dict[str, Callable[[Stand, Sequence[Stay]], None]] = {
     "coupon": acts.coupon,
     "tag": acts.tag,
     "task": acts.task,
-    "tier": _tier,
+    "tier": acts.tier,
     "end": _end,
 }

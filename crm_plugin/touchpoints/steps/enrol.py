@@ -38,7 +38,6 @@ _DAY = 86_400_000_000
 
 def enrol(connection: Connection, shop: Shop, journey: Journey, due: Select[Any], now: datetime) -> int:
     """Take in those of `due` (as `due.matched` gives them) whom the audience holds and whom re-entry lets in; answers how many."""
-    _by_index(connection)
     if rule_of(journey) is not None:
         today = local_day(now, shop.timezone)
         due = due.where(meant(connection, shop, journey, today, literal_column("m.member_id")))
@@ -60,11 +59,16 @@ def enrol(connection: Connection, shop: Shop, journey: Journey, due: Select[Any]
     return taken
 
 
-def _by_index(connection: Connection) -> None:
-    """For the rest of the transaction: a table that PostgreSQL knows as empty it would read through for each row that comes, also those
-    that came a moment ago."""
+def begin(connection: Connection, shop_id: int, *, writes: bool = False) -> None:
+    """Before all else in a transaction that takes members in or moves them; with `writes` it holds the shop's members (`members.lock`).
+
+    A table that PostgreSQL knows as empty it would read through for each row that comes, also those that came a moment ago.
+    """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        held = ", pg_advisory_xact_lock(:shop_id)" if writes else ""
+        connection.execute(
+            text(f"SELECT set_config('enable_seqscan', 'off', true){held}"), {"shop_id": shop_id} if writes else {}
+        )
 
 
 def _rows(shop: Shop, journey: Journey, came: Any, now: datetime) -> tuple[list[str], Select[Any]]:

@@ -17,7 +17,7 @@ from crm_plugin.touchpoints.confirming import CAMPAIGN
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import hold
 from crm_plugin.touchpoints.steps.ending import INSIDE
-from crm_plugin.touchpoints.steps.enrol import enrol
+from crm_plugin.touchpoints.steps.enrol import begin, enrol
 
 MOST = 100_000
 
@@ -37,6 +37,7 @@ def take_in(connection: Connection, shop: Shop, journey: Journey, most: int, now
         raise InvalidInput(phrase("Say how many, from 1 to %(most)s.", most=MOST), field="most")
     journey = hold(connection, shop.shop_id, journey.key)
     chosen = _held(connection, shop, journey, now).order_by(literal_column("m.member_id")).limit(most)
+    begin(connection, shop.shop_id)
     return enrol(connection, shop, journey, chosen, now)
 
 

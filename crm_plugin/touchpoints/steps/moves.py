@@ -15,7 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, TextClause, text
 
 from crm_plugin.clock import local_day
+from crm_plugin.rules.book import Book
 from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.supposed import Case, Rule
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import Journey
@@ -73,10 +75,11 @@ _REASON, _DETAIL = list(_EVENT).index("reason"), list(_EVENT).index("detail")
 class Group:
     """Those who are taken in hand at once, and what is still to be written of them.
 
-    Of the acts: `tags` by (member, tag) whether it is given or taken, `tagged` who has had any; `codes` by pool who gets one at which step,
-    with the event that tells it; `tasks` as they are stored but for their ids. `answers` are what rules said of members: true, false, or
-    None for unknown; `nodes` the rules with all that they name in its place. `news` is what became of messages, by member, occasion and
-    number of the step.
+    Of the acts: `tags` by (member, tag) whether it was given or taken, `unwritten` those of them that are not stored so far, `levels` the
+    steps that fix or offer one, with the event that each member has of it; `codes` by pool who gets one at which step, with the event
+    that tells it; `tasks` as they are stored but for their ids. `answers` are what rules said of members: true, false, or None for
+    unknown; `rules` those that were looked up, by what is written, `book` what they may name. `news` is what became of messages, by
+    member, occasion and number of the step.
     """
 
     connection: Connection
@@ -87,11 +90,13 @@ class Group:
     events: list[Event] = field(default_factory=list)
     moved: dict[int, Stay] = field(default_factory=dict)
     tags: dict[tuple[int, str], bool] = field(default_factory=dict)
-    tagged: set[int] = field(default_factory=set)
+    unwritten: dict[tuple[int, str], bool] = field(default_factory=dict)
+    levels: list[tuple[Mapping[str, Any], dict[int, list[Event]]]] = field(default_factory=list)
     codes: dict[str, list[tuple[Stay, str, Event]]] = field(default_factory=dict)
     tasks: list[tuple[Any, ...]] = field(default_factory=list)
-    answers: dict[Node, dict[int, Any]] = field(default_factory=dict)
-    nodes: dict[Node, Node] = field(default_factory=dict)
+    answers: dict[Case, dict[int, Any]] = field(default_factory=dict)
+    rules: dict[Node, Rule] = field(default_factory=dict)
+    book: Book | None = None
     news: dict[tuple[int, str, int], Any] = field(default_factory=dict)
 
     @cached_property

@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import BindParameter, Select, Text, TextClause, bindparam, literal_column, select, text
 
 from crm_plugin.store.base import to_json
+from crm_plugin.touchpoints.audience import rule_of
 from crm_plugin.touchpoints.states import State
-from crm_plugin.touchpoints.steps import ending
+from crm_plugin.touchpoints.steps import asking, ending
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, given
 
 _DAY = 86_400_000_000
@@ -31,6 +32,7 @@ def take(stand: Stand, stays: Sequence[Stay]) -> None:
     The window of each begins when it fell due, however late that is found.
     """
     group, voice = stand.group, stand.version.voice(stand.step.key)
+    asking.store_for(group, rule_of(voice))
     rows = _rows(group, stays, voice.validity_days)
     over = (voice.validity_days + 1) * _DAY
     for stay in stays:
@@ -105,7 +107,8 @@ def _done(stand: Stand, stay: Stay, state: str, reason: str, left_at: int | None
 
 
 _ASKED = {"enrolment_id": "BIGINT", "member_id": "BIGINT", "occasion": "TEXT"}
-_FOUND = "t.state, t.reason, COALESCE(t.accepted_at, t.settled_at) AS left_at"
+_LEFT_AT = "COALESCE(accepted_at, settled_at)"
+_FOUND = f"t.state, t.reason, {_LEFT_AT} AS left_at"
 
 
 @lru_cache
@@ -121,28 +124,22 @@ def _asked_of(is_sqlite: bool) -> TextClause:
 
 
 @lru_cache
-def _news(is_sqlite: bool) -> TextClause:
+def _taking_up(is_sqlite: bool) -> TextClause:
     """What is settled and not taken up: in the very words of the index that holds such rows alone. For a row that another holds no round
     waits: it stays for the next."""
     index, held = (" INDEXED BY ix_touchpoints_taken_up", "") if is_sqlite else ("", " FOR UPDATE OF t SKIP LOCKED")
-    return text(
-        f"SELECT t.touchpoint_id, t.member_id, t.occasion, t.step, {_FOUND} FROM touchpoints AS t{index} "  # noqa: S608
-        "WHERE t.shop_id = :shop_id AND t.journey_key = :journey_key AND t.step > 0 AND NOT t.taken_up "
-        f"AND t.state NOT IN ({_OPEN}) LIMIT :most{held}"
+    found = (
+        f"SELECT t.touchpoint_id FROM touchpoints AS t{index} WHERE t.shop_id = :shop_id AND t.journey_key = :journey_key "  # noqa: S608
+        f"AND t.step > 0 AND NOT t.taken_up AND t.state NOT IN ({_OPEN}) LIMIT :most{held}"
     )
-
-
-@lru_cache
-def _taking_up(is_sqlite: bool) -> TextClause:
+    chosen = f"IN ({found})" if is_sqlite else f"= ANY(ARRAY({found}))"
     return text(
-        "UPDATE touchpoints SET taken_up = TRUE WHERE shop_id = :shop_id AND touchpoint_id IN "  # noqa: S608
-        f"(SELECT touchpoint_id FROM {given(is_sqlite, {'touchpoint_id': 'BIGINT'})})"
+        f"UPDATE touchpoints SET taken_up = TRUE WHERE shop_id = :shop_id AND touchpoint_id {chosen} "  # noqa: S608
+        f"RETURNING member_id, occasion, step, state, reason, {_LEFT_AT} AS left_at"
     )
 
 
 def take_up(group: Group, most: int) -> None:
     """Take up what became of messages since the last round, at most of so many, for whoever waits for one to go on in this."""
-    found = group.run(_news(group.is_sqlite), (), most=most).all()
-    if found:
-        group.news = {(row.member_id, row.occasion, row.step): row for row in found}
-        group.run(_taking_up(group.is_sqlite), [(row.touchpoint_id,) for row in found])
+    found = group.run(_taking_up(group.is_sqlite), (), most=most).all()
+    group.news = {(row.member_id, row.occasion, row.step): row for row in found}

@@ -100,7 +100,7 @@ def _heard(stand: Stand, stays: Sequence[Stay]) -> dict[int, int]:
 # who merely waits is looked at. `due_at` becomes the instant at which it happened, and with it the wait is over.
 _HEARD = (
     "UPDATE enrolments SET phase = 'heard', due_at = CASE WHEN h.at < base_at THEN base_at ELSE h.at END, "
-    "updated_at = CAST(:now AS BIGINT) FROM ({found} GROUP BY e.enrolment_id) AS h "
+    "updated_at = CAST(:now AS BIGINT) FROM ({found}) AS h "
     "WHERE enrolments.shop_id = :shop_id AND enrolments.enrolment_id = h.enrolment_id"
 )
 _NEW_ORDERS = (
@@ -121,6 +121,7 @@ _OF_MESSAGE = (
 
 
 def _hearing(is_sqlite: bool) -> tuple[TextClause, ...]:
+    """What ends waits for orders, those for messages, and both."""
     found, active = [], "AND e.state = 'active'"
     for told, own, index in (
         (_NEW_ORDERS, _OF_ORDER, " INDEXED BY ix_enrolments_member"),
@@ -136,8 +137,8 @@ def _hearing(is_sqlite: bool) -> tuple[TextClause, ...]:
             # each the index of those inside, and read them all.
             each = f"CROSS JOIN LATERAL (SELECT x.* FROM enrolments AS x WHERE {own} OFFSET 0) AS e"  # noqa: S608
             asked = told.format(inside=each, on=active)
-        found.append(text(_HEARD.format(found=asked)))
-    return tuple(found)
+        found.append(f"{asked} GROUP BY e.enrolment_id")
+    return tuple(text(_HEARD.format(found=one)) for one in (*found, " UNION ALL ".join(found)))
 
 
 _HEARING = {is_sqlite: _hearing(is_sqlite) for is_sqlite in (True, False)}
@@ -152,11 +153,9 @@ def hear(
     """
     waited = {kind.removeprefix(_WAIT) for kind in kinds if kind.startswith(_WAIT)}
     ours = {"shop_id": shop_id, "journey_key": journey_key, "since": to_micros(since), "now": to_micros(now)}
-    of_orders, of_messages = _HEARING[connection.dialect.name == "sqlite"]
-    if ORDER in waited:
-        connection.execute(of_orders, ours)
-    if waited - {ORDER}:
-        connection.execute(of_messages, ours)
+    of_orders, of_messages, of_both = _HEARING[connection.dialect.name == "sqlite"]
+    if waited:
+        connection.execute(of_orders if waited == {ORDER} else of_both if ORDER in waited else of_messages, ours)
 
 
 def _until(group: Group, until: Mapping[str, str], stays: Sequence[Stay]) -> Callable[[Stay], int]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import event, select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
-from crm_plugin.store import enrolment_events, enrolments, journeys, members, touchpoints
+from crm_plugin.store import bulk, enrolment_events, enrolments, journeys, members, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -105,9 +105,13 @@ def settle(db: Database, at: datetime, state: str = "accepted") -> None:
 
 
 class Counting:
-    """How many statements a block ran: `with Counting(db) as ran: ...; ran.count`; `own` are those of the last transaction alone."""
+    """How many statements a block ran: `with Counting(db) as ran: ...; ran.count`; `own` are those of the last transaction alone.
+
+    Those that go to the driver as they are (`store.bulk`) count as well.
+    """
 
     def __init__(self, db: Database) -> None:
+        self._cursor = bulk._cursor
         self._engine = db.engine
         self.statements: list[str] = []
         self.own: list[str] = []
@@ -121,14 +125,20 @@ class Counting:
         if not statement.startswith("BEGIN"):
             self.own.append(statement)
 
+    def _note_bare(self, connection: Any, statement: str) -> Any:
+        self._note(connection, None, statement)
+        return self._cursor(connection, statement)
+
     def _begin(self, _connection: Any) -> None:
         self.own.clear()
 
     def __enter__(self) -> Counting:
         event.listen(self._engine, "before_cursor_execute", self._note)
         event.listen(self._engine, "begin", self._begin)
+        bulk._cursor = self._note_bare
         return self
 
     def __exit__(self, *_error: object) -> None:
         event.remove(self._engine, "before_cursor_execute", self._note)
         event.remove(self._engine, "begin", self._begin)
+        bulk._cursor = self._cursor

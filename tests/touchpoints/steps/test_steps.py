@@ -529,7 +529,7 @@ def test_statements_depend_on_steps_and_not_on_members(db: Database, shop: Shop,
     assert idle.count == IDLE[db.is_sqlite]
 
 
-STATEMENTS = {True: 20, False: 20}
+STATEMENTS = {True: 19, False: 17}
 IDLE = {True: 11, False: 10}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event, func, select, update
 
-from crm_plugin.store import coupon_codes, journey_versions, members, touchpoints
+from crm_plugin.store import journey_versions, members, touchpoints
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -16,8 +16,7 @@ from crm_plugin.sync.merge import merge
 from crm_plugin.touchpoints import claims, versions
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.steps import acts, moves, sends, waits
-from crm_plugin.touchpoints.steps.duties import load_codes
-from crm_plugin.touchpoints.versions import kinds_of, with_steps
+from crm_plugin.touchpoints.versions import with_steps
 from tests.factories import order, write
 from tests.touchpoints.plans import explained
 from tests.touchpoints.steps.stage import SEND, START, Counting, inside, person, plan, settle, stage, turn_on
@@ -62,74 +61,17 @@ def test_round_looks_at_what_is_settled_alone(db: Database, shop: Shop) -> None:
     written: list[int] = []
 
     def note(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
-        if statement.startswith(("UPDATE enrolments", "UPDATE touchpoints")):
+        if statement.startswith("UPDATE enrolments"):
             written.append(cursor.rowcount)
 
     event.listen(db.engine, "after_cursor_execute", note)
     plan(db, shop, TEN + timedelta(hours=2))
     event.remove(db.engine, "after_cursor_execute", note)
-    # Taken up, and moved into the wait.
-    assert written == [1, 1]
-    assert sorted(_phases(db)) == ["sent"] * 8 + ["waits"]
-
-
-def _costs(db: Database, shop: Shop, *rounds: datetime) -> list[int]:
-    """Of each of these rounds, after which what was planned leaves, how many statements the journey's own transaction asked."""
-    costs = []
-    for at in rounds:
-        with Counting(db) as ran:
-            plan(db, shop, at)
-        settle(db, at)
-        costs.append(len(ran.own))
-    return costs
-
-
-def test_round_of_many_due_asks_under_twenty_statements(sqlite_db: Database) -> None:
-    """Coming in and being written to, going on from a message into a wait, from a wait to the next message: each in one transaction."""
-    db, shop = sqlite_db, stage(sqlite_db)
-    buys = {"key": "buys", "wait": {"event": "order_placed", "within_days": 9}}
-    opens = {"key": "opens", "wait": {"event": "opened", "within_days": 9}}
-    write(db, shop, [person(n) for n in range(40)], START)
-    turn_on(db, shop, SEND, REST, {**SEND, "key": "again"}, buys, opens)
-    assert _costs(db, shop, TEN, TEN + DAY, TEN + 31 * DAY) == [15, 14, 14]
-
-
-# All that a step can do at once, several times over.
-_MANY: list[dict[str, Any]] = [
-    {"key": "mark", "tag": {"add": ["seen"]}},
-    {
-        "key": "rich",
-        "branch": "orders() >= 1",
-        "else": [
-            {"key": "ab", "split": {"a": 50, "b": 50}, "arms": {"a": [{"key": "call", "task": {"title": "Call"}}]}},
-            {"key": "known", "branch": 'not tag("never")', "then": [{"key": "code", "coupon": {"pool": "p"}}]},
-        ],
-    },
-    {"key": "marks", "tag": {"add": ["twice"]}},
-    {"key": "write", "task": {"title": "Write"}},
-    {"key": "other", "coupon": {"pool": "q"}},
-    {"key": "poor", "branch": "spent() < 9", "then": [{"key": "late", "task": {"title": "Ask"}}]},
-]
-
-
-def test_round_in_which_many_steps_are_passed_asks_under_twenty_statements(db: Database) -> None:
-    """A message, twelve steps that take no time, a wait and another message: what they bring is written once for each kind."""
-    shop = stage(db)
-    with db.write() as connection:
-        for pool in ("p", "q"):
-            load_codes(connection, shop, pool, [f"{pool}{n}" for n in range(40)], START)
-    write(db, shop, [person(n) for n in range(40)], START)
-    turn_on(db, shop, SEND, *_MANY, REST, {**SEND, "key": "again"})
-    assert _costs(db, shop, TEN, TEN + timedelta(hours=1), TEN + 31 * DAY) == MANY[db.is_sqlite]
-    assert max(MANY[db.is_sqlite]) < 20
-    assert set(inside(db).values()) == {("active", "again", "sent")}
+    # Moved into the wait.
+    assert written == [1]
     with db.read() as connection:
-        told = select(func.count(), func.count(func.distinct(coupon_codes.c.enrolment_id)))
-        assert connection.execute(told.where(coupon_codes.c.handed_at.is_not(None))).one() == (80, 40)
-
-
-# PostgreSQL holds the pools first.
-MANY = {True: [13, 17, 12], False: [16, 19, 15]}
+        assert connection.execute(select(func.count()).where(touchpoints.c.taken_up)).scalar_one() == 1
+    assert sorted(_phases(db)) == ["sent"] * 8 + ["waits"]
 
 
 @pytest.mark.parametrize("kill", range(1, 24, 3))
@@ -222,11 +164,9 @@ def test_version_of_an_older_program_is_heard_for_all(db: Database, shop: Shop) 
     write(db, shop, [person(0)], START)
     turn_on(db, shop, buys, tag)
     with db.write() as connection:
-        assert kinds_of(connection, 1, "j") == {"tag", "wait", "wait:order_placed"}
-        assert with_steps(connection, 1) == {"j": True}
+        assert with_steps(connection, 1) == {"j": {"tag", "wait", "wait:order_placed"}}
         connection.execute(update(journey_versions).values(kinds=None))
-        assert {"wait:order_placed", "wait:opened", "tier"} <= kinds_of(connection, 1, "j")
-        assert with_steps(connection, 1) == {"j": True}
+        assert {"wait:order_placed", "wait:opened", "tier"} <= with_steps(connection, 1)["j"]
     plan(db, shop, TEN)
     write(db, shop, [order("o1", member_external_id="0", placed_at=TEN + DAY)], TEN + DAY)
     plan(db, shop, TEN + DAY)
@@ -236,28 +176,32 @@ def test_version_of_an_older_program_is_heard_for_all(db: Database, shop: Shop) 
 def test_statements_go_by_their_indexes(db: Database, shop: Shop) -> None:
     """PostgreSQL is kept from reading a whole table, as it would one of a few rows; which of the indexes of so few it takes is its own."""
     ours = {"shop_id": 1, "journey_key": "j", "now": to_micros(TEN), "rows": "[]"}
-    of_orders, of_messages = waits._HEARING[db.is_sqlite]
+    of_orders, of_messages, of_both = waits._HEARING[db.is_sqlite]
     stays, messages, key = (
         "sqlite_autoindex_enrolments_2",
         "sqlite_autoindex_touchpoints_2",
         "sqlite_autoindex_enrolments_1",
     )
     asked: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
-        (sends._news(db.is_sqlite), {"most": 9}, ("ix_touchpoints_taken_up",)),
-        (sends._taking_up(db.is_sqlite), {}, ("sqlite_autoindex_touchpoints_1",)),
+        (sends._taking_up(db.is_sqlite), {"most": 9}, ("ix_touchpoints_taken_up", "sqlite_autoindex_touchpoints_1")),
         (sends._asked_of(db.is_sqlite), {"number": 1}, (messages,)),
         (moves.loading(db.is_sqlite), {"most": 9}, ("ix_enrolments_due", stays, key)),
         (moves._moving(db.is_sqlite), {}, (key,)),
-        (acts._untagging(db.is_sqlite), {}, ("sqlite_autoindex_member_tags_1",)),
-        (acts._touching(db.is_sqlite), {}, ("sqlite_autoindex_members_1",)),
+        *((one, {}, ()) for one in acts._tagging(db.is_sqlite, True, False)[:-1]),
+        (acts._tagging(db.is_sqlite, False, True)[0], {}, ("sqlite_autoindex_member_tags_1",)),
+        (acts._tagging(db.is_sqlite, True, True)[-1], {}, ("sqlite_autoindex_members_1",)),
         (acts._free(db.is_sqlite, 1), {"pool0": "p", "wanted0": 9}, ("ix_coupon_codes_free",)),
         (acts._handing(db.is_sqlite), {}, ("sqlite_autoindex_coupon_codes_1",)),
         (waits._hearing_first(db.is_sqlite, True), {"within": 9}, (key,)),
         (waits._hearing_first(db.is_sqlite, False), {"within": 9, "event": "opened"}, (key, messages)),
         (of_orders, {"since": 0}, ("ix_orders_seen", "ix_enrolments_member")),
         (of_messages, {"since": 0}, ("ix_delivery_events_received", stays, messages)),
-        (versions._KINDS_OF_ALL, {}, ("ix_journey_versions_kinds",)),
-        (versions._KINDS_OF_ONE, {}, ("ix_journey_versions_kinds",)),
+        (
+            of_both,
+            {"since": 0},
+            ("ix_orders_seen", "ix_enrolments_member", "ix_delivery_events_received", stays, messages),
+        ),
+        (versions._KINDS, {}, ("ix_journey_versions_kinds",)),
     ]
     with db.read() as connection:
         for statement, values, indexes in asked:
@@ -266,7 +210,7 @@ def test_statements_go_by_their_indexes(db: Database, shop: Shop) -> None:
             assert "Seq Scan" not in told
             if db.is_sqlite:
                 assert all(name in told for name in indexes), told
-                assert told.count("(shop_id=?)") == (statement is versions._KINDS_OF_ALL), told
+                assert told.count("(shop_id=?)") == (statement is versions._KINDS), told
 
 
 def test_claims_go_on_within_the_index(db: Database) -> None:

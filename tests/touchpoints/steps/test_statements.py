@@ -1,0 +1,155 @@
+"""How many statements one journey's round asks: that depends on the kinds of what its steps bring, not on how many steps there are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from crm_plugin.rules import tiers
+from crm_plugin.store import coupon_codes, member_tags, member_tiers, tasks, tier_changes
+from crm_plugin.store.session import Database
+from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import senders
+from crm_plugin.touchpoints.steps.duties import load_codes
+from tests.factories import write
+from tests.touchpoints.steps.stage import BOX, SEND, START, Counting, inside, person, plan, settle, stage, turn_on
+
+TEN = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+REST = {"key": "rest", "wait": {"days": 30}}
+
+
+def _costs(db: Database, shop: Shop, *rounds: datetime) -> list[int]:
+    """Of each of these rounds, after which what was planned leaves, how many statements the journey's own transaction asked."""
+    costs = []
+    for at in rounds:
+        with Counting(db) as ran:
+            plan(db, shop, at)
+        settle(db, at)
+        costs.append(len(ran.own))
+    return costs
+
+
+def test_round_of_many_due_asks_under_twenty_statements(sqlite_db: Database) -> None:
+    """Coming in and being written to, going on from a message into a wait, from a wait to the next message: each in one transaction."""
+    db, shop = sqlite_db, stage(sqlite_db)
+    buys = {"key": "buys", "wait": {"event": "order_placed", "within_days": 9}}
+    opens = {"key": "opens", "wait": {"event": "opened", "within_days": 9}}
+    write(db, shop, [person(n) for n in range(40)], START)
+    turn_on(db, shop, SEND, REST, {**SEND, "key": "again"}, buys, opens)
+    assert _costs(db, shop, TEN, TEN + DAY, TEN + 31 * DAY) == [11, 10, 10]
+
+
+# All that a step can do at once, several times over.
+_MANY: list[dict[str, Any]] = [
+    {"key": "mark", "tag": {"add": ["seen"]}},
+    {
+        "key": "rich",
+        "branch": "orders() >= 1",
+        "else": [
+            {"key": "ab", "split": {"a": 50, "b": 50}, "arms": {"a": [{"key": "call", "task": {"title": "Call"}}]}},
+            {"key": "known", "branch": 'not tag("never")', "then": [{"key": "code", "coupon": {"pool": "p"}}]},
+        ],
+    },
+    {"key": "marks", "tag": {"add": ["twice"]}},
+    {"key": "write", "task": {"title": "Write"}},
+    {"key": "other", "coupon": {"pool": "q"}},
+    {"key": "poor", "branch": "spent() < 9", "then": [{"key": "late", "task": {"title": "Ask"}}]},
+]
+
+
+def test_round_in_which_many_steps_are_passed_asks_under_twenty_statements(db: Database) -> None:
+    """A message, twelve steps that take no time, a wait and another message: what they bring is written once for each kind."""
+    shop = stage(db)
+    with db.write() as connection:
+        for pool in ("p", "q"):
+            load_codes(connection, shop, pool, [f"{pool}{n}" for n in range(40)], START)
+    write(db, shop, [person(n) for n in range(40)], START)
+    turn_on(db, shop, SEND, *_MANY, REST, {**SEND, "key": "again"})
+    assert _costs(db, shop, TEN, TEN + timedelta(hours=1), TEN + 31 * DAY) == MANY[db.is_sqlite]
+    assert max(MANY[db.is_sqlite]) < 20
+    assert set(inside(db).values()) == {("active", "again", "sent")}
+    with db.read() as connection:
+        told = select(func.count(), func.count(func.distinct(coupon_codes.c.enrolment_id)))
+        assert connection.execute(told.where(coupon_codes.c.handed_at.is_not(None))).one() == (80, 40)
+
+
+# PostgreSQL holds the pools first.
+MANY = {True: [10, 14, 9], False: [12, 15, 11]}
+
+
+# Every kind of step; tags that are read in the round that gives and takes them, two pools, two messages and a webhook.
+_EVERY: list[dict[str, Any]] = [
+    SEND,
+    {"key": "mark", "tag": {"add": ["seen"], "remove": ["new"]}},
+    {
+        "key": "known",
+        "branch": 'tag("seen") and not tag("new")',
+        "then": [
+            {"key": "marks", "tag": {"add": ["known"]}},
+            {"key": "sure", "branch": 'tag("known")', "then": [{"key": "call", "task": {"title": "Call"}}]},
+        ],
+    },
+    {"key": "code", "coupon": {"pool": "p"}},
+    {"key": "other", "coupon": {"pool": "q"}},
+    {"key": "ab", "split": {"a": 50, "b": 50}, "arms": {"a": [{"key": "ask", "task": {"title": "Ask"}}]}},
+    {"key": "tell", "webhook": {"url": "https://erp.example/hook"}},
+    {"key": "opens", "wait": {"event": "opened", "within_days": 2}},
+    {"key": "noon", "wait": {"until": {"at": "12:00"}}},
+    {**SEND, "key": "again"},
+    {"key": "rest", "wait": {"days": 3}},
+]
+_LIFT: list[dict[str, Any]] = [
+    {"key": "lift", "tier": {"level": "silver", "reason": "Thanks"}},
+    {"key": "raise", "tier": {"level": "gold", "reason": "Thanks again", "until_days": 30}},
+    {"key": "lasts", "branch": 'tier == "gold"', "else": [{"key": "out", "end": {}}]},
+]
+
+
+def _each_day(db: Database, *steps: dict[str, Any]) -> int:
+    """The most statements of a round in two weeks, with twenty who come in each day while others stand at all steps."""
+    shop = stage(db)
+    senders.save_connection(db, BOX, shop, "webhook", {"signing_secret": "0123456789abcdef"}, START, probe=False)
+    with db.write() as connection:
+        for pool in ("p", "q"):
+            load_codes(connection, shop, pool, [f"{pool}{n}" for n in range(400)], START)
+        rules = {"silver": "spent() >= 100", "gold": "spent() >= 1000"}
+        levels = [tiers.read_level({"key": key, "title": {"en": key}, "rule": rule}) for key, rule in rules.items()]
+        tiers.put_main_levels(connection, shop, levels, START)
+    turn_on(db, shop, *steps, goal="orders() >= 5", audience='not tag("vip")')
+    costs = []
+    for day in range(10):
+        at = TEN + day * DAY
+        came = [person(20 * day + n, birth_day=day + 1) for n in range(20)]
+        write(db, shop, came, at - timedelta(hours=4))
+        costs += _costs(db, shop, at, at + timedelta(hours=1), at + timedelta(hours=3))
+    assert {step for _, step, _ in inside(db).values()} == {"again", "opens", "rest"}
+    return max(costs)
+
+
+def test_round_of_every_kind_of_step(db: Database) -> None:
+    assert _each_day(db, *_EVERY) == EVERY[db.is_sqlite]
+    with db.read() as connection:
+        asked = select(member_tags.c.tag, func.count()).group_by(member_tags.c.tag)
+        assert set(connection.execute(asked)) == {("seen", 200), ("known", 200)}
+        called = select(func.count()).where(tasks.c.step_key == "call")
+        assert connection.execute(called).scalar_one() == 200
+
+
+EVERY = {True: 19, False: 19}
+
+
+def test_levels_of_several_steps_are_written_together(db: Database) -> None:
+    """What is decided about levels costs what the policy, its history and the record of it take, once for all steps of a programme."""
+    assert _each_day(db, *_EVERY[:2], *_LIFT, *_EVERY[2:]) == LEVELS[db.is_sqlite]
+    with db.read() as connection:
+        asked = select(member_tiers.c.level_key, func.count()).group_by(member_tiers.c.level_key)
+        assert set(connection.execute(asked)) == {("gold", 200)}
+        moved = select(tier_changes.c.from_level, tier_changes.c.to_level, func.count())
+        moved = moved.group_by(tier_changes.c.from_level, tier_changes.c.to_level)
+        assert set(connection.execute(moved)) == {("", "silver", 200), ("silver", "gold", 200)}
+
+
+LEVELS = {True: 29, False: 30}
