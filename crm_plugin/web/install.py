@@ -88,10 +88,13 @@ def begin_here(platform: str) -> Answer | tuple[str, int]:
 
 def _agreeing(platform: str, given: Mapping[str, str]) -> str:
     runtime, installer = site().runtime, _installer(platform)
-    told = {key: value[:500] for key, value in given.items()}
+    told, now = {key: value[:500] for key, value in given.items()}, runtime.clock.now()
+    if not installer.begun_here:
+        # Anybody may ask for this: nothing is kept of it.
+        return installer.begin(told, pending.carried(runtime.box, platform, told, now), _back(platform))
     with runtime.db.write() as connection:
-        state = pending.begin(connection, runtime.box, platform, told, runtime.clock.now())
-    return installer.begin(told, state, _back(platform))
+        state = pending.begin(connection, runtime.box, platform, told, now)
+        return installer.begin(told, state, _back(platform))
 
 
 @bp.get("/<platform>/back")
@@ -111,6 +114,9 @@ def back(platform: str) -> Answer | str | tuple[str, int]:
         if isinstance(error, WebhookRejected):
             raise
         return _message(_("The store was not connected"), str(error), 422)
+    runtime = site().runtime
+    with runtime.db.write() as connection:
+        pending.spend(connection, runtime.box, platform, state, runtime.clock.now())
     return redirect(url_for("pages.today", shop=shop.name), 303)
 
 

@@ -24,7 +24,7 @@ from crm_plugin.jobs import tasks
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.records import RawRequest
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log, members, shops
+from crm_plugin.store import audit_log, installs, members, pending, shops
 from crm_plugin.store.tenants import UNINSTALLED, Shop
 from crm_plugin.web import embedded
 from tests.factories import make_shop, member, write
@@ -256,9 +256,7 @@ def test_way_in_by_agreeing_is_good_once_and_for_an_hour(client: FlaskClient, ru
     assert urlsplit(sent).netloc == "admin.plain.example"
     state = re.search(r"state=([^&]+)", sent)[1]  # type: ignore[index]
     assert client.get(f"/install/plain/back?state={state}&code=forged").status_code == 401
-    # A forged answer used it up: the merchant begins again.
-    assert client.get(f"/install/plain/back?state={state}&code=1").status_code == 403
-    state = re.search(r"state=([^&]+)", client.get("/install/plain").headers["Location"])[1]  # type: ignore[index]
+    # A forged answer takes nothing from the merchant, who may still agree.
     assert client.get(f"/install/plain/back?state={state}&code=1").headers["Location"] == "/s/new/today"
     assert client.get(f"/install/plain/back?state={state}&code=1").status_code == 403
     state = re.search(r"state=([^&]+)", client.get("/install/plain").headers["Location"])[1]  # type: ignore[index]
@@ -269,6 +267,24 @@ def test_way_in_by_agreeing_is_good_once_and_for_an_hour(client: FlaskClient, ru
     refused = client.get(f"/install/plain/back?state={state}&code=denied")
     assert refused.status_code == 422
     assert "You did not agree." in refused.get_data(as_text=True)
+
+
+def test_strangers_who_begin_leave_nothing_behind(client: FlaskClient, runtime: Runtime) -> None:
+    """Anybody may ask for the way in, as often as they like."""
+    begun = "/install/saleor?dashboard=https://elsewhere.example/dashboard"
+    for path in ("/install/plain?store=new.example", begun, "/install/saleor?dashboard=none"):
+        assert client.get(path).status_code in (200, 303, 422)
+    assert client.get("/install/plain/back?state=guessed&code=1").status_code == 403
+    # What is sealed for something else is no way in.
+    other = runtime.box.seal({"token": "t"}).decode()
+    assert client.get(f"/install/plain/back?state={other}&code=1").status_code == 403
+    with runtime.db.read() as connection:
+        assert connection.execute(select(func.count()).select_from(installs)).scalar() == 0
+
+
+def test_state_of_another_platform_is_none(client: FlaskClient, runtime: Runtime) -> None:
+    state = pending.carried(runtime.box, "saleor", {}, runtime.clock.now())
+    assert client.get(f"/install/plain/back?state={state}&code=1").status_code == 403
 
 
 def test_forged_keys_are_refused_and_leave_no_shop(client: FlaskClient, runtime: Runtime, shop: Shop) -> None:
