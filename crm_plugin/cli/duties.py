@@ -228,6 +228,9 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
     with opened_shop(name) as (runtime, found):
         now = runtime.clock.now()
         with runtime.db.write() as connection:
-            added = duties.load_codes(connection, found, pool, codes, now, title=title)
-            audit.note(connection, found.shop_id, ACTOR, "coupons.loaded", {"pool": pool, "codes": added}, now)
-    answer({"pool": pool, "added": added} if as_json else f"{added:,} codes were added to the pool {pool}.", as_json)
+            loaded = duties.load_codes(connection, found, pool, codes, now, title=title)
+            audit.note(connection, found.shop_id, ACTOR, "coupons.loaded", {"pool": pool, "codes": loaded.added}, now)
+    told = f"{loaded.added:,} codes were added to the pool {pool}."
+    if loaded.alike:
+        told = f"{told} {loaded.alike:,} were left out: they differ from another only in small or large letters."
+    answer({"pool": pool, "added": loaded.added, "alike": loaded.alike} if as_json else told, as_json)

@@ -40,6 +40,7 @@ from crm_plugin.touchpoints.level import Levels
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.prefilled import Prefilled
 from crm_plugin.touchpoints.render import Text, names_in
+from crm_plugin.touchpoints.steps.expiry import last_days
 from crm_plugin.touchpoints.subjects import Subjects
 from crm_plugin.touchpoints.texts import text_of
 from crm_plugin.touchpoints.versions import Spoken, Voices, voices
@@ -84,6 +85,8 @@ class Batch:
     # (journey, member, occasion) of whoever is inside → what they came in for, and the code of a coupon.
     causes: dict[tuple[str, int, str], str] = field(default_factory=dict)
     coupons: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    # The last day of each of these codes that has an end.
+    coupon_ends: dict[str, date] = field(default_factory=dict)
     # The events, checkouts and days that the occasions in hand name.
     subjects: Subjects = field(default_factory=Subjects)
     texts: dict[tuple[str, str], dict[str, Text]] = field(default_factory=lambda: defaultdict(dict))
@@ -154,7 +157,7 @@ def load(
     batch.voices = voices(connection, shop_id, rows)
     _load_texts(connection, shop_id, rows, batch)
     _load_audiences(connection, shop, rows, today, batch)
-    _load_inside(connection, shop_id, rows, batch)
+    _load_inside(connection, shop, rows, batch)
     _load_holding(connection, shop, rows, batch)
     batch.greeted = greetings.load(connection, shop_id, [row for row in rows if _greets(row, batch)])
     batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
@@ -269,22 +272,24 @@ def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject],
             into[name] = set(connection.execute(query.where(holds)).scalars())
 
 
-def _load_inside(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:
+def _load_inside(connection: Connection, shop: Shop, rows: Sequence[Subject], batch: Batch) -> None:
     """Of whoever is inside a journey: what they came in for, and the codes handed out to them on the way, of several the last."""
     ids = sorted({row.member_id for row in rows if getattr(row, "step", 0)})
     if not ids:
         return
     c, e = coupon_codes.c, enrolments.c
-    own = (e.shop_id == shop_id, e.member_id.in_(ids))
+    own = (e.shop_id == shop.shop_id, e.member_id.in_(ids))
     place = (e.journey_key, e.member_id, e.occasion)
     for row in connection.execute(select(*place, e.cause).where(*own)):
         batch.causes[row.journey_key, row.member_id, row.occasion] = row.cause
-    handed = select(*place, c.code).join_from(
+    handed = select(*place, c.code, c.pool_key).join_from(
         coupon_codes, enrolments, (e.shop_id == c.shop_id) & (e.enrolment_id == c.enrolment_id)
     )
-    mine = (c.shop_id == shop_id, c.member_id.in_(ids), c.handed_at.is_not(None))
-    for row in connection.execute(handed.where(*mine).order_by(c.handed_at, c.place)):
-        batch.coupons[row.journey_key, row.member_id, row.occasion] = row.code
+    mine = (c.shop_id == shop.shop_id, c.member_id.in_(ids), c.handed_at.is_not(None))
+    given = connection.execute(handed.where(*mine).order_by(c.handed_at, c.place)).all()
+    for one in given:
+        batch.coupons[one.journey_key, one.member_id, one.occasion] = one.code
+    batch.coupon_ends = last_days(connection, shop, ((one.pool_key, one.code, one.member_id) for one in given))
 
 
 def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int], batch: Batch) -> None:

@@ -227,7 +227,7 @@ def _line(line: Row[Any], batch: Batch) -> LineView:
 
 def _coupon(row: Subject, batch: Batch, _shop: Shop, _locale: str) -> CouponView | None:
     code = batch.coupons.get((row.journey_key, row.member_id, getattr(row, "occasion", "")))
-    return CouponView(code) if code else None
+    return CouponView(code, batch.coupon_ends.get(code)) if code else None
 
 
 def _product(row: Subject, batch: Batch, _shop: Shop, _locale: str) -> LineView | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 
+from flask import flash
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
@@ -17,7 +18,7 @@ from crm_plugin.money import parse_minor
 from crm_plugin.phrases import phrase, unpacked
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.policy import policy_of
-from crm_plugin.touchpoints.steps.duties import Pool
+from crm_plugin.touchpoints.steps.duties import Loaded, Pool
 from crm_plugin.touchpoints.steps.stock import DONE, OPEN, Order, Stock, Terms
 from crm_plugin.web import formats
 from crm_plugin.web.forms import Form
@@ -177,3 +178,22 @@ def rows(pools: Sequence[Pool], stocks: dict[str, Stock], shop: Shop) -> list[Ro
         terms = worth(stock.terms, shop) if stock.terms is not None else ""
         made.append(Row(pool, terms, stock.keep, order, why, order is not None and order.state not in (OPEN, DONE)))
     return made
+
+
+def tell(loaded: Loaded) -> None:
+    """Say what came of codes that were written in; that nothing is new is no success."""
+    if loaded.added:
+        told = ngettext(
+            "%(count)s code was added.", "%(count)s codes were added.", loaded.added, count=formats.number(loaded.added)
+        )
+    else:
+        told = _("No code was added: all of them are in the pool.")
+    if loaded.alike:
+        left = ngettext(
+            "%(count)s was left out: it differs from another only in small or large letters, which a store takes for the same code.",
+            "%(count)s were left out: they differ from others only in small or large letters, which a store takes for the same codes.",
+            loaded.alike,
+            count=formats.number(loaded.alike),
+        )
+        told = sentences((told, left))
+    flash(told, "good" if loaded.added else "info")

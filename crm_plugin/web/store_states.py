@@ -12,13 +12,14 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import Connection
 
-from crm_plugin.adapters.registry import installer_class, storefront_names
-from crm_plugin.errors import CrmError
+from crm_plugin.adapters.base import Problem
+from crm_plugin.adapters.registry import app_values, installer_class, storefront_class, storefront_names
+from crm_plugin.errors import ConfigError, CrmError
 from crm_plugin.jobs.installing import installer_of
 from crm_plugin.store import leases, pending
 from crm_plugin.store.pending import Begun
 from crm_plugin.store.tenants import CONNECTED, UNINSTALLED, Shop
-from crm_plugin.sync import keeper, standing
+from crm_plugin.sync import connect, keeper, standing
 from crm_plugin.sync.standing import Standing
 from crm_plugin.web import formats
 from crm_plugin.web.languages import sentences
@@ -172,6 +173,29 @@ def state_of(connection: Connection, shop: Shop) -> StoreState:
         action = _("Go on")
     detail = shop.status_detail if shop.status != CONNECTED else ""
     return StoreState(why, tone, badge, title, sentences(parts), shop.status_at, detail, href, action)
+
+
+def soon(shop: Shop) -> list[Problem]:
+    """What the merchant has to do before long; of a store that lets us in no more its state tells."""
+    runtime = site().runtime
+    if shop.status != CONNECTED:
+        return []
+    try:
+        kept = connect.credentials_of(runtime.db, runtime.box, shop)
+    except ConfigError:
+        # The key that sealed them is gone, which is told elsewhere.
+        return []
+    cls = storefront_class(shop.platform)
+    storefront = cls.listening({**kept, **app_values(cls.app_settings, shop.platform)})
+    return storefront.soon(runtime.clock.now())
+
+
+def agreeing_again(shop: Shop) -> str:
+    """Where the merchant of a store that was installed from its platform's side agrees once more; empty where that is no address."""
+    cls = installer_class(shop.platform)
+    if cls is None or cls.begun_here or not shop.reference or g.get("visit") is not None:
+        return ""
+    return url_for("install.begin", platform=shop.platform)
 
 
 def unfinished(connection: Connection) -> list[Begun]:

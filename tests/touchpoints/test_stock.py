@@ -19,6 +19,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.steps import duties, making, stock
 from crm_plugin.touchpoints.steps.stock import DONE, OPEN, STOPPED, Terms
 from tests.factories import NOON, make_shop, member, write
+from tests.touchpoints.plans import counted
 
 TEN = Terms(percent=Decimal(10), title="Ten", prefix="WB-")
 
@@ -190,6 +191,31 @@ def _hand_out(db: Database, count: int) -> None:
             connection.execute(select(coupon_codes.c.code).order_by(coupon_codes.c.place).limit(count)).scalars().all()
         )
         connection.execute(update(coupon_codes).where(coupon_codes.c.code.in_(names)).values(handed_at=NOON))
+
+
+def test_codes_that_differ_only_in_case_are_one(db: Database) -> None:
+    """As stores take them."""
+    shop = _shop(db)
+    with db.write() as connection:
+        loaded = [
+            duties.load_codes(connection, shop, "own", codes, NOON)
+            for codes in (["Save10", "B", "SAVE10", "save10", "B"], ["sAVE10", "b", "C", "B"], ["Grüß"], ["GRÜß", "D"])
+        ]
+        codes = connection.execute(select(coupon_codes.c.code).order_by(coupon_codes.c.place)).scalars().all()
+    assert [(one.added, one.alike) for one in loaded] == [(2, 2), (1, 3), (1, 0), (1, 1)]
+    assert codes == ["Save10", "B", "C", "Grüß", "D"]
+
+
+def test_whether_a_pool_is_low_counts_no_codes(db: Database, store: CouponStore) -> None:
+    """It is asked every minute, of pools of any size."""
+    shop = _shop(db)
+    _ask(db, shop, count=10, keep=True)
+    _make(db, shop, store)
+    for handed, low in ((0, False), (1, False), (2, True)):
+        _hand_out(db, handed)
+        with db.read() as connection, counted(db) as statements:
+            assert stock.is_due(connection, shop, NOON) is low
+        assert [one for one in statements if "count(" in one.lower()] == []
 
 
 def test_codes_leave_the_pool_a_day_before_they_end(db: Database, store: CouponStore) -> None:

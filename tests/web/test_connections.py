@@ -137,14 +137,14 @@ def test_connected_store_is_read_at_once(
     text = words(browser.get("/s/lantern/today").text)
     assert "Done: Read your store" in text
     text = words(browser.get("/s/lantern/connections").text)
-    assert "Connected List Looked at last Records read State Products Jun 1, 2026 13:00" in text
+    assert "Connected List Last looked at Records read State Products Jun 1, 2026 13:00" in text
     assert text.count("Up to date") == 4
     assert "Members Jun 1, 2026 13:00 15 Up to date" in text
     browser.post("/s/lantern/connections/sync")
     assert queue.wait(60)
     text = words(browser.get("/s/lantern/connections").text)
     assert "Members Jun 1, 2026 13:00 nothing new Up to date" in text
-    assert "Your store is connected; it was looked at last at Jun 1, 2026 13:00." in text
+    assert "Your store is connected; last looked at Jun 1, 2026 13:00." in text
 
 
 def test_store_that_is_connected_already_leads_to_its_shop(

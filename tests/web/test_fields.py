@@ -9,7 +9,7 @@ from typing import Any, Never
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from crm_plugin.demo import server
 from crm_plugin.demo import shop as demo
@@ -18,9 +18,9 @@ from crm_plugin.errors import TransientError
 from crm_plugin.jobs.queue import Queue
 from crm_plugin.jobs.tasks import add_shop, sync
 from crm_plugin.runtime import Runtime
-from crm_plugin.store import audit_log, member_consents, members, order_lines, products
+from crm_plugin.store import audit_log, member_consents, members, order_lines, products, shops
 from crm_plugin.store.tenants import Shop
-from crm_plugin.sync import anew, connect
+from crm_plugin.sync import anew, connect, lifecycle
 from crm_plugin.sync.field_samples import shown
 from crm_plugin.sync.keeper import keep_in
 from crm_plugin.web.pages import fields as fields_page
@@ -85,6 +85,18 @@ def test_keys_are_shown_with_values_and_nobody_is_named(browser: FlaskClient) ->
     assert "ada.lovelace" not in html
     assert SECRET not in html
     assert 'href="/s/lantern/connections/fields"' in browser.get("/s/lantern/connections").text
+
+
+def test_store_that_is_disconnected_is_asked_nothing(browser: FlaskClient, runtime: Runtime, shop: Shop) -> None:
+    lifecycle.leave(runtime.db, shop, "page:owner", runtime.clock.now())
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(credentials=None))
+    for html in (browser.get(PAGE).text, _post(browser, {"birthday": "x"}, do="save").text):
+        text = words(html)
+        assert "You have disconnected this store" in text
+        assert "they are shown once it is connected again" in text
+        assert "is missing" not in text
+        assert "Connect it again" in text
 
 
 def test_what_could_be_either_has_to_be_said(browser: FlaskClient, runtime: Runtime, shop: Shop) -> None:

@@ -134,7 +134,7 @@ def test_merchant_says_that_much_is_really_gone(
     done = client.post(f"{here}/gone", data={"stream": "members", "gone_members": "99"}, headers=header)
     assert (done.status_code, plain) == (303, ["reconcile"])
     text = words(client.get(here).text)
-    assert "Members: that 99 are gone was said at Jun 1, 2026 15:00 by page:owner." in text
+    assert "Members: 99 were said to be gone at Jun 1, 2026 15:00 (you, on this page)." in text
     assert "Members: your store no longer lists" not in text
     assert "Orders: your store no longer lists 30 that are here" in text
     with runtime.db.write() as connection:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import responses
 from sqlalchemy import update
 
+from crm_plugin.clock import FixedClock
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit_log, shops
 from crm_plugin.store.tenants import Shop
@@ -28,6 +29,24 @@ def top(runtime: Runtime, shop: Shop) -> Iterator[Top]:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         gateway.install(mock)
         yield gateway
+
+
+def test_page_tells_days_before_the_agreement_ends(top: Top, page: Page, runtime: Runtime, clock: FixedClock) -> None:
+    ends_at = clock.now() + timedelta(days=6, hours=3)
+    for reference, leads in (("", False), ("seller", True)):
+        keys = runtime.box.seal({**VALUES, "session_ends_at": ends_at.isoformat()})
+        with runtime.db.write() as connection:
+            connection.execute(update(shops).values(credentials=keys, reference=reference))
+        html = page("connections")
+        text = words(html)
+        assert "The shop's agreement with the app ends on 2026-06-07 (whole days left: 6)." in text
+        assert "Let the shop's owner agree to the app again" in text
+        assert ('href="/install/taobao"' in html) is leads
+    assert not top.calls
+    keys = runtime.box.seal({**VALUES, "session_ends_at": (ends_at + timedelta(days=30)).isoformat()})
+    with runtime.db.write() as connection:
+        connection.execute(update(shops).values(credentials=keys))
+    assert "agreement with the app" not in words(page("connections"))
 
 
 def test_nothing_is_set_before_it_was_looked_at(top: Top, page: Page, post: Post, runtime: Runtime) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
+from crm_plugin.adapters.base import Problem
 from crm_plugin.adapters.storefronts.credentials import Keeper
 from crm_plugin.adapters.storefronts.fields import ShowsFields
 from crm_plugin.adapters.storefronts.hearing import Hears
@@ -49,6 +50,11 @@ class StorefrontAdapter(Hears, ShowsFields, Writes):
     def address(self) -> str:
         """Where the store is, as it was told; uses `values` alone."""
         return str(self.values.get("url") or "")
+
+    def soon(self, now: datetime) -> list[Problem]:
+        """What the merchant has to do before long, such as agreeing again; uses `values` alone, and asks the store nothing."""
+        del now
+        return []
 
     @abstractmethod
     def shop_info(self) -> ShopInfo:

@@ -124,12 +124,25 @@ def pools(connection: Connection, shop: Shop) -> list[Pool]:
     return sorted((Pool(*row) for row in connection.execute(query)), key=lambda one: one.key)
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of loading codes: `added` are new; `alike` were left out, for they differ from another only in small or large letters."""
+
+    added: int
+    alike: int
+
+
 def load_codes(
     connection: Connection, shop: Shop, key: str, codes: Iterable[str], now: datetime, *, title: str = ""
-) -> int:
-    """Put codes into a pool, made when it is not there; answers how many were new. Raises: InvalidInput; nothing is written then."""
+) -> Loaded:
+    """Put codes into a pool, made when it is not there. Raises: InvalidInput; nothing is written then."""
     check_key(key, phrase("pool"))
-    wanted = list(dict.fromkeys(code.strip() for code in codes if code.strip()))
+    told = list(dict.fromkeys(code.strip() for code in codes if code.strip()))
+    # To a store a code is the same in small and in large letters: the first spelling stands.
+    spelt: dict[str, str] = {}
+    for code in told:
+        spelt.setdefault(code.lower(), code)
+    wanted = list(spelt.values())
     for code in wanted:
         if len(code) > LONGEST_CODE or any(letter.isspace() for letter in code):
             raise InvalidInput(
@@ -144,9 +157,21 @@ def load_codes(
     bulk.upsert_rows(connection, coupon_pools, columns, columns[:2], sets, [(shop.shop_id, key, title, to_micros(now))])
     c = coupon_codes.c
     mine = (c.shop_id == shop.shop_id, c.pool_key == key)
-    had, last = connection.execute(select(func.count(), func.coalesce(func.max(c.place), 0)).where(*mine)).one()
+    there = _spelt(connection, shop.shop_id, key, wanted)
+    alike = len(told) - len(wanted) + sum(there.get(code.lower(), code) != code for code in wanted)
+    wanted = [code for code in wanted if code.lower() not in there]
+    last = connection.execute(select(func.coalesce(func.max(c.place), 0)).where(*mine)).scalar_one()
     rows = [(shop.shop_id, key, code, last + place) for place, code in enumerate(wanted, start=1)]
     bulk.upsert_rows(
         connection, coupon_codes, ("shop_id", "pool_key", "code", "place"), ("shop_id", "pool_key", "code"), "", rows
     )
-    return int(connection.execute(select(func.count()).where(*mine)).scalar_one()) - int(had)
+    return Loaded(len(rows), alike)
+
+
+def _spelt(connection: Connection, shop_id: int, key: str, codes: Iterable[str]) -> dict[str, str]:
+    """Of these codes those that are in the pool, as they are spelt there, by their small letters."""
+    sql = "SELECT code FROM coupon_codes WHERE shop_id = ? AND pool_key = ? AND lower(code) IN ({marks})"
+    # SQLite knows small and large letters of ASCII alone.
+    spellings = {one for code in codes for one in (code, code.lower(), code.upper())}
+    found = bulk.select_in(connection, sql, (shop_id, key), spellings)
+    return {code.lower(): code for (code,) in found}

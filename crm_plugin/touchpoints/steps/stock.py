@@ -61,6 +61,12 @@ class Terms:
     prefix: str = ""
 
 
+def code_of(seed: str, prefix: str, number: int) -> str:
+    """The code of that number of an order with this secret."""
+    drawn = hashlib.sha256(f"{seed}:{number}".encode()).digest()
+    return prefix + "".join(_LETTERS[byte % len(_LETTERS)] for byte in drawn[:_LENGTH])
+
+
 @dataclass(slots=True)
 class Order:
     """So many codes of one store. `asked` is up to which number they were asked for, `why` what the store said last.
@@ -85,8 +91,7 @@ class Order:
 
     def code(self, number: int) -> str:
         """Its code of that number; a member's is that of their id, so that a code which was made for one is asked for nobody else."""
-        drawn = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()
-        return self.terms.prefix + "".join(_LETTERS[byte % len(_LETTERS)] for byte in drawn[:_LENGTH])
+        return code_of(self.seed, self.terms.prefix, number)
 
     @property
     def reference(self) -> str:
@@ -299,9 +304,15 @@ def is_due(connection: Connection, shop: Shop, now: datetime) -> bool:
     stocks = all_stocks(connection, shop.shop_id).values()
     if any(is_ready(one, now) or _ended(one, now) for one in stocks):
         return True
-    kept = [one for one in stocks if one.keep and one.order is None]
-    left = free(connection, shop.shop_id) if kept else {}
-    return any(_missing(one, left) for one in kept)
+    return any(_is_low(connection, shop.shop_id, one) for one in stocks if one.keep and one.order is None)
+
+
+def _is_low(connection: Connection, shop_id: int, stock: Stock) -> bool:
+    """Whether a pool has no more free codes than it is refilled at. The index of the free ones is asked for the first above that."""
+    c = coupon_codes.c
+    nobodys = (c.shop_id == shop_id, c.pool_key == stock.pool, c.handed_at.is_(None), c.member_id.is_(None))
+    above = select(c.place).where(*nobodys).order_by(c.place).limit(1).offset(_refilled_at(stock))
+    return connection.execute(above).first() is None
 
 
 def is_ready(stock: Stock, now: datetime) -> bool:
@@ -317,7 +328,12 @@ def _ended(stock: Stock, now: datetime) -> list[Order]:
 def _missing(stock: Stock, left: dict[str, int]) -> int:
     """How many codes a pool that is kept in stock is to get now."""
     have = left.get(stock.pool, 0)
-    return stock.keep - have if have <= stock.keep - max(1, stock.keep // _REFILL_AT) else 0
+    return stock.keep - have if have <= _refilled_at(stock) else 0
+
+
+def _refilled_at(stock: Stock) -> int:
+    """With how many free codes or fewer a pool is refilled."""
+    return stock.keep - max(1, stock.keep // _REFILL_AT)
 
 
 def keep_up(connection: Connection, shop: Shop, now: datetime) -> int:

@@ -18,7 +18,7 @@ from crm_plugin.jobs import following
 from crm_plugin.store import audit
 from crm_plugin.sync import connect, fields, privacy, problems, store_writes
 from crm_plugin.touchpoints import health, policy, senders, settings
-from crm_plugin.web import file_import, formats, guard_form, in_step, languages, rates, settings_form
+from crm_plugin.web import file_import, formats, guard_form, in_step, languages, rates, settings_form, store_states
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.labels import channel_name
@@ -64,6 +64,8 @@ def page(**forms: Form) -> str:
         by_hand=storefront_class(shop.platform).by_hand,
         hook_address=following.address_of(here.public_url, shop),
         untold=untold,
+        soon=store_states.soon(shop),
+        agreeing_again=store_states.agreeing_again(shop),
         step=step,
         step_warnings=step_warnings,
         message_form=forms.get("message_form") or _message_form(),
@@ -124,9 +126,7 @@ def _lede(state: StoreState, reading: Reading, rows: list[dict[str, Any]]) -> st
     elif reading.live:
         parts.append(_("Your store is being read."))
     elif reading.last_at is not None:
-        parts.append(
-            _("Your store is connected; it was looked at last at %(when)s.", when=formats.moment(reading.last_at))
-        )
+        parts.append(_("Your store is connected; last looked at %(when)s.", when=formats.moment(reading.last_at)))
     writing = [row["sender"] for row in rows if row["sender"] and row["cls"].channel in ("email", "sms")]
     paused = [row for row in rows if row["state"].tone == "bad"]
     if paused:

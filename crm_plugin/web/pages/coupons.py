@@ -6,7 +6,6 @@ from typing import Any
 
 from flask import flash, g, render_template, request
 from flask_babel import gettext as _
-from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
@@ -16,7 +15,7 @@ from crm_plugin.jobs.coupons import COUPONS
 from crm_plugin.rules import segments
 from crm_plugin.store import audit
 from crm_plugin.touchpoints.steps import duties, stock
-from crm_plugin.web import coupon_form, formats
+from crm_plugin.web import coupon_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.i18n import explained
 from crm_plugin.web.pages import bp, go
@@ -110,14 +109,12 @@ def journeys_coupons_own() -> Response | tuple[str, int]:
         return _page(Form(dict(coupon_form.EMPTY)), own=form), 422
     try:
         with runtime.db.write() as connection:
-            added = duties.load_codes(connection, shop, pool, codes, now)
-            audit.note(connection, shop.shop_id, g.actor, "coupons.loaded", {"pool": pool, "codes": added}, now)
+            loaded = duties.load_codes(connection, shop, pool, codes, now)
+            audit.note(connection, shop.shop_id, g.actor, "coupons.loaded", {"pool": pool, "codes": loaded.added}, now)
     except CrmError as error:
         form.refuse(error, "own-pool" if getattr(error, "field", "") == "key" else "codes")
         return _page(Form(dict(coupon_form.EMPTY)), own=form), 422
-    flash(
-        ngettext("%(count)s code was added.", "%(count)s codes were added.", added, count=formats.number(added)), "good"
-    )
+    coupon_form.tell(loaded)
     return go("journeys_coupons")
 
 

@@ -18,6 +18,7 @@ from crm_plugin.web.i18n import explained
 from crm_plugin.web.pages import bp, go
 from crm_plugin.web.reading import SYNC, name_of
 from crm_plugin.web.site import site, the_shop
+from crm_plugin.web.store_states import state_of
 
 
 @bp.get("/s/<shop>/connections/fields")
@@ -55,6 +56,9 @@ def _asked() -> tuple[Found, dict[str, Any]]:
     shop, runtime = the_shop(), site().runtime
     if not fields.can_show(shop):
         abort(404)
+    if not shop.is_awake:
+        # A store that is not connected is asked nothing; the page says so.
+        return Found(), {}
     try:
         return fields.ask(runtime.db, runtime.box, shop), connect.credentials_of(runtime.db, runtime.box, shop)
     except CrmError as error:
@@ -66,9 +70,11 @@ def _page(found: Found, values: dict[str, Any], form: Form) -> str:
     shop = the_shop()
     with site().runtime.db.read() as connection:
         waits = anew.is_asked(connection, shop.shop_id)
+        store = state_of(connection, shop)
     return render_template(
         "connections_fields.html",
         form=form,
+        store=store,
         parts=field_form.parts(shop, found, values, form),
         found=sorted(found.fields.values(), key=lambda one: (-one.count, one.key)),
         looked_at=[(name_of(stream.value), count) for stream, count in found.looked_at.items()],

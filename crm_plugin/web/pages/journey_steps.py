@@ -8,7 +8,6 @@ from typing import Any
 
 from flask import flash, g, render_template, request
 from flask_babel import gettext as _
-from flask_babel import ngettext
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
@@ -22,7 +21,7 @@ from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.publishing import edited
 from crm_plugin.touchpoints.steps import duties
 from crm_plugin.touchpoints.steps.document import Step, read_steps, walk
-from crm_plugin.web import formats, journey_form, labels, step_edit, step_form
+from crm_plugin.web import coupon_form, journey_form, labels, step_edit, step_form
 from crm_plugin.web.forms import Form
 from crm_plugin.web.journey_edit import keep, mark_in
 from crm_plugin.web.pages import bp, go
@@ -140,8 +139,8 @@ def journeys_step_codes(key: str, step: str) -> Response | tuple[str, int]:
     else:
         try:
             with site().runtime.db.write() as connection:
-                added = duties.load_codes(connection, shop, pool, codes, now)
-                detail = {"pool": pool, "codes": added}
+                loaded = duties.load_codes(connection, shop, pool, codes, now)
+                detail = {"pool": pool, "codes": loaded.added}
                 audit.note(connection, shop.shop_id, g.actor, "coupons.loaded", detail, now)
         except CrmError as error:
             form.refuse(error, "codes")
@@ -150,8 +149,7 @@ def journeys_step_codes(key: str, step: str) -> Response | tuple[str, int]:
             journey = _get(connection, key)
             shown = step_form.filled(found.kind, found.told)
             return _form(connection, journey, step, found.kind, shown, form), 422
-    told = ngettext("%(count)s code was added.", "%(count)s codes were added.", added, count=formats.number(added))
-    flash(told, "good")
+    coupon_form.tell(loaded)
     return go("journeys_step", key=key, step=step)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -252,10 +253,22 @@ def test_silence_lasts_no_longer_than_the_setting_says(values: dict[str, Any], s
     channel.close()
 
 
+def test_port_without_a_server_is_told_in_plain_words(values: dict[str, Any]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        # Bound and not listened at: whoever comes is refused.
+        [problem] = SmtpChannel({**values, "host": "127.0.0.1", "port": port}).check()
+    assert problem.message == f"Nothing answers at 127.0.0.1:{port}: no mail server runs there, or it is another port."
+
+
 def test_no_server_is_transient(values: dict[str, Any], server: SmtpServer) -> None:
     server.server_close()
     channel = SmtpChannel(values)
-    with pytest.raises(TransientError, match="cannot be reached"):
+    # By how far the closing is, it is refused or hung up on.
+    with pytest.raises(
+        TransientError, match=f"^(Nothing answers at|The mail server) {values['host']}:{values['port']}"
+    ):
         send(channel)
     [problem] = channel.check()
     assert problem.code == "transient"

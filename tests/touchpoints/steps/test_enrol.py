@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from crm_plugin.store import coupon_codes, coupon_pools, enrolments, journeys, touchpoints
+from crm_plugin.store import coupon_codes, coupon_pools, enrolments, journeys, members, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import batch, gate
+from crm_plugin.touchpoints import batch, compose, gate
 from crm_plugin.touchpoints.policy import policy_of
+from crm_plugin.touchpoints.scene import CouponView
 from crm_plugin.touchpoints.states import State
+from crm_plugin.touchpoints.steps import stock
 from tests.factories import order, write
 from tests.touchpoints.steps.stage import SEND, START, inside, person, plan, planned, stage, turn_on
 
@@ -138,6 +140,33 @@ def test_a_text_may_speak_of_the_coupon(db: Database, shop: Shop) -> None:
         row = connection.execute(select(touchpoints)).one()
         known = batch.load(connection, shop, [row], TEN)
     assert known.coupons == {("j", row.member_id, "2026"): "C1"}
+    # Until when a code of one's own is good nobody tells.
+    assert known.coupon_ends == {}
+
+
+@pytest.mark.parametrize("segment", ["", "best"])
+def test_a_text_tells_until_when_a_code_of_the_store_is_good(db: Database, shop: Shop, segment: str) -> None:
+    """A code of the store ends at midnight after its last day in the shop's zone, also one that was made for this very member."""
+    write(db, shop, [person(1)], START)
+    # Midnight of the 20th in Berlin: the 19th is the last day.
+    ends_at = datetime(2026, 6, 19, 22, tzinfo=UTC)
+    order = stock.Order(
+        "seed", 3, stock.Terms(prefix="HI-"), START, ends_at, asked=3, state=stock.DONE, segment=segment
+    )
+    with db.write() as connection:
+        member_id = connection.execute(select(members.c.member_id)).scalar_one()
+        code = order.code(member_id if segment else 1)
+        ours = {"shop_id": shop.shop_id, "pool_key": "p"}
+        connection.execute(coupon_pools.insert().values(**ours, title="", created_at=START))
+        connection.execute(coupon_codes.insert().values(**ours, code=code, place=1))
+        stock.put(connection, shop.shop_id, stock.Stock("p", orders=[order]), START)
+    turn_on(db, shop, {"key": "code", "coupon": {"pool": "p"}}, SEND)
+    plan(db, shop, TEN)
+    with db.read() as connection:
+        row = connection.execute(select(touchpoints)).one()
+        known = batch.load(connection, shop, [row], TEN)
+    scene = compose.scene_of(row, known, shop, policy_of(shop), "en")
+    assert scene.coupon == CouponView(code, date(2026, 6, 19))
 
 
 def test_a_journey_that_is_switched_off_ends_for_all(db: Database, shop: Shop) -> None:

@@ -105,11 +105,25 @@ def _opening_error(server: Server, error: Exception) -> AdapterError:
             hint=phrase("Port 465 goes with TLS, port 587 with STARTTLS."),
         )
     return TransientError(
-        phrase("The mail server %(where)s cannot be reached: %(why)s.", where=where, why=error),
+        _unreached(where, error),
         adapter="smtp",
         operation=Stage.CONNECT.value,
         hint=phrase("Check host and port; the message waits and is tried again."),
     )
+
+
+def _unreached(where: str, error: Exception) -> str:
+    """In plain words where there are some; the system's numbers tell a merchant nothing."""
+    if isinstance(error, ConnectionRefusedError):
+        return phrase("Nothing answers at %(where)s: no mail server runs there, or it is another port.", where=where)
+    if isinstance(error, TimeoutError):
+        return phrase("Nothing answers at %(where)s in time: a firewall may stand before it.", where=where)
+    if isinstance(error, socket.gaierror):
+        return phrase("Nothing answers at %(where)s: no server of that name is known.", where=where)
+    if isinstance(error, (ConnectionResetError, smtplib.SMTPServerDisconnected)):
+        return phrase("The mail server %(where)s hung up before it said anything.", where=where)
+    why = getattr(error, "strerror", None) or error
+    return phrase("The mail server %(where)s cannot be reached: %(why)s.", where=where, why=why)
 
 
 def _tls(server: Server) -> ssl.SSLContext:

@@ -111,6 +111,10 @@ class TaobaoStorefront(StorefrontAdapter):
                     break
         return problems
 
+    def soon(self, now: datetime) -> list[Problem]:
+        """See the contract: that the shop's agreement ends."""
+        return Session(self.values, now.timestamp, lambda: None).problems()
+
     def shop_info(self) -> ShopInfo:
         """The name came with the session; currency and zone are the same for all of Taobao."""
         return ShopInfo(self.values["seller_nick"], CURRENCY, ZONE)

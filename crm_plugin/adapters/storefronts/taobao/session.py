@@ -100,7 +100,9 @@ class Session:
         if days is None:
             return []
         message = phrase(
-            "The shop's agreement with the app ends on %(day)s.", day=str(self._kept["session_ends_at"])[:10]
+            "The shop's agreement with the app ends on %(day)s (whole days left: %(left)s).",
+            day=str(self._kept["session_ends_at"])[:10],
+            left=left.days,
         )
         return [Problem("session_ends", message, hint, Severity.WARNING, {"days": days})]
 
