@@ -11,18 +11,17 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
+from crm_plugin.adapters.base import Capability, Problem, Setting
 from crm_plugin.adapters.raw import UNREADABLE
-from crm_plugin.adapters.storefronts import metadata
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
-from crm_plugin.adapters.storefronts.medusa import payloads, webhooks, writing
+from crm_plugin.adapters.storefronts.medusa import known, payloads, webhooks, writing
 from crm_plugin.adapters.storefronts.medusa.client import ADAPTER, PAGE_SIZE, MedusaClient
 from crm_plugin.adapters.storefronts.medusa.mapping import Mapper, kept_with
+from crm_plugin.adapters.storefronts.medusa.settings import SETTINGS
 from crm_plugin.adapters.storefronts.medusa.walk import ChangeWalk, begun, head
 from crm_plugin.adapters.storefronts.metadata import KnownKeys
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
-from crm_plugin.clock import is_zone
-from crm_plugin.errors import AdapterError, MalformedResponse
+from crm_plugin.errors import AdapterError
 from crm_plugin.phrases import phrase
 from crm_plugin.records import CouponMade, CouponOrder, Page, RawRequest, Record, ShopInfo, StoreEvent, Stream, TierMark
 
@@ -43,16 +42,6 @@ _ID = re.compile(r"[A-Za-z0-9_]{1,100}")
 # Ids in one question, by their length in its address.
 _AT_ONCE = 50
 _IDS_SIZE = 1000
-
-
-class _Currency(msgspec.Struct):
-    currency_code: str = ""
-    is_default: bool = False
-
-
-class _Store(msgspec.Struct):
-    name: str | None = ""
-    supported_currencies: list[_Currency] | None = None
 
 
 class _OfOrder(msgspec.Struct):
@@ -89,41 +78,7 @@ class MedusaStorefront(StorefrontAdapter):
             Capability.EMBEDDED,
         }
     )
-    settings: ClassVar[tuple[Setting, ...]] = (
-        Setting("url", "Store address", SettingType.URL, "The backend's, such as https://api.shop.example."),
-        Setting(
-            "key",
-            "Secret API key",
-            SettingType.SECRET,
-            "Begins with sk_; Medusa, Settings > Developer > Secret API keys.",
-        ),
-        Setting(
-            "webhook_secret",
-            "Webhook secret",
-            SettingType.SECRET,
-            "The same as in the options of the companion package.",
-            False,
-        ),
-        Setting(
-            "admin_url", "Admin address", SettingType.URL, "Where the admin is not under the backend's own name.", False
-        ),
-        Setting("timezone", "Time zone", help="Medusa tells none, such as Asia/Taipei.", required=False, default="UTC"),
-        Setting(
-            "product_url",
-            "Product link",
-            help="With {handle} in it, such as https://shop.example/products/{handle}.",
-            required=False,
-        ),
-        Setting(
-            "guests_are_members",
-            "Customers without an account are members",
-            SettingType.BOOLEAN,
-            "For stores that enter their customers in the admin.",
-            required=False,
-            default=False,
-        ),
-        *metadata.settings(cost="cost"),
-    )
+    settings: ClassVar[tuple[Setting, ...]] = SETTINGS
     by_hand: ClassVar[str] = phrase(
         "Write it into the options of the companion package as events, and the webhook secret as secret; until then changes are "
         "found by reading every few minutes."
@@ -175,18 +130,7 @@ class MedusaStorefront(StorefrontAdapter):
 
     def shop_info(self) -> ShopInfo:
         """Name and default currency; the zone is a setting, for Medusa has none."""
-        rows = self.client.list("stores", "stores", {"limit": "1", "fields": "name,*supported_currencies"}).rows
-        try:
-            store = msgspec.json.decode(rows[0], type=_Store)
-        except (IndexError, *UNREADABLE) as error:
-            raise self._no_currency() from error
-        currencies = store.supported_currencies or []
-        chosen = next((one for one in currencies if one.is_default), currencies[0] if currencies else _Currency())
-        if len(chosen.currency_code) != 3:
-            raise self._no_currency()
-        zone = self.values["timezone"]
-        notes = () if is_zone(zone) and zone != "UTC" else ("Medusa tells no time zone: enter the shop's own.",)
-        return ShopInfo(store.name or "", chosen.currency_code.upper(), zone if is_zone(zone) else "UTC", "2", notes)
+        return known.ask(self.client, self.values["timezone"])
 
     def recent_fields(self, stream: Stream) -> list[dict[str, Any]]:
         """See the contract; a hundred records, our own marks left out."""
@@ -227,10 +171,10 @@ class MedusaStorefront(StorefrontAdapter):
     def reread_many(self, stream: Stream, external_ids: Iterable[str]) -> Iterator[tuple[str, Record | None]]:
         """See the contract; fifty in a call."""
         wanted = list(dict.fromkeys(external_ids))
-        known = [one for one in wanted if _ID.fullmatch(one)] if stream in _LISTS else []
-        yield from ((one, None) for one in wanted if one not in set(known))
-        for start in range(0, len(known), _AT_ONCE):
-            part = known[start : start + _AT_ONCE]
+        asked = [one for one in wanted if _ID.fullmatch(one)] if stream in _LISTS else []
+        yield from ((one, None) for one in wanted if one not in set(asked))
+        for start in range(0, len(asked), _AT_ONCE):
+            part = asked[start : start + _AT_ONCE]
             found = dict(self._by_ids(stream, part))
             yield from ((one, found.get(one)) for one in part)
 
@@ -336,11 +280,6 @@ class MedusaStorefront(StorefrontAdapter):
             for raw in listing.rows:
                 if stream is not Stream.MEMBERS or self._is_member(head(raw)):
                     yield str(msgspec.json.decode(raw)["id"])
-
-    def _no_currency(self) -> MalformedResponse:
-        return MalformedResponse(
-            phrase("The store does not tell its currency."), adapter=self.name, operation="stores", path="$.stores"
-        )
 
 
 def _all(told: payloads.Head) -> bool:

@@ -10,20 +10,18 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType
-from crm_plugin.adapters.raw import UNREADABLE
-from crm_plugin.adapters.storefronts import metadata
+from crm_plugin.adapters.base import Capability, Problem, Setting
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.metadata import KnownKeys
 from crm_plugin.adapters.storefronts.rows import Cursor, Reader, page_of, read_rows
-from crm_plugin.adapters.storefronts.saleor import shoppers, vouchers, webhooks, writing
-from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, AGAIN, PAGE_SIZE, SaleorClient, unauthorised
+from crm_plugin.adapters.storefronts.saleor import known, shoppers, vouchers, webhooks, writing
+from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, AGAIN, PAGE_SIZE, SaleorClient
 from crm_plugin.adapters.storefronts.saleor.mapping import Mapper, kept_with
+from crm_plugin.adapters.storefronts.saleor.settings import PERMISSIONS, SETTINGS
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, fetch_jwks, jwks_of
 from crm_plugin.adapters.storefronts.saleor.subscriptions import Subscriptions
 from crm_plugin.adapters.storefronts.saleor.walk import ChangeWalk
-from crm_plugin.clock import is_zone
-from crm_plugin.errors import AdapterError, MalformedResponse, WebhookRejected
+from crm_plugin.errors import AdapterError, WebhookRejected
 from crm_plugin.phrases import phrase
 from crm_plugin.records import (
     CouponMade,
@@ -38,14 +36,6 @@ from crm_plugin.records import (
     TierWritten,
 )
 
-# What we ask for, and whether we can do without it.
-PERMISSIONS = {
-    "MANAGE_USERS": True,
-    "MANAGE_ORDERS": True,
-    "MANAGE_PRODUCTS": True,
-    "MANAGE_CHECKOUTS": False,
-    "MANAGE_DISCOUNTS": False,
-}
 _ONE = {
     Stream.MEMBERS: "member_one",
     Stream.ORDERS: "order_one",
@@ -64,35 +54,6 @@ _KINDS = {
     Stream.PRODUCTS: "ProductVariant",
     Stream.CHECKOUTS: "Checkout",
 }
-
-
-class _Named(msgspec.Struct):
-    code: str
-
-
-class App(msgspec.Struct):
-    """We ourselves, as Saleor knows us."""
-
-    id: str
-    permissions: list[_Named] | None = None
-
-
-class _Domain(msgspec.Struct):
-    url: str | None = ""
-
-
-class _Shop(msgspec.Struct):
-    name: str | None = ""
-    version: str | None = ""
-    domain: _Domain | None = None
-
-
-class _Known(msgspec.Struct):
-    """What the store says of itself."""
-
-    shop: _Shop
-    channels: list[vouchers.Channel] | None = None
-    app: App | None = None
 
 
 class SaleorStorefront(StorefrontAdapter):
@@ -117,47 +78,7 @@ class SaleorStorefront(StorefrontAdapter):
             Capability.EMBEDDED,
         }
     )
-    settings: ClassVar[tuple[Setting, ...]] = (
-        Setting(
-            "api_url", "API address", SettingType.URL, "As Saleor tells it, such as https://shop.example/graphql/."
-        ),
-        Setting("token", "App token", SettingType.SECRET, "Saleor hands it to the app when it is installed."),
-        Setting("app_id", "App id", required=False, hidden=True, beside="token"),
-        # What Saleor signs with.
-        Setting("jwks", "Public keys", SettingType.JSON, required=False, hidden=True, beside="token"),
-        Setting(
-            "webhook_secret", "Webhook secret", SettingType.SECRET, "Only for webhooks made with a secret key.", False
-        ),
-        Setting(
-            "channel",
-            "Channel",
-            help="Prices and the currency are this channel's; the first when empty.",
-            required=False,
-        ),
-        Setting("timezone", "Time zone", help="Saleor tells none, such as Asia/Taipei.", required=False, default="UTC"),
-        Setting(
-            "dashboard_url", "Dashboard address", SettingType.URL, "Where it is not under the API's own name.", False
-        ),
-        Setting(
-            "checkout_url",
-            "Checkout link",
-            help="With {id} or {token} in it; leads back into a checkout.",
-            required=False,
-        ),
-        Setting(
-            "product_url",
-            "Product link",
-            help="With {slug} in it, such as https://shop.example/p/{slug}.",
-            required=False,
-        ),
-        Setting(
-            "storefront_origins",
-            "Storefront addresses",
-            help="Comma separated, such as https://shop.example: pages there may show customers their messages.",
-            required=False,
-        ),
-        *metadata.settings(),
-    )
+    settings: ClassVar[tuple[Setting, ...]] = SETTINGS
     unseen: ClassVar[tuple[str, ...]] = ("A product's name, category or picture moves the product, not its variants.",)
     scopes: ClassVar[Mapping[str, bool]] = PERMISSIONS
     # The cost of a variant has a field of its own.
@@ -222,24 +143,11 @@ class SaleorStorefront(StorefrontAdapter):
 
     def shop_info(self) -> ShopInfo:
         """Name and version of the shop, the currency of its channel; the zone is a setting, for Saleor has none."""
-        known = self._known()
-        wanted = self.values["channel"]
-        channels = [one for one in known.channels or () if one.slug == wanted or (not wanted and one.is_active)]
-        if not channels or len(channels[0].currency_code) != 3:
-            raise MalformedResponse(
-                phrase("The store does not tell its currency."), adapter=self.name, operation="shop", path="$.channels"
-            )
-        zone = self.values["timezone"]
-        notes = () if is_zone(zone) and zone != "UTC" else ("Saleor tells no time zone: enter the shop's own.",)
-        name = known.shop.name or ""
-        return ShopInfo(
-            name, channels[0].currency_code.upper(), zone if is_zone(zone) else "UTC", known.shop.version or "", notes
-        )
+        return known.ask(self.client).info(self.values["channel"] or "", self.values["timezone"])
 
     def granted(self) -> frozenset[str]:
         """The app's permissions. Raises: ActionRequired when Saleor no longer knows the app."""
-        app = self._known().app
-        return frozenset(one.code for one in app.permissions or ()) if app else frozenset()
+        return known.ask(self.client).granted()
 
     def recent_fields(self, stream: Stream) -> list[dict[str, Any]]:
         """See the contract; a hundred records, our own marks and tags left out."""
@@ -345,7 +253,7 @@ class SaleorStorefront(StorefrontAdapter):
 
     def create_coupons(self, order: CouponOrder) -> list[CouponMade]:
         """See the contract: one voucher holds all codes."""
-        return vouchers.Vouchers(self.client).make(order, self._known().channels or ())
+        return vouchers.Vouchers(self.client).make(order, known.ask(self.client).channels or ())
 
     def _fresh_keys(self) -> dict[str, Any]:
         try:
@@ -378,21 +286,6 @@ class SaleorStorefront(StorefrontAdapter):
             listing = self.client.list(operation, {"first": self._size, "after": after or None})
             after, more = listing.after, bool(listing.after)
             yield from (str(msgspec.json.decode(raw)["id"]) for raw in listing.rows)
-
-    def _known(self) -> _Known:
-        told = self.client.ask("shop")
-        try:
-            known = msgspec.convert({name: msgspec.json.decode(raw) for name, raw in told.items()}, _Known)
-        except (msgspec.ValidationError, *UNREADABLE) as error:
-            raise MalformedResponse(
-                phrase("The store's answer has another form than asked for."),
-                adapter=self.name,
-                operation="shop",
-                path="$.data",
-            ) from error
-        if known.app is None:
-            raise unauthorised(adapter=self.name, operation="shop")
-        return known
 
 
 class _Variants(msgspec.Struct):

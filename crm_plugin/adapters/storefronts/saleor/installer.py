@@ -21,9 +21,10 @@ from crm_plugin.adapters.channels.webhook.public import Pinned, Resolve, place_o
 from crm_plugin.adapters.raw import UNREADABLE, any_json
 from crm_plugin.adapters.storefronts.calls import Calls
 from crm_plugin.adapters.storefronts.installing import AppFacts, Frame, Installed, Installer, Visitor
-from crm_plugin.adapters.storefronts.saleor.adapter import PERMISSIONS, App
 from crm_plugin.adapters.storefronts.saleor.client import ADAPTER, SaleorClient
+from crm_plugin.adapters.storefronts.saleor.known import App
 from crm_plugin.adapters.storefronts.saleor.manifest import build
+from crm_plugin.adapters.storefronts.saleor.settings import PERMISSIONS
 from crm_plugin.adapters.storefronts.saleor.signing import KeyRing, check_token, fetch_jwks, jwks_of, read_claims
 from crm_plugin.adapters.storefronts.saleor.webhooks import api_address, store_of
 from crm_plugin.errors import ActionRequired, AdapterError, InvalidInput, PermanentError, WebhookRejected
