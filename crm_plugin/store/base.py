@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, ColumnElement, ForeignKeyConstraint, Integer, MetaData, Select, Text, text
+from sqlalchemy import BigInteger, Column, ColumnElement, ForeignKeyConstraint, Integer, MetaData, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -85,15 +85,6 @@ class PhraseText(TypeDecorator[str]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else unpacked(value)
-
-
-def found_first(chosen: Select[Any]) -> Select[Any]:
-    """The rows of an INSERT … SELECT on PostgreSQL, all found before the first is written: a sort by the second column waits for all.
-
-    While a table holds little PostgreSQL takes any of its indexes for as good as another. Asking for each row whether it is there already,
-    it would go through those that the statement itself has just written: half an hour for 100,000.
-    """
-    return chosen.order_by(text("2"))
 
 
 def to_json(value: Any) -> str:

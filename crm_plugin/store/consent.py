@@ -12,13 +12,13 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.ids import new_id
 from crm_plugin.records import ConsentState
 from crm_plugin.store import bulk
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.members import consents, member_consents, suppressions
+from crm_plugin.store.upserts import insert_into
 
 # What is said of a member's channel and topic, and what holds of it: state, instant in microseconds, source.
 Key = tuple[int, str, str]
@@ -147,10 +147,9 @@ def suppress(
 
     `at` is when it came to that, `recorded_at` when we learned of it, the same when it is not given.
     """
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     row = {"shop_id": shop_id, "channel": channel, "address": address, "reason": reason, "at": at, "source": source}
     row["recorded_at"] = recorded_at or at
-    return connection.execute(add(suppressions).values(row).on_conflict_do_nothing()).rowcount > 0
+    return connection.execute(insert_into(connection, suppressions).values(row).on_conflict_do_nothing()).rowcount > 0
 
 
 def is_suppressed(connection: Connection, shop_id: int, channel: str, address: str) -> str:

@@ -23,7 +23,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.birthdays import birthday_of, is_birthday
 from crm_plugin.clock import local_day
@@ -33,6 +32,7 @@ from crm_plugin.phrases import phrase
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
 from crm_plugin.store.members import members
 from crm_plugin.store.tenants import Shop
+from crm_plugin.store.upserts import insert_into
 
 # Written by the sync: a member's country or state is another than before.
 MOVED = "moved"
@@ -179,12 +179,13 @@ def remember_date(
         )
     _require_member(connection, shop, member_id)
     d = member_dates.c
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     row = {"shop_id": shop.shop_id, "member_id": member_id, "person": person.strip(), "month_day": month_day}
     kept = select(d.date_id).where(*(d[name] == value for name, value in row.items()))
     place = 0
     while True:
-        made = add(member_dates).values(date_id=_date_id(member_id, month_day, place), recorded_at=now, **row)
+        made = insert_into(connection, member_dates).values(
+            date_id=_date_id(member_id, month_day, place), recorded_at=now, **row
+        )
         if connection.execute(made.on_conflict_do_nothing().returning(d.date_id)).first() is not None:
             return True
         if connection.execute(kept).first() is not None:
@@ -241,7 +242,6 @@ def raise_event(
         )
     _require_member(connection, shop, member_id)
     happened = at or now
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     told: dict[str, Any] = {
         "event_id": new_id(),
         "at": happened,
@@ -253,7 +253,7 @@ def raise_event(
     }
     key = {"shop_id": shop.shop_id, "kind": kind, "member_id": member_id, "subject": subject}
     e = member_events.c
-    made = add(member_events).values(**key, **told)
+    made = insert_into(connection, member_events).values(**key, **told)
     made = made.on_conflict_do_update(index_elements=list(key), set_=told, where=e.withdrawn_at.is_not(None))
     return connection.execute(made.returning(e.event_id)).first() is not None
 

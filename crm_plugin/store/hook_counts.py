@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import job_runs
+from crm_plugin.store.upserts import insert_into
 
 # The name under which they are kept among the jobs.
 HOOKS = "hooks"
@@ -57,9 +57,8 @@ def count(connection: Connection, shop_id: int, adapter: str, told: Mapping[Odd,
         return
     r = job_runs.c
     mine = (r.shop_id == shop_id) & (r.job == HOOKS)
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     fresh = {"shop_id": shop_id, "job": HOOKS, "started_at": now, "finished_at": now, "result": {}, "error": ""}
-    connection.execute(add(job_runs).values(through="", **fresh).on_conflict_do_nothing())
+    connection.execute(insert_into(connection, job_runs).values(through="", **fresh).on_conflict_do_nothing())
     document: dict[str, Any] = connection.execute(select(r.result).where(mine).with_for_update()).scalar_one()
     for reason, number in some.items():
         before = document.setdefault(adapter, {}).get(reason.value, {"number": 0})

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import job_leases
+from crm_plugin.store.upserts import insert_into
 
 # The shop that stands for the whole installation.
 EVERYBODY = 0
@@ -36,7 +36,6 @@ class Lease:
 
 def take(connection: Connection, shop_id: int, name: str, token: str, now: datetime, span: timedelta) -> bool:
     """Take what nobody holds, or what somebody's time ran out for; False when it is held."""
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values: dict[str, Any] = {
         "token": token,
         "since": now,
@@ -46,7 +45,7 @@ def take(connection: Connection, shop_id: int, name: str, token: str, now: datet
         "done": 0,
         "total": None,
     }
-    statement = add(job_leases).values(shop_id=shop_id, name=name, **values)
+    statement = insert_into(connection, job_leases).values(shop_id=shop_id, name=name, **values)
     statement = statement.on_conflict_do_update(index_elements=["shop_id", "name"], set_=values, where=_over(now))
     return connection.execute(statement.returning(job_leases.c.token)).first() is not None
 

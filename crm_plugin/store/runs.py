@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import job_runs
+from crm_plugin.store.upserts import insert_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,6 @@ def last(connection: Connection, shop_id: int, job: str) -> Run | None:
 
 def keep(connection: Connection, shop_id: int, run: Run) -> None:
     """Write how a run went in place of the one before; the mark stays unless this run has one."""
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values: dict[str, Any] = {
         "started_at": run.started_at,
         "finished_at": run.finished_at,
@@ -48,7 +47,7 @@ def keep(connection: Connection, shop_id: int, run: Run) -> None:
         "error": run.error,
         **({"through": run.through} if run.through else {}),
     }
-    statement = add(job_runs).values(shop_id=shop_id, job=run.job, **values)
+    statement = insert_into(connection, job_runs).values(shop_id=shop_id, job=run.job, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["shop_id", "job"], set_=values))
 
 

@@ -27,10 +27,10 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, PhraseText, belongs_to, metadata, shop_key, to_micros
+from crm_plugin.store.upserts import insert_into
 
 _HAS_DRIFTED = text("drifts > 0")
 
@@ -173,9 +173,10 @@ def lift(connection: Connection, shop_id: int) -> None:
 
 
 def _put_switch(connection: Connection, shop_id: int, values: Mapping[str, Any], now: datetime) -> None:
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values = {**values, "updated_at": now}
-    statement = add(writeback_switches).values(shop_id=shop_id, **{"enabled": False, "detail": "", **values})
+    statement = insert_into(connection, writeback_switches).values(
+        shop_id=shop_id, **{"enabled": False, "detail": "", **values}
+    )
     connection.execute(statement.on_conflict_do_update(index_elements=["shop_id"], set_=values))
 
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.adapters.base import Severity
 from crm_plugin.adapters.registry import app_values, storefront_class
@@ -23,6 +22,7 @@ from crm_plugin.store import shops, writebacks
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import CONNECTED, UNINSTALLED, Shop, shop_by_id, shop_of
+from crm_plugin.store.upserts import insert_into
 from crm_plugin.sync import holders, same_store, standing
 from crm_plugin.sync.holders import StoreIsHeld
 from crm_plugin.sync.keeper import ShopKeeper
@@ -76,7 +76,6 @@ def add_shop(
                 return quicker
         else:
             holders.require_free(connection, platform, str(given.get("url") or place))
-        add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
         row = {
             "shop_id": shop_id,
             "name": name,
@@ -94,7 +93,7 @@ def add_shop(
             "created_at": now,
         }
         # Names and stores are unique in the database: whoever connects at the same moment is waited for, and then found.
-        if not connection.execute(add(shops).values(**row).on_conflict_do_nothing()).rowcount:
+        if not connection.execute(insert_into(connection, shops).values(**row).on_conflict_do_nothing()).rowcount:
             quicker = shop_of(connection, platform, reference)
             if quicker is None:
                 raise _name_taken(name)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import require_aware
 from crm_plugin.errors import InvalidInput, NotFound
@@ -19,6 +18,7 @@ from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import member_dials, members
 from crm_plugin.store.events import raise_event
 from crm_plugin.store.tenants import shop_by_id
+from crm_plugin.store.upserts import insert_into
 from crm_plugin.touchpoints.journey import Journey
 
 ALL, MONTHLY, ONLY_BIRTHDAY = "all", "monthly", "birthday"
@@ -87,7 +87,6 @@ def turn(
     chosen = _checked(before, frequency, per_month, snooze_until, now)
     if awake:
         chosen = Dial(chosen.frequency, chosen.per_month, None)
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values = {
         "frequency": chosen.frequency,
         "per_month": chosen.per_month,
@@ -96,7 +95,7 @@ def turn(
         "updated_at": now,
     }
     connection.execute(
-        add(member_dials)
+        insert_into(connection, member_dials)
         .values(shop_id=shop_id, member_id=member_id, **values)
         .on_conflict_do_update(index_elements=["shop_id", "member_id"], set_=values)
     )

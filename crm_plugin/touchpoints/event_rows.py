@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.events import DeliveryEvent
 from crm_plugin.ids import new_id
 from crm_plugin.store import delivery_events
+from crm_plugin.store.upserts import insert_into
 
 # Indexes take no longer ones; a provider's are shorter than this.
 _LONGEST_ID = 200
@@ -24,7 +24,6 @@ def keep(
     connection: Connection, shop_id: int, adapter: str, event: DeliveryEvent, touchpoint_id: int | None, now: datetime
 ) -> bool:
     """Keep the event; False when it is known already. `touchpoint_id` None: its touchpoint is not known yet."""
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     message_id = told_id(event.provider_message_id)
     nameless = f"{message_id}:{event.kind}:{event.at.isoformat()}"
     row = {
@@ -41,4 +40,6 @@ def keep(
         "raw": event.raw,
         "received_at": now,
     }
-    return connection.execute(add(delivery_events).values(row).on_conflict_do_nothing()).rowcount > 0
+    return (
+        connection.execute(insert_into(connection, delivery_events).values(row).on_conflict_do_nothing()).rowcount > 0
+    )

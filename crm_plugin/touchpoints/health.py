@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.phrases import cut
 from crm_plugin.store import sender_health
 from crm_plugin.store.session import Database
+from crm_plugin.store.upserts import insert_into
 
 FIRST_REST = timedelta(minutes=1)
 LONGEST_REST = timedelta(minutes=30)
@@ -114,8 +114,9 @@ def give_back(db: Database, shop_id: int, adapter: str, count: int) -> None:
 
 
 def _put(connection: Connection, shop_id: int, adapter: str, values: dict[str, Any]) -> None:
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = add(sender_health).values(shop_id=shop_id, adapter=adapter, **{"failures": 0, "why": "", **values})
+    statement = insert_into(connection, sender_health).values(
+        shop_id=shop_id, adapter=adapter, **{"failures": 0, "why": "", **values}
+    )
     keys = ["shop_id", "adapter"]
     connection.execute(
         statement.on_conflict_do_update(index_elements=keys, set_=values)

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.channels.base import ChannelAdapter
@@ -24,6 +23,7 @@ from crm_plugin.store import connections, job_runs, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.store.upserts import insert_into
 from crm_plugin.touchpoints import intake, senders
 from crm_plugin.touchpoints.states import State
 
@@ -99,9 +99,12 @@ def _take(db: Database, shop: Shop, walk: Row[Any], since: datetime, now: dateti
     r, job = job_runs.c, f"events:{walk.adapter}"
     with db.write() as connection:
         if walk.job is None:
-            add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
             row = {"shop_id": shop.shop_id, "job": job, "through": "", "result": {}, "error": ""}
-            fresh = add(job_runs).values(started_at=since, finished_at=now, **row).on_conflict_do_nothing()
+            fresh = (
+                insert_into(connection, job_runs)
+                .values(started_at=since, finished_at=now, **row)
+                .on_conflict_do_nothing()
+            )
             return connection.execute(fresh).rowcount > 0
         mine = (r.shop_id == shop.shop_id) & (r.job == job) & (r.finished_at == walk.finished_at)
         return connection.execute(update(job_runs).where(mine).values(started_at=since, finished_at=now)).rowcount > 0

@@ -28,14 +28,14 @@ from sqlalchemy import (
     text,
     type_coerce,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.rules.nodes import Node
 from crm_plugin.store import touchpoints
-from crm_plugin.store.base import found_first, to_micros
+from crm_plugin.store.base import to_micros
 from crm_plugin.store.prepared import Prepared, Shelf
 from crm_plugin.store.tenants import Shop
+from crm_plugin.store.upserts import insert_new
 from crm_plugin.touchpoints.audience import holds
 from crm_plugin.touchpoints.due import Way
 from crm_plugin.touchpoints.journey import Journey
@@ -80,7 +80,7 @@ def write_way(connection: Connection, terms: Terms, way: Way, now: datetime, cou
         base = way.select()
         if terms.rule is not None and terms.on is not None:
             base = base.where(holds(terms.shop, terms.rule, terms.on, literal_column("m.member_id")))
-        made = _statement(terms, base, now, start, node, dialect.name).returning(touchpoints.c.state)
+        made = _statement(connection, terms, base, now, start, node).returning(touchpoints.c.state)
         return Prepared(made, dialect)
 
     count = _BATCH
@@ -98,7 +98,7 @@ def write_step(
     Answers what is new: member_id, occasion, state, reason. What is settled by that counts as taken up.
     """
     t = touchpoints.c
-    made = _statement(terms, base, now, *reserve_ids(_BATCH), connection.dialect.name)
+    made = _statement(connection, terms, base, now, *reserve_ids(_BATCH))
     rows = connection.execute(made.returning(t.member_id, t.occasion, t.state, t.reason)).all()
     _count([row.state for row in rows], counts)
     return rows
@@ -110,17 +110,12 @@ def _count(states: Any, counts: dict[str, int]) -> int:
     return len(states)
 
 
-def _statement(terms: Terms, base: Select[Any], now: datetime, start: int, node: int, dialect: str) -> Insert:
+def _statement(connection: Connection, terms: Terms, base: Select[Any], now: datetime, start: int, node: int) -> Insert:
     found = judged(terms, base, now).subquery("judged")
     columns, chosen = _rows(terms, found, now, start, node)
     if terms.had_steps:
         chosen = chosen.where(came_in(terms.shop, terms.journey, found).is_(None))
-    add: Any = sqlite.insert
-    if dialect != "sqlite":
-        add, chosen = postgresql.insert, found_first(chosen)
-    inserted = add(touchpoints).from_select(columns, chosen, include_defaults=False)
-    statement: Insert = inserted.on_conflict_do_nothing()
-    return statement
+    return insert_new(connection, touchpoints, columns, chosen)
 
 
 def _rows(terms: Terms, judged: Any, now: datetime, start: int, node: int) -> tuple[list[str], Select[Any]]:

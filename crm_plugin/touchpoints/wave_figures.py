@@ -11,13 +11,13 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, case, func, literal_column, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import at_local, local_day
 from crm_plugin.errors import RuleError
 from crm_plugin.store import journey_forecasts, journey_waves, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
+from crm_plugin.store.upserts import insert_into
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.plan import forecast_journey
@@ -99,8 +99,7 @@ def note_forecasts(db: Database, shop: Shop, day: date) -> int:
         connection.execute(journey_forecasts.delete().where(f.shop_id == shop.shop_id, f.day <= day))
         if kept:
             # Another round may be noting the same day at this moment; both have looked at the same calendar.
-            add = sqlite.insert if db.is_sqlite else postgresql.insert
-            connection.execute(add(journey_forecasts).on_conflict_do_nothing(), kept)
+            connection.execute(insert_into(connection, journey_forecasts).on_conflict_do_nothing(), kept)
     return len(kept)
 
 

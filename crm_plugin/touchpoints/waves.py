@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.store import journey_waves
+from crm_plugin.store.upserts import insert_into
 from crm_plugin.touchpoints.guard_settings import Blast
 from crm_plugin.touchpoints.journey import Journey
 
@@ -122,7 +122,6 @@ def all_waves(connection: Connection, shop_id: int) -> dict[str, Wave]:
 
 def keep(connection: Connection, shop_id: int, wave: Wave, now: datetime) -> None:
     """Write what stands of a journey in place of what stood."""
-    add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values = {
         "state": wave.state,
         "cause": wave.cause,
@@ -134,7 +133,7 @@ def keep(connection: Connection, shop_id: int, wave: Wave, now: datetime) -> Non
         "updated_at": now,
     }
     connection.execute(
-        add(journey_waves)
+        insert_into(connection, journey_waves)
         .values(shop_id=shop_id, journey_key=wave.journey_key, **values)
         .on_conflict_do_update(index_elements=["shop_id", "journey_key"], set_=values)
     )

@@ -19,13 +19,13 @@ from sqlalchemy import (
     text,
     type_coerce,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.clock import local_day
 from crm_plugin.ids import id_sql, reserve_ids
 from crm_plugin.store import enrolments, touchpoints
-from crm_plugin.store.base import found_first, to_micros
+from crm_plugin.store.base import to_micros
 from crm_plugin.store.tenants import Shop
+from crm_plugin.store.upserts import insert_new
 from crm_plugin.touchpoints.audience import meant, rule_of
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import ending
@@ -45,10 +45,7 @@ def enrol(connection: Connection, shop: Shop, journey: Journey, due: Select[Any]
     taken = 0
     while True:
         columns, chosen = _rows(shop, journey, came, now)
-        add: Any = sqlite.insert
-        if connection.dialect.name != "sqlite":
-            add, chosen = postgresql.insert, found_first(chosen)
-        statement = add(enrolments).from_select(columns, chosen, include_defaults=False).on_conflict_do_nothing()
+        statement = insert_new(connection, enrolments, columns, chosen)
         # Counted by what comes back: of a statement that begins with WITH, SQLite's driver does not tell how many rows it wrote.
         count = len(connection.execute(statement.returning(enrolments.c.seq)).all())
         taken += count
