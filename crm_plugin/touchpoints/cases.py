@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from crm_plugin.records import OrderStatus
 from crm_plugin.store.base import to_micros
@@ -86,10 +86,11 @@ def open_cases(
     if not asked or not member_ids:
         return {}
     which = " ".join(f"WHEN {condition} THEN '{case}'" for case, condition in asked)
-    # Numbers of our own, so that many of them need no placeholder each.
-    named = ", ".join(str(int(one)) for one in sorted(member_ids))
     sql = (
         f"SELECT c.member_id, c.which FROM (SELECT m.member_id AS member_id, CASE {which} END AS which FROM members AS m "  # noqa: S608
-        f"WHERE m.shop_id = {shop_id} AND m.member_id IN ({named})) AS c WHERE c.which IS NOT NULL"
+        f"WHERE m.shop_id = {shop_id} AND m.member_id IN :member_ids) AS c WHERE c.which IS NOT NULL"
     )
-    return {row.member_id: row.which for row in connection.execute(text(sql), {"now": to_micros(now)})}
+    # The statement names nobody, so that it is the same for all who are asked about, and is made once.
+    query = text(sql).bindparams(bindparam("member_ids", expanding=True))
+    values = {"now": to_micros(now), "member_ids": sorted(member_ids)}
+    return {row.member_id: row.which for row in connection.execute(query, values)}

@@ -149,6 +149,18 @@ def test_one_statement_for_any_number_of_members(sqlite_db: Database) -> None:
     assert "SCAN" not in told.replace("SCAN CONSTANT ROW", "")
 
 
+def test_the_statement_is_the_same_whoever_is_asked_about(sqlite_db: Database) -> None:
+    shop_with(sqlite_db, 8)
+    statements: list[str] = []
+    event.listen(sqlite_db.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    with sqlite_db.read() as connection:
+        for first in (1, 500, 1000):
+            cases.open_cases(connection, 1, Cases(), range(first, first + 500), NOON)
+    asked = [one for one in statements if one.startswith("SELECT c.member_id")]
+    assert len(asked) == 3
+    assert len(set(asked)) == 1
+
+
 @pytest.mark.parametrize(
     ("told", "field"),
     [
