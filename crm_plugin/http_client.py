@@ -25,7 +25,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyErr
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from crm_plugin import __version__
-from crm_plugin.redaction import redact
+from crm_plugin.bounded import Bounded
 
 USER_AGENT = f"crm-plugin/{__version__}"
 CONNECT_TIMEOUT = 10.0
@@ -33,7 +33,6 @@ READ_TIMEOUT = 60.0
 # Of one call in all: the largest pages of slow stores come within it.
 CALL_TIMEOUT = 300.0
 MAX_BODY = 64 * 1024 * 1024
-_EXCERPT = 300
 
 
 class BodyTooLarge(requests.RequestException):
@@ -46,37 +45,6 @@ class NoTls(ssl.SSLError):
 
 class BadCertificate(NoTls):
     """Its certificate cannot be trusted."""
-
-
-class Bounded(io.RawIOBase):
-    """What comes out of a socket until `until`, an instant of the monotonic clock, and in no more than `most` bytes from now on.
-
-    Both may be set anew. Raises: TimeoutError after that instant, OSError past so many bytes.
-    """
-
-    def __init__(self, raw: io.RawIOBase, sock: Any, until: float, most: float = float("inf")) -> None:
-        super().__init__()
-        self.until, self.most = until, most
-        self._raw, self._sock = raw, sock
-        self._pause = sock.gettimeout()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took too long")
-        if self.most <= 0:
-            raise OSError("the answer is too large")
-        self._sock.settimeout(left if self._pause is None else min(left, self._pause))
-        count = self._raw.readinto(buffer)
-        self.most -= count or 0
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 class _Response(http.client.HTTPResponse):
@@ -192,15 +160,6 @@ def read_body(response: requests.Response, limit: int = MAX_BODY) -> bytes:
             raise BodyTooLarge(f"the answer is larger than {limit} bytes")
         parts.append(part)
     return b"".join(parts)
-
-
-def excerpt(body: bytes | str) -> str:
-    """The first words of an answer, redacted and on one line without control characters, for messages and logs."""
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    words = " ".join(text[: _EXCERPT * 4].split())
-    if not words.isprintable():
-        words = "".join(letter for letter in words if letter.isprintable())
-    return redact(words)[:_EXCERPT]
 
 
 def retry_after(response: requests.Response, now: datetime | None = None) -> float | None:

@@ -7,6 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 
+_EXCERPT = 300
 # One of these stands before every secret: a text without them, as nearly every answer is, need not be searched for more.
 _WORDS = ("secret", "token", "passw", "signature", "nonce", "consumer_key", "api", "authorization", "basic", "bearer")
 _SIGNS = (*_WORDS, "://", "ck_", "cs_")
@@ -29,6 +30,15 @@ def redact(text: str) -> str:
     if text.isascii() and not any(map(text.lower().__contains__, _SIGNS)):
         return text
     return _SECRETS.sub(lambda found: f"{found[found.lastindex or 0]}***", text)
+
+
+def excerpt(body: bytes | str) -> str:
+    """The first words of an answer, redacted and on one line without control characters, for messages and logs."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    words = " ".join(text[: _EXCERPT * 4].split())
+    if not words.isprintable():
+        words = "".join(letter for letter in words if letter.isprintable())
+    return redact(words)[:_EXCERPT]
 
 
 _ADDRESSES = re.compile(r"[^\s<>\"'(),;:=]+@[^\s<>\"'(),;:]+\.\w+|\+\d[\d ()-]{6,}\d")

@@ -118,7 +118,7 @@ def test_old_key_still_opens_after_rotation() -> None:
 
 def test_excerpts_hold_no_secret() -> None:
     text = f'consumer_key=ck_{"a" * 40}&consumer_secret=cs_{"b" * 40} {{"password": "hunter2"}} cs_{"c" * 40}'
-    shown = http_client.excerpt(text)
+    shown = redaction.excerpt(text)
     for secret in ("a" * 10, "b" * 10, "c" * 10, "hunter2"):
         assert secret not in shown
 
@@ -220,7 +220,7 @@ def test_text_without_a_sign_of_a_secret_holds_none(text: str) -> None:
 
 def test_answer_without_a_sign_of_a_secret_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(redaction, "_SECRETS")
-    assert http_client.excerpt("2.0.0 Ok:\x07 queued\n as 4XyZ1234") == "2.0.0 Ok: queued as 4XyZ1234"
+    assert redaction.excerpt("2.0.0 Ok:\x07 queued\n as 4XyZ1234") == "2.0.0 Ok: queued as 4XyZ1234"
 
 
 def test_addresses_asked_for_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,8 +18,9 @@ import requests
 from crm_plugin.adapters.raw import UNREADABLE, any_json
 from crm_plugin.adapters.storefronts.unanswered import LATER, unanswered
 from crm_plugin.errors import ActionRequired, MalformedResponse, TransientError
-from crm_plugin.http_client import CALL_TIMEOUT, MAX_BODY, BodyTooLarge, excerpt, make_session, read_body, retry_after
+from crm_plugin.http_client import CALL_TIMEOUT, MAX_BODY, BodyTooLarge, make_session, read_body, retry_after
 from crm_plugin.phrases import phrase
+from crm_plugin.redaction import excerpt
 
 ATTEMPTS = 5
 # A store that asks for a longer pause than this gets it between two syncs, not within one.

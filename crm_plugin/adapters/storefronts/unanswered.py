@@ -9,8 +9,8 @@ import requests
 import urllib3
 
 from crm_plugin.errors import ActionRequired, AdapterError, TransientError
-from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import joined, phrase
+from crm_plugin.redaction import excerpt
 
 LATER = phrase("Try again in a few minutes; a sync goes on where it stopped.")
 NO_TLS = phrase(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
 from crm_plugin.adapters.channels.base import RATE_SETTING, ChannelAdapter
-from crm_plugin.adapters.channels.dkim import Signer, signer
 from crm_plugin.adapters.channels.mime import Mail, ascii_address, skeleton
 from crm_plugin.adapters.channels.smtp.connection import Connection
 from crm_plugin.adapters.channels.smtp.flow import SmtpFlow
@@ -17,9 +16,12 @@ from crm_plugin.adapters.channels.smtp.opening import Server
 from crm_plugin.adapters.channels.smtp.pool import Pool
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import AdapterError, InvalidInput, PermanentError
-from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
+from crm_plugin.redaction import excerpt
+
+if TYPE_CHECKING:
+    from crm_plugin.adapters.channels.dkim import Signer
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -95,6 +97,9 @@ class SmtpChannel(ChannelAdapter):
         selector, key = self.values["dkim_selector"], self.values["dkim_key"]
         if not selector and not key:
             return None
+        # Most mail servers sign themselves: without a key of one's own, nothing that reads keys is loaded.
+        from crm_plugin.adapters.channels.dkim import signer
+
         domain = ascii_address(self.values["from_address"]).rpartition("@")[2].lower()
         try:
             return signer(domain, selector, key)

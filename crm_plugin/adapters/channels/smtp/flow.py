@@ -14,8 +14,8 @@ from crm_plugin.adapters.channels.base import Flow, Flowed
 from crm_plugin.adapters.channels.mime import Mail
 from crm_plugin.adapters.channels.smtp.connection import READ, WRITE, Connection, ConnectionLost, Ended
 from crm_plugin.adapters.channels.smtp.pool import Pool, lost
-from crm_plugin.http_client import excerpt
 from crm_plugin.records import Message, SendResult
+from crm_plugin.redaction import excerpt
 
 # What there is in hand for a connection: the mail whose end it waits for, the one that was told together with it, and the one after them.
 _PER_CONNECTION = 3

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from crm_plugin.errors import ActionRequired, AdapterError, PermanentError, RecipientRefused, TransientError
-from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import phrase
+from crm_plugin.redaction import excerpt
 
 
 class Stage(StrEnum):

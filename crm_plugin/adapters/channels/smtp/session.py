@@ -10,7 +10,7 @@ import smtplib
 import time
 from typing import Any
 
-from crm_plugin.http_client import Bounded
+from crm_plugin.bounded import Bounded
 
 # Of all that a server says to one mail, or until it is ready for the first.
 LARGEST_TALK = 256 * 1024

@@ -13,16 +13,9 @@ from requests.auth import HTTPBasicAuth
 from crm_plugin.adapters.channels.twilio.errors import ErrorBody, error_for
 from crm_plugin.adapters.raw import read_or_none
 from crm_plugin.errors import ActionRequired, AdapterError, OutcomeUnknown, TransientError
-from crm_plugin.http_client import (
-    CONNECT_TIMEOUT,
-    distrusted,
-    excerpt,
-    make_session,
-    never_left,
-    read_body,
-    retry_after,
-)
+from crm_plugin.http_client import CONNECT_TIMEOUT, distrusted, make_session, never_left, read_body, retry_after
 from crm_plugin.phrases import phrase
+from crm_plugin.redaction import excerpt
 
 # So many connections are kept.
 CONNECTIONS = 8

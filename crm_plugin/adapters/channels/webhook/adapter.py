@@ -16,9 +16,10 @@ from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.channels.webhook.public import Pinned, Resolve, place_of, resolve
 from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import InvalidInput, PermanentError, TransientError
-from crm_plugin.http_client import CONNECT_TIMEOUT, USER_AGENT, distrusted, excerpt, retry_after
+from crm_plugin.http_client import CONNECT_TIMEOUT, USER_AGENT, distrusted, retry_after
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
+from crm_plugin.redaction import excerpt
 
 _READ_TIMEOUT = 20.0
 _SHORTEST_SECRET = 16

@@ -13,9 +13,8 @@ from crm_plugin.adapters.raw import UNREADABLE
 from crm_plugin.adapters.storefronts.calls import Answer, Calls
 from crm_plugin.adapters.storefronts.unanswered import LATER
 from crm_plugin.errors import ActionRequired, MalformedResponse, PermanentError
-from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import phrase
-from crm_plugin.redaction import redact
+from crm_plugin.redaction import excerpt, redact
 
 ADAPTER = "medusa"
 # Each call with a key costs the store some fifty milliseconds, so pages are large.

@@ -12,9 +12,8 @@ from crm_plugin.adapters.storefronts.calls import Answer, Calls
 from crm_plugin.adapters.storefronts.saleor.operations import document
 from crm_plugin.adapters.storefronts.unanswered import LATER
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
-from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import phrase
-from crm_plugin.redaction import redact
+from crm_plugin.redaction import excerpt, redact
 
 ADAPTER = "saleor"
 # Saleor refuses to give more at a time.

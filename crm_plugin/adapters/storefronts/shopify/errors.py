@@ -11,9 +11,9 @@ import requests
 
 from crm_plugin.adapters.storefronts.unanswered import LATER
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
-from crm_plugin.http_client import excerpt, retry_after
+from crm_plugin.http_client import retry_after
 from crm_plugin.phrases import phrase
-from crm_plugin.redaction import redact
+from crm_plugin.redaction import excerpt, redact
 
 ADAPTER = "shopify"
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})

@@ -28,8 +28,9 @@ from crm_plugin.errors import (
     PermanentError,
     TransientError,
 )
-from crm_plugin.http_client import CALL_TIMEOUT, excerpt, never_left
+from crm_plugin.http_client import CALL_TIMEOUT, never_left
 from crm_plugin.phrases import phrase
+from crm_plugin.redaction import excerpt
 
 ATTEMPTS = 4
 # A limit that lasts longer than this is waited out between two syncs, not within one.

@@ -13,9 +13,8 @@ from crm_plugin.adapters.raw import UNREADABLE, any_json, json_part, split_rows
 from crm_plugin.adapters.storefronts.unanswered import LATER, unanswered
 from crm_plugin.adapters.storefronts.woocommerce.auth import Way
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, PermanentError, TransientError
-from crm_plugin.http_client import excerpt
 from crm_plugin.phrases import joined, phrase
-from crm_plugin.redaction import redact
+from crm_plugin.redaction import excerpt, redact
 
 ADAPTER = "woocommerce"
 

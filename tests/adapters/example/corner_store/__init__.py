@@ -21,9 +21,9 @@ from crm_plugin.adapters.storefronts.calls import Answer, Calls
 from crm_plugin.adapters.storefronts.limits import instant
 from crm_plugin.adapters.storefronts.rows import page_of, read_rows
 from crm_plugin.errors import ActionRequired, AdapterError, MalformedResponse, WebhookRejected
-from crm_plugin.http_client import excerpt
 from crm_plugin.money import parse_minor
 from crm_plugin.records import Page, RawRequest, Record, ShopInfo, StoreEvent, StoreEventKind, Stream
+from crm_plugin.redaction import excerpt
 
 # What changed this long before the last row is asked for again: the store's servers do not show changes in the order of their times.
 _OVERLAP = timedelta(minutes=5)
