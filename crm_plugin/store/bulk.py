@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import re
+from collections import namedtuple
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Connection, Float, Integer, Table
+from sqlalchemy import BigInteger, Boolean, Connection, Float, Integer, Result, Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 
@@ -85,6 +86,16 @@ def select_in(connection: Connection, sql: str, fixed: Sequence[Any], values: It
             cursor.execute(statement, parameters)
             rows = cursor.fetchall()
         yield from rows
+
+
+def named(found: Result[Any]) -> list[Any]:
+    """The rows with their values under the same names, for what reads each dozens of times: a name costs a tenth of SQLAlchemy's."""
+    return [*map(_row_of(tuple(found.keys()))._make, found)]
+
+
+@lru_cache(maxsize=64)
+def _row_of(names: tuple[str, ...]) -> Any:
+    return namedtuple("_Row", names)
 
 
 def execute_in(connection: Connection, sql: str, fixed: Sequence[Any], values: Iterable[Any]) -> None:

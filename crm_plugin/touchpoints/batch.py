@@ -29,6 +29,7 @@ from crm_plugin.store import (
     suppressions,
     templates,
 )
+from crm_plugin.store.bulk import named
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import caps, cases, greetings, in_step, level, once, subjects
 from crm_plugin.touchpoints.audience import arrived, meant, rule_of
@@ -183,7 +184,7 @@ def _greets(row: Any, batch: Batch) -> bool:
 def _load_members(connection: Connection, shop_id: int, ids: Sequence[int], batch: Batch) -> None:
     for table, into in ((members, batch.members), (member_facts, batch.facts)):
         mine = select(*_spoken_of(table)).where(table.c.shop_id == shop_id, table.c.member_id.in_(ids))
-        for row in connection.execute(mine):
+        for row in named(connection.execute(mine)):
             into[row.member_id] = row
     c = member_consents.c
     said = select(c.member_id, c.channel, c.topic, c.state).where(c.shop_id == shop_id, c.member_id.in_(ids))

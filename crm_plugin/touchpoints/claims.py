@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam,
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
 from crm_plugin.store.base import to_micros, unindexed
-from crm_plugin.store.bulk import insert_rows, select_in, update_rows
+from crm_plugin.store.bulk import insert_rows, named, select_in, update_rows
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -85,7 +85,7 @@ def claim(
             caps.lock(connection, shop_id)
             journeys = voices(connection, shop_id, ())
             idle = _idle(connection, shop_id, journeys.journeys)
-            due = connection.execute(_due(shop_id, now, resting, [*idle, *_behind(place)]).limit(count)).all()
+            due = named(connection.execute(_due(shop_id, now, resting, [*idle, *_behind(place)]).limit(count)))
             if not due:
                 return []
             journeys.learn(connection, shop_id, due)
@@ -180,7 +180,7 @@ def _take(
     for numbers, capped_at in ((counting, now), (free, None)):
         if numbers:
             values = {"b_shop": shop_id, "b_ids": sorted(numbers), "b_until": now + CLAIMED, "b_capped": capped_at}
-            taken += connection.execute(_TAKE, {**values, "b_now": now}).all()
+            taken += named(connection.execute(_TAKE, {**values, "b_now": now}))
     return sorted(taken, key=lambda row: (row.due_at, row.touchpoint_id))
 
 

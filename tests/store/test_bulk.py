@@ -97,3 +97,13 @@ def test_taken_key_is_an_integrity_error(db: Database, member_id: int) -> None:
     with pytest.raises(IntegrityError), db.write() as connection:
         bulk.insert_rows(connection, member_tags, columns, [(1, member_id, "new"), row])
     assert _tags(db) == {"vip"}
+
+
+def test_rows_keep_their_names_and_values(db: Database, member_id: int) -> None:
+    query = select(members.c.member_id, members.c.first_name, members.c.joined_at).where(members.c.shop_id == 1)
+    with db.read() as connection:
+        told, found = connection.execute(query).all(), bulk.named(connection.execute(query))
+    assert found == [tuple(row) for row in told]
+    assert [(row.member_id, row.first_name, row.joined_at) for row in found] == [tuple(row) for row in told]
+    # Of SQLAlchemy's own each name is looked for anew.
+    assert {type(row).__mro__[1] for row in found} == {tuple}
