@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crm_plugin.errors import ConfigError
 from crm_plugin.store.base import from_micros
 from crm_plugin.store.leases import EVERYBODY
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.shops import installs
+from crm_plugin.store.upserts import insert_into
 
 _GOOD_FOR = timedelta(hours=1)
 # What was begun and never ended is kept a day, for whoever looks into what became of it.
@@ -91,8 +91,8 @@ def spend(connection: Connection, box: SecretBox, platform: str, token: str, now
     told = _carried(connection, box, platform, token, now)
     if told is not None:
         row = {"shop_id": EVERYBODY, "token": _mark(token), "platform": platform, "told": box.seal(told)}
-        add = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-        connection.execute(add(installs).values(**row, begun_at=now, used_at=now).on_conflict_do_nothing())
+        taken = insert_into(connection, installs).values(**row, begun_at=now, used_at=now)
+        connection.execute(taken.on_conflict_do_nothing())
 
 
 def used(connection: Connection, box: SecretBox, platform: str, token: str, now: datetime) -> dict[str, Any] | None:

@@ -74,8 +74,7 @@ def add_shop(
             quicker = holders.holder_of(connection, platform, reference)
             if quicker is not None:
                 return quicker
-        else:
-            holders.require_free(connection, platform, str(given.get("url") or place))
+        holders.require_free(connection, platform, reference or str(given.get("url") or place))
         row = {
             "shop_id": shop_id,
             "name": name,

@@ -35,13 +35,21 @@ def lock(connection: Connection) -> None:
 
 
 def holder_of(connection: Connection, platform: str, reference: str) -> Shop | None:
-    """The shop of a store by its own name for itself; one whose keys were typed in is known by its address, where that is the name."""
+    """The shop of a store by its own name for itself; one whose keys were typed in is known by its address, where that is the name.
+
+    To the letter: who comes in by this name takes the shop over, and what only looks alike may be somebody else's.
+    """
     found = shop_of(connection, platform, reference)
-    return found or next(iter(_holders(connection, platform, reference)), None)
+    if found is not None or not reference:
+        return found
+    typed_in = (one for one in all_shops(connection) if one.platform == platform and not one.reference)
+    return next((one for one in typed_in if _reference(platform, one.url) == reference), None)
 
 
 def require_free(connection: Connection, platform: str, url: str, shop: Shop | None = None) -> None:
-    """Raises: StoreIsHeld where the store at this address is not `shop`'s but that of another; TransientError while that is being erased.
+    """See that the store at this address, or one whose name for itself looks like it, is no other shop's.
+
+    Raises: StoreIsHeld where it is not `shop`'s but that of another; TransientError while that is being erased.
 
     Two shops whose keys were typed in for one store before that was refused may each go on, and neither comes back from being away.
     """

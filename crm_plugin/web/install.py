@@ -156,7 +156,7 @@ def token(platform: str) -> Response:
     except CrmError as error:
         # The platform shows this to the merchant who waits.
         _log.warning("install from %s: %s", platform, error)
-        status = 400 if isinstance(error, ActionRequired) else 503
+        status = 400 if isinstance(error, (ActionRequired, InvalidInput)) else 503
         return _json({"success": False, "error": {"code": error.code, "message": str(error)}}, status)
     return _json({"success": True}, 200)
 

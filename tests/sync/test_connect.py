@@ -123,6 +123,21 @@ def test_address_is_the_same_however_it_is_typed(sqlite_db: Database, again: str
     assert refused.value.shop_id == first.shop_id
 
 
+@pytest.mark.usefixtures("addressed")
+def test_who_comes_by_a_name_that_only_looks_alike_takes_no_shop_over(sqlite_db: Database) -> None:
+    """On one host /Ada and /ada may be two merchants, and whoever names http may stand in between."""
+    box = SecretBox(Fernet.generate_key())
+    first = _type_in(sqlite_db, "first", "https://shop.example/ada")
+    told = {"name": "second", "platform": "plain", "credentials": {}, "now": NOON}
+    for alike in ("https://shop.example/Ada", "http://shop.example/ada", "https://shop.example/ada/"):
+        with sqlite_db.read() as connection:
+            assert holders.holder_of(connection, "plain", alike) is None
+        with pytest.raises(StoreIsHeld):
+            connect.add_shop(sqlite_db, box, reference=alike, **told)
+    # By its very name it is the same shop.
+    assert connect.add_shop(sqlite_db, box, reference="https://shop.example/ada", **told).shop_id == first.shop_id
+
+
 @pytest.mark.parametrize(
     ("platform", "kept", "again"),
     [
