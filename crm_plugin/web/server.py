@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.wsgi import Server as WsgiServer
 
 from crm_plugin.errors import ConfigError
@@ -17,6 +18,21 @@ from crm_plugin.errors import ConfigError
 _log = logging.getLogger(__name__)
 THREADS = 8
 HOST = "127.0.0.1"
+
+
+class _Request(HTTPRequest):
+    """One that hears `Connection: Close` too, as WordPress may write it, which else waits ten seconds for the end of the connection."""
+
+    def read_request_headers(self) -> bool:
+        """See cheroot, which compares with `close` alone."""
+        is_read: bool = super().read_request_headers()  # type: ignore[no-untyped-call]
+        if self.inheaders.get(b"Connection", b"").strip().lower() == b"close":
+            self.close_connection = True
+        return is_read
+
+
+class _Connection(HTTPConnection):
+    RequestHandlerClass = _Request
 
 
 @contextmanager
@@ -27,6 +43,7 @@ def listening(app: Any, host: str, port: int) -> Iterator[str]:
     """
     server = WsgiServer((host, port), app, numthreads=THREADS, request_queue_size=64)
     server.max_request_header_size = 64 * 1024
+    server.ConnectionClass = _Connection
     try:
         server.prepare()
     except OSError as error:
