@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -71,10 +72,32 @@ def test_hooks_keep_and_show_what_they_should(php: str) -> None:
     assert told["birthdays"] == [[[], "1984-02-29"], [["crm_birthday"], "1984-02-29"], [[], None]]
     assert told["may"] == ["read", "crm_tier_gold", "crm_tier_main_gold"]
     assert told["others"] == ["read"]
-    assert told["exported"] == {"birthday": "1984-02-29", "crm_tier_main": "gold"}
+    assert told["exported"] == {"Birthday": "1984-02-29", "Level (main)": "gold"}
     assert told["erased"] == [True, []]
+    assert (told["answers"], told["answers left"]) == (2, ["crm_plugin_shopper_3_7"])
+    label = "Consent to news by e-mail"
+    assert told["of orders"] == [{"marketing_opt_in": label}, {"marketing_opt_in": "text"}, "", "[deleted]"]
     assert told["nobody"] == [[], False]
+    assert list(told["links"]) == ["crm-plugin", "deactivate"]
+    assert (
+        'href="https://shop.example/wp-admin/admin.php?page=wc-settings&amp;tab=crm_plugin"'
+        in told["links"]["crm-plugin"]
+    )
     assert (told["tier"], told["if"], told["function"]) == ("gold", ["in", ""], "gold")
+    kinds = ("\\_transient\\_", "\\_transient\\_timeout\\_")
+    names = [f"{kind}crm\\_plugin\\_shopper\\_%" for kind in kinds]
+    assert told["uninstalled"] == [f"DELETE FROM wp_options WHERE option_name LIKE '{name}'" for name in names]
+    assert told["options left"] == []
+
+
+def test_every_sentence_is_there_in_chinese(php: str) -> None:
+    told = set[str]()
+    for name, text in packing.texts().items():
+        if name.startswith("languages/") or not name.endswith(".php"):
+            continue
+        told |= {one.replace("\\'", "'") for one in re.findall(r"__\( '((?:[^'\\]|\\.)+)', 'crm-plugin' \)", text)}
+        told |= set(re.findall(r"^ \* (?:Plugin Name|Description): (.+)$", text, re.MULTILINE))
+    assert told == set(_run(php, "messages.php", str(packing.FOLDER)))
 
 
 def test_zip_is_the_same_each_time_and_knows_its_version(tmp_path: Path) -> None:

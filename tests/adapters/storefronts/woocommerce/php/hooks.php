@@ -27,6 +27,13 @@ namespace {
 		public $said = array();
 		public function add( $code, $text ) { $this->said[] = $code; }
 	}
+	class Table {
+		public $options = 'wp_options';
+		public $said    = array();
+		public function esc_like( $text ) { return addcslashes( $text, '_%\\' ); }
+		public function prepare( $text, $value ) { return str_replace( '%s', "'$value'", $text ); }
+		public function query( $text ) { $this->said[] = $text; }
+	}
 	function add_action( $name, $call, $priority = 10, $count = 1 ) { $GLOBALS['hooks'][ $name ][] = $call; }
 	function add_filter( $name, $call, $priority = 10, $count = 1 ) { add_action( $name, $call ); }
 	function run( $name, ...$told ) {
@@ -40,6 +47,10 @@ namespace {
 	function get_option( $name, $default = '' ) { return $GLOBALS['options'][ $name ] ?? $default; }
 	function get_transient( $name ) { return $GLOBALS['kept'][ $name ] ?? false; }
 	function set_transient( $name, $value, $seconds ) { $GLOBALS['kept'][ $name ] = $value; }
+	function delete_transient( $name ) { unset( $GLOBALS['kept'][ $name ] ); }
+	function delete_option( $name ) { unset( $GLOBALS['options'][ $name ] ); }
+	function plugin_basename( $file ) { return basename( dirname( $file ) ) . '/' . basename( $file ); }
+	function admin_url( $path ) { return "https://shop.example/wp-admin/$path"; }
 	function wc_get_webhook( $id ) { return new WC_Webhook(); }
 	function get_current_user_id() { return 7; }
 	function get_user_meta( $id, $key = '', $one = false ) { return '' === $key ? $GLOBALS['meta'] : ( $GLOBALS['meta'][ $key ][0] ?? '' ); }
@@ -73,14 +84,14 @@ namespace {
 	$found = array();
 
 	// Nothing is connected yet.
-	$found['unconnected'] = shown( 'woocommerce_settings_tabs_crm_plugin' );
+	$found['unconnected'] = shown( 'woocommerce_settings_crm_plugin' );
 	$found['no inbox']    = shown( 'woocommerce_account_dashboard' );
 	$options['crm_plugin_server'] = 'https://crm.example/';
-	$found['to connect']  = shown( 'woocommerce_settings_tabs_crm_plugin' );
+	$found['to connect']  = shown( 'woocommerce_settings_crm_plugin' );
 
 	// The CRM made its webhooks.
 	$options['hooks']   = array( 3 );
-	$found['connected'] = shown( 'woocommerce_settings_tabs_crm_plugin' );
+	$found['connected'] = shown( 'woocommerce_settings_crm_plugin' );
 	$found['inbox']     = shown( 'woocommerce_account_dashboard' );
 	shown( 'woocommerce_account_dashboard' );
 	// Another connection's answer is not taken for this one's.
@@ -134,7 +145,23 @@ namespace {
 		$ways[ $way ] = run( "wp_privacy_personal_data_$way", array() )['crm-plugin']['callback'];
 	}
 	$found['exported'] = array_column( $ways['exporters']( 'ada@shop.example' )['data'][0]['data'], 'value', 'name' );
+	$found['answers']  = count( preg_grep( '/^crm_plugin_shopper_/', array_keys( $kept ) ) );
 	$found['erased']   = array( $ways['erasers']( 'ada@shop.example' )['items_removed'], $meta );
 	$found['nobody']   = array( $ways['exporters']( 'x@shop.example' )['data'], $ways['erasers']( 'x@shop.example' )['items_removed'] );
+	$found['answers left'] = array_values( preg_grep( '/^crm_plugin_shopper_/', array_keys( $kept ) ) );
+	$found['of orders']    = array(
+		run( 'woocommerce_privacy_export_order_personal_data_meta', array() ),
+		run( 'woocommerce_privacy_remove_order_personal_data_meta', array() ),
+		run( 'woocommerce_privacy_remove_order_personal_data_meta_value', '[deleted]', 'marketing_opt_in' ),
+		run( 'woocommerce_privacy_remove_order_personal_data_meta_value', '[deleted]', 'Payer first name' ),
+	);
+	$found['links'] = run( 'plugin_action_links_' . basename( $argv[1] ) . '/crm-plugin.php', array( 'deactivate' => '-' ) );
+
+	// Taken away: what the plugin kept for itself, in the options and in the table behind them.
+	$wpdb = new Table();
+	define( 'WP_UNINSTALL_PLUGIN', 'crm-plugin/crm-plugin.php' );
+	require $argv[1] . '/uninstall.php';
+	$found['uninstalled'] = $wpdb->said;
+	$found['options left'] = preg_grep( '/^crm_plugin_/', array_keys( $options ) );
 	echo json_encode( $found );
 }

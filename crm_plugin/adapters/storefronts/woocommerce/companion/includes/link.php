@@ -49,7 +49,7 @@ function shopper( int $customer ): array {
 		return array();
 	}
 	// Of this connection: what another CRM answered opens nothing at this one.
-	$name = KEPT_SHOPPER . $hook->get_id() . '_' . $customer;
+	$name = kept_shopper( $hook, $customer );
 	$kept = get_transient( $name );
 	if ( is_array( $kept ) ) {
 		return $kept;
@@ -74,4 +74,17 @@ function shopper( int $customer ): array {
 	}
 	set_transient( $name, $found, $found ? DAY_IN_SECONDS : 5 * MINUTE_IN_SECONDS );
 	return $found;
+}
+
+/** Where the answer for a customer is kept. */
+function kept_shopper( \WC_Webhook $hook, int $customer ): string {
+	return KEPT_SHOPPER . $hook->get_id() . '_' . $customer;
+}
+
+/** Takes away what is kept of the answer for a customer. */
+function forget_shopper( int $customer ): void {
+	$hook = hook();
+	if ( null !== $hook ) {
+		delete_transient( kept_shopper( $hook, $customer ) );
+	}
 }

@@ -1,6 +1,7 @@
 <?php
 /**
- * What the plugin keeps with an account, for WordPress's own export and erasure of a person's data (Tools). The CRM's part is asked for there.
+ * What the plugin keeps with an account and an order, for the export and erasure of a person's data (Tools) by WordPress and WooCommerce.
+ * The CRM's part is asked for there.
  */
 
 namespace CrmPlugin;
@@ -19,13 +20,23 @@ function kept_of( int $user_id ): array {
 	return array_filter( $found, 'strlen' );
 }
 
+/** What an entry is called where a person reads it. */
+function entry_label( string $key ): string {
+	$labels = array(
+		BIRTHDAY_META => __( 'Birthday', 'crm-plugin' ),
+		CONSENT_META  => __( 'Consent to news by e-mail', 'crm-plugin' ),
+	);
+	/* translators: %s: the programme's short name */
+	return $labels[ $key ] ?? sprintf( __( 'Level (%s)', 'crm-plugin' ), substr( $key, strlen( TIER_PREFIX ) ) );
+}
+
 /** One person's entries, as WordPress wants to be told. */
 function export_person( string $email ): array {
 	$user = get_user_by( 'email', $email );
 	$told = array();
 	foreach ( $user ? kept_of( (int) $user->ID ) : array() as $key => $value ) {
 		$told[] = array(
-			'name'  => $key,
+			'name'  => entry_label( $key ),
 			'value' => $value,
 		);
 	}
@@ -47,6 +58,9 @@ function erase_person( string $email ): array {
 	$kept = $user ? kept_of( (int) $user->ID ) : array();
 	foreach ( array_keys( $kept ) as $key ) {
 		delete_user_meta( (int) $user->ID, $key );
+	}
+	if ( $user ) {
+		forget_shopper( (int) $user->ID );
 	}
 	return array(
 		'items_removed'  => (bool) $kept,
@@ -71,3 +85,26 @@ foreach ( array(
 		}
 	);
 }
+
+// WooCommerce hands out and erases an order's entries by itself, once it knows their names.
+add_filter(
+	'woocommerce_privacy_export_order_personal_data_meta',
+	static function ( array $all ): array {
+		return $all + array( CONSENT_META => entry_label( CONSENT_META ) );
+	}
+);
+add_filter(
+	'woocommerce_privacy_remove_order_personal_data_meta',
+	static function ( array $all ): array {
+		return $all + array( CONSENT_META => 'text' );
+	}
+);
+add_filter(
+	'woocommerce_privacy_remove_order_personal_data_meta_value',
+	static function ( $left, $key ) {
+		// Nothing in its place, which could be read as an answer.
+		return CONSENT_META === $key ? '' : $left;
+	},
+	10,
+	2
+);

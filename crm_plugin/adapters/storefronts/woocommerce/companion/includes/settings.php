@@ -15,7 +15,7 @@ add_filter(
 	},
 	50
 );
-add_action( 'woocommerce_settings_tabs_crm_plugin', __NAMESPACE__ . '\settings_page' );
+add_action( 'woocommerce_settings_crm_plugin', __NAMESPACE__ . '\settings_page' );
 add_action(
 	'woocommerce_update_options_crm_plugin',
 	static function () {
@@ -26,6 +26,15 @@ add_filter(
 	'woocommerce_admin_settings_sanitize_option_crm_plugin_server',
 	static function ( $value ) {
 		return server_address( (string) $value );
+	}
+);
+
+// Else nothing in the list of plugins leads to the tab.
+add_filter(
+	'plugin_action_links_' . plugin_basename( dirname( __DIR__ ) . '/crm-plugin.php' ),
+	static function ( array $links ): array {
+		$link = sprintf( '<a href="%s">%s</a>', esc_url( admin_url( 'admin.php?page=wc-settings&tab=crm_plugin' ) ), esc_html__( 'Settings', 'crm-plugin' ) );
+		return array( 'crm-plugin' => $link ) + $links;
 	}
 );
 

@@ -3,6 +3,9 @@ return array(
 	'domain'   => 'crm-plugin',
 	'language' => 'zh_CN',
 	'messages' => array(
+		'CRM plugin for WooCommerce'   => 'WooCommerce CRM 插件',
+		'Connects the store with crm-plugin by a click: consent at checkout, birthdays, messages in My Account, members\' levels for themes.' => '一键将店铺连接到 crm-plugin：结账时征求同意、会员生日、“我的账户”中的消息，以及供主题使用的会员等级。',
+		'Settings'                     => '设置',
 		'CRM'                          => 'CRM',
 		'Address of your CRM'          => 'CRM 地址',
 		'It begins with https://. Save, then connect.' => '以 https:// 开头。保存后即可连接。',
@@ -16,6 +19,8 @@ return array(
 		'Enter the address of your CRM first.' => '请先填写 CRM 地址。',
 		'Send me news and offers by e-mail. I can stop this at any time.' => '通过邮件向我发送资讯和优惠，我可以随时退订。',
 		'Birthday'                     => '生日',
+		'Consent to news by e-mail'    => '同意接收邮件资讯',
+		'Level (%s)'                   => '等级（%s）',
 		'Please enter your birthday as a date that lies behind us.' => '请填写一个过去的日期作为生日。',
 		'Choose which e-mails you get' => '选择要接收的邮件',
 	),
