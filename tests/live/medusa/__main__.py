@@ -28,8 +28,10 @@ from crm_plugin.records import (
     Stream,
     TierMark,
 )
-from tests.live.medusa.crm import NAME, LiveCrm, look_into_the_admin, running
-from tests.live.medusa.server import SECRET, LiveMedusa, free_port, say
+from tests.live.application import LiveCrm, running
+from tests.live.machine import free_port, say
+from tests.live.medusa.crm import NAME, connect, look_into_the_admin
+from tests.live.medusa.server import SECRET, LiveMedusa
 from tests.live.medusa.shop import Shop, give_back, order, register, set_up
 
 
@@ -230,7 +232,7 @@ def _writing(live: LiveMedusa, store: MedusaStorefront, shop: Shop) -> Iterator[
 
 
 def _showing(live: LiveMedusa, crm: LiveCrm, shop: Shop) -> Iterator[str]:
-    known = crm.connect(live)
+    known = connect(crm, live)
     crm.write_to(known, shop.accounts[0], "For you alone")
     asked = {"x-publishable-api-key": shop.publishable}
     address = f"{live.url}/store/customers/me/crm"

@@ -2,84 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from sqlalchemy import insert, select
+from playwright.sync_api import Browser, Page, expect
 
-from crm_plugin.app import create_app
-from crm_plugin.clock import SystemClock
-from crm_plugin.config import Config
 from crm_plugin.jobs import tasks
-from crm_plugin.jobs.queue import Queue
-from crm_plugin.runtime import Runtime
-from crm_plugin.store import inapp_messages, members, migrate
-from crm_plugin.store.secrets import SecretBox
-from crm_plugin.store.session import Database, make_engine
 from crm_plugin.store.tenants import Shop
-from crm_plugin.web.server import listening
+from tests.live.application import LiveCrm
+from tests.live.machine import chromium
 from tests.live.medusa.server import PERSON, SECRET, LiveMedusa
 
 NAME = "teas"
-_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-@dataclass
-class LiveCrm:
-    """The running application; `url` is its address."""
-
-    runtime: Runtime
-    queue: Queue
-    url: str
-
-    def connect(self, live: LiveMedusa) -> Shop:
-        """The store, connected by its key and read."""
-        told = {"url": live.url, "key": live.key, "webhook_secret": SECRET}
-        shop = tasks.add_shop(self.runtime, name=NAME, platform="medusa", credentials=told, timezone="Asia/Taipei")
-        tasks.sync(self.runtime, shop)
-        return shop
-
-    def write_to(self, shop: Shop, customer: str, title: str) -> None:
-        """An in-app message for one customer."""
-        whose = select(members.c.member_id).where(members.c.shop_id == shop.shop_id, members.c.external_id == customer)
-        with self.runtime.db.write() as connection:
-            row = {"shop_id": shop.shop_id, "message_id": 1, "touchpoint_key": "test:1", "title": title, "body": "Tea"}
-            member = connection.execute(whose).scalar_one()
-            values = {**row, "member_id": member, "created_at": datetime.now(UTC)}
-            connection.execute(insert(inapp_messages).values(**values))
-
-
-@contextmanager
-def running(folder: Path, port: int) -> Iterator[LiveCrm]:
-    """The application on a database of its own, listening on that port."""
-    url = f"http://127.0.0.1:{port}"
-    address = f"sqlite:///{folder / 'crm.sqlite3'}"
-    engine = make_engine(address)
-    migrate.upgrade(engine)
-    config = Config(address, folder, public_url=url)
-    runtime = Runtime(config, Database(engine), SecretBox(Fernet.generate_key()), SystemClock())
-    queue = Queue(runtime, workers=1)
-    try:
-        with listening(create_app(runtime, queue), "127.0.0.1", port):
-            yield LiveCrm(runtime, queue, url)
-    finally:
-        queue.close(wait=True)
-        runtime.close()
+def connect(crm: LiveCrm, live: LiveMedusa) -> Shop:
+    """The store, connected by its key and read."""
+    told = {"url": live.url, "key": live.key, "webhook_secret": SECRET}
+    shop = tasks.add_shop(crm.runtime, name=NAME, platform="medusa", credentials=told, timezone="Asia/Taipei")
+    tasks.sync(crm.runtime, shop)
+    return shop
 
 
 def look_into_the_admin(live: LiveMedusa, crm: LiveCrm, folder: Path) -> list[Path]:
     """Sign in to the admin, open our page in it, go on within it, light and dark. Answers the pictures that were taken."""
-    program = shutil.which("chromium")
-    assert program is not None, "Chromium is not installed: apt-get install chromium"
     taken = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+    with chromium() as browser:
         for scheme, ground in (("light", "rgb(246, 245, 242)"), ("dark", "rgb(20, 20, 18)")):
             page = _signed_in(browser, live, scheme)
             page.get_by_role("link", name="CRM").first.click()
@@ -95,7 +42,6 @@ def look_into_the_admin(live: LiveMedusa, crm: LiveCrm, folder: Path) -> list[Pa
             taken.append(folder / f"admin-{scheme}.png")
             page.screenshot(path=taken[-1])
             page.context.close()
-        browser.close()
     return taken
 
 

@@ -9,18 +9,16 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import requests
 
 import crm_plugin
+from tests.live.machine import Program, cache_folder, end, free_port, run, say, start
 from tests.postgres import PostgresServer
 
 HERE = Path(__file__).parent
@@ -31,28 +29,20 @@ _INSTALL_SECONDS, _COMMAND_SECONDS, _START_SECONDS = 1800, 300, 180
 _FILES = ("package.json", "medusa-config.js", "tsconfig.json")
 
 
-def say(text: str) -> None:
-    """What is going on."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def cache_folder() -> Path:
+def own_folder() -> Path:
     """Where Medusa is kept between runs."""
     pins = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    given = os.environ.get("CRM_LIVE_CACHE")
-    base = Path(given) if given else Path(platformdirs.user_cache_dir("crm-plugin"))
-    return base / f"medusa-{pins['@medusajs/medusa']}"
+    return cache_folder(f"medusa-{pins['@medusajs/medusa']}")
 
 
-class LiveMedusa:
+class LiveMedusa(Program):
     """The running store. `url` is its address; `key` is a secret API key that was made for this run.
 
     `events` is where its companion tells of changes and asks for customers, `server` where our pages are.
     """
 
     def __init__(self, events: str, server: str) -> None:
-        self.folder = cache_folder()
+        self.folder = own_folder()
         self._events = events
         self._server = server
         self._postgres: PostgresServer | None = None
@@ -61,26 +51,14 @@ class LiveMedusa:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.key = ""
 
-    def __enter__(self) -> LiveMedusa:
-        try:
-            self._install()
-            self._begin()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def begin(self) -> None:
+        """Install it, unless it is, and start it on a fresh database."""
+        self._install()
+        self._begin()
 
     def stop(self) -> None:
         """End the store and its database."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        end(self._process)
         if self._postgres is not None:
             self._postgres.stop()
 
@@ -147,11 +125,10 @@ class LiveMedusa:
         self._run(self._program, "user", "-e", PERSON["email"], "-p", PERSON["password"], environment=environment)
         say("Starting the store ...")
         port = self.url.rsplit(":", 1)[1]
-        with (self.folder / "server.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [self._program, "start", "-p", port, "-H", "127.0.0.1"],
-                cwd=self.folder / ".medusa" / "server", env=environment, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+        self._process = start(
+            self._program, "start", "-p", port, "-H", "127.0.0.1",
+            log=self.folder / "server.log", folder=self.folder / ".medusa" / "server", environment=environment,
+        )  # fmt: skip
         self._wait()
         token = self.call("POST", "/auth/user/emailpass", PERSON)["token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
@@ -170,15 +147,4 @@ class LiveMedusa:
         raise AssertionError("the store did not start")
 
     def _run(self, *command: str, environment: dict[str, str] | None = None, seconds: int = _COMMAND_SECONDS) -> None:
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-        )
-        assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+        run(*command, folder=self.folder, seconds=seconds, environment=environment)
