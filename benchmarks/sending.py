@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, update
@@ -13,23 +13,19 @@ from benchmarks import data
 from benchmarks.harness import Options, Result, benchmark, seconds
 from benchmarks.mail_server import Sink, mail_server
 from benchmarks.planning import DAWN
+from benchmarks.sending_worker import BOX, NOON, send
 from crm_plugin.records import SendResult
 from crm_plugin.store import attempts, touchpoint_contents, touchpoints
-from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import claims, journeys, recipes, senders
 from crm_plugin.touchpoints.calling import Pace
-from crm_plugin.touchpoints.dispatch import MOST_CLAIM, dispatch_shop
+from crm_plugin.touchpoints.dispatch import MOST_CLAIM
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.settling import Outcome, begin, settle
 from crm_plugin.touchpoints.states import State
 
-BOX = SecretBox("A" * 43 + "=")
-# Past the hour at which the recipe greets, on the celebrants' own day.
-NOON = DAWN + timedelta(hours=13)
-_PUBLIC = "https://crm.example"
 SENDER = "shop@lantern.example"
 _MADE = Rendered("en", "Happy birthday", "Happy birthday!\n" * 20, "<p>Happy birthday!</p>" * 200)
 
@@ -82,11 +78,6 @@ def set_up(database: Database, shop: Shop, sink: Sink, **settings: Any) -> None:
     with database.write() as connection:
         recipes.install(connection, shop, DAWN)
         journeys.switch(connection, shop, "birthday", True, DAWN)
-
-
-def send(database: Database, shop: Shop) -> int:
-    """Send what is due; answers how many mails the server took."""
-    return dispatch_shop(database, BOX, shop, NOON, public_url=_PUBLIC).states[State.ACCEPTED.value]
 
 
 def _hand_over(sink: Sink, count: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -130,12 +130,18 @@ def belongs_to(table: str, *columns: str, ondelete: str = "CASCADE") -> ForeignK
     return ForeignKeyConstraint(names, [f"{table}.{name}" for name in names], ondelete=ondelete)
 
 
-class unindexed(FunctionElement[Any]):
+@cache
+def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """A column by which SQLite must not choose an index.
 
     It has no figures about the rows, so five states look fewer to it than ten members. PostgreSQL has figures, and sees the column alone.
+    The same for each statement: one that is made anew refers to itself, and lies about with all that is compared to it until the collector
+    comes.
     """
+    return _Unindexed(column)
 
+
+class _Unindexed(FunctionElement[Any]):
     inherit_cache = True
 
     def __init__(self, column: ColumnElement[Any]) -> None:
@@ -143,11 +149,11 @@ class unindexed(FunctionElement[Any]):
         self.type = column.type
 
 
-@compiles(unindexed)
-def _plainly(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(_Unindexed)
+def _plainly(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.process(element.clauses, **options)
 
 
-@compiles(unindexed, "sqlite")
-def _hidden(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(_Unindexed, "sqlite")
+def _hidden(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
     return f"+{compiler.process(element.clauses, **options)}"

@@ -118,7 +118,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys=ON",
         f"busy_timeout={_BUSY_MS}",
         # Every connection fills its own, and the system keeps the file's pages as well: more of it makes hardly anything faster.
-        "cache_size=-8192",
+        "cache_size=-4096",
         # A checkpoint waits for the disk: once for so many pages (64 MB), not for every page of orders.
         "wal_autocheckpoint=16384",
         "temp_store=MEMORY",
