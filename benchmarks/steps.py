@@ -11,7 +11,8 @@ from sqlalchemy import event, insert, text, update
 
 from benchmarks import data
 from benchmarks.harness import Options, Result, benchmark, seconds, sqlite_database
-from crm_plugin.store import connections, journeys
+from crm_plugin.rules import tiers
+from crm_plugin.store import bulk, connections, journeys
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -53,12 +54,22 @@ _LONG: list[dict[str, Any]] = [
     {"key": "again", "send": {"template": "again", "channels": ["email"]}},
 ]
 
+# The same with two steps that give levels and a branch that asks for one.
+_RAISED: list[dict[str, Any]] = [
+    *_LONG[:2],
+    {"key": "lift", "tier": {"level": "silver", "reason": "Thanks"}},
+    {"key": "raise", "tier": {"level": "gold", "reason": "Thanks again"}},
+    {"key": "lasts", "branch": 'tier == "gold"', "else": [{"key": "out", "end": {}}]},
+    *_LONG[2:],
+]
+
 
 @benchmark("planning.steps")
 def steps(options: Options) -> Iterator[Result]:
     """A round with everybody inside, in a shop of ten thousand and a large one.
 
-    Nothing due; 3,000 waits over; 3,000 messages settled; and 3,000 who pass all that is done at once from a message to the next wait.
+    Nothing due; 3,000 waits over; 3,000 messages settled; 3,000 who pass all that is done at once from a message to the next wait; and the
+    same with levels among it.
     """
     small = min(_SMALL, options.members)
     idle: dict[int, float] = {}
@@ -68,7 +79,8 @@ def steps(options: Options) -> Iterator[Result]:
             shop = _inside(database, size)
             rounds = iter(range(1, 1_000))
             idle[size] = min(_round(database, shop, _NOON + next(rounds) * _MINUTE) for _ in range(2 * options.repeats))
-            _let_in(database, shop, size)
+            _let_in(database, shop, size, "winter", 120, _LONG)
+            _let_in(database, shop, 2 * size, "spring", 150, _RAISED)
             due = {name: _measured(database, shop, name, size, next(rounds)) for name in _MAKES_DUE}
     detail = {"small": small, "large": options.members, "due": due}
     name = "planning: a tick with nothing due, all inside a journey of steps"
@@ -79,13 +91,17 @@ def steps(options: Options) -> Iterator[Result]:
         )
 
 
+_SETTLED = (
+    "UPDATE touchpoints SET state = 'accepted', accepted_at = :at, settled_at = :at "
+    "WHERE shop_id = 1 AND journey_key = '{key}' AND state = 'planned' AND member_id <= :upto"
+)
 # Some whose wait is over, some whose message has left, the first `_DUE` of each: (statement, where they are).
 _MAKES_DUE = {
     "waits that are over": "UPDATE enrolments SET due_at = :at WHERE shop_id = 1 AND phase = 'waits' AND member_id <= :upto",
     "messages that were settled": "UPDATE touchpoints SET state = 'accepted', accepted_at = :at, settled_at = :at "
     "WHERE shop_id = 1 AND journey_key = 'win_back' AND state = 'planned' AND step = 1 AND member_id <= :upto",
-    "messages before many steps": "UPDATE touchpoints SET state = 'accepted', accepted_at = :at, settled_at = :at "
-    "WHERE shop_id = 1 AND journey_key = 'winter' AND state = 'planned' AND member_id <= :upto",
+    "messages before many steps": _SETTLED.format(key="winter"),
+    "messages before many steps and levels": _SETTLED.format(key="spring"),
 }
 
 
@@ -118,11 +134,19 @@ def _counted(database: Database) -> Iterator[list[list[str]]]:
             # What is read once for all journeys was before.
             asked[-1].append(statement)
 
+    cursor = bulk._cursor
+
+    def note_bare(connection: Any, statement: str) -> Any:
+        asked[-1].append(statement)
+        return cursor(connection, statement)
+
     event.listen(database.engine, "before_cursor_execute", note)
+    bulk._cursor = note_bare
     try:
         yield asked
     finally:
         event.remove(database.engine, "before_cursor_execute", note)
+        bulk._cursor = cursor
 
 
 def _inside(database: Database, size: int) -> Shop:
@@ -149,21 +173,23 @@ def _inside(database: Database, size: int) -> Shop:
         }
         for statement in (_MEMBERS, _CONSENTS, _ENROLMENTS, _TOUCHPOINTS):
             connection.execute(text(statement), span)
+        rules = {"silver": "spent() >= 100", "gold": "spent() >= 1000"}
+        levels = [tiers.read_level({"key": key, "title": {"en": key}, "rule": rule}) for key, rule in rules.items()]
+        tiers.put_main_levels(connection, shop, levels, _NOON)
     return shop
 
 
-def _let_in(database: Database, shop: Shop, size: int) -> None:
-    """A second journey, of more steps than the other: its first message is planned for as many as are due in the other."""
+def _let_in(database: Database, shop: Shop, after: int, key: str, days: int, chain: list[dict[str, Any]]) -> None:
+    """A journey of more steps than the first, with ids behind `after`: its first message is planned for as many as are due in that."""
     with database.write() as connection:
-        told = {"key": "winter", "trigger": {"type": "lapse", "days": 120}, "steps": _LONG, "validity_days": 7}
+        told = {"key": key, "trigger": {"type": "lapse", "days": days}, "steps": chain, "validity_days": 7}
         journey_store.save(connection, shop, read_draft(told), _NOON)
-        c = journeys.c
-        on = update(journeys).where(c.journey_key == "winter")
+        on = update(journeys).where(journeys.c.journey_key == key)
         connection.execute(on.values(enabled=True, enabled_at=_NOON - _DAY, planned_through=_NOON))
-        duties.load_codes(connection, shop, "gifts", [f"C{n}" for n in range(2 * _DUE)], _NOON)
-        span = {"size": min(_DUE, size), "since": to_micros(_NOON - _DAY), "until": to_micros(_NOON + _DAY)}
+        duties.load_codes(connection, shop, "gifts", [f"{key}{n}" for n in range(2 * _DUE)], _NOON)
+        span = {"size": _DUE, "since": to_micros(_NOON - _DAY), "until": to_micros(_NOON + _DAY)}
         for statement in (_ENROLMENTS, _TOUCHPOINTS):
-            own = statement.replace("win_back", "winter").replace("SELECT 1, i", f"SELECT 1, {size} + i")
+            own = statement.replace("win_back", key).replace("SELECT 1, i", f"SELECT 1, {after} + i")
             connection.execute(text(own.replace("i % 4", "2")), span)
 
 

@@ -210,7 +210,7 @@ def _fetch(group: Group, cases: Sequence[Case], members: Collection[int]) -> Non
     columns = [
         _is_the_stores(group, case, member_id)
         if isinstance(case, str)
-        else rules_sql.condition(group.shop, case, group.today, member_id)
+        else _by_key(rules_sql.condition(group.shop, case, group.today, member_id))
         for case in cases
     ]
     query = select(member_id, *(column.label(f"rule{place}") for place, column in enumerate(columns)))
@@ -218,6 +218,11 @@ def _fetch(group: Group, cases: Sequence[Case], members: Collection[int]) -> Non
     for member, *said in group.connection.execute(query, {"rows": to_json([[one] for one in whom])}):
         for case, answer in zip(cases, said, strict=True):
             group.answers.setdefault(case, {})[member] = answer
+
+
+def _by_key(holds: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The same, answered for each by the key: of what merely exists PostgreSQL may work out first for which members of the shop it does."""
+    return select(literal(1)).where(holds).limit(1).scalar_subquery().is_not(None)
 
 
 def _is_the_stores(group: Group, tag: str, member_id: ColumnElement[int]) -> ColumnElement[bool]:

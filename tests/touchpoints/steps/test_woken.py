@@ -208,9 +208,36 @@ def test_statements_go_by_their_indexes(db: Database, shop: Shop) -> None:
             told = {**ours, **values}
             told = explained(connection, statement.bindparams(**{name: told[name] for name in statement._bindparams}))
             assert "Seq Scan" not in told
+            if statement is moves.loading(db.is_sqlite):
+                # By that index those who are due are found, and nobody else looked at.
+                assert told.count("ix_enrolments_due") == 1
             if db.is_sqlite:
                 assert all(name in told for name in indexes), told
                 assert told.count("(shop_id=?)") == (statement is versions._KINDS), told
+
+
+def test_rules_are_asked_by_the_members_in_hand(db: Database, shop: Shop) -> None:
+    """Also of tables that the database has no figures about, of which it may take any to be quickly read whole."""
+    write(db, shop, [person(n) for n in range(300)], START)
+    turn_on(db, shop, {"key": "rich", "branch": "orders() >= 1"}, REST)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if statement.startswith("SELECT w.member_id"):
+            asked.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    plan(db, shop, TEN)
+    event.remove(db.engine, "before_cursor_execute", note)
+    [(statement, parameters)] = asked
+    with db.read() as connection:
+        if db.is_sqlite:
+            told = [str(row) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            assert any("SEARCH rule_members" in line and "member_id=?" in line for line in told)
+            return
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        told = [str(row) for row in connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", parameters)]
+    assert {line.split("loops=")[1].rstrip(")',") for line in told if "on members" in line} == {"300"}
 
 
 def test_claims_go_on_within_the_index(db: Database) -> None:
