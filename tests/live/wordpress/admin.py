@@ -55,6 +55,8 @@ class Admin:
         """Deactivate and delete."""
         self.row().locator(".deactivate a").click()
         expect(self.page.locator("#message")).to_contain_text("Plugin deactivated.")
+        # Before the page's scripts are there the link leads to another page.
+        self.page.wait_for_load_state("load")
         self.page.once("dialog", lambda dialog: dialog.accept())
         self.page.locator(f"tr[data-plugin='{OURS}'] .delete a").click()
         expect(self.page.locator(f"tr[data-plugin='{OURS}'].deleted")).to_be_attached()

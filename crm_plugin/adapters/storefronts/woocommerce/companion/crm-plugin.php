@@ -3,6 +3,7 @@
  * Plugin Name: CRM plugin for WooCommerce
  * Description: Connects the store with crm-plugin by a click: consent at checkout, birthdays, messages in My Account, members' levels for themes.
  * Version: 0.0.0
+ * Author: crm-plugin
  * Requires at least: 6.5
  * Requires PHP: 7.4
  * Requires Plugins: woocommerce
