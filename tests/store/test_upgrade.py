@@ -121,7 +121,7 @@ def test_two_programs_that_start_at_once_wait_for_one_another(
     assert [process.returncode for process in started] == [0, 0], told
     # The same revision, and the same key for what is secret.
     assert told[0][0] == told[1][0]
-    assert told[0][0].startswith(f"{migrate.head()} [b'")
+    assert told[0][0].startswith(f"{migrate.head()} (b'")
     engine = make_engine(empty_database_url)
     with engine.connect() as connection:
         assert connection.execute(select(func.count()).select_from(metadata.tables["members"])).scalar_one() == rows
