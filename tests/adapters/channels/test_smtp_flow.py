@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import select
 import socket
 import ssl
 import threading
@@ -88,6 +89,75 @@ def test_each_begins_with_the_body_before_it(send: Callable[..., dict[int, Flowe
     assert [mail.recipient for mail in script.mails] == [f"m{tag}@x.test" for tag in range(5)]
     texts = [message_from_bytes(mail.data, policy=policy.default).get_content() for mail in script.mails]
     assert texts == ["Dear Anna,\r\n.\r\nBye\r\n"] * 5
+
+
+@pytest.mark.parametrize("answer", ["250 2.0.0 queued as 7", "451 4.3.0 later", "554 5.6.0 spam"])
+@pytest.mark.parametrize("extensions", [(), ("PIPELINING",)])
+def test_answer_to_a_body_that_nobody_has_seen_is_none(
+    send: Callable[..., dict[int, Flowed]], script: Script, extensions: tuple[str, ...], answer: str
+) -> None:
+    """It comes in one piece with the leave to send the body, and tells neither that the mail was taken nor that it was not."""
+    script.extensions = extensions
+    script.once["DATA"] = f"354 go on\r\n{answer}"
+    first, *others = _kinds(send(3))
+    assert (first, others) == (TransientError, [None, None])
+    assert sorted(mail.recipient for mail in script.mails) == ["m1@x.test", "m2@x.test"]
+    assert "MIME-VERSION:" not in script.verbs
+
+
+def test_mail_that_tls_handed_over_before_it_broke_is_in_doubt(
+    server: SmtpServer, script: Script, tmp_path: Path
+) -> None:
+    """The record in which the body ends has left, the one after it is stuck: then the connection breaks."""
+    pem = certificate(tmp_path / "mail.pem")
+    script.tls = tls_of(pem)
+    trust = ssl.create_default_context(cafile=str(pem))
+    trust.check_hostname = False
+    values = {"host": "127.0.0.1", "port": server.port, "security": "starttls", "from_address": "s@x.test"}
+    channel = SmtpChannel({**values, "timeout": 5}, tls=trust)
+    first, second = (channel.built(dataclasses.replace(MESSAGE, to="m@x.test", touchpoint_key=key)) for key in "ab")
+    # A record ends where the mail does, which has a dot to double and one to end with.
+    filled = first.data + b"x" * (smtp_connection._RECORD - len(first.data) - len("\r\n...\r\n") + 1)
+    first = dataclasses.replace(first, data=filled + b"\r\n")
+    connection = Connection(channel.server)
+    stuck = _Stuck(connection.sock)
+    connection.sock = stuck  # type: ignore[assignment]
+    connection.begin(first)
+    ends = connection.go_on()
+    while not ends:
+        select.select([stuck] if connection.wants == smtp_connection.READ else [], [], [], 5)
+        ends = connection.go_on(lambda: second)
+    assert [type(end.error) for end in ends] == [OutcomeUnknown, smtp_connection.ConnectionLost]
+    stuck.settimeout(5)
+    assert b"queued" in stuck.recv(4096)
+    assert [mail.recipient for mail in script.mails] == ["m@x.test"]
+    connection.close(politely=False)
+    channel.close()
+
+
+class _Stuck:
+    """A socket whose kernel takes one large record and no more, and then hears that the other side is gone.
+
+    As OpenSSL does, it writes what it is given record by record, and does not tell of the first where it cannot write the second.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._full = sock, False
+
+    def send(self, data: bytes) -> int:
+        if self._full:
+            raise BrokenPipeError
+        if len(data) < smtp_connection._RECORD:
+            return self._sock.send(data)
+        self._full = True
+        self._sock.setblocking(True)
+        count = self._sock.send(data[: smtp_connection._RECORD])
+        if len(data) > count:
+            raise ssl.SSLWantWriteError
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 @pytest.mark.parametrize("extensions", [(), ("PIPELINING",)])

@@ -29,6 +29,8 @@ MAILS_PER_CONNECTION = 100
 IDLE_SECONDS = 45.0
 # Of what comes: a server's answers to a mail or two.
 _CHUNK = 4096
+# What TLS encrypts in one piece (RFC 8446, 5.1).
+_RECORD = 16384
 READ, WRITE = select.POLLIN, select.POLLOUT
 # What says that the other side is not ready yet; of TLS, reading may want to write and the other way round.
 _NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -79,7 +81,8 @@ class Connection:
         self._in, self._read = Replies(), 0
         # Whether there is nothing to read as far as known. What TLS has read of the socket already, no selector tells of.
         self._is_drained, self._is_plain = False, not isinstance(self.sock, ssl.SSLSocket)
-        self._expects: deque[tuple[Stage | None, _Course | None]] = deque()
+        # What replies are still due to: each with where in all that was ever written it ends.
+        self._expects: deque[tuple[Stage | None, _Course | None, int]] = deque()
         self._step_until = self._quiet_until = 0.0
 
     @property
@@ -131,7 +134,7 @@ class Connection:
     def _tell(self, what: bytes, stage: Stage | None, course: _Course | None) -> None:
         self._out += what
         self._asked += len(what)
-        self._expects.append((stage, course))
+        self._expects.append((stage, course, self._asked))
 
     def _step_begins(self) -> None:
         now = time.monotonic()
@@ -166,7 +169,8 @@ class Connection:
         """Write; whether all is written."""
         while self._out:
             try:
-                count = self.sock.send(self._out)
+                # What TLS does not take as a whole it may have handed over in part, and tells nothing of it: but for a single record.
+                count = self.sock.send(self._out if self._is_plain else self._out[:_RECORD])
             except _NOT_YET as error:
                 self.wants = READ if isinstance(error, ssl.SSLWantReadError) else WRITE
                 return False
@@ -197,9 +201,10 @@ class Connection:
             self.broken = True  # It announces the end of the connection.
         elif not 200 <= code < 600:
             raise _out_of_step(code)
-        if not self._expects:
+        # Whoever answers what was not told yet answers something else: a body would count as taken that nobody has seen.
+        if not self._expects or self._expects[0][2] > self._written:
             raise _out_of_step(code)
-        stage, course = self._expects[0]
+        stage, course, _ = self._expects[0]
         if stage is None or course is None:
             self._expects.popleft()
             self.broken = self.broken or code != 250
@@ -264,7 +269,7 @@ class Connection:
     def _fail(self, why: str) -> list[Ended]:
         """It broke: what that means for each mail that was under way."""
         self.broken = True
-        under_way = dict.fromkeys(course for _, course in self._expects if course is not None)
+        under_way = dict.fromkeys(course for _, course, _ in self._expects if course is not None)
         self._expects.clear()
         return [Ended(course.mail, error=self._meaning(course, why)) for course in under_way]
 
