@@ -123,10 +123,8 @@ def test_mail_that_tls_handed_over_before_it_broke_is_in_doubt(
     stuck = _Stuck(connection.sock)
     connection.sock = stuck  # type: ignore[assignment]
     connection.begin(first)
-    ends = connection.go_on()
-    while not ends:
-        select.select([stuck] if connection.wants == smtp_connection.READ else [], [], [], 5)
-        ends = connection.go_on(lambda: second)
+    while not (ends := connection.go_on(lambda: second)):
+        select.select([stuck] if connection.wants == smtp_connection.READ else [], [], [], 0.1)
     assert [type(end.error) for end in ends] == [OutcomeUnknown, smtp_connection.ConnectionLost]
     stuck.settimeout(5)
     assert b"queued" in stuck.recv(4096)
@@ -150,8 +148,9 @@ class _Stuck:
         if len(data) < smtp_connection._RECORD:
             return self._sock.send(data)
         self._full = True
-        self._sock.setblocking(True)
+        self._sock.settimeout(5)
         count = self._sock.send(data[: smtp_connection._RECORD])
+        self._sock.setblocking(False)
         if len(data) > count:
             raise ssl.SSLWantWriteError
         return count
