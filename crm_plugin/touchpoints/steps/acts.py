@@ -16,7 +16,7 @@ from crm_plugin.rules import by_hand
 from crm_plugin.store import coupon_pools
 from crm_plugin.store.base import to_json
 from crm_plugin.touchpoints.steps.document import walk
-from crm_plugin.touchpoints.steps.moves import Event, Group, Stand, Stay, given, tell, whole
+from crm_plugin.touchpoints.steps.moves import Event, Group, Stand, Stay, given, tell
 from crm_plugin.touchpoints.versions import Version
 
 NO_STOCK, REFUSED = "no_stock", "refused"
@@ -163,28 +163,27 @@ def _hand_out(group: Group) -> None:
     for place, (pool, wanted) in enumerate(group.codes.items()):
         counts |= {f"pool{place}": pool, f"wanted{place}": len(wanted)}
     whose = sorted({stay.member_id for wanted in group.codes.values() for stay, _step_key, _event in wanted})
-    free: dict[tuple[str, int | None], deque[str]] = defaultdict(deque)
-    for pool, code, member_id in group.run(
-        _free(group.is_sqlite, len(group.codes)), [(one,) for one in whose], **counts
-    ):
-        free[pool, member_id].append(code)
+    free: dict[tuple[str, int | None], deque[tuple[str, int]]] = defaultdict(deque)
+    found = group.run(_free(group.is_sqlite, len(group.codes)), [(one,) for one in whose], **counts)
+    for pool, code, place, member_id in found:
+        free[pool, member_id].append((code, place))
     handed = []
     for pool, wanted in group.codes.items():
         for stay, step_key, event in wanted:
             if codes := free[pool, stay.member_id] or free[pool, None]:
-                code = codes.popleft()
+                code, place = codes.popleft()
                 tell(event, "", code)
-                handed.append((pool, code, stay.enrolment_id, step_key, stay.member_id))
+                handed.append((pool, code, place, stay.enrolment_id, step_key, stay.member_id))
     if handed:
         group.run(_handing(group.is_sqlite), handed)
 
 
 @lru_cache
 def _free(is_sqlite: bool, pools: int) -> TextClause:
-    """(pool, code, member) of so many pools: the first that are nobody's, as many as are wanted, and those of the members in `rows`."""
+    """(pool, code, place, member) of so many pools: the first that are free, as many as wanted, and those of the members in `rows`."""
     own = f"member_id IN (SELECT member_id FROM {given(is_sqlite, {'member_id': 'BIGINT'})})"  # noqa: S608
     told = (
-        "SELECT * FROM (SELECT pool_key, code, member_id FROM coupon_codes "
+        "SELECT * FROM (SELECT pool_key, code, place, member_id FROM coupon_codes "
         "WHERE shop_id = :shop_id AND pool_key = :pool{n} AND handed_at IS NULL AND {whose}) AS free"
     )
     whose = ("member_id IS NULL ORDER BY place LIMIT :wanted{n}", f"{own} ORDER BY place")
@@ -192,13 +191,23 @@ def _free(is_sqlite: bool, pools: int) -> TextClause:
     return text(" UNION ALL ".join(parts))
 
 
-_HANDED = {"pool": "TEXT", "code": "TEXT", "enrolment_id": "BIGINT", "step_key": "TEXT", "member_id": "BIGINT"}
+_HANDED = {
+    "pool_key": "TEXT",
+    "code": "TEXT",
+    "place": "BIGINT",
+    "enrolment_id": "BIGINT",
+    "step_key": "TEXT",
+    "member_id": "BIGINT",
+}
 
 
 @lru_cache
 def _handing(is_sqlite: bool) -> TextClause:
+    """All are there. Met so, each is found by its key alone: without figures about the table an UPDATE may read all codes for each."""
+    names = ", ".join(_HANDED)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in ("enrolment_id", "step_key", "member_id", "handed_at"))
     return text(
-        "UPDATE coupon_codes SET enrolment_id = w.enrolment_id, step_key = w.step_key, member_id = w.member_id, "  # noqa: S608
-        f"handed_at = CAST(:now AS BIGINT) FROM {whole(is_sqlite, _HANDED)} WHERE coupon_codes.shop_id = w.shop_id "
-        "AND coupon_codes.pool_key = w.pool AND coupon_codes.code = w.code"
+        f"INSERT INTO coupon_codes (shop_id, handed_at, {names}) "  # noqa: S608
+        f"SELECT CAST(:shop_id AS BIGINT), CAST(:now AS BIGINT), {names} FROM {given(is_sqlite, _HANDED)} WHERE TRUE "
+        f"ON CONFLICT (shop_id, pool_key, code) DO UPDATE SET {sets}"
     )
