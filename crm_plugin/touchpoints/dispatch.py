@@ -198,6 +198,8 @@ class _Round:
 
     def _read(self, rows: Collection[Row[Any]]) -> batches.Batch:
         self._read_at = self._now
+        # What was made ready by what was known before is made anew.
+        self._ahead = {number: None for number, ready in self._ahead.items() if ready is None}
         with self._db.read() as connection:
             self._faring.read(connection, self._now)
             return batches.load(connection, self._shop, list(rows), self._now)
@@ -209,7 +211,11 @@ class _Round:
         """
         waiting: dict[str, deque[Ready]] = {}
         self._spent.clear()
-        ready = self._made_ready(group, known)
+        try:
+            ready = self._made_ready(group, known)
+        except BaseException:
+            claims.release(self._db, [*group, *later], self._now)
+            raise
         try:
             self._note(ready, waiting)
             # From here on messages may have left: an error of the database stops the round and leaves the rows to recovery.
@@ -273,15 +279,17 @@ class _Round:
             if not group:
                 return False
             back: list[Row[Any]] = []
+            ready = self._made_ready(group, known)
             try:
-                self._note(self._made_ready(group, known), waiting)
+                self._note(ready, waiting)
             except DBAPIError as error:
                 if not is_away(error):
                     raise
                 # What became of others is waited for; whether these were noted nobody knows, but that none has left.
                 self._write()
-                back = self._take_back(waiting)
+                self._take_back(waiting)
                 waiting[adapter].clear()
+                back = [one.row for one in ready]
             for _ in group:
                 later.popleft()
             later.extendleft(reversed(back))
@@ -337,12 +345,12 @@ class _Round:
 
     def _take_back(self, waiting: Mapping[str, Iterable[Ready]]) -> list[Row[Any]]:
         """Those whose call was not made, as they were before the group began; what a rate allowed for them is free again."""
+        rows = [one.row for some in waiting.values() for one in some]
+        patiently(lambda: claims.take_back(self._db, rows, self._now))
         for adapter, some in waiting.items():
             left = list(some)
             if left and left[0].channel.most_a_minute > 0:
                 health.give_back(self._db, self._shop.shop_id, adapter, len(left))
-        rows = [one.row for some in waiting.values() for one in some]
-        patiently(lambda: claims.take_back(self._db, rows, self._now))
         return rows
 
     def _may_go_on(self) -> Callable[[Ready], bool]:
@@ -351,7 +359,10 @@ class _Round:
 
         def may_go_on(ready: Ready) -> bool:
             nonlocal first
-            if not first:
+            if first:
+                # It has been told how far it is; but noting may have waited for others who write.
+                self._now = self._clock()
+            else:
                 self._hear()
             first = False
             return self._is_fresh(ready, FRESH_GROUP) and ready.row.adapter not in self._faring.resting

@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.errors import ConfigError, NotFound, RenderError
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 from crm_plugin.store.secrets import SecretBox
-from crm_plugin.store.session import Database
+from crm_plugin.store.session import Database, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import links, senders
 from crm_plugin.touchpoints.batch import Batch
@@ -68,12 +69,17 @@ class Readying:
             channel.close()
 
     def ready(self, row: Row[Any], known: Batch, now: datetime) -> Ready | Outcome | None:
-        """The message that is to leave now, or what becomes of the row instead; None when it was taken in place of the sender."""
+        """The message that is to leave now, or what becomes of the row instead; None when it was taken in place of the sender.
+
+        Raises: DBAPIError when the database is away; that is no fault of the message.
+        """
         try:
             made = self._prepare(row, known, now)
             if isinstance(made, Ready) and self._ways.take(self._db, row, made.message, now):
                 return None
         except Exception as error:
+            if isinstance(error, DBAPIError) and is_away(error):
+                raise
             # One row must not stop the others; what it was about is kept with it.
             _log.exception("touchpoint %s failed", row.touchpoint_id)
             return Outcome(row, State.FAILED, now, Reason.ERROR, type(error).__name__)

@@ -17,12 +17,12 @@ from crm_plugin.adapters.channels.base import Flow, Flowed
 from crm_plugin.clock import FixedClock
 from crm_plugin.errors import ActionRequired
 from crm_plugin.records import Message, SendResult
-from crm_plugin.store import attempts, sender_health, touchpoint_contents, touchpoints
+from crm_plugin.store import attempts, consent, sender_health, touchpoint_contents, touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import claims, dispatch
+from crm_plugin.touchpoints import claims, dispatch, health
 from crm_plugin.touchpoints.calling import Pace
-from crm_plugin.touchpoints.dispatch import FRESH_GROUP, DispatchReport, dispatch_shop
+from crm_plugin.touchpoints.dispatch import FRESH, FRESH_GROUP, DispatchReport, dispatch_shop
 from crm_plugin.touchpoints.recover import recover_shop
 from tests.touchpoints.guarding import BOX, NOON, PUBLIC, Sent, journey, plant, rows, shop_with
 
@@ -267,3 +267,73 @@ def test_database_that_is_away_while_more_is_noted_ends_no_round(
     _send(db, shop, lambda _: sender)
     assert [(row.state, row.attempts) for row in rows(db)] == [("accepted", 1)] * _PEOPLE
     assert (sorted(sender.put_in), _in_doubt(db)) == (sorted(row.address for row in rows(db)), set())
+
+
+def test_database_that_is_away_when_a_rate_is_asked_for_delays_nobody(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of those has been noted: they are asked for again in the same round."""
+    allowed, calls = health.allowed, Counter[str]()
+
+    def failing(*told: Any) -> int:
+        calls["all"] += 1
+        if calls["all"] == 5:
+            raise _AWAY
+        return allowed(*told)
+
+    monkeypatch.setattr(health, "allowed", failing)
+    sender = Sender(most_a_minute=1_000)
+    assert dict(_send(db, shop, lambda _: sender).states) == {"accepted": _PEOPLE}
+    assert calls["all"] > 5
+    assert (sorted(sender.put_in), _in_doubt(db)) == (sorted(row.address for row in rows(db)), set())
+
+
+def test_what_was_made_ahead_by_older_knowledge_is_made_anew(db: Database, shop: Shop) -> None:
+    """All complain shortly before what is known of them is read again: then only those leave that had been noted."""
+    clock, noted = FixedClock(NOON), set()
+    sender = Sender()
+
+    def hear(_done: int) -> None:
+        if len(sender.put_in) == 20 and clock.now() == NOON:
+            clock.move(seconds=FRESH.total_seconds() - 1)
+        if len(sender.put_in) == 24 and clock.now() < NOON + FRESH:
+            clock.move(seconds=2)
+            with db.write() as connection:
+                noted.update(connection.execute(select(attempts.c.touchpoint_id)).scalars())
+                for row in rows(db):
+                    consent.suppress(connection, 1, "email", row.address, reason="complained", at=NOON, source="smtp")
+
+    report = _send(db, shop, lambda _: sender, clock=clock.now, progress=hear)
+    assert clock.now() > NOON + FRESH
+    assert {row.touchpoint_id for row in rows(db) if row.state == "accepted"} == noted
+    assert dict(report.states) == {"accepted": len(noted), "skipped": _PEOPLE - len(noted)}
+
+
+def test_what_waited_for_others_who_write_is_not_sent_by_what_was_asked_before(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, left = FixedClock(NOON), []
+    begin, evening = dispatch.begin, NOON.replace(hour=18, minute=59, second=50)
+    clock.move(seconds=(evening - NOON).total_seconds())
+
+    def slow(*told: Any) -> Any:
+        answer = begin(*told)
+        clock.move(seconds=20)
+        return answer
+
+    monkeypatch.setattr(dispatch, "begin", slow)
+    sender = Sender(lambda _number: left.append(clock.now()))
+    report = _send(db, shop, lambda _: sender, clock=clock.now)
+    assert (left, dict(report.states)) == ([], {"planned": _PEOPLE})
+    assert dict(report.reasons) == {"quiet_hours": _PEOPLE}
+    assert _in_doubt(db) == set()
+
+
+def test_database_that_is_away_when_a_sender_is_opened_fails_no_message(db: Database, shop: Shop) -> None:
+    def gone(_adapter: str) -> Any:
+        raise _AWAY
+
+    with pytest.raises(OperationalError):
+        _send(db, shop, gone)
+    assert {(row.state, row.attempts) for row in rows(db)} == {("planned", 0)}
+    assert dict(_send(db, shop, lambda _: Sender()).states) == {"accepted": _PEOPLE}
