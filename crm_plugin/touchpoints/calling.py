@@ -202,7 +202,7 @@ class Pace:
     one so many that writing the notes costs little.
     """
 
-    MOST = 64
+    MOST = 128
     _SHORT, _LONG = 0.1, 0.2
 
     def __init__(self) -> None:

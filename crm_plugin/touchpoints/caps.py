@@ -15,9 +15,24 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, false, or_, select, text, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    exists,
+    false,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 
 from crm_plugin.store import attempts, touchpoints
 from crm_plugin.store.base import unindexed
@@ -95,19 +110,26 @@ def exempt_rows(connection: Connection, shop_id: int, journeys: Mapping[str, Jou
 def load(connection: Connection, shop_id: int, member_ids: Collection[int], now: datetime) -> Ledger:
     """What counts for these members, in two statements."""
     ledger = Ledger(dials=dial.load(connection, shop_id, member_ids))
-    t = touchpoints.c
+    theirs = {"b_shop": shop_id, "b_ids": sorted(member_ids), "b_since": now - MONTH}
+    for touchpoint_id, member_id, channel, at, state in connection.execute(_counted(), theirs).all():
+        ledger.counted[member_id].append(Counted(touchpoint_id, channel, at, state == State.IN_FLIGHT.value))
+    return ledger
+
+
+@cache
+def _counted() -> CompoundSelect[Any]:
+    """What counts for the members `b_ids` of the shop `b_shop` if it left after `b_since`, or is in flight."""
+    t, a = touchpoints.c, attempts.c
     columns = (t.touchpoint_id, t.member_id, t.channel, t.capped_at, t.state)
-    mine = and_(t.shop_id == shop_id, t.member_id.in_(sorted(member_ids)), t.capped_at.is_not(None))
-    tried = exists().where(attempts.c.shop_id == shop_id, attempts.c.touchpoint_id == t.touchpoint_id, may_have_left())
+    own = t.member_id.in_(bindparam("b_ids", expanding=True))
+    mine = and_(t.shop_id == bindparam("b_shop"), own, t.capped_at.is_not(None))
+    tried = exists().where(a.shop_id == t.shop_id, a.touchpoint_id == t.touchpoint_id, may_have_left())
     interrupted = and_(t.state.in_([state.value for state in WAITING]), tried)
     gone = or_(t.state.in_([state.value for state in _LEFT]), interrupted)
-    left = select(*columns).where(mine, t.capped_at > now - MONTH, gone)
+    left = select(*columns).where(mine, t.capped_at > bindparam("b_since"), gone)
     # However long ago it was taken: its worker may only sleep.
     held = select(*columns).where(mine, unindexed(t.state) == State.IN_FLIGHT.value)
-    for row in connection.execute(union_all(left, held)):
-        in_flight = row.state == State.IN_FLIGHT.value
-        ledger.counted[row.member_id].append(Counted(row.touchpoint_id, row.channel, row.capped_at, in_flight))
-    return ledger
+    return union_all(left, held)
 
 
 def may_have_left() -> ColumnElement[bool]:

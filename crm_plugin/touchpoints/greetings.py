@@ -58,7 +58,7 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[tupl
         # None of these is another's rival.
         query = query.where(unindexed(t.journey_key) != speaking.pop())
     by_member: dict[int, list[Any]] = {}
-    for other in connection.execute(query):
+    for other in connection.execute(query).all():
         by_member.setdefault(other.member_id, []).append(other)
     found: dict[tuple[int, datetime], bool] = {}
     for row in rows:

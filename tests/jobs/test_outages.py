@@ -87,7 +87,10 @@ def _until(true: Callable[[], bool]) -> None:
 @pytest.mark.postgres
 # The driver leaves the sockets of a server that is gone, or refuses, to the collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_database_that_was_away_learns_what_has_left(tmp_path: Path, provider: Provider) -> None:
+def test_database_that_was_away_learns_what_has_left(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "MOST", 16)
     server = PostgresServer()
     try:
         runtime = _runtime(tmp_path, provider, 60, server.url("postgres"))
