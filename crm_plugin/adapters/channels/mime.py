@@ -278,6 +278,12 @@ def _quoted_line(line: bytes) -> bytes:
     return _quoted(line)
 
 
+def forget() -> None:
+    """Keep nothing of the mails that were made: some of their lines are about one reader, who may be erased."""
+    _goes_as_it_is.cache_clear()
+    _quoted_line.cache_clear()
+
+
 def _quoted(lines: bytes) -> bytes:
     return b2a_qp(lines, istext=True).replace(b"\n", b"\r\n")
 

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from crm_plugin.adapters.channels import mime
 from crm_plugin.adapters.channels.smtp import SmtpChannel
 from crm_plugin.adapters.channels.smtp import connection as smtp_connection
 from crm_plugin.clock import FixedClock
@@ -124,6 +125,15 @@ def test_connection_is_reused(channel: SmtpChannel, script: Script) -> None:
         send(channel, touchpoint_key=f"key:{number}")
     assert (script.connections, len(script.mails)) == (1, 5)
     assert script.verbs == ["EHLO", *["MAIL", "RCPT", "DATA"] * 5]
+
+
+def test_nothing_of_a_mail_is_kept_when_its_round_has_ended(channel: SmtpChannel) -> None:
+    for text in ("Dear Anna\n", "Liebe Zoë\n"):
+        send(channel, text=text)
+    kept = (mime._goes_as_it_is, mime._quoted_line)
+    assert all(one.cache_info().currsize > 0 for one in kept)
+    channel.close()
+    assert [one.cache_info().currsize for one in kept] == [0, 0]
 
 
 def test_worn_connection_is_left(channel: SmtpChannel, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
