@@ -110,10 +110,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that needs somebody."""
+    """Something that needs somebody; `where` is said on other pages: on Connections what settles it stands beneath."""
 
     title: str
     text: str
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +217,8 @@ def warnings(connection: Connection, shop: Shop, now: datetime) -> Iterator[Warn
                     list=listed.name,
                     count=formats.number(listed.doubted),
                 ),
-                sentences(
-                    (
-                        _(
-                            "They are too many to be believed gone, so none was touched. Look whether your key still sees all of them."
-                        ),
-                        _("If they are really gone, say so on Connections."),
-                    )
+                _(
+                    "They are too many to be believed gone, so none was touched. Look whether your key still sees all of them."
                 ),
+                _("If they are really gone, say so on Connections."),
             )

@@ -94,7 +94,7 @@ def _in_step(connection: Connection, shop: Shop) -> Iterator[Need]:
     there = f"{url_for('pages.connections', shop=shop.name)}#step"
     if not takes_files(shop):
         for one in in_step.warnings(connection, shop, site().runtime.clock.now()):
-            yield Need("warn", one.title, one.text, there, _("Look at it"))
+            yield Need("warn", one.title, sentences((one.text, one.where)), there, _("Look at it"))
 
 
 def _coupons(connection: Connection, shop: Shop) -> Iterator[Need]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, expect, sync_playwright
 
 from crm_plugin.demo.check import PAGES
 from crm_plugin.demo.run import Demo, run
@@ -206,6 +206,28 @@ def test_level_is_fixed_by_hand_without_scripts(browser: Browser, demo: Demo, si
     assert tier.get_by_text("Fixed by hand: Works here").is_visible()
     tier.get_by_role("button", name="Let the rules decide again").click()
     assert tier.get_by_text("Works here").count() == 0
+    watched.context.close()
+
+
+def test_what_came_of_a_form_is_seen_where_one_is_led_back_to(browser: Browser, demo: Demo, signed_in: Any) -> None:
+    watched = _Watched(browser, signed_in, demo.url, java_script_enabled=False, viewport=_PHONE)
+    page = watched.page
+    page.goto(f"{demo.url}/s/{demo.shop.name}/connections?lang=en")
+    page.locator("#messages").get_by_role("button", name="Save").click()
+    assert page.url.endswith("/connections#messages")
+    told, heading = page.locator(".told"), page.locator("#messages h2")
+    expect(told).to_be_in_viewport(ratio=1)
+    expect(heading).to_be_in_viewport(ratio=1)
+    above, below = told.bounding_box(), heading.bounding_box()
+    assert above and below
+    assert above["y"] + above["height"] <= below["y"]
+    page.goto(f"{demo.url}/s/{demo.shop.name}/coupons")
+    own = page.locator("#own")
+    own.get_by_label("Pool").fill("own")
+    own.get_by_label("Codes").fill("ABC-1")
+    own.get_by_role("button", name="Add these codes").click()
+    expect(page.get_by_text("1 code was added.")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#pool-own")).to_be_in_viewport(ratio=1)
     watched.context.close()
 
 

@@ -73,7 +73,7 @@ def test_nothing_is_made_before_it_was_shown(browser: FlaskClient, runtime: Runt
     assert "130 codes such as WB-" in text
     assert "It takes 2 requests to WooCommerce" in text
     assert _codes(runtime) == []
-    assert browser.post(HERE, data={**TOLD, "do": "ask"}).headers["Location"] == HERE
+    assert browser.post(HERE, data={**TOLD, "do": "ask"}).headers["Location"] == f"{HERE}#main"
     assert queue.wait(30)
     made = _codes(runtime)
     assert len(set(made)) == 130

@@ -137,6 +137,9 @@ def test_merchant_says_that_much_is_really_gone(
     assert "Members: 99 were said to be gone at Jun 1, 2026 15:00 (you, on this page)." in text
     assert "Members: your store no longer lists" not in text
     assert "Orders: your store no longer lists 30 that are here" in text
+    # On Connections the form stands beneath; elsewhere the way to it is told.
+    assert "say so on Connections" not in text
+    assert "say so on Connections" in words(client.get("/s/shop-1/today").text)
     with runtime.db.write() as connection:
         assert following.is_night(connection, shop, clock.now())
         runs.keep(connection, shop.shop_id, Run("reconcile", clock.now(), clock.now(), {}, ""))

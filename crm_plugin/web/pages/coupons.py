@@ -72,7 +72,8 @@ def journeys_coupons_ask() -> Response | tuple[str, int]:
         return _page(form, seen if "confirm" in form.errors else None), 422
     site().queue.enqueue(COUPONS, shop.shop_id)
     flash(_("The codes are asked of your store. You do not have to wait here."), "good")
-    return go("journeys_coupons")
+    # A browser keeps the form's place in the page unless it is told another, and what came of it stands at the top.
+    return go("journeys_coupons", _anchor="main")
 
 
 @bp.post(f"{_HERE}/pools/<pool>")
@@ -115,7 +116,7 @@ def journeys_coupons_own() -> Response | tuple[str, int]:
         form.refuse(error, "own-pool" if getattr(error, "field", "") == "key" else "codes")
         return _page(Form(dict(coupon_form.EMPTY)), own=form), 422
     coupon_form.tell(loaded)
-    return go("journeys_coupons")
+    return go("journeys_coupons", _anchor="main")
 
 
 def _bound(connection: Connection, wanted: coupon_form.Wanted) -> int:
