@@ -133,6 +133,8 @@ def coupons_ask(
 
     It waits until they are made; what is broken off goes on with the clock, or with `coupons again`.
     """
+    if (percent is None) == (amount is None):
+        raise InvalidInput("Say what comes off.", hint="Give --percent or --amount, one of them.")
     with opened_shop(name) as (runtime, found):
         terms = stock.Terms(
             percent=None if percent is None else _number(percent, "percent"),
@@ -230,7 +232,9 @@ def coupons_load(name: str, pool: str, file: Path, title: str, as_json: bool) ->
         with runtime.db.write() as connection:
             loaded = duties.load_codes(connection, found, pool, codes, now, title=title)
             audit.note(connection, found.shop_id, ACTOR, "coupons.loaded", {"pool": pool, "codes": loaded.added}, now)
-    told = f"{loaded.added:,} codes were added to the pool {pool}."
+    told = f"Codes added to the pool {pool}: {loaded.added:,}."
+    if loaded.there:
+        told = f"{told} There already: {loaded.there:,}."
     if loaded.alike:
-        told = f"{told} {loaded.alike:,} were left out: they differ from another only in small or large letters."
-    answer({"pool": pool, "added": loaded.added, "alike": loaded.alike} if as_json else told, as_json)
+        told = f"{told} Left out, for they differ from another only in small or large letters: {loaded.alike:,}."
+    answer({"pool": pool, **asdict(loaded)} if as_json else told, as_json)

@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
+from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.adapters.storefronts.birthday_texts import CERTAIN, guess_order
 from crm_plugin.adapters.storefronts.metadata import BIRTHDAY, CONSENT, KEYS, SMS
 from crm_plugin.cli.common import ACTOR, answer, as_json_option, aside, main, opened_shop, require_awake, shop_argument
 from crm_plugin.cli.stores import pair
 from crm_plugin.errors import InvalidInput
+from crm_plugin.jobs import tasks
+from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import connect, fields
 from crm_plugin.sync.field_samples import shown
 from crm_plugin.sync.fields import Field, Found
@@ -27,30 +30,34 @@ _SOME = 3
     "told",
     multiple=True,
     metavar="WHAT=KEY",
-    help="Say which key it is, such as birthday=dob; empty: the usual ones.",
+    help="Say which key it is, such as birthday=dob; `birthday=` goes back to the usual ones.",
 )
 @as_json_option
 def fields_(name: str, told: tuple[str, ...], as_json: bool) -> None:
-    """Which keys plugins keep in the store, and which of them are read.
+    """Which keys plugins keep in the store, and which are read.
 
-    Without --set the newest records are asked for now, and each key is shown with some of its values, of which none names anybody. WHAT is
-    birthday, consent, sms or cost. After a change everything is read once more from the beginning, by the next `sync` or by `serve`.
+    The newest records are asked for now, and each key is shown with what it is read as and some of its values, of which none names anybody.
+    WHAT is birthday, consent, sms or cost. After a change all is read once more from the beginning, by the next `sync` or by `serve`.
     Words of consent and the order of a birthday's parts are said on the page, where the values stand beside them.
     """
     with opened_shop(name) as (runtime, shop):
         if not fields.can_show(shop):
-            raise InvalidInput(f"The fields of {name} are not shown by its platform.", field="shop")
+            raise InvalidInput(
+                f"{storefront_class(shop.platform).label} cannot show which keys plugins keep.", hint=_elsewhere(shop)
+            )
         require_awake(shop)
         found = fields.ask(runtime.db, runtime.box, shop)
         if found.refused:
             raise found.refused[0]
+        kept = connect.credentials_of(runtime.db, runtime.box, shop)
         if told:
-            kept = connect.credentials_of(runtime.db, runtime.box, shop)
             settings = _settings(fields.purposes(shop), found, dict(map(pair, told)), kept)
             fields.save(runtime.db, runtime.box, shop, settings, runtime.clock.now(), ACTOR)
             aside("Everything is read once more by it, from the beginning.")
+            kept = {**kept, **settings}
+    read_as = fields.read_as(shop, kept, found)
     rows = sorted(found.fields.values(), key=lambda one: (-one.count, one.key))
-    answer([_row(one) for one in rows], as_json, "The newest records hold no such keys.")
+    answer([_row(one, read_as) for one in rows], as_json, "The newest records hold no such keys.")
 
 
 def _settings(
@@ -94,10 +101,16 @@ def _unclear(said: str) -> InvalidInput:
     return InvalidInput(said, field="set", hint="Say on the page, Connections > Fields, what they mean.")
 
 
-def _row(one: Field) -> dict[str, Any]:
+def _elsewhere(shop: Shop) -> str:
+    """Where a store tells birthdays and consent that shows no keys."""
+    return "" if tasks.can_be_pulled(shop) else "The mapping file of `import` says which column is what."
+
+
+def _row(one: Field, read_as: Mapping[str, str]) -> dict[str, Any]:
     places = {stream.value: count for stream, count in one.places.items()}
     return {
         "key": one.key,
+        "read_as": read_as.get(one.key, ""),
         "records": places,
         "values": [shown(one.key, text) for text, _ in one.values.most_common(_SOME)],
     }

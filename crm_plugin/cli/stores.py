@@ -14,7 +14,6 @@ from crm_plugin.cli.common import (
     ACTOR,
     answer,
     as_json_option,
-    confirm_option,
     main,
     opened,
     opened_shop,
@@ -25,11 +24,18 @@ from crm_plugin.cli.common import (
 from crm_plugin.errors import InvalidInput
 from crm_plugin.jobs import leaving, tasks
 from crm_plugin.jobs.following import RECONCILE
+from crm_plugin.records import Stream
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import audit, migrate, runs
 from crm_plugin.store.tenants import Shop, all_shops, shop_by_id
 from crm_plugin.sync import believed, imports, lifecycle, problems
 from crm_plugin.touchpoints.settings import ROW_SETTINGS, SETTINGS
+
+# What a comparison with the store looks at.
+_LISTS = tuple(one.value for one in (Stream.MEMBERS, Stream.ORDERS, Stream.PRODUCTS))
+_count_option = click.option(
+    "--confirm", metavar="N", default="", help="How many they are; without it that is told, and nothing is done."
+)
 
 
 @main.group()
@@ -120,12 +126,12 @@ def shop_disconnect(name: str, as_json: bool) -> None:
 
 @shop.command("erase")
 @shop_argument
-@confirm_option
+@_count_option
 @as_json_option
 def shop_erase(name: str, confirm: str, as_json: bool) -> None:
     """Erase all that is kept of a shop, for good.
 
-    Its store, if it is still connected, is taken leave of first. --confirm takes how many members there are.
+    Its store, if it is still connected, is taken leave of first.
     """
     with opened_shop(name) as (runtime, found):
         with runtime.db.read() as connection:
@@ -141,14 +147,14 @@ def shop_erase(name: str, confirm: str, as_json: bool) -> None:
 
 @shop.command("gone")
 @shop_argument
-@click.argument("stream", metavar="LIST")
-@confirm_option
+@click.argument("stream", metavar="LIST", type=click.Choice(_LISTS))
+@_count_option
 @as_json_option
 def shop_gone(name: str, stream: str, confirm: str, as_json: bool) -> None:
     """Say that what the store no longer lists is really gone.
 
-    LIST is members, orders or products, as `doctor` names it. --confirm takes how many they are. Each is asked for once more by the next
-    comparison, which begins within a quarter of an hour where `serve` runs, and what is not there is taken out.
+    LIST is members, orders or products, as `doctor` names it. Each of them is asked for once more by the next comparison, which begins
+    within a quarter of an hour where `serve` runs, and what is not there is taken out.
     """
     with opened_shop(name) as (runtime, found):
         require_awake(found)

@@ -12,7 +12,7 @@ from crm_plugin.errors import InvalidInput
 Rows = Callable[[], Sequence[tuple[str, str]]]
 # From what one does first to what one does seldom.
 _ORDER = (
-    *("demo", "serve", "link", "shop", "sync", "import", "problems", "member", "rule", "segment", "tiers"),
+    *("demo", "serve", "link", "shop", "sync", "import", "problems", "fields", "member", "rule", "segment", "tiers"),
     *("program", "recipe", "journey", "why", "event", "dial", "tasks", "coupons", "sender", "rehearse", "plan", "tick"),
     *("outbox", "message", "inapp-token", "doctor", "backup", "restore", "db", "worker", "clock"),
 )
@@ -70,6 +70,8 @@ def _named(error: InvalidInput, params: Sequence[click.Parameter]) -> InvalidInp
     if param is None:
         return error
     called = param.opts[-1] if isinstance(param, click.Option) else param.make_metavar(click.Context(click.Command("")))
+    # One that may be left out is shown in brackets.
+    called = called.strip("[]")
     if called in str(error):
         return error
     return InvalidInput(

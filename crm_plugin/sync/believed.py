@@ -48,7 +48,7 @@ def believe(
     if count is None:
         raise InvalidInput(
             phrase("Of this list nothing is left in doubt."),
-            hint=phrase("Look again what the last comparison found."),
+            hint=phrase("Look again at what the last comparison found."),
         )
     if told != str(count):
         raise InvalidInput(phrase("Type the number exactly as it is shown."), field="count")

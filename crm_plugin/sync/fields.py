@@ -157,6 +157,16 @@ def in_use(keys: str, found: Found, purpose: str) -> list[Field]:
     return [one for _, _, one in sorted(mine, key=lambda row: row[:2])]
 
 
+def read_as(shop: Shop, values: Mapping[str, Any], found: Found) -> dict[str, str]:
+    """For what the keys that are there are read, by key; `values` are what the shop's settings say, else the usual keys hold."""
+    usual = {setting.key: setting.default for setting in storefront_class(shop.platform).settings}
+    read: dict[str, str] = {}
+    for purpose in purposes(shop):
+        keys = str(values.get(KEYS[purpose]) or usual[KEYS[purpose]] or "")
+        read.update(dict.fromkeys((one.key for one in in_use(keys, found, purpose)[:1]), purpose))
+    return read
+
+
 def birthdays(one: Field, order: str) -> list[tuple[str, Birthday | None]]:
     """Its different values, those that most records have first, each with how it is read."""
     return [(text, read_birthday(text, order)) for text, _ in one.values.most_common()]

@@ -187,7 +187,15 @@ def tell(loaded: Loaded) -> None:
             "%(count)s code was added.", "%(count)s codes were added.", loaded.added, count=formats.number(loaded.added)
         )
     else:
-        told = _("No code was added: all of them are in the pool.")
+        told = _("No code was added.")
+    if loaded.there:
+        there = ngettext(
+            "%(count)s is in the pool already.",
+            "%(count)s are in the pool already.",
+            loaded.there,
+            count=formats.number(loaded.there),
+        )
+        told = sentences((told, there))
     if loaded.alike:
         left = ngettext(
             "%(count)s was left out: it differs from another only in small or large letters, which a store takes for the same code.",

@@ -51,8 +51,16 @@ def test_keys_are_shown_and_name_nobody(run: Run, shop: str) -> None:
     code, told = run("fields", shop)
     assert code == 0
     rows = {one["key"]: one for one in told}
-    assert rows["dob"] == {"key": "dob", "records": {"members": 2}, "values": ["1990-03-04", "1985-12-24"]}
+    assert rows["dob"] == {
+        "key": "dob",
+        "records": {"members": 2},
+        "read_as": "birthday",
+        "values": ["1990-03-04", "1985-12-24"],
+    }
     assert rows["mobile"]["values"] == ["•••• 18"]
+    assert [key for key, one in rows.items() if one["read_as"]] == ["dob"]
+    told = run("fields", shop, "--set", "consent=optin")[1]
+    assert {one["key"]: one["read_as"] for one in told if one["read_as"]} == {"dob": "birthday", "optin": "consent"}
 
 
 def test_a_key_is_set_and_read_from_the_beginning(run: Run, shop: str) -> None:

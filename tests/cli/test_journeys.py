@@ -56,8 +56,8 @@ def test_from_publishing_to_a_task_that_is_done(run: Run, shop: str, tmp_path: P
     code, told = run("journey", "publish", shop, "care")
     assert code == 1
     assert told["error"]["field"] == "steps.code.pool"
-    assert _codes(run, tmp_path, "A1", "A2", "A1", "")[1] == {"pool": "care", "added": 2, "alike": 0}
-    assert _codes(run, tmp_path, "A2", "a1")[1] == {"pool": "care", "added": 0, "alike": 1}
+    assert _codes(run, tmp_path, "A1", "A2", "A1", "")[1] == {"pool": "care", "added": 2, "there": 0, "alike": 0}
+    assert _codes(run, tmp_path, "A2", "a1")[1] == {"pool": "care", "added": 0, "there": 1, "alike": 1}
     told = run("journey", "publish", shop, "care")[1]
     audience = told.pop("audience")
     assert told == {"journey": "care", "version": 1, "status": "on", "could_be_taken_in": 2, "warnings": []}

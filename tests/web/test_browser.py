@@ -219,7 +219,8 @@ def test_what_came_of_a_form_is_seen_where_one_is_led_back_to(browser: Browser, 
     expect(told).to_be_in_viewport(ratio=1)
     expect(heading).to_be_in_viewport(ratio=1)
     above, below = told.bounding_box(), heading.bounding_box()
-    assert above and below
+    assert above
+    assert below
     assert above["y"] + above["height"] <= below["y"]
     page.goto(f"{demo.url}/s/{demo.shop.name}/coupons")
     own = page.locator("#own")

@@ -168,7 +168,7 @@ def test_shop_of_files_fills_pools_by_hand(app: Flask, runtime: Runtime) -> None
         make_shop(connection, 7, name="files")
     browser = sign_in(app)
     html = browser.get("/s/files/coupons").text
-    assert "makes no codes that anybody may use" in words(html)
+    assert "CSV files cannot make codes that anybody may use. Make them in your store" in words(html)
     assert 'name="value"' not in html
     assert browser.post("/s/files/coupons", data={**TOLD, "do": "ask"}).status_code == 422
     assert browser.post("/s/files/coupons/own", data={"own-pool": "own", "codes": "A1\nA2"}).status_code == 303
@@ -176,7 +176,7 @@ def test_shop_of_files_fills_pools_by_hand(app: Flask, runtime: Runtime) -> None
     told = {"own-pool": "own", "codes": "a1\nA2"}
     answer = browser.post("/s/files/coupons/own", data=told, follow_redirects=True)
     assert 'class="notice info"' in answer.text
-    assert "No code was added: all of them are in the pool. 1 was left out: it differs" in words(answer.text)
+    assert "No code was added. 1 is in the pool already. 1 was left out: it differs" in words(answer.text)
     assert browser.post("/s/files/coupons/own", data={"own-pool": "own", "codes": " "}).status_code == 422
     answer = browser.post("/s/files/coupons/pools/own", data={"do": "end"}, follow_redirects=True)
     assert "Nothing is asked of the store for the pool own." in words(answer.text)

@@ -126,9 +126,10 @@ def pools(connection: Connection, shop: Shop) -> list[Pool]:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of loading codes: `added` are new; `alike` were left out, for they differ from another only in small or large letters."""
+    """What came of loading codes: `added` are new, `there` were in the pool; `alike` differ from another only in small or large letters."""
 
     added: int
+    there: int
     alike: int
 
 
@@ -165,7 +166,7 @@ def load_codes(
     bulk.upsert_rows(
         connection, coupon_codes, ("shop_id", "pool_key", "code", "place"), ("shop_id", "pool_key", "code"), "", rows
     )
-    return Loaded(len(rows), alike)
+    return Loaded(len(rows), len(told) - len(rows) - alike, alike)
 
 
 def _spelt(connection: Connection, shop_id: int, key: str, codes: Iterable[str]) -> dict[str, str]:

@@ -150,8 +150,9 @@ def check(shop: Shop, pool: str, terms: Terms, count: int) -> None:
     check_key(pool, phrase("pool"))
     if not can_make(shop):
         label = storefront_class(shop.platform).label
-        said = phrase("%(platform)s makes no codes that anybody may use.", platform=label)
-        raise UnsupportedFeature(said, adapter=shop.platform, operation="create_coupons")
+        said = phrase("%(platform)s cannot make codes that anybody may use.", platform=label)
+        hint = phrase("Make them in your store, then put them into a pool.")
+        raise UnsupportedFeature(said, adapter=shop.platform, operation="create_coupons", hint=hint)
     if not shop.is_awake:
         raise InvalidInput(phrase("Your store is not connected. Connect it again, and it can be asked for codes."))
     if (terms.percent is None) == (terms.amount_minor is None):
@@ -221,7 +222,7 @@ def bound_count(connection: Connection, shop: Shop, pool: str, segment: str, *, 
     """How many members of a segment would get a code. Raises: InvalidInput, UnsupportedFeature where the platform cannot, NotFound."""
     if not can_bind(shop):
         label = storefront_class(shop.platform).label
-        said = phrase("%(platform)s makes no codes that are one member's alone.", platform=label)
+        said = phrase("%(platform)s cannot make codes that are one member's alone.", platform=label)
         raise UnsupportedFeature(said, adapter=shop.platform, operation="create_coupons")
     if keep:
         raise InvalidInput(phrase("Codes of members are made once and not kept in stock."), field="keep")
