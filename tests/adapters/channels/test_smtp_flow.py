@@ -318,6 +318,30 @@ def test_goodbyes_are_said_together(server: SmtpServer, script: Script, monkeypa
     assert not all_said.broken
 
 
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("most", [1, 2])
+def test_server_that_hangs_up_after_a_few_mails_takes_all(
+    send: Callable[..., dict[int, Flowed]],
+    script: Script,
+    server: SmtpServer,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    width: int,
+) -> None:
+    """It says nothing of it: what it was told of the next mail with the last body is lost, and goes over a new connection."""
+    write, taken = server.RequestHandlerClass._write, Counter[Any]()  # type: ignore[attr-defined]
+
+    def then_hang_up(handler: Any, reply: str) -> None:
+        write(handler, reply)
+        taken[handler] += "queued" in reply
+        if taken[handler] == most:
+            write(handler, HANG_UP)
+
+    monkeypatch.setattr(server.RequestHandlerClass, "_write", then_hang_up)
+    assert _kinds(send(40, width)) == [None] * 40
+    assert sorted(mail.recipient for mail in script.mails) == sorted(f"m{tag}@x.test" for tag in range(40))
+
+
 def test_server_that_takes_fewer_connections_has_fewer(
     send: Callable[..., dict[int, Flowed]], script: Script, server: SmtpServer
 ) -> None:

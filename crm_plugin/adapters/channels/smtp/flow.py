@@ -99,11 +99,16 @@ class SmtpFlow(Flow):
 
     def _assign(self, width: int) -> None:
         """Give what waits to connections that are idle, and open more where all are busy."""
-        while self._waiting and self._idle:
-            call, connection = self._waiting.popleft(), self._idle.pop()
-            call.began = time.monotonic()
-            connection.begin(call.mail)
-            self._settle(connection, connection.go_on(self._follow))
+        for connection in [*self._idle]:
+            # What broke before it may have taken it along.
+            if connection in self._idle and (call := self._next_for(connection)) is not None:
+                self._idle.remove(connection)
+                call.began = time.monotonic()
+                connection.begin(call.mail)
+                self._settle(connection, connection.go_on(self._follow))
+        if self._waiting and self._idle and not self._opening and len(self._open) >= width:
+            # What waits needs a new one, and there are no more than so many.
+            self._retire(self._idle[0])
         while len(self._waiting) > len(self._opening) and len(self._open) + len(self._opening) < width:
             kept = self._pool.take()
             if kept is not None:
@@ -113,6 +118,15 @@ class SmtpFlow(Flow):
             future = self._beside.submit(Connection, self._pool.server)
             self._opening.add(future)
             future.add_done_callback(lambda _: self._ring.send(b"!"))
+
+    def _next_for(self, connection: Connection) -> _Call | None:
+        """The first that waits. One that was lost goes over a new one, and first: whoever hangs up after a few mails would do so again."""
+        is_new = connection.sent == 0
+        call = next((one for one in self._waiting if one.tried and is_new), next(iter(self._waiting), None))
+        if call is None or (call.tried and not is_new):
+            return None
+        self._waiting.remove(call)
+        return call
 
     @property
     def _beside(self) -> ThreadPoolExecutor:
@@ -162,8 +176,11 @@ class SmtpFlow(Flow):
     def _leave(self, connection: Connection) -> None:
         # Those that stand idle beside a broken one may be as dead.
         for one in {connection, *(self._idle if connection.broken else ())}:
-            self._forget(one)
-            self._beside.submit(one.close)
+            self._retire(one)
+
+    def _retire(self, connection: Connection) -> None:
+        self._forget(connection)
+        self._beside.submit(connection.close)
 
     def _forget(self, connection: Connection) -> None:
         self._open.pop(connection, None)
