@@ -33,6 +33,12 @@ class Birthday(NamedTuple):
     leap: bool = False
 
     @property
+    def month_and_day(self) -> str:
+        """In figures, such as 07-21, leap-06-15, or 07 where only the month is known."""
+        month = f"leap-{self.month:02}" if self.leap else f"{self.month:02}"
+        return f"{month}-{self.day:02}" if self.day else month
+
+    @property
     def number(self) -> int:
         """How it is stored."""
         return (LEAP if self.leap else LUNAR if self.lunar else 0) + self.month * 100 + self.day

@@ -292,3 +292,10 @@ def test_leap_month_of_the_year_is_kept_in_it_alone() -> None:
     assert sorted(kept_on(leap)) == [(808, 2025), (LEAP + 615, 2025)]
     # The leap month has no day 30: who was born on one keeps the 29th.
     assert sorted(kept_on(date(2025, 8, 22))) == [(822, 2025), (LEAP + 629, 2025), (LEAP + 630, 2025)]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(721, "07-21"), (700, "07"), (LUNAR + 815, "08-15"), (LEAP + 615, "leap-06-15")]
+)
+def test_month_and_day_are_told_in_figures(number: int, said: str) -> None:
+    assert birthday_of(number).month_and_day == said

@@ -52,9 +52,8 @@ def _birthday(member: Profile) -> str:
         return ""
     born = birthday_of(member.birth_md)
     year = str(member.birth_year) if member.birth_year else "-"
-    month = f"leap-{born.month:02}" if born.leap else f"{born.month:02}"
     lunar = " by the lunar calendar" if born.lunar else ""
-    return "born " + "-".join([year, month, *([f"{born.day:02}"] if born.day else [])]) + lunar
+    return f"born {year}-{born.month_and_day}{lunar}"
 
 
 def _worth(member: Profile) -> Iterator[str]:

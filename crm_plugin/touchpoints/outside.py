@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from crm_plugin.birthdays import birthday_of
 from crm_plugin.clock import at_local, local_day
 from crm_plugin.errors import InvalidInput, RuleError
 from crm_plugin.phrases import joined, phrase
@@ -181,7 +182,11 @@ def _known(connection: Connection, shop: Shop, journey: Journey, member: Row[Any
         if member.birth_md is None:
             yield phrase("No birthday is known.")
         else:
-            yield phrase("The birthday is stored as %(number)s (month and day).", number=f"{member.birth_md:04}")
+            born = birthday_of(member.birth_md)
+            if born.lunar:
+                yield phrase("The birthday is %(day)s (month and day) by the lunar calendar.", day=born.month_and_day)
+            else:
+                yield phrase("The birthday is %(day)s (month and day).", day=born.month_and_day)
     elif kind == "joined" or (kind == "anniversary" and journey.trigger.get("of") != "first_order"):
         if member.joined_on is None:
             yield phrase("The day of joining is not known.")

@@ -17,7 +17,7 @@ from crm_plugin.web import languages
 from crm_plugin.web.titles import CHINESE, ENGLISH, chinese
 
 _CODE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-_TAG = re.compile(r"\{[%#].*?[%#]\}", re.DOTALL)
+_TAG = re.compile(r"\{%[-+]?\s*(\w+).*?%\}|\{#.*?#\}", re.DOTALL)
 LONGEST = 60
 
 
@@ -53,13 +53,34 @@ def texts_of(connection: Connection, shop: Shop, steps: Iterable[Step]) -> Texts
     for key, channels in there.items():
         first = next(channel for channel in CHANNELS if channel in channels)
         own = choose_locale(CHINESE if chinese() else ENGLISH, channels[first], shop.locale)
-        begins[key] = _plain(words[key, first, own])
+        begins[key] = beginning(words[key, first, own])
         for locales in channels.values():
             locales.sort()
     return Texts(there, begins)
 
 
-def _plain(text: str) -> str:
-    """The beginning of a text with … in place of what each member's own is put."""
-    told = " ".join(_CODE.sub("…", _TAG.sub("", text)).split())
+def beginning(text: str) -> str:
+    """The beginning of a text with … in place of what each member's own is put, as it is for whom no condition holds."""
+    told = _squeezed(_unconditional(text)) or _squeezed(_TAG.sub("", text))
     return told if len(told) <= LONGEST else f"{told[: LONGEST - 1]}…"
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(_CODE.sub("…", text).split())
+
+
+def _unconditional(text: str) -> str:
+    """A text without its tags, and of its conditions only what stands under `else`: their branches are told for one reader each."""
+    told, at = [], 0
+    left_out: list[bool] = []
+    for tag in _TAG.finditer(text):
+        if not any(left_out):
+            told.append(text[at : tag.start()])
+        at, word = tag.end(), tag[1]
+        if word in ("if", "for"):
+            left_out.append(word == "if")
+        elif left_out and word in ("else", "endif", "endfor"):
+            left_out.pop()
+            if word == "else":
+                left_out.append(False)
+    return "".join([*told, text[at:]])

@@ -28,7 +28,8 @@ def _told(db: Database, shop: Shop, number: int, on: date | None = None, now: da
 def _shop(db: Database, **told: Any) -> Shop:
     shop = stage(db)
     turn_on(db, shop, SEND, **told)
-    write(db, shop, [person(1), person(2, birth_month=None, birth_day=None)], START)
+    unlike = [person(2, birth_month=None, birth_day=None), person(3, birth_month=1, birth_day=7)]
+    write(db, shop, [person(1), *unlike], START)
     return shop
 
 
@@ -55,6 +56,7 @@ def test_trigger_that_never_fired_says_what_is_missing(sqlite_db: Database) -> N
         "no_occasion",
         "Nothing that it speaks of fell due for the member in that time. No birthday is known.",
     )
+    assert _told(sqlite_db, shop, 3)[0].text.endswith("in that time. The birthday is 01-07 (month and day).")
     [told] = _told(sqlite_db, shop, 2, on=date(2026, 5, 1))
     assert (told.cause, told.text) == ("not_on", "The journey was switched on (last) only on 2026-06-01.")
 

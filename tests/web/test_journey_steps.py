@@ -9,6 +9,7 @@ import pytest
 from crm_plugin.runtime import Runtime
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.publishing import edited
+from crm_plugin.web import step_texts
 from tests.web.conftest import Page, Post, fields, words
 from tests.web.test_journey_state import CALL, HELLO, REST, audited, draft, get, set_up
 
@@ -105,6 +106,28 @@ def test_a_mistake_stands_at_its_field_and_nothing_is_written(
     assert answer.status_code == 422
     assert f'id="e-{field}"' in answer.text
     assert (steps(runtime), audited(runtime)) == ([HELLO], [])
+
+
+def test_level_is_not_fixed_without_a_reason(runtime: Runtime, shop: Shop, post: Post) -> None:
+    draft(runtime, shop, HELLO)
+    answer = post(f"{AT}-new?after=hello&kind=tier", {"level": "main/gold", "reason": ""})
+    assert "Say why the level is fixed." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "{% if days < 0 %}Soon{% if name %}, {{ name }}{% endif %}{% elif name %}Hi {{ name }}{% else %}Hi{% endif %}!",
+            "Hi!",
+        ),
+        ("Hello{%- if name %} {{ name }}{% endif %}, {# for all #}here is {{ code }}", "Hello, here is …"),
+        ("{% if order %}Thanks for {{ order.number }}{% endif %}", "Thanks for …"),
+        ("{% for line in lines %}{{ line }} {% else %}Nothing{% endfor %}", "… Nothing"),
+    ],
+)
+def test_text_is_told_as_it_is_for_whom_no_condition_holds(text: str, said: str) -> None:
+    assert step_texts.beginning(text) == said
 
 
 def test_steps_move_and_go_within_their_list(runtime: Runtime, shop: Shop, post: Post) -> None:

@@ -137,6 +137,8 @@ def _tier(told: Any, field: str) -> dict[str, Any]:
         found["until_days"] = params.number("until_days", 1, 3650)
     if params.flag("invite"):
         return {**found, "invite": True}
+    if not params.get("reason", ""):
+        params.refuse(phrase("Say why the level is fixed."), name="reason")
     return {**found, "reason": params.text("reason", 500)}
 
 
