@@ -40,7 +40,7 @@ def test_page_tells_days_before_the_agreement_ends(top: Top, page: Page, runtime
         html = page("connections")
         text = words(html)
         assert "The shop's agreement with the app ends on 2026-06-07 (whole days left: 6)." in text
-        assert "Let the shop's owner agree to the app again" in text
+        assert "Let the shop's owner agree to the app again before that day: from then on nothing is read." in text
         assert ('href="/install/taobao"' in html) is leads
     assert not top.calls
     keys = runtime.box.seal({**VALUES, "session_ends_at": (ends_at + timedelta(days=30)).isoformat()})

@@ -218,8 +218,10 @@ def test_last_days_name_main_reasons(page: Page, runtime: Runtime, shop: Shop) -
     assert "Messages sent 2 1 in the 7 days before" in text
     assert "Held back 3 0 in the 7 days before" in text
     assert "Members 1 1 new in 7 days" in text
-    assert "Held back most often: No permission (2) · Text has a mistake (1)" in text
+    assert "Held back most often: No permission 2 · Text has a mistake 1" in text
     assert 'href="/s/shop-1/outbox?reason=no_consent"' in html
+    # No space follows a colon in Chinese.
+    assert "未发送的主要原因：<a" in page("today?lang=zh")
 
 
 def test_orders_carry_their_worth(page: Page, runtime: Runtime, shop: Shop) -> None:

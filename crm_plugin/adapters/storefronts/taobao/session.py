@@ -93,8 +93,10 @@ class Session:
         left = self._left()
         if left is None or self.renewable:
             return []
-        hint = phrase("Let the shop's owner agree to the app again; until then nothing is lost, but nothing is read.")
         if left <= timedelta(0):
+            hint = phrase(
+                "Let the shop's owner agree to the app again; until then nothing is lost, but nothing is read."
+            )
             return [Problem("reauth_needed", phrase("The shop's agreement with the app has ended."), hint)]
         days = next((days for days in WARNINGS if left <= timedelta(days=days)), None)
         if days is None:
@@ -104,6 +106,7 @@ class Session:
             day=str(self._kept["session_ends_at"])[:10],
             left=left.days,
         )
+        hint = phrase("Let the shop's owner agree to the app again before that day: from then on nothing is read.")
         return [Problem("session_ends", message, hint, Severity.WARNING, {"days": days})]
 
     def _left(self) -> timedelta | None:
