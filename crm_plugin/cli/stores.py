@@ -9,6 +9,7 @@ from typing import Any
 import click
 import yaml
 
+from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.analytics.today import count_members
 from crm_plugin.cli.common import (
     ACTOR,
@@ -63,9 +64,13 @@ def shop() -> None:
 
 @shop.command("add")
 @click.argument("name")
-@click.option("--platform", required=True, help="woocommerce; csv for a shop that hands in files.")
+@click.option(
+    "--platform", required=True, help="woocommerce or medusa; csv for a shop that hands in files. Others: on the page."
+)
 @click.option("--url", default="", help="The store's address, such as https://shop.example (woocommerce).")
-@click.option("--key", default="", help="Consumer key, begins with ck_ (woocommerce).")
+@click.option(
+    "--key", default="", help="Consumer key, begins with ck_ (woocommerce); secret API key, begins with sk_ (medusa)."
+)
 @click.option(
     "--secret",
     default="",
@@ -83,10 +88,20 @@ def shop_add(name: str, platform: str, as_json: bool, **told: str) -> None:
     NAME is what other commands call it, such as my-shop. It gets all recipes as journeys, switched off.
     """
     given = {key: told.pop(key) for key in ("url", "key", "secret")}
+    _require_by_command(platform, given)
     credentials = {key: value for key, value in given.items() if value}
     with opened() as runtime:
         made = tasks.add_shop(runtime, name=name, platform=platform, credentials=credentials, **told)
     answer({"name": made.name, "title": made.title, "currency": made.currency, "timezone": made.timezone}, as_json)
+
+
+def _require_by_command(platform: str, given: Collection[str]) -> None:
+    """Raises: InvalidInput for a platform that asks for more than what can be `given` here, ConfigError where there is none such."""
+    cls = storefront_class(platform)
+    if any(setting.required and setting.key not in given for setting in cls.settings):
+        raise InvalidInput(
+            f"{cls.label} is connected on the page.", field="platform", hint="`serve` prints a link that leads there."
+        )
 
 
 @shop.command("list")
@@ -94,15 +109,8 @@ def shop_add(name: str, platform: str, as_json: bool, **told: str) -> None:
 def shop_list(as_json: bool) -> None:
     """The stores there are, and how they are."""
     keys = (
-        "name",
-        "title",
-        "platform",
-        "currency",
-        "timezone",
-        "status",
-        "status_reason",
-        "status_at",
-        "status_detail",
+        *("name", "title", "platform", "currency", "timezone"),
+        *("status", "status_reason", "status_at", "status_detail"),
     )
     with opened() as runtime, runtime.db.read() as connection:
         rows = [{key: getattr(one, key) for key in keys} for one in all_shops(connection)]

@@ -66,6 +66,8 @@ def _refused(said: Spoken, *parts: str) -> None:
         (("coupons", "load", "uci", "care", sys.executable), ("is no text in UTF-8",)),
         (("coupons", "ask", "uci", "care"), ("Say what comes off. Give --percent or --amount",)),
         (("coupons", "ask", "uci", "care", "--percent", "10"), ("CSV files cannot make codes", "put them into a pool")),
+        ((*ADD[:2], "b", "--platform", "taobao"), ("--platform: Taobao/Tmall is connected on the page. `serve`",)),
+        ((*ADD[:2], "b", "--platform", "medusa", "--url", "https://x.test"), ("--key: Secret API key is missing.",)),
         (("fields", "uci"), ("CSV files cannot show which keys plugins keep. The mapping file",)),
         (("shop", "gone", "uci", "people"), ("'people' is not one of 'members', 'orders', 'products'",)),
         (("shop", "gone", "uci", "orders"), ("Look again at what the last comparison found.",)),
