@@ -119,12 +119,12 @@ def passes(
     begun: datetime,
     mark: datetime | None,
     now: datetime,
-    came: Callable[[Late], bool] = lambda _late: True,
+    came: Callable[[Sequence[Late]], Sequence[Late]] = lambda lates: lates,
 ) -> Iterator[Way]:
     """All that a round has to plan: what fell due since the mark, and what came late and is still worth reading.
 
-    Nothing from before the journey was switched on (`begun`), and nothing late whose window is over. What `came` knows that nothing came
-    late of is not asked for.
+    Nothing from before the journey was switched on (`begun`), and nothing late whose window is over. What `came` leaves out,
+    for nothing came late of it, is not asked for.
     """
     oldest = max(begun, now - timedelta(days=asked.journey.validity_days))
     # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.
@@ -132,7 +132,7 @@ def passes(
     if asked.is_at_once:
         # One way for both: what was written since, of what is due since or is still worth reading.
         way = _happened(asked, min(since, oldest), now, since)
-        if came(_late_of(way)):
+        if came([_late_of(way)]):
             yield way
         return
     if due := asked.slots(since, now):
@@ -141,7 +141,7 @@ def passes(
         return
     changed_after = max(since - LATE_OVERLAP, begun)
     written = [Late(arrival, changed_after, now) for arrival in asked.source.late]
-    if (late := [one for one in written if came(one)]) and (past := asked.slots(oldest, since)):
+    if (late := came(written)) and (past := asked.slots(oldest, since)):
         for one in late:
             yield Way(asked, past, one)
 
