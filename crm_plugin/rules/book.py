@@ -6,7 +6,7 @@ A name that is not there is refused, for `tier != "glod"` and `not segment("gone
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,10 +68,15 @@ class Book:
 
 def read_book(connection: Connection, shop_id: int) -> Book:
     """The names as they are saved."""
+    return book_of(connection.execute(NAMES, {"shop_id": shop_id}))
+
+
+def book_of(found: Iterable[Any]) -> Book:
+    """The same out of the rows of `NAMES`."""
     levels: dict[str, list[Any]] = {}
     rules: dict[str, Node | None] = {}
     named: set[str] = set()
-    for row in connection.execute(_NAMES, {"shop_id": shop_id}):
+    for row in found:
         if row.what == "level":
             levels.setdefault(str(row.program_key), []).append(row)
         elif row.what == "segment":
@@ -99,7 +104,8 @@ def _names() -> CompoundSelect[Any]:
     ).order_by("program_key", "rank")
 
 
-_NAMES = _names()
+# For the bound `shop_id`.
+NAMES = _names()
 
 
 def _steps(rows: Sequence[Any]) -> tuple[Step, ...]:

@@ -13,7 +13,7 @@ from crm_plugin.clock import day_number, local_day
 from crm_plugin.errors import CrmError, InvalidInput, NotFound
 from crm_plugin.phrases import phrase
 from crm_plugin.rules.fields import nearest
-from crm_plugin.rules.held import held_now
+from crm_plugin.rules.held import barred_now, held_now
 from crm_plugin.rules.policies import Kept, in_force
 from crm_plugin.rules.policy import PolicyLevel
 from crm_plugin.rules.standing import BY_HAND, FREED, NOTHING, Held
@@ -69,33 +69,31 @@ class Decision:
     invites: bool = False
 
 
-def decide_all(desk: Desk, decisions: Sequence[Decision]) -> list[CrmError | None]:
-    """Several of them one after the other, written together; answers of each why it was refused, None where it was not."""
-    try:
-        kept = _begin(desk)
-    except CrmError as error:
-        return [error for _ in decisions]
-    refused = [_refusal(desk, kept, one) for one in decisions]
-    taken = [one for one, error in zip(decisions, refused, strict=True) if error is None]
-    _fix(desk, kept, [one for one in taken if not one.invites])
-    _offer(desk, kept, [one for one in taken if one.invites])
-    lines = []
-    for one in taken:
-        whom = {"member": str(one.member_ids[0])} if len(one.member_ids) == 1 else {"members": len(one.member_ids)}
-        action = "tiers.invited" if one.invites else "tiers.fixed"
-        lines.append((action, {"program": desk.program, **whom, "level": one.level, **_told(desk, one)}))
-    audit.note_all(desk.connection, desk.shop.shop_id, desk.actor, lines, desk.now)
-    return refused
+@dataclass(slots=True)
+class Before:
+    """What is stored of a programme before something is decided about some of its members; writing it down changes it along.
+
+    `held` are the levels that they hold, `barred` those who hold none by hand, `writes_back` whether the store is told of levels, None
+    where that was not looked up.
+    """
+
+    kept: Kept
+    held: dict[int, Held]
+    barred: set[int]
+    writes_back: bool | None = None
 
 
 def _decide(desk: Desk, decision: Decision) -> None:
     """One alone. Raises: NotFound, InvalidInput; nothing is written then."""
-    [refused] = decide_all(desk, [decision])
-    if refused is not None:
+    kept = _begin(desk)
+    if (refused := refusal(desk, kept, decision)) is not None:
         raise refused
+    own = (desk.connection, desk.shop.shop_id, desk.program)
+    write(desk, Before(kept, held_now(*own, decision.member_ids), barred_now(*own, decision.member_ids)), [decision])
 
 
-def _refusal(desk: Desk, kept: Kept, decision: Decision) -> CrmError | None:
+def refusal(desk: Desk, kept: Kept, decision: Decision) -> CrmError | None:
+    """Why a programme does not allow it; None where it does."""
     try:
         level = _level(kept, decision.level) if decision.level or decision.invites else None
         if decision.invites and level is not None and not level.invitation:
@@ -117,36 +115,47 @@ def _refusal(desk: Desk, kept: Kept, decision: Decision) -> CrmError | None:
     return None
 
 
+def write(desk: Desk, before: Before, decisions: Sequence[Decision]) -> None:
+    """Several decisions that are allowed, one after the other, written together. The caller holds the shop's members."""
+    _fix(desk, before, [one for one in decisions if not one.invites])
+    _offer(desk, before.kept, [one for one in decisions if one.invites])
+    acts = [("tiers.invited" if one.invites else "tiers.fixed", one) for one in decisions]
+    lines = [(act, _line(desk, one.member_ids, one.level, _told(desk, one))) for act, one in acts]
+    audit.note_all(desk.connection, desk.shop.shop_id, desk.actor, lines, desk.now)
+
+
 def _told(desk: Desk, decision: Decision) -> dict[str, Any]:
     why = {} if decision.invites else {"reason": decision.reason.strip()}
     return {**why, "by": desk.actor, **({"until": decision.until.isoformat()} if decision.until else {})}
 
 
-def _fix(desk: Desk, kept: Kept, decisions: Sequence[Decision]) -> None:
-    member_ids = list(dict.fromkeys(one for decision in decisions for one in decision.member_ids))
+def _fix(desk: Desk, before: Before, decisions: Sequence[Decision]) -> None:
+    member_ids = dict.fromkeys(one for decision in decisions for one in decision.member_ids)
     if not member_ids:
         return
-    held = held_now(desk.connection, desk.shop.shop_id, desk.program, member_ids)
-    _unbar(desk, member_ids)
+    if free := before.barred.intersection(member_ids):
+        _unbar(desk, sorted(free))
     turns, bars = [], dict[int, dict[str, Any]]()
     for decision in decisions:
         level, until, reason = decision.level, decision.until, decision.reason.strip()
         row = {"program_key": desk.program, "until": until, "reason": reason, "actor": desk.actor, "at": desk.now}
         for member_id in decision.member_ids:
-            before = held.get(member_id, NOTHING)
-            same = before.level == level
-            since = (before.since_at, before.since_on) if same else (to_micros(desk.now), desk.today)
+            held = before.held.get(member_id, NOTHING)
+            same = held.level == level
+            since = (held.since_at, held.since_on) if same else (to_micros(desk.now), desk.today)
             after = NOTHING
             bars.pop(member_id, None)
             if level:
                 after = Held(level, *since, fixed=True, fixed_until=until, fixed_reason=reason, fixed_by=desk.actor)
             else:
                 bars[member_id] = {"shop_id": desk.shop.shop_id, "member_id": member_id, **row}
-            held[member_id] = after
-            turns.append(Turn(member_id, before, after, BY_HAND, _told(desk, decision)))
+            before.held[member_id] = after
+            turns.append(Turn(member_id, held, after, BY_HAND, _told(desk, decision)))
     if bars:
         desk.connection.execute(insert(tier_bars), list(bars.values()))
-    put_turns(_writing(desk, kept), turns)
+    before.barred.difference_update(member_ids)
+    before.barred.update(bars)
+    put_turns(replace(_writing(desk, before.kept), writes_back=before.writes_back), turns)
 
 
 def free(desk: Desk, member_id: int) -> None:
@@ -291,6 +300,11 @@ def _writing(desk: Desk, kept: Kept) -> Writing:
 
 
 def _note(desk: Desk, action: str, member_ids: Sequence[int], level: str, told: dict[str, Any]) -> None:
-    whom = {"member": str(member_ids[0])} if len(member_ids) == 1 else {"members": len(member_ids)}
-    detail = {"program": desk.program, **whom, "level": level, **told}
+    detail = _line(desk, member_ids, level, told)
     audit.note(desk.connection, desk.shop.shop_id, desk.actor, action, detail, desk.now)
+
+
+def _line(desk: Desk, member_ids: Sequence[int], level: str, told: dict[str, Any]) -> dict[str, Any]:
+    """What the audit log tells of a decision."""
+    whom = {"member": str(member_ids[0])} if len(member_ids) == 1 else {"members": len(member_ids)}
+    return {"program": desk.program, **whom, "level": level, **told}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, or_, select
 
 from crm_plugin.rules.standing import Held
 from crm_plugin.store import member_tiers, tier_bars
@@ -18,7 +18,14 @@ def held_now(connection: Connection, shop_id: int, program: str, who: Iterable[i
     """The level and its term of each of these who holds one."""
     c = member_tiers.c
     own = (c.shop_id == shop_id, c.program_key == program, c.member_id.in_(sorted(who)))
-    return {row.member_id: _held(row) for row in connection.execute(select(member_tiers).where(*own))}
+    return {row.member_id: held_of(row) for row in connection.execute(select(member_tiers).where(*own))}
+
+
+def barred_now(connection: Connection, shop_id: int, program: str, who: Iterable[int]) -> set[int]:
+    """Those of these of whom it was decided by hand that they hold no level, be it for a time that is over."""
+    c = tier_bars.c
+    own = (c.shop_id == shop_id, c.program_key == program, c.member_id.in_(sorted(who)))
+    return set(connection.execute(select(c.member_id).where(*own)).scalars())
 
 
 def held_everywhere(connection: Connection, shop_id: int, member_id: int) -> dict[str, Held]:
@@ -26,7 +33,7 @@ def held_everywhere(connection: Connection, shop_id: int, member_id: int) -> dic
     c = member_tiers.c
     own = (c.shop_id == shop_id, c.member_id == member_id)
     query = select(member_tiers).where(*own).order_by(c.program_key)
-    return {row.program_key: _held(row) for row in connection.execute(query)}
+    return {row.program_key: held_of(row) for row in connection.execute(query)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,8 @@ def barred_everywhere(connection: Connection, shop_id: int, member_id: int, day:
     return {row.program_key: Barred(row.until, row.reason, row.actor) for row in rows}
 
 
-def _held(row: Row[Any]) -> Held:
+def held_of(row: Any) -> Held:
+    """The level of a row of `member_tiers`."""
     return Held(
         row.level_key,
         to_micros(row.since_at),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Text, delete, insert, literal, select
+from sqlalchemy import BigInteger, Connection, Select, Text, delete, insert, literal, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.rules.book import Book
@@ -68,15 +68,15 @@ def versions(connection: Connection, shop_id: int, program: str) -> list[Kept]:
     """All versions, the oldest first."""
     c = tier_policies.c
     query = select(tier_policies).where(c.shop_id == shop_id, c.program_key == program).order_by(c.version)
-    return [_kept(row) for row in connection.execute(query)]
+    return [kept_of(row) for row in connection.execute(query)]
 
 
 def every_version(connection: Connection, shop_id: int) -> dict[str, list[Kept]]:
     """The versions of all programmes, the main one first; of one that has none yet its ladder as version 0."""
     found: dict[str, list[Kept]] = {one: [] for one in programs(connection, shop_id)}
-    c, t = tier_policies.c, tier_levels.c
-    for row in connection.execute(select(tier_policies).where(c.shop_id == shop_id).order_by(c.version)):
-        found[row.program_key].append(_kept(row))
+    t = tier_levels.c
+    for row in connection.execute(saved(shop_id)):
+        found[row.program_key].append(kept_of(row))
     ladders: dict[str, list[tuple[str, Any, str]]] = {}
     for row in connection.execute(select(tier_levels).where(t.shop_id == shop_id).order_by(t.rank)):
         ladders.setdefault(row.program_key, []).append((row.level_key, row.title, row.rule_text))
@@ -104,7 +104,14 @@ def plans(kept: Sequence[Kept], today: date) -> list[Kept]:
     return found
 
 
-def _kept(row: Row[Any]) -> Kept:
+def saved(shop_id: int) -> Select[Any]:
+    """The versions of all programmes, the oldest first; `kept_of` reads a row."""
+    c = tier_policies.c
+    return select(tier_policies).where(c.shop_id == shop_id).order_by(c.version)
+
+
+def kept_of(row: Any) -> Kept:
+    """A version as its row tells it."""
     policy = read_policy(row.document, row.program_key)
     return Kept(row.version, policy, row.effective_on, row.actor, row.created_at)
 

@@ -5,15 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from crm_plugin.rules.nodes import And, Everyone, Holds, Known, Node, Not, Or, Relation, Within
+from crm_plugin.rules.fields import FIELDS
+from crm_plugin.rules.nodes import (
+    And,
+    Compare,
+    Everyone,
+    Field,
+    Holds,
+    Known,
+    Membership,
+    Node,
+    Not,
+    Or,
+    Relation,
+    Within,
+    deep_fields,
+)
+from crm_plugin.rules.operators import OPERATORS
+from crm_plugin.rules.spec import Source
+from crm_plugin.rules.windows import PROGRAM
+from crm_plugin.rules.windows import TIER as SINCE_TIER
+
+TAG, TIER = "tag", "tier"
+# What a rule may ask for: a tag, which somebody has or has not, or a tier programme, in which they hold a level, empty for none.
+Fact = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule with all that it names in its place, the tags that it asks for, and whether levels may change what it says."""
+    """A rule with all that it names in its place, the tags and levels that it asks for, and whether levels change what it says besides."""
 
     whole: Node
-    tags: frozenset[str]
+    asks: frozenset[Fact]
     by_level: bool
 
 
@@ -23,21 +46,57 @@ Case = Node | str
 _NOBODY = Or(())
 
 
-def with_tags(node: Node, has: Mapping[str, bool]) -> Node:
-    """A resolved rule of whoever has, or has not, these tags, whatever is stored of them; other tags are asked for."""
+def rule_of(whole: Node) -> Rule:
+    """A resolved rule with what it asks for."""
+    asks = frozenset(_fact(one) for one in deep_fields(whole) if one.key in (TAG, TIER))
+    return Rule(whole, asks, goes_by_level(whole))
+
+
+def goes_by_level(whole: Node) -> bool:
+    """Whether levels change what a rule says, but for the very level held. What a saved segment asks for is among its fields by itself."""
+    held = {_fact(one): "" for one in deep_fields(whole) if one.key == TIER}
+    for one in deep_fields(supposing(whole, held)):
+        spec = FIELDS[one.key]
+        if (
+            Source.TIERS in spec.sources
+            and one.key != "segment"
+            and (not spec.windowed or one.arg("since") == SINCE_TIER)
+        ):
+            return True
+    return False
+
+
+def supposing(node: Node, said: Mapping[Fact, bool | str]) -> Node:
+    """A resolved rule of whoever has, or has not, these tags and holds these levels, whatever is stored; all else is asked for."""
     if isinstance(node, And | Or):
-        return replace(node, items=tuple(with_tags(item, has) for item in node.items))
+        return replace(node, items=tuple(supposing(item, said) for item in node.items))
     if isinstance(node, Not):
-        return replace(node, item=with_tags(node.item, has))
+        return replace(node, item=supposing(node.item, said))
     if isinstance(node, Within):
-        return node if node.rule is None else replace(node, rule=with_tags(node.rule, has))
+        return node if node.rule is None else replace(node, rule=supposing(node.rule, said))
     if isinstance(node, Everyone | Relation):
         return node
-    if isinstance(node, Holds | Known) and node.field.key == "tag" and (tag := str(node.field.arg("tag"))) in has:
-        # Whether there is one is never unknown.
-        return Everyone() if isinstance(node, Known) or has[tag] else _NOBODY
+    if (known := _known(node, said)) is not None:
+        return Everyone() if known else _NOBODY
     if node.field.steps is None:
         return node
     # What keeps a level may ask for tags too.
-    steps = tuple(one if one.keep is None else replace(one, keep=with_tags(one.keep, has)) for one in node.field.steps)
+    steps = tuple(one if one.keep is None else replace(one, keep=supposing(one.keep, said)) for one in node.field.steps)
     return replace(node, field=replace(node.field, steps=steps))
+
+
+def _known(node: Node, said: Mapping[Fact, bool | str]) -> bool | None:
+    """What one condition comes to where that is known."""
+    if isinstance(node, Holds | Known) and node.field.key == TAG and _fact(node.field) in said:
+        # Whether there is one is never unknown.
+        return isinstance(node, Known) or bool(said[_fact(node.field)])
+    if isinstance(node, Compare | Membership) and node.field.key == TIER and _fact(node.field) in said:
+        level = said[_fact(node.field)]
+        if isinstance(node, Membership):
+            return (level in node.values) is not node.negated
+        return bool(OPERATORS[node.op].call(level, node.value))
+    return None
+
+
+def _fact(asked: Field) -> Fact:
+    return asked.key, str(asked.arg(TAG) if asked.key == TAG else asked.arg("program") or PROGRAM)

@@ -28,7 +28,7 @@ HISTORY_DAYS = 7
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Where and when: one programme of a shop within one run."""
+    """Where and when: one programme of a shop within one run. `writes_back`: the store is told of levels; None to look it up."""
 
     connection: Connection
     shop: Shop
@@ -37,6 +37,7 @@ class Writing:
     version: int
     as_of: date
     now: datetime
+    writes_back: bool | None = None
 
     @property
     def at(self) -> int:
@@ -195,7 +196,7 @@ def _pass_on(to: Writing, levels: Sequence[tuple[int, str]]) -> None:
     """Whoever else goes by the level held: the facts, and the store."""
     if to.program == PROGRAM:
         put_beside_facts(to.connection, to.shop.shop_id, levels, to.at)
-    writebacks.queue_levels(to.connection, to.shop.shop_id, to.program, levels, to.now)
+    writebacks.queue_levels(to.connection, to.shop.shop_id, to.program, levels, to.now, is_told=to.writes_back)
 
 
 def _columns(held: Held) -> tuple[Any, ...]:

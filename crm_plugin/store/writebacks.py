@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Index,
     Integer,
+    Select,
     Table,
     Text,
     func,
@@ -182,15 +183,29 @@ def _put_switch(connection: Connection, shop_id: int, values: Mapping[str, Any],
 
 def is_on(connection: Connection, shop_id: int) -> bool:
     """Whether the shop's levels are written into its store."""
+    return bool(connection.execute(switch(shop_id)).scalar())
+
+
+def switch(shop_id: int) -> Select[tuple[bool]]:
+    """The same as a query, without a row where nobody ever said so."""
     columns = writeback_switches.c
-    return bool(connection.execute(select(columns.enabled).where(columns.shop_id == shop_id)).scalar())
+    return select(columns.enabled).where(columns.shop_id == shop_id)
 
 
 def queue_levels(
-    connection: Connection, shop_id: int, program: str, levels: Sequence[tuple[int, str]], now: datetime
+    connection: Connection,
+    shop_id: int,
+    program: str,
+    levels: Sequence[tuple[int, str]],
+    now: datetime,
+    *,
+    is_told: bool | None = None,
 ) -> None:
-    """Note that these members hold another level now, empty for none; nothing where the store is not written to."""
-    if not levels or not is_on(connection, shop_id):
+    """Note that these members hold another level now, empty for none; nothing where the store is not written to.
+
+    `is_told` says whether it is, where that is known.
+    """
+    if not levels or not (is_on(connection, shop_id) if is_told is None else is_told):
         return
     at = to_micros(now)
     rows = sorted((shop_id, program, member_id, level, at, "waiting", at) for member_id, level in levels)

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from crm_plugin.clock import local_day
 from crm_plugin.errors import CrmError, RuleError
 from crm_plugin.store.base import from_micros
+from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, statement
@@ -121,7 +122,11 @@ def _plan_alone(
             return {}
         if not (kinds or held.flow.steps):
             return _plan_journey(connection, shop, held, now, looked)
-        return _plan_steps(connection, shop, held, kinds.union(document.kinds(held.flow.steps)), now, looked)
+        published = kinds.union(document.kinds(held.flow.steps))
+        if writes_members(published) and not writes_members(kinds):
+            # Published since the round looked.
+            lock(connection, shop.shop_id)
+        return _plan_steps(connection, shop, held, published, now, looked)
 
 
 def _plan_journey(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, Select, select, text
 
 from crm_plugin.errors import CrmError
 from crm_plugin.store import journey_versions
@@ -59,7 +59,12 @@ def versions(
 
     Raises: InvalidInput, RuleError when one cannot be read.
     """
-    return {row.version: _version(row, journey) for row in _stored(connection, shop_id, journey, only)}
+    return versions_of(connection.execute(stored(shop_id, journey, only)), journey)
+
+
+def versions_of(found: Iterable[Any], journey: Journey) -> dict[int, Version]:
+    """The same out of the rows of `stored`. Raises: InvalidInput, RuleError."""
+    return {row.version: _version(row, journey) for row in found}
 
 
 def readable(
@@ -67,7 +72,7 @@ def readable(
 ) -> dict[int, Version]:
     """The same without those that cannot be read, which the log tells: what they planned is refused, and stops nothing else."""
     found = {}
-    for row in _stored(connection, shop_id, journey, only):
+    for row in connection.execute(stored(shop_id, journey, only)).all():
         try:
             found[row.version] = _version(row, journey)
         except (CrmError, LookupError, TypeError, ValueError) as error:
@@ -75,12 +80,13 @@ def readable(
     return found
 
 
-def _stored(connection: Connection, shop_id: int, journey: Journey, only: Iterable[int] | None) -> Sequence[Row[Any]]:
+def stored(shop_id: int, journey: Journey, only: Iterable[int] | None) -> Select[Any]:
+    """The published versions of a journey as a query, the oldest first; `only` those of these numbers."""
     columns = journey_versions.c
     query = select(journey_versions).where(columns.shop_id == shop_id, columns.journey_key == journey.key)
     if only is not None:
         query = query.where(columns.version.in_(sorted(set(only))))
-    return connection.execute(query.order_by(columns.version)).all()
+    return query.order_by(columns.version)
 
 
 class Spoken(Protocol):
@@ -157,7 +163,7 @@ def _kinds(told: str | None) -> frozenset[str]:
     return _ANYTHING if told is None else frozenset(json.loads(told))
 
 
-def _version(row: Row[Any], journey: Journey) -> Version:
+def _version(row: Any, journey: Journey) -> Version:
     draft = _draft_of(to_json(row.document))
     made = replace(as_drafted(journey, draft), version=row.version)
     return Version(made, dict(row.numbers), row.published_at, row.actor)

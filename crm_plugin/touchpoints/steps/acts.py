@@ -1,25 +1,26 @@
-"""Steps that are done at once: tags, coupons, tasks, levels. What they bring is gathered from all steps and written once for each kind."""
+"""Steps that are done at once: tags, coupons, tasks. What all of them bring is gathered, and written once for each kind."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import Connection, TextClause, select, text
 
 from crm_plugin.clock import day_number
 from crm_plugin.ids import new_ids
-from crm_plugin.rules import by_hand
+from crm_plugin.rules.supposed import TAG
 from crm_plugin.store import coupon_pools
 from crm_plugin.store.base import to_json
+from crm_plugin.touchpoints.steps import levels
 from crm_plugin.touchpoints.steps.document import walk
-from crm_plugin.touchpoints.steps.moves import Event, Group, Stand, Stay, given, tell
+from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, tell
+from crm_plugin.touchpoints.steps.rows import given
 from crm_plugin.touchpoints.versions import Version
 
-NO_STOCK, REFUSED = "no_stock", "refused"
+NO_STOCK = "no_stock"
 
 
 def tag(stand: Stand, stays: Sequence[Stay]) -> None:
@@ -27,7 +28,7 @@ def tag(stand: Stand, stays: Sequence[Stay]) -> None:
     for stay in stays:
         for given_, names in ((True, stand.told.get("add", ())), (False, stand.told.get("remove", ()))):
             for name in names:
-                stand.group.tags[stay.member_id, name] = stand.group.unwritten[stay.member_id, name] = given_
+                stand.group.said[stay.member_id, (TAG, name)] = stand.group.unwritten[stay.member_id, name] = given_
         stand.group.done(stay, stand.to())
 
 
@@ -48,33 +49,6 @@ def task(stand: Stand, stays: Sequence[Stay]) -> None:
         group.done(stay, stand.to())
 
 
-def tier(stand: Stand, stays: Sequence[Stay]) -> None:
-    """Fix a level by hand for each, or invite them. What the programme does not allow is noted, and they go on."""
-    events: dict[int, list[Event]] = defaultdict(list)
-    for stay in stays:
-        events[stay.member_id].append(stand.group.done(stay, stand.to()))
-    stand.group.levels.append((stand.told, events))
-
-
-def write_levels(group: Group) -> None:
-    """Write what steps decided about levels until now, those of one programme together, in the order of the steps."""
-    by_program: dict[str, list[tuple[Mapping[str, Any], dict[int, list[Event]]]]] = defaultdict(list)
-    for told, events in group.levels:
-        by_program[told["program"]].append((told, events))
-    group.levels.clear()
-    for program, steps in by_program.items():
-        desk = by_hand.Desk(group.connection, group.shop, group.now, f"journey {group.journey_key}", program)
-        wanted = [_decision(desk, told, list(events)) for told, events in steps]
-        for (_told, events), error in zip(steps, by_hand.decide_all(desk, wanted), strict=True):
-            for event in (one for of_member in events.values() for one in of_member if error is not None):
-                tell(event, REFUSED, "" if error is None else "".join(error.message))
-
-
-def _decision(desk: by_hand.Desk, told: Mapping[str, Any], member_ids: Sequence[int]) -> by_hand.Decision:
-    until = desk.today + timedelta(days=told["until_days"]) if "until_days" in told else None
-    return by_hand.Decision(member_ids, told["level"], until, told.get("reason", ""), invites=bool(told.get("invite")))
-
-
 def hold_pools(connection: Connection, shop_id: int, known: Iterable[Version]) -> None:
     """Take the pools that the steps hand out of all at once, by their names, so that journeys of the same pools wait in one order.
 
@@ -91,12 +65,12 @@ def hold_pools(connection: Connection, shop_id: int, known: Iterable[Version]) -
 def write(group: Group) -> None:
     """Bring about what was gathered; before the events are written, for they tell which code somebody got."""
     write_tags(group)
-    write_levels(group)
+    levels.write(group)
     if group.codes:
         _hand_out(group)
     if group.tasks:
         rows = [(task_id, *row) for task_id, row in zip(new_ids(len(group.tasks)), group.tasks, strict=True)]
-        group.run(_tasking(group.is_sqlite), rows)
+        group.put(_tasking(group.is_sqlite), rows)
 
 
 def write_tags(group: Group) -> None:
@@ -104,7 +78,7 @@ def write_tags(group: Group) -> None:
     rows = [(*key, is_given) for key, is_given in group.unwritten.items()]
     said = {is_given for *_key, is_given in rows}
     for statement in _tagging(group.is_sqlite, True in said, False in said) if rows else ():
-        group.run(statement, rows)
+        group.put(statement, rows)
     group.unwritten.clear()
 
 
@@ -113,27 +87,24 @@ _TAG = {"member_id": "BIGINT", "tag": "TEXT", "is_given": "BOOLEAN"}
 
 @lru_cache
 def _tagging(is_sqlite: bool, gives: bool, takes: bool) -> tuple[TextClause, ...]:
-    """PostgreSQL takes all three in one."""
     told = given(is_sqlite, _TAG)
-    parts = {}
+    parts = []
     if gives:
-        parts["given"] = (
+        parts.append(
             "INSERT INTO member_tags (shop_id, member_id, tag, own) SELECT CAST(:shop_id AS BIGINT), member_id, tag, TRUE "  # noqa: S608
             f"FROM {told} WHERE is_given ON CONFLICT DO NOTHING"
         )
     if takes:
-        parts["taken"] = (
+        parts.append(
             "DELETE FROM member_tags WHERE shop_id = :shop_id AND own "  # noqa: S608
             f"AND (member_id, tag) IN (SELECT member_id, tag FROM {told} WHERE NOT is_given)"
         )
     # By this, rules that ask for a tag know whom to ask again.
-    touching = (
+    parts.append(
         "UPDATE members SET touched_at = CAST(:now AS BIGINT) WHERE shop_id = :shop_id "  # noqa: S608
         f"AND member_id IN (SELECT member_id FROM {told})"
     )
-    if is_sqlite:
-        return tuple(map(text, (*parts.values(), touching)))
-    return (text(f"WITH {', '.join(f'{name} AS ({part})' for name, part in parts.items())} {touching}"),)
+    return tuple(map(text, parts))
 
 
 _TASK = {
@@ -175,7 +146,7 @@ def _hand_out(group: Group) -> None:
                 tell(event, "", code)
                 handed.append((pool, code, place, stay.enrolment_id, step_key, stay.member_id))
     if handed:
-        group.run(_handing(group.is_sqlite), handed)
+        group.put(_handing(group.is_sqlite), handed)
 
 
 @lru_cache

@@ -1,7 +1,8 @@
 """What rules say of those in hand: all that a round may come to are asked in one statement, before anybody moves.
 
-What the round itself brings is stored at its end. A rule that asks for a tag of those is asked as it would be with the tag and without it,
-and the answer is taken that fits what was said of the tag by then. Levels are stored before a rule asks for them.
+What the round itself brings is stored at its end. A rule that asks for a tag of those, or for the level held, is asked as it would be with
+each that there may be, and the answer is taken that fits what was brought about by then. Before a rule asks anything else about levels,
+such as since when one is held, they are stored.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from sqlalchemy import ColumnElement, exists, literal, literal_column, select, t
 from crm_plugin.errors import RuleError
 from crm_plugin.rules import sql as rules_sql
 from crm_plugin.rules.book import names_something, read_book, resolve
-from crm_plugin.rules.fields import FIELDS
-from crm_plugin.rules.nodes import Node, deep_fields
-from crm_plugin.rules.spec import Source
-from crm_plugin.rules.supposed import Case, Rule, with_tags
-from crm_plugin.rules.windows import TIER
+from crm_plugin.rules.nodes import Node
+from crm_plugin.rules.supposed import TAG, TIER, Case, Fact, Rule, goes_by_level, supposing
+from crm_plugin.rules.supposed import rule_of as rule_of_whole
 from crm_plugin.store import member_tags
 from crm_plugin.store.base import to_json
+from crm_plugin.store.together import together
 from crm_plugin.touchpoints.audience import compiled, goal_of, rule_of
 from crm_plugin.touchpoints.holdout import held_out
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import acts, ending, flow
-from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, given
+from crm_plugin.touchpoints.steps import acts, ending, flow, levels
+from crm_plugin.touchpoints.steps.document import Step
+from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
+from crm_plugin.touchpoints.steps.rows import given
 from crm_plugin.touchpoints.versions import Version
 
 # Steps after which nobody goes on at once.
@@ -35,10 +37,15 @@ _MOST_CASES = 9
 
 
 def ask_all(group: Group, version: Version, stays: Sequence[Stay]) -> None:
-    """Ask all rules that these may come to; one that cannot be asked is told when somebody comes to it."""
+    """Ask all rules that these may come to, and what they hold where steps give levels, in one statement.
+
+    A rule that cannot be asked is told when somebody comes to it.
+    """
     journey = version.journey
     members = [stay.member_id for stay in stays if not _why_not(group, journey, stay)]
-    _fetch(group, list(dict.fromkeys(_cases_ahead(group, journey, stays))), members)
+    ahead = _steps_ahead(journey, stays)
+    cases = list(dict.fromkeys(_cases_ahead(group, journey, ahead)))
+    _fetch(group, cases, members, levels.programs_of(ahead))
 
 
 def who_stays(stand: Stand, stays: Sequence[Stay]) -> list[Stay]:
@@ -77,14 +84,21 @@ def branch(stand: Stand, stays: Sequence[Stay]) -> None:
 
 def store_for(group: Group, node: Node | None) -> None:
     """Store of what the round brought so far what a rule asks for. Raises: RuleError."""
-    if node is None or not (group.unwritten or group.levels):
+    if node is None or not (group.unwritten or group.decided):
         return
     rule = _rule(group, node)
-    if not rule.tags.isdisjoint({tag for _member_id, tag in group.unwritten}):
+    if not rule.asks.isdisjoint({(TAG, tag) for _member_id, tag in group.unwritten}):
         acts.write_tags(group)
-    if rule.by_level and group.levels:
-        acts.write_levels(group)
-        for case in [case for case in group.answers if not isinstance(case, str) and _asks_for_levels(case)]:
+        group.flush()
+    if rule.by_level or not rule.asks.isdisjoint({(TIER, program) for program in group.decided}):
+        _store_levels(group)
+
+
+def _store_levels(group: Group) -> None:
+    """Store them, and forget what was answered by those before."""
+    if group.decided:
+        levels.write(group)
+        for case in [case for case in group.answers if not isinstance(case, str) and goes_by_level(case)]:
             del group.answers[case]
 
 
@@ -110,29 +124,18 @@ def _rule(group: Group, node: Node) -> Rule:
         if names_something(node):
             group.book = group.book or read_book(group.connection, group.shop.shop_id)
             whole = resolve(node, group.book)
-        tags = frozenset(str(one.arg("tag")) for one in deep_fields(whole) if one.key == "tag")
-        group.rules[node] = Rule(whole, tags, _asks_for_levels(whole))
+        group.rules[node] = rule_of_whole(whole)
     return group.rules[node]
 
 
-def _asks_for_levels(whole: Node) -> bool:
-    """Whether levels may change what a rule says. What a saved segment asks for is among the rule's fields by itself."""
-    for one in deep_fields(whole):
-        spec = FIELDS[one.key]
-        if Source.TIERS in spec.sources and one.key != "segment" and (not spec.windowed or one.arg("since") == TIER):
-            return True
-    return False
-
-
-def _cases_ahead(group: Group, journey: Journey, stays: Iterable[Stay]) -> Iterator[Case]:
-    """All that may have to be known of these in this round: goal, audience, and the branches that they may come to without resting."""
-    steps = [place.step for place in journey.flow.path.values()]
-    says = [(what, set(step.told.get(what, ()))) for step in steps if step.kind == "tag" for what in ("add", "remove")]
-    gives, takes = (set[str]().union(*(names for one, names in says if one == what)) for what in ("add", "remove"))
-    moves = any(step.kind == "tier" for step in steps)
-    ahead: list[Callable[[], Node | None]] = [lambda: _goal(journey), lambda: _audience(journey)]
-    ahead += [lambda written=written: compiled(written) for written in _branches(journey, stays)]  # type: ignore[misc]
-    for place, find in enumerate(ahead):
+def _cases_ahead(group: Group, journey: Journey, ahead: Sequence[Step]) -> Iterator[Case]:
+    """All that may have to be known in this round: goal, audience, and the branches that are ahead."""
+    may_be = _brought_by(ahead)
+    moves = bool(levels.programs_of(ahead))
+    branches = [step.told["rule"] for step in ahead if step.kind == "branch"]
+    finds: list[Callable[[], Node | None]] = [lambda: _goal(journey), lambda: _audience(journey)]
+    finds += [lambda written=written: compiled(written) for written in dict.fromkeys(branches)]  # type: ignore[misc]
+    for place, find in enumerate(finds):
         try:
             node = find()
             rule = None if node is None else _rule(group, node)
@@ -141,69 +144,76 @@ def _cases_ahead(group: Group, journey: Journey, stays: Iterable[Stay]) -> Itera
         # Whoever comes to a branch may hold another level by then; the others are asked at once.
         if rule is None or (place > 1 and moves and rule.by_level):
             continue
-        changed = sorted(rule.tags & (gives | takes))
-        may_be = [
-            (None, *((True,) if tag in gives | takes else ()), *((False,) if tag in takes else ())) for tag in changed
-        ]
-        cases = list(product(*may_be))
+        changed = sorted(fact for fact in rule.asks if fact in may_be)
+        cases = list(product(*((None, *may_be[fact]) for fact in changed)))
         if len(cases) > _MOST_CASES:
             cases = [tuple(None for _ in changed)]
         else:
-            yield from (tag for tag in changed if tag in takes)
+            yield from (name for kind, name in changed if kind == TAG and False in may_be[kind, name])
         for case in cases:
-            yield with_tags(rule.whole, {tag: has for tag, has in zip(changed, case, strict=True) if has is not None})
+            yield supposing(rule.whole, {fact: is_ for fact, is_ in zip(changed, case, strict=True) if is_ is not None})
 
 
-def _branches(journey: Journey, stays: Iterable[Stay]) -> list[str]:
-    """The rules of the branches that these may come to in this round without resting before."""
-    path, found = journey.flow.path, dict[str, None]()
+def _brought_by(steps: Iterable[Step]) -> dict[Fact, list[bool | str]]:
+    """What steps may bring about: each tag given or taken, and of each programme the levels."""
+    found: dict[Fact, list[bool | str]] = {}
+    for step in steps:
+        if step.kind == TIER and not step.told.get("invite"):
+            found.setdefault((TIER, step.told["program"]), []).append(step.told["level"])
+        for what in ("add", "remove") if step.kind == TAG else ():
+            for tag in step.told.get(what, ()):
+                # What is taken of our own the store may have given.
+                found.setdefault((TAG, tag), []).extend([True] if what == "add" else [False, True])
+    return {fact: sorted(set(there), reverse=True) for fact, there in found.items()}
+
+
+def _steps_ahead(journey: Journey, stays: Iterable[Stay]) -> list[Step]:
+    """The steps that these may come to in this round without resting before."""
+    path, found = journey.flow.path, dict[str, Step]()
     standing = {(stay.step_key, stay.phase == ending.DUE) for stay in stays if stay.step_key in path}
     ahead = {to for key, due in standing for to in ((key,) if due else path[key].goes.values()) if to}
-    seen = set(ahead)
     while ahead:
-        place = path[ahead.pop()]
-        if place.step.kind == "branch":
-            found[place.step.told["rule"]] = None
-        if place.step.kind not in _RESTS:
-            nexts = {to for to in place.goes.values() if to} - seen
-            seen |= nexts
-            ahead |= nexts
-    return list(found)
+        key = ahead.pop()
+        step = found[key] = path[key].step
+        if step.kind not in _RESTS:
+            ahead |= {to for to in path[key].goes.values() if to} - found.keys()
+    return list(found.values())
 
 
 def _answers(group: Group, nodes: Sequence[Node | None], stays: Sequence[Stay]) -> list[dict[int, bool | None]]:
     """What each rule says of each of these by member, as things stand now; nothing where there is no rule. Raises: RuleError."""
     rules = [None if node is None else _rule(group, node) for node in nodes]
-    for node in nodes:
-        if node is not None and _rule(group, node).by_level:
-            store_for(group, node)
+    if any(rule is not None and rule.by_level for rule in rules):
+        _store_levels(group)
     members = list(dict.fromkeys(stay.member_id for stay in stays))
-    asked = set[str]().union(*(rule.tags for rule in rules if rule is not None))
+    tags = {fact for rule in rules if rule is not None for fact in rule.asks if fact[0] == TAG}
     # Of a tag that was taken there may be one that the store gave.
-    _fetch(group, sorted({tag for tag in asked for one in members if group.tags.get((one, tag)) is False}), members)
+    _fetch(
+        group, sorted({fact[1] for fact in tags for one in members if group.said.get((one, fact)) is False}), members
+    )
     cases = [{} if rule is None else _cases(group, rule, members) for rule in rules]
     _fetch(group, [case for of_rule in cases for case in of_rule], members)
     return [{one: group.answers[case][one] for case, whom in of_rule.items() for one in whom} for of_rule in cases]
 
 
 def _cases(group: Group, rule: Rule, members: Sequence[int]) -> dict[Node, list[int]]:
-    """The rule as it is to be asked of each of these, by what was said of its tags."""
-    by_said: dict[tuple[tuple[str, bool], ...], list[int]] = {}
-    tags = sorted(rule.tags)
+    """The rule as it is to be asked of each of these, by what was brought about of what it asks for."""
+    by_said: dict[tuple[tuple[Fact, bool | str], ...], list[int]] = {}
+    facts = sorted(rule.asks)
     for one in members:
         said = []
-        for tag in tags:
-            given_ = group.tags.get((one, tag))
-            if given_ is not None:
-                said.append((tag, given_ or bool(group.answers[tag][one])))
+        for fact in facts:
+            is_ = group.said.get((one, fact))
+            if is_ is not None:
+                said.append((fact, bool(group.answers[fact[1]][one]) if is_ is False else is_))
         by_said.setdefault(tuple(said), []).append(one)
-    return {with_tags(rule.whole, dict(said)): whom for said, whom in by_said.items()}
+    return {supposing(rule.whole, dict(said)): whom for said, whom in by_said.items()}
 
 
-def _fetch(group: Group, cases: Sequence[Case], members: Collection[int]) -> None:
-    """Ask in one statement what is not known yet. A word is a tag: whether the store gave it."""
+def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], programs: Sequence[str] = ()) -> None:
+    """Ask in one statement what is not known yet, and what members hold in these programmes. A word is a tag: whether the store gave it."""
     known = [group.answers.get(case, {}) for case in cases]
-    whom = list(dict.fromkeys(one for one in members if any(one not in answers for answers in known)))
+    whom = list(dict.fromkeys(one for one in members if programs or any(one not in answers for answers in known)))
     if not whom:
         return
     member_id: ColumnElement[int] = literal_column("w.member_id")
@@ -213,9 +223,17 @@ def _fetch(group: Group, cases: Sequence[Case], members: Collection[int]) -> Non
         else _by_key(rules_sql.condition(group.shop, case, group.today, member_id))
         for case in cases
     ]
-    query = select(member_id, *(column.label(f"rule{place}") for place, column in enumerate(columns)))
+    query = select(
+        member_id.label("member_id"), *(column.label(f"rule{place}") for place, column in enumerate(columns))
+    )
     query = query.select_from(text(given(group.is_sqlite, {"member_id": "BIGINT"})))
-    for member, *said in group.connection.execute(query, {"rows": to_json([[one] for one in whom])}):
+    rows = {"rows": to_json([[one] for one in whom])}
+    if programs:
+        found, held, barred = together(group.connection, [query, *levels.held_by(group, programs)], rows)
+        levels.note_held(group, held, barred)
+    else:
+        found = list(group.connection.execute(query, rows))
+    for member, *said in found:
         for case, answer in zip(cases, said, strict=True):
             group.answers.setdefault(case, {})[member] = answer
 

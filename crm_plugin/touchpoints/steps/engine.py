@@ -20,7 +20,7 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.due import LATE_OVERLAP
 from crm_plugin.touchpoints.holdout import WHOLE, share
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import acts, asking, duties, ending, sends, waits
+from crm_plugin.touchpoints.steps import acts, asking, duties, ending, levels, sends, waits
 from crm_plugin.touchpoints.steps.enrol import enrol
 from crm_plugin.touchpoints.steps.moves import Group, Insert, Stand, Stay, load
 from crm_plugin.touchpoints.versions import Version, versions
@@ -50,13 +50,13 @@ def run(
     begun, mark = journey.enabled_at or now, journey.planned_through
     since = mark if mark is not None and mark <= now else begun
     waits.hear(connection, shop.shop_id, journey.key, kinds, since - LATE_OVERLAP, now)
-    move(connection, shop, journey, now, insert)
+    move(connection, shop, journey, kinds, now, insert)
     if "task" in kinds:
         duties.settle(connection, shop, journey, now)
     return taken
 
 
-def move(connection: Connection, shop: Shop, journey: Journey, now: datetime, insert: Insert) -> None:
+def move(connection: Connection, shop: Shop, journey: Journey, kinds: Set[str], now: datetime, insert: Insert) -> None:
     """Every step that is due, for all who are inside, each on their version."""
     more = True
     while more:
@@ -64,13 +64,17 @@ def move(connection: Connection, shop: Shop, journey: Journey, now: datetime, in
         sends.take_up(group, MOST)
         stays = load(group, MOST)
         if stays:
-            _take(group, journey, stays)
+            _take(group, journey, kinds, stays)
         # Of each there may be more only where there were as many as were asked for.
         more = len(group.news) == MOST or len(group.moved) >= MOST
 
 
-def _take(group: Group, journey: Journey, stays: Sequence[Stay]) -> None:
-    known = versions(group.connection, group.shop.shop_id, journey, {stay.version for stay in stays})
+def _take(group: Group, journey: Journey, kinds: Set[str], stays: Sequence[Stay]) -> None:
+    numbers = {stay.version for stay in stays}
+    if "tier" in kinds:
+        known = levels.read_with(group, journey, numbers)
+    else:
+        known = versions(group.connection, group.shop.shop_id, journey, numbers)
     acts.hold_pools(group.connection, group.shop.shop_id, known.values())
     for number, version in known.items():
         _walk(group, version, [stay for stay in stays if stay.version == number])
@@ -141,6 +145,6 @@ _TAKES: dict[str, Callable[[Stand, Sequence[Stay]], None]] = {
     "coupon": acts.coupon,
     "tag": acts.tag,
     "task": acts.task,
-    "tier": acts.tier,
+    "tier": levels.take,
     "end": _end,
 }

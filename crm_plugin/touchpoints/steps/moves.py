@@ -16,13 +16,15 @@ from sqlalchemy import Connection, Select, TextClause, text
 
 from crm_plugin.clock import local_day
 from crm_plugin.rules.book import Book
+from crm_plugin.rules.by_hand import Before, Decision
 from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.supposed import Case, Rule
+from crm_plugin.rules.supposed import Case, Fact, Rule
 from crm_plugin.store.base import to_json, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.document import Place, Step
+from crm_plugin.touchpoints.steps.rows import at_once, given, whole
 from crm_plugin.touchpoints.versions import Version
 
 # Puts touchpoints in for a voice of the journey, from rows as the planner's own (member, occasion, instants); answers those that are new:
@@ -75,11 +77,11 @@ _REASON, _DETAIL = list(_EVENT).index("reason"), list(_EVENT).index("detail")
 class Group:
     """Those who are taken in hand at once, and what is still to be written of them.
 
-    Of the acts: `tags` by (member, tag) whether it was given or taken, `unwritten` those of them that are not stored so far, `levels` the
-    steps that fix or offer one, with the event that each member has of it; `codes` by pool who gets one at which step, with the event
+    Of the acts: `said` is by member and fact what was brought about, a tag given or taken, a level; `unwritten` by (member, tag) those tags
+    that are not stored so far, `decided` by programme the levels that are not; `codes` by pool who gets one at which step, with the event
     that tells it; `tasks` as they are stored but for their ids. `answers` are what rules said of members: true, false, or None for
-    unknown; `rules` those that were looked up, by what is written, `book` what they may name. `news` is what became of messages, by
-    member, occasion and number of the step.
+    unknown; `rules` those that were looked up, by what is written, `book` what they may name; `programs` by their key what is stored of
+    the tier programmes that steps give levels of. `news` is what became of messages, by member, occasion and number of the step.
     """
 
     connection: Connection
@@ -89,15 +91,17 @@ class Group:
     insert: Insert
     events: list[Event] = field(default_factory=list)
     moved: dict[int, Stay] = field(default_factory=dict)
-    tags: dict[tuple[int, str], bool] = field(default_factory=dict)
+    said: dict[tuple[int, Fact], bool | str] = field(default_factory=dict)
     unwritten: dict[tuple[int, str], bool] = field(default_factory=dict)
-    levels: list[tuple[Mapping[str, Any], dict[int, list[Event]]]] = field(default_factory=list)
+    decided: dict[str, list[Decision]] = field(default_factory=dict)
+    programs: dict[str, Before] = field(default_factory=dict)
     codes: dict[str, list[tuple[Stay, str, Event]]] = field(default_factory=dict)
     tasks: list[tuple[Any, ...]] = field(default_factory=list)
     answers: dict[Case, dict[int, Any]] = field(default_factory=dict)
     rules: dict[Node, Rule] = field(default_factory=dict)
     book: Book | None = None
     news: dict[tuple[int, str, int], Any] = field(default_factory=dict)
+    _waiting: list[tuple[TextClause, Sequence[Any]]] = field(default_factory=list)
 
     @cached_property
     def at(self) -> int:
@@ -118,6 +122,23 @@ class Group:
         ours = {"rows": to_json(rows), "shop_id": self.shop.shop_id, "journey_key": self.journey_key, "now": self.at}
         told = {**ours, **values}
         return self.connection.execute(statement, told)
+
+    def put(self, statement: TextClause, rows: Sequence[Any]) -> None:
+        """Write by a statement over `given` rows, at the latest when `flush` is called. None sees what another writes."""
+        if self.is_sqlite:
+            self.run(statement, rows)
+        else:
+            self._waiting.append((statement, rows))
+
+    def flush(self) -> None:
+        """Write all that was put; PostgreSQL takes it as one statement."""
+        if not self._waiting:
+            return
+        lists = list({id(rows): rows for _, rows in self._waiting}.values())
+        places = {id(rows): place for place, rows in enumerate(lists)}
+        parts = tuple((statement.text, places[id(rows)]) for statement, rows in self._waiting)
+        self.run(at_once(parts), (), **{f"rows{place}": to_json(rows) for place, rows in enumerate(lists)})
+        self._waiting.clear()
 
     def begin(self, stay: Stay, phase: str, till: int) -> None:
         """The step has begun; they stay in `phase` until `till`."""
@@ -171,11 +192,15 @@ class Group:
         return told
 
     def write(self) -> None:
-        """Write all events, and where everybody has come to. Raises: IntegrityError where another decided the same meanwhile."""
+        """Write all events, where everybody has come to, and what was put before.
+
+        Raises: IntegrityError where another decided the same meanwhile.
+        """
         if self.events:
-            self.run(_noting(self.is_sqlite), self.events)
+            self.put(_noting(self.is_sqlite), self.events)
         if self.moved:
-            self.run(_moving(self.is_sqlite), [_place(stay) for stay in self.moved.values()])
+            self.put(_moving(self.is_sqlite), [_place(stay) for stay in self.moved.values()])
+        self.flush()
 
 
 def tell(event: Event, reason: str, detail: str) -> None:
@@ -204,26 +229,6 @@ class Stand:
         """The step that follows in that list; empty for the end."""
         goes = self.place.goes
         return next(iter(goes.values())) if len(goes) == 1 else goes.get(arm, "")
-
-
-def given(is_sqlite: bool, columns: Mapping[str, str]) -> str:
-    """What to read FROM for rows of ours, as `w`: one JSON document, bound as `rows`, with the columns of these names and types."""
-    if is_sqlite:
-        # Without a type the columns fit no automatic index.
-        picked = ", ".join(
-            f"CAST(json_extract(value, '$[{place}]') AS {kind}) AS {name}"
-            for place, (name, kind) in enumerate(columns.items())
-        )
-        return f"(SELECT {picked} FROM json_each(:rows)) AS w"  # noqa: S608
-    picked = ", ".join(
-        f"CAST(value ->> {place} AS {kind}) AS {name}" for place, (name, kind) in enumerate(columns.items())
-    )
-    return f"(SELECT {picked} FROM jsonb_array_elements(CAST(:rows AS jsonb)) AS told(value)) AS w"  # noqa: S608
-
-
-def whole(is_sqlite: bool, columns: Mapping[str, str]) -> str:
-    """The same rows to UPDATE by, with `shop_id`. They are read whole first, or SQLite goes through a shop and looks each up among them."""
-    return f"(SELECT CAST(:shop_id AS BIGINT) AS shop_id, w.* FROM {given(is_sqlite, columns)} LIMIT {2**62}) AS w"  # noqa: S608
 
 
 @lru_cache

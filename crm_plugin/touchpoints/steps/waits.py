@@ -17,7 +17,8 @@ from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.kinds import WEEKDAYS, minutes_of
-from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, given
+from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
+from crm_plugin.touchpoints.steps.rows import given
 
 _MINUTE = 60_000_000
 _DAY = 24 * 60 * _MINUTE

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import event, select, update
 
 from crm_plugin.records import ConsentRecord, ConsentState, MemberRecord
+from crm_plugin.rules import tiers
 from crm_plugin.store import bulk, enrolment_events, enrolments, journeys, members, touchpoints
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
@@ -37,6 +38,14 @@ def stage(db: Database, **told: Any) -> Shop:
         for key in ("hello", "other"):
             texts.put(connection, shop.shop_id, Text(key, "email", "en", subject="Hello", body_text="Hello."), START)
     return shop
+
+
+def put_levels(db: Database, shop: Shop) -> None:
+    """Two levels of the main programme, silver and gold."""
+    rules = {"silver": "spent() >= 100", "gold": "spent() >= 1000"}
+    levels = [tiers.read_level({"key": key, "title": {"en": key}, "rule": rule}) for key, rule in rules.items()]
+    with db.write() as connection:
+        tiers.put_main_levels(connection, shop, levels, START)
 
 
 def person(number: int, **values: Any) -> MemberRecord:

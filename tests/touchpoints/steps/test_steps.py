@@ -529,7 +529,7 @@ def test_statements_depend_on_steps_and_not_on_members(db: Database, shop: Shop,
     assert idle.count == IDLE[db.is_sqlite]
 
 
-STATEMENTS = {True: 19, False: 17}
+STATEMENTS = {True: 19, False: 15}
 IDLE = {True: 11, False: 10}
 
 
