@@ -230,7 +230,7 @@ def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], progra
     rows = {"rows": to_json([[one] for one in whom])}
     if programs:
         found, held, barred = together(group.connection, [query, *levels.held_by(group, programs)], rows)
-        levels.note_held(group, held, barred)
+        levels.note_held(group, programs, whom, held, barred)
     else:
         found = list(group.connection.execute(query, rows))
     for member, *said in found:

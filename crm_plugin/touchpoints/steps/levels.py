@@ -11,8 +11,10 @@ from sqlalchemy import Select, select, text
 from crm_plugin.rules import by_hand, policies
 from crm_plugin.rules.book import NAMES, book_of
 from crm_plugin.rules.held import held_of
+from crm_plugin.rules.standing import NOTHING
 from crm_plugin.rules.supposed import TIER
 from crm_plugin.store import member_tiers, tier_bars, writebacks
+from crm_plugin.store.base import to_json
 from crm_plugin.store.together import together
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps.document import Step, walk
@@ -42,7 +44,12 @@ def take(stand: Stand, stays: Sequence[Stay]) -> None:
 def write(group: Group) -> None:
     """Write what steps decided until now, those of one programme together, in the order of the steps."""
     for program, decisions in group.decided.items():
-        by_hand.write(_desk(group, program), group.programs[program], decisions)
+        before = group.programs[program]
+        # Whoever came past a message that was skipped, or a wait that was over, was not seen to come here.
+        if unseen := {one for decision in decisions for one in decision.member_ids} - before.held.keys():
+            rows = {"rows": to_json([[one] for one in sorted(unseen)])}
+            note_held(group, [program], unseen, *together(group.connection, held_by(group, [program]), rows))
+        by_hand.write(_desk(group, program), before, decisions)
     group.decided.clear()
 
 
@@ -87,8 +94,12 @@ def held_by(group: Group, programs: Sequence[str]) -> list[Select[Any]]:
     ]
 
 
-def note_held(group: Group, held: Iterable[Any], barred: Iterable[Any]) -> None:
-    """Keep what `held_by` found."""
+def note_held(
+    group: Group, programs: Iterable[str], members: Collection[int], held: Iterable[Any], barred: Iterable[Any]
+) -> None:
+    """Keep what `held_by` found of these members in these programmes; whoever is in none of the rows holds nothing."""
+    for program in programs:
+        group.programs[program].held.update(dict.fromkeys(members, NOTHING))
     for row in held:
         group.programs[row.program_key].held[row.member_id] = held_of(row)
     for row in barred:

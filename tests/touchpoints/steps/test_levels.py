@@ -104,6 +104,23 @@ def test_member_who_was_to_hold_none_holds_the_level(db: Database, shop: Shop) -
         assert connection.execute(select(member_tiers.c.level_key)).scalars().all() == ["gold"]
 
 
+@pytest.mark.parametrize(
+    "between",
+    [{"key": "skipped", "send": {"template": "hello", "channels": ["sms"]}}, {"key": "late", "wait": {"hours": 1}}],
+)
+def test_level_that_is_given_past_what_takes_time_follows_the_one_held(
+    db: Database, shop: Shop, between: dict[str, Any]
+) -> None:
+    """A message that is skipped, and a wait that is found to be over, are passed in the same round."""
+    turn_on(db, shop, SILVER, {"key": "rest", "wait": {"hours": 9}}, between, GOLD)
+    for at in (TEN, TEN + timedelta(hours=20)):
+        plan(db, shop, at)
+    with db.read() as connection:
+        t = tier_changes.c
+        moved = connection.execute(select(t.from_level, t.to_level).order_by(t.change_id)).all()
+        assert list(map(tuple, moved)) == [("", "silver"), ("silver", "gold")]
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_store_is_told_where_it_is_to_be(db: Database, shop: Shop, enabled: bool) -> None:
     with db.write() as connection:
