@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -117,8 +118,12 @@ def refusal(desk: Desk, kept: Kept, decision: Decision) -> CrmError | None:
 
 def write(desk: Desk, before: Before, decisions: Sequence[Decision]) -> None:
     """Several decisions that are allowed, one after the other, written together. The caller holds the shop's members."""
-    _fix(desk, before, [one for one in decisions if not one.invites])
-    _offer(desk, before.kept, [one for one in decisions if one.invites])
+    # The history tells them in this order.
+    for invites, some in groupby(decisions, key=lambda one: one.invites):
+        if invites:
+            _offer(desk, before.kept, list(some))
+        else:
+            _fix(desk, before, list(some))
     acts = [("tiers.invited" if one.invites else "tiers.fixed", one) for one in decisions]
     lines = [(act, _line(desk, one.member_ids, one.level, _told(desk, one))) for act, one in acts]
     audit.note_all(desk.connection, desk.shop.shop_id, desk.actor, lines, desk.now)
@@ -130,9 +135,7 @@ def _told(desk: Desk, decision: Decision) -> dict[str, Any]:
 
 
 def _fix(desk: Desk, before: Before, decisions: Sequence[Decision]) -> None:
-    member_ids = dict.fromkeys(one for decision in decisions for one in decision.member_ids)
-    if not member_ids:
-        return
+    member_ids = {one for decision in decisions for one in decision.member_ids}
     if free := before.barred.intersection(member_ids):
         _unbar(desk, sorted(free))
     turns, bars = [], dict[int, dict[str, Any]]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from crm_plugin.rules.fields import FIELDS
@@ -12,7 +12,6 @@ from crm_plugin.rules.nodes import (
     Everyone,
     Field,
     Holds,
-    Known,
     Membership,
     Node,
     Not,
@@ -42,8 +41,9 @@ class Rule:
 
 # A rule as it is asked, or a tag: whether the store gave it.
 Case = Node | str
-# An empty group matches nobody.
-_NOBODY = Or(())
+# What holds of all, and of nobody, as an empty group does: nothing is left to ask.
+ALWAYS: Node = Everyone()
+NEVER: Node = Or(())
 
 
 def rule_of(whole: Node) -> Rule:
@@ -67,17 +67,24 @@ def goes_by_level(whole: Node) -> bool:
 
 
 def supposing(node: Node, said: Mapping[Fact, bool | str]) -> Node:
-    """A resolved rule of whoever has, or has not, these tags and holds these levels, whatever is stored; all else is asked for."""
+    """A resolved rule of whoever has, or has not, these tags and holds these levels, whatever is stored; all else is asked for.
+
+    What is settled by that is left out, so that many cases come down to few.
+    """
     if isinstance(node, And | Or):
-        return replace(node, items=tuple(supposing(item, said) for item in node.items))
+        return _group(node, [supposing(item, said) for item in node.items])
     if isinstance(node, Not):
-        return replace(node, item=supposing(node.item, said))
+        item = supposing(node.item, said)
+        return NEVER if item == ALWAYS else ALWAYS if item == NEVER else replace(node, item=item)
     if isinstance(node, Within):
-        return node if node.rule is None else replace(node, rule=supposing(node.rule, said))
+        if node.rule is None:
+            return node
+        rule = supposing(node.rule, said)
+        return rule if rule in (ALWAYS, NEVER) else replace(node, rule=rule)
     if isinstance(node, Everyone | Relation):
         return node
     if (known := _known(node, said)) is not None:
-        return Everyone() if known else _NOBODY
+        return ALWAYS if known else NEVER
     if node.field.steps is None:
         return node
     # What keeps a level may ask for tags too.
@@ -85,11 +92,21 @@ def supposing(node: Node, said: Mapping[Fact, bool | str]) -> Node:
     return replace(node, field=replace(node.field, steps=steps))
 
 
+def _group(node: And | Or, items: Sequence[Node]) -> Node:
+    """All or one of these. What is unknown beside what settles the group does not count."""
+    settles, idle = (NEVER, ALWAYS) if isinstance(node, And) else (ALWAYS, NEVER)
+    if not items:
+        return NEVER
+    if settles in items:
+        return settles
+    left = tuple(dict.fromkeys(item for item in items if item != idle))
+    return replace(node, items=left) if len(left) > 1 else left[0] if left else idle
+
+
 def _known(node: Node, said: Mapping[Fact, bool | str]) -> bool | None:
     """What one condition comes to where that is known."""
-    if isinstance(node, Holds | Known) and node.field.key == TAG and _fact(node.field) in said:
-        # Whether there is one is never unknown.
-        return isinstance(node, Known) or bool(said[_fact(node.field)])
+    if isinstance(node, Holds) and node.field.key == TAG and _fact(node.field) in said:
+        return bool(said[_fact(node.field)])
     if isinstance(node, Compare | Membership) and node.field.key == TIER and _fact(node.field) in said:
         level = said[_fact(node.field)]
         if isinstance(node, Membership):

@@ -115,10 +115,11 @@ def put_turns(to: Writing, page: Sequence[Turn]) -> None:
     names = (*_HELD, *_TERM)
     sets = ", ".join(f"{name} = excluded.{name}" for name in names[3:])
     bulk.upsert_rows(to.connection, member_tiers, names, _HELD[:3], sets, rows)
-    moved = [turn for turn in page if turn.moves]
-    _pass_on(to, list({turn.member_id: turn.after.level for turn in moved}.items()))
-    bulk.insert_rows(to.connection, tier_changes, (*_CHANGED, "before", "after"), _change_rows(to, moved))
-    bulk.insert_rows(to.connection, tier_terms, _TURNED, _turn_rows(to, [one for one in page if not one.moves]))
+    _pass_on(to, list({turn.member_id: turn.after.level for turn in page if turn.moves}.items()))
+    # Numbered together, for the history tells both by their numbers.
+    numbered = list(zip(new_ids(len(page)), page, strict=True))
+    bulk.insert_rows(to.connection, tier_changes, (*_CHANGED, "before", "after"), _change_rows(to, numbered))
+    bulk.insert_rows(to.connection, tier_terms, _TURNED, _turn_rows(to, numbered))
 
 
 def put_words(to: Writing, member_ids: Sequence[int], level: str, kind: str, told: dict[str, Any]) -> None:
@@ -209,7 +210,7 @@ def _columns(held: Held) -> tuple[Any, ...]:
     return (held.level, held.since_at, since, valid, grace, *told)
 
 
-def _change_rows(to: Writing, moved: Sequence[Turn]) -> list[tuple[Any, ...]]:
+def _change_rows(to: Writing, numbered: Sequence[tuple[int, Turn]]) -> list[tuple[Any, ...]]:
     day = day_number(to.as_of)
     return [
         (
@@ -227,11 +228,12 @@ def _change_rows(to: Writing, moved: Sequence[Turn]) -> list[tuple[Any, ...]]:
             json_text(turn.before.as_dict()),
             json_text(turn.after.as_dict()),
         )
-        for change_id, turn in zip(new_ids(len(moved)), moved, strict=True)
+        for change_id, turn in numbered
+        if turn.moves
     ]
 
 
-def _turn_rows(to: Writing, turned: Sequence[Turn]) -> list[tuple[Any, ...]]:
+def _turn_rows(to: Writing, numbered: Sequence[tuple[int, Turn]]) -> list[tuple[Any, ...]]:
     day = day_number(to.as_of)
     return [
         (
@@ -249,5 +251,6 @@ def _turn_rows(to: Writing, turned: Sequence[Turn]) -> list[tuple[Any, ...]]:
             json_text(turn.after.as_dict()),
             json_text(turn.reason),
         )
-        for event_id, turn in zip(new_ids(len(turned)), turned, strict=True)
+        for event_id, turn in numbered
+        if not turn.moves
     ]

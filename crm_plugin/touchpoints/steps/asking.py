@@ -16,7 +16,7 @@ from crm_plugin.errors import RuleError
 from crm_plugin.rules import sql as rules_sql
 from crm_plugin.rules.book import names_something, read_book, resolve
 from crm_plugin.rules.nodes import Node
-from crm_plugin.rules.supposed import TAG, TIER, Case, Fact, Rule, goes_by_level, supposing
+from crm_plugin.rules.supposed import ALWAYS, NEVER, TAG, TIER, Case, Fact, Rule, goes_by_level, supposing
 from crm_plugin.rules.supposed import rule_of as rule_of_whole
 from crm_plugin.store import member_tags
 from crm_plugin.store.base import to_json
@@ -212,8 +212,12 @@ def _cases(group: Group, rule: Rule, members: Sequence[int]) -> dict[Node, list[
 
 def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], programs: Sequence[str] = ()) -> None:
     """Ask in one statement what is not known yet, and what members hold in these programmes. A word is a tag: whether the store gave it."""
+    for settled in (ALWAYS, NEVER):
+        if settled in cases:
+            group.answers.setdefault(settled, {}).update(dict.fromkeys(members, settled == ALWAYS))
     known = [group.answers.get(case, {}) for case in cases]
     whom = list(dict.fromkeys(one for one in members if programs or any(one not in answers for answers in known)))
+    asked = [case for case in cases if case not in (ALWAYS, NEVER)]
     if not whom:
         return
     member_id: ColumnElement[int] = literal_column("w.member_id")
@@ -221,7 +225,7 @@ def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], progra
         _is_the_stores(group, case, member_id)
         if isinstance(case, str)
         else _by_key(rules_sql.condition(group.shop, case, group.today, member_id))
-        for case in cases
+        for case in asked
     ]
     query = select(
         member_id.label("member_id"), *(column.label(f"rule{place}") for place, column in enumerate(columns))
@@ -234,7 +238,7 @@ def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], progra
     else:
         found = list(group.connection.execute(query, rows))
     for member, *said in found:
-        for case, answer in zip(cases, said, strict=True):
+        for case, answer in zip(asked, said, strict=True):
             group.answers.setdefault(case, {})[member] = answer
 
 

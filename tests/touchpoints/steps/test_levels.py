@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from crm_plugin.rules import tiers
+from crm_plugin.rules.policy_read import read_policy
+from crm_plugin.rules.tier_history import history
 from crm_plugin.store import member_tiers, members, tier_bars, tier_changes, tier_writebacks, writeback_switches
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -119,6 +122,21 @@ def test_level_that_is_given_past_what_takes_time_follows_the_one_held(
         t = tier_changes.c
         moved = connection.execute(select(t.from_level, t.to_level).order_by(t.change_id)).all()
         assert list(map(tuple, moved)) == [("", "silver"), ("silver", "gold")]
+
+
+def test_levels_of_several_steps_are_told_in_their_order(db: Database, shop: Shop) -> None:
+    """Also those that change nothing, and invitations between them."""
+    with db.write() as connection:
+        levels = [{"key": "silver", "entry": 100}, {"key": "gold", "entry": 500}, {"key": "circle", "invitation": True}]
+        tiers.save_policy(connection, shop, read_policy({"measure": "spent", "levels": levels}), START, actor="test")
+    asked = {"tier": {"level": "circle", "invite": True}}
+    turn_on(db, shop, *({**one, "key": f"s{n}"} for n, one in enumerate([asked, GOLD, GOLD, SILVER, asked])))
+    plan(db, shop, TEN)
+    with db.read() as connection:
+        [who] = connection.execute(select(members.c.member_id)).scalars()
+        told = [(one.cause, one.to_level) for one in history(connection, shop.shop_id, "main", who)]
+    invited = ("invited", "circle")
+    assert told == [invited, ("by_hand", "gold"), ("by_hand", "gold"), ("by_hand", "silver"), invited]
 
 
 @pytest.mark.parametrize("enabled", [True, False])

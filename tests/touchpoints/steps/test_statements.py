@@ -179,3 +179,17 @@ def test_levels_of_several_steps_are_written_together(db: Database) -> None:
 
 # On SQLite, where each write is a statement of its own, 17 of them write, and 6 read.
 LEVELS = {True: 23, False: 19}
+
+
+def test_what_the_tags_of_a_round_settle_is_not_asked(db: Database) -> None:
+    """Three tags are there or not in eight ways, and the rule comes down to two; the other to one."""
+    shop = stage(db)
+    write(db, shop, [person(1)], START)
+    rule = '(tag("a") or tag("b") or tag("c")) and orders() == 0'
+    none = {"key": "none", "branch": 'not tag("a")', "then": [{"key": "out", "end": {}}]}
+    turn_on(db, shop, {"key": "mark", "tag": {"add": ["a", "b", "c"]}}, {"key": "any", "branch": rule}, none, REST)
+    with Counting(db) as ran:
+        plan(db, shop, TEN)
+    [asked] = [one for one in ran.own if "AS rule0" in one]
+    assert asked.count(" AS rule") - asked.count(" AS rule_") == 3
+    assert inside(db) == {"m1": ("active", "rest", "waits")}
