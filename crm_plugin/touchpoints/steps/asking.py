@@ -207,7 +207,11 @@ def _cases(group: Group, rule: Rule, members: Sequence[int]) -> dict[Node, list[
             if is_ is not None:
                 said.append((fact, bool(group.answers[fact[1]][one]) if is_ is False else is_))
         by_said.setdefault(tuple(said), []).append(one)
-    return {supposing(rule.whole, dict(said)): whom for said, whom in by_said.items()}
+    cases: dict[Node, list[int]] = {}
+    for brought, whom in by_said.items():
+        # What differs may come down to the same.
+        cases.setdefault(supposing(rule.whole, dict(brought)), []).extend(whom)
+    return cases
 
 
 def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], programs: Sequence[str] = ()) -> None:

@@ -139,6 +139,17 @@ def test_levels_of_several_steps_are_told_in_their_order(db: Database, shop: Sho
     assert told == [invited, ("by_hand", "gold"), ("by_hand", "gold"), ("by_hand", "silver"), invited]
 
 
+def test_members_of_different_tags_and_levels_go_the_same_way(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(2, first_name="Ada")], START)
+    marks = [{"key": "a", "tag": {"add": ["a"]}}, GOLD], [{"key": "b", "tag": {"add": ["b"]}}, SILVER]
+    ways = {"key": "ways", "branch": 'first_name == "Ada"', "then": marks[0], "else": marks[1]}
+    turn_on(db, shop, ways, *_asks(marked='tag("a") or tag("b")', held='tier != ""', other='tier == ""'))
+    plan(db, shop, TEN)
+    for who, first in ((1, "else"), (2, "then")):
+        arms = [arm for *_, arm in story(db, who) if arm in ("then", "else")]
+        assert arms == [first, "then", "then", "else"]
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_store_is_told_where_it_is_to_be(db: Database, shop: Shop, enabled: bool) -> None:
     with db.write() as connection:
