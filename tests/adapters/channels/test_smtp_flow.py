@@ -6,6 +6,7 @@ import dataclasses
 import select
 import socket
 import ssl
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -167,6 +168,62 @@ def test_several_connections_lose_and_double_nothing(
     assert _kinds(send(40, 4)) == [None] * 40
     assert sorted(mail.recipient for mail in script.mails) == sorted(f"m{tag}@x.test" for tag in range(40))
     assert 1 <= script.connections <= 4
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt in this thread as soon as so many lines of the dialogue have run."""
+
+    def __init__(self, lines: int) -> None:
+        self.left = lines
+
+    def __enter__(self) -> None:
+        sys.settrace(lambda frame, *_: self._line if "channels/smtp" in frame.f_code.co_filename else None)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _line(self, _frame: Any, event: str, _told: Any) -> Any:
+        self.left -= event == "line"
+        if self.left == 0:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self._line
+
+
+@pytest.mark.parametrize("extensions", [(), ("PIPELINING",)])
+# A connection that is being put away as the interrupt comes is left to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.integers(1, 2500))
+def test_interrupt_amid_whatever_step_ends_it_and_gives_no_mail_to_another(
+    server: SmtpServer, script: Script, extensions: tuple[str, ...], lines: int
+) -> None:
+    script.extensions = extensions
+    script.mails.clear()
+    values = {"host": "127.0.0.1", "port": server.port, "security": "none", "from_address": "shop@x.test", "timeout": 5}
+    channel = SmtpChannel(values)
+    ways, told, begun, ends = channel.flow(), [], 0, 0
+    try:
+        with _Interrupt(lines):
+            while begun < 8 or ways.under_way:
+                while begun < 8 and ways.room(2) > 0:
+                    begun += 1
+                    _put(ways, 2, begun - 1)
+                told += ways.ended(wait=True)
+    except KeyboardInterrupt:
+        while ways.under_way:
+            told += ways.ended(wait=True)
+            ends += 1
+            assert ends < 100
+    ways.close()
+    channel.close()
+    assert len({end.tag for end in told}) == len(told)
+    taken = [mail.recipient for mail in script.mails]
+    assert len(set(taken)) == len(taken)
+    for mail in script.mails:
+        assert message_from_bytes(mail.data, policy=policy.default)["To"] == mail.recipient
+    for end in told:
+        assert (f"m{end.tag}@x.test" in taken) == (end.error is None) or isinstance(end.error, OutcomeUnknown)
 
 
 class _Counted:

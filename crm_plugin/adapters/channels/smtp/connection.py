@@ -68,6 +68,8 @@ class Connection:
     def __init__(self, server: Server) -> None:
         self.sent = 0
         self.broken = self._left = False
+        # While a step is made, and for ever where an exception from without (an interrupt) came amid one.
+        self.torn = False
         self.used_at = time.monotonic()
         self._smtp = open_session(server)
         self._pipelining = self._smtp.has_extn("pipelining")
@@ -119,9 +121,11 @@ class Connection:
 
     def begin(self, mail: Mail) -> None:
         """A mail begins."""
+        torn, self.torn = self.torn, True
         self._step_begins()
         self._ask(_Course(mail))
         self._is_drained = self._is_plain
+        self.torn = torn
 
     def _ask(self, course: _Course) -> None:
         mail = course.mail
@@ -145,6 +149,15 @@ class Connection:
 
         `follow` is asked for the mail that goes out together with a body.
         """
+        if self.torn:
+            # What it wrote last, nobody knows: to write on could give one mail's body to the recipient of another.
+            return self._fail("interrupted", torn=True)
+        self.torn = True
+        ends = self._step(follow)
+        self.torn = False
+        return ends
+
+    def _step(self, follow: Callable[[], Mail | None]) -> list[Ended]:
         ends: list[Ended] = []
         try:
             # What is read before all is written could answer nothing that was asked for.
@@ -163,7 +176,7 @@ class Connection:
 
     def expire(self) -> list[Ended]:
         """It took too long."""
-        return self._fail("the server took too long")
+        return self._fail("the server took too long", torn=self.torn)
 
     def _flush(self) -> bool:
         """Write; whether all is written."""
@@ -266,17 +279,17 @@ class Connection:
         if lasts and (mail := follow()) is not None:
             self._ask(_Course(mail))
 
-    def _fail(self, why: str) -> list[Ended]:
-        """It broke: what that means for each mail that was under way."""
+    def _fail(self, why: str, *, torn: bool = False) -> list[Ended]:
+        """It broke: what that means for each mail that was under way. `torn` where nobody knows what was written last."""
         self.broken = True
         under_way = dict.fromkeys(course for _, course, _ in self._expects if course is not None)
         self._expects.clear()
-        return [Ended(course.mail, error=self._meaning(course, why)) for course in under_way]
+        return [Ended(course.mail, error=self._meaning(course, why, torn)) for course in under_way]
 
-    def _meaning(self, course: _Course, why: str) -> Exception:
+    def _meaning(self, course: _Course, why: str, torn: bool) -> Exception:
         if course.ends_at is None:
             return _why(course) if course.refused is not None else ConnectionLost(why)
-        if self._written < course.ends_at:
+        if self._written < course.ends_at and not torn:
             # The last bytes were not handed over: the server never saw the end of the mail.
             return ConnectionLost(why)
         return OutcomeUnknown(

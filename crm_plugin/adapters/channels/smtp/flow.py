@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from crm_plugin.adapters.channels.base import Flow, Flowed
@@ -19,6 +20,8 @@ from crm_plugin.redaction import excerpt
 
 # What there is in hand for a connection: the mail whose end it waits for, the one that was told together with it, and the one after them.
 _PER_CONNECTION = 3
+# A connection that was opened is looked for so often, should its bell not ring.
+_BELL_SECONDS = 1.0
 _EVENTS = {READ: selectors.EVENT_READ, WRITE: selectors.EVENT_WRITE}
 
 
@@ -68,19 +71,30 @@ class SmtpFlow(Flow):
 
     def ended(self, wait: bool) -> list[Flowed]:
         self._heed(self._pause() if wait and not self._done else 0.0)
+        if self._opening:
+            # Not by the bell alone: an exception from without may have come before it was hung up.
+            self._take_opened()
         now = time.monotonic()
-        for connection in [one for one in self._open if not one.idle and one.until <= now]:
+        for connection in [one for one in self._busy if one.torn or one.until <= now]:
             self._settle(connection, connection.expire())
         if self._waiting:
             self._assign(max(len(self._open), 1))
         done, self._done = self._done, []
+        if wait and not done and not self._waiting and self._pause() == 0.0 and not self._busy:
+            # An exception from without, amid a step, has lost the others: whether they left nobody knows, and nothing will tell.
+            self._calls.clear()
         return done
 
-    def _pause(self) -> float | None:
-        busy = [one.until for one in self._open if not one.idle]
-        return max(min(busy) - time.monotonic(), 0.0) if busy else None if self._opening else 0.0
+    @property
+    def _busy(self) -> list[Connection]:
+        return [one for one in self._open if not one.idle]
 
-    def _heed(self, seconds: float | None) -> None:
+    def _pause(self) -> float:
+        if busy := self._busy:
+            return max(min(0.0 if one.torn else one.until for one in busy) - time.monotonic(), 0.0)
+        return _BELL_SECONDS if self._opening else 0.0
+
+    def _heed(self, seconds: float) -> None:
         for key, _ in self._selector.select(seconds):
             if key.data is None:
                 self._bell.recv(4096)
@@ -156,7 +170,10 @@ class SmtpFlow(Flow):
     def _settle(self, connection: Connection, ends: list[Ended]) -> None:
         """What a step of a connection came to."""
         for place, end in enumerate(ends):
-            call = self._calls[id(end.mail)]
+            call = self._calls.get(id(end.mail))
+            if call is None:
+                # It was told before an exception from without came.
+                continue
             if not isinstance(end.error, ConnectionLost):
                 self._end(call, end.reply, end.error)
             elif call.tried or (connection.sent == 0 and place == 0):
@@ -186,7 +203,8 @@ class SmtpFlow(Flow):
         self._open.pop(connection, None)
         if connection in self._idle:
             self._idle.remove(connection)
-        self._selector.unregister(connection.sock)
+        with suppress(KeyError):
+            self._selector.unregister(connection.sock)
 
     def _end(self, call: _Call, reply: tuple[int, str] = (0, ""), error: BaseException | None = None) -> None:
         del self._calls[id(call.mail)]
@@ -208,7 +226,7 @@ class SmtpFlow(Flow):
             self._take_opened()
         for connection in list(self._open):
             self._forget(connection)
-            if connection.idle:
+            if connection.idle and not connection.torn:
                 self._pool.give_back(connection)
             else:
                 connection.close(politely=False)
