@@ -79,8 +79,8 @@ def steps(options: Options) -> Iterator[Result]:
             shop = _inside(database, size)
             rounds = iter(range(1, 1_000))
             idle[size] = min(_round(database, shop, _NOON + next(rounds) * _MINUTE) for _ in range(2 * options.repeats))
-            _let_in(database, shop, size, "winter", 120, _LONG)
-            _let_in(database, shop, 2 * size, "spring", 150, _RAISED)
+            _let_in(database, shop, size, size, "winter", 120, _LONG)
+            _let_in(database, shop, size, 2 * size, "spring", 150, _RAISED)
             due = {name: _measured(database, shop, name, size, next(rounds)) for name in _MAKES_DUE}
     detail = {"small": small, "large": options.members, "due": due}
     name = "planning: a tick with nothing due, all inside a journey of steps"
@@ -179,7 +179,9 @@ def _inside(database: Database, size: int) -> Shop:
     return shop
 
 
-def _let_in(database: Database, shop: Shop, after: int, key: str, days: int, chain: list[dict[str, Any]]) -> None:
+def _let_in(
+    database: Database, shop: Shop, size: int, after: int, key: str, days: int, chain: list[dict[str, Any]]
+) -> None:
     """A journey of more steps than the first, with ids behind `after`: its first message is planned for as many as are due in that."""
     with database.write() as connection:
         told = {"key": key, "trigger": {"type": "lapse", "days": days}, "steps": chain, "validity_days": 7}
@@ -187,7 +189,7 @@ def _let_in(database: Database, shop: Shop, after: int, key: str, days: int, cha
         on = update(journeys).where(journeys.c.journey_key == key)
         connection.execute(on.values(enabled=True, enabled_at=_NOON - _DAY, planned_through=_NOON))
         duties.load_codes(connection, shop, "gifts", [f"{key}{n}" for n in range(2 * _DUE)], _NOON)
-        span = {"size": _DUE, "since": to_micros(_NOON - _DAY), "until": to_micros(_NOON + _DAY)}
+        span = {"size": min(_DUE, size), "since": to_micros(_NOON - _DAY), "until": to_micros(_NOON + _DAY)}
         for statement in (_ENROLMENTS, _TOUCHPOINTS):
             own = statement.replace("win_back", key).replace("SELECT 1, i", f"SELECT 1, {after} + i")
             connection.execute(text(own.replace("i % 4", "2")), span)

@@ -39,9 +39,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
     make = statement._statement
 
-    def note(terms: statement.Terms, *rest: Any) -> Any:
+    def note(connection: Connection, terms: statement.Terms, *rest: Any) -> Any:
         told.append(terms.journey.key)
-        return make(terms, *rest)
+        return make(connection, terms, *rest)
 
     monkeypatch.setattr(statement, "_statement", note)
     monkeypatch.setattr(statement, "_KEPT", statement.Shelf(10))
