@@ -195,7 +195,8 @@ def test_interrupted_round_gives_back_the_rest_at_once(
     assert (process.returncode, out) == (130, "")
     assert " ".join(err.split()) == "Stopped. What was written is kept; the same command goes on from there."
     states = _states()
-    doubtful = states.get("in_flight", 0)
+    # Where the signal comes amid a dialogue, nobody knows of its mail: that is told at once, or left to recovery.
+    doubtful = states.get("in_flight", 0) + states.get("unconfirmed", 0)
     begun = states["accepted"] + doubtful
     # Four had ended; others were on their way, and on a busy machine some of these end before the signal comes.
     assert begun in range(5, MEMBERS)
@@ -203,7 +204,8 @@ def test_interrupted_round_gives_back_the_rest_at_once(
     assert _tick_here(run, AT) == {"accepted": MEMBERS - begun}
     assert _tick_here(run, AFTER_THE_LEASE) == {}
     sent = Counter(mail.recipients[0] for mail in sink.messages)
-    assert (len(sent), set(sent.values())) == (MEMBERS, {1})
+    assert set(sent.values()) == {1}
+    assert MEMBERS - doubtful <= len(sent) <= MEMBERS
     left = {"unconfirmed": doubtful} if doubtful else {}
     assert _states() == {"accepted": MEMBERS - doubtful, **left}
 
