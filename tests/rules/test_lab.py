@@ -53,7 +53,7 @@ def _lower(policy: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("applied", [False, True], ids=["everybody moves today", "nobody moves today"])
 @pytest.mark.parametrize(
     ("policy", "bound", "statements"),
-    [(_PLAIN, False, 18), (_PLAIN, True, 18), (_TERM, False, 16)],
+    [(_PLAIN, False, 14), (_PLAIN, True, 14), (_TERM, False, 12)],
     ids=["plain", "plain with one by hand", "with terms"],
 )
 def test_statements_do_not_grow_with_members(
