@@ -260,8 +260,9 @@ def test_mail_is_written_at_once_and_nothing_is_read_in_vain(
 
     monkeypatch.setattr(smtp_connection, "open_session", counted)
     assert _kinds(send(40, 2)) == [None] * 40
-    # Of each connection, the first is announced alone.
-    assert calls == {"send": 40 + script.connections}
+    # Of each connection, the first is announced alone; one that opens late has none.
+    assert set(calls) == {"send"}
+    assert 40 < calls["send"] <= 40 + script.connections
 
 
 def test_one_that_cannot_be_made_is_not_under_way(send: Callable[..., dict[int, Flowed]], server: SmtpServer) -> None:
