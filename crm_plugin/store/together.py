@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, ScalarSelect, Text, cast, func, select
 from sqlalchemy.sql.selectable import SelectBase
+
+from crm_plugin.store.bulk import row_of
 
 
 def together(
@@ -35,7 +35,7 @@ def _document(dialect: Dialect, query: SelectBase) -> ScalarSelect[str]:
 
 def _rows(dialect: Dialect, query: SelectBase, found: Sequence[Sequence[Any]]) -> list[Any]:
     columns = list(query.selected_columns)
-    make = _row_of(tuple(column.key for column in columns))._make
+    make = row_of(tuple(column.key for column in columns))._make
     reads = [_reader(dialect, column.type) for column in columns]
     return [
         make([value if read is None else read(value) for read, value in zip(reads, row, strict=True)]) for row in found
@@ -45,8 +45,3 @@ def _rows(dialect: Dialect, query: SelectBase, found: Sequence[Sequence[Any]]) -
 def _reader(dialect: Dialect, declared: Any) -> Callable[[Any], Any] | None:
     read: Callable[[Any], Any] | None = declared.dialect_impl(dialect).result_processor(dialect, None)
     return read
-
-
-@lru_cache(maxsize=64)
-def _row_of(names: tuple[str, ...]) -> Any:
-    return namedtuple("_Row", names)
