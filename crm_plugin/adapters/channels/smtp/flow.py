@@ -80,7 +80,7 @@ class SmtpFlow(Flow):
         if self._waiting:
             self._assign(max(len(self._open), 1))
         done, self._done = self._done, []
-        if wait and not done and not self._waiting and self._pause() == 0.0 and not self._busy:
+        if wait and not (done or self._waiting or self._opening or self._busy):
             # An exception from without, amid a step, has lost the others: whether they left nobody knows, and nothing will tell.
             self._calls.clear()
         return done
