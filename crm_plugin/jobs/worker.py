@@ -53,6 +53,8 @@ class Worker:
         """Work until a polite kill; jobs that can go on later stop at their next halt, the others end first."""
         from celery import signals
 
+        from crm_plugin.jobs.processes import Processes
+
         app = celery_app(self._config.broker_url)
 
         @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
@@ -64,7 +66,7 @@ class Worker:
         signals.worker_shutting_down.connect(self._end, weak=False)
         worker = app.Worker(
             concurrency=self._processes,
-            pool="prefork",
+            pool=Processes,
             queues=QUEUES[self._kind],
             without_gossip=True,
             without_mingle=True,

@@ -19,6 +19,7 @@ from crm_plugin.jobs.remote import LONG, SHORT, RemoteQueue
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import leases, migrate
 from tests.brokers import Broker, RabbitMQ, Redis, free_port
+from tests.chaos.programs import children_of
 from tests.factories import make_shop
 
 SHOPS = (1, 2)
@@ -90,6 +91,24 @@ def test_clock_asks_and_workers_work(broker: Broker, tmp_path: Path) -> None:
             assert process.wait(30) == 0, _logs(tmp_path)
     with runtime.db.read() as connection:
         assert [leases.held(connection, shop, runtime.clock.now()) for shop in (0, *SHOPS)] == [[], [], []]
+    runtime.close()
+
+
+@pytest.mark.slow
+def test_processes_killed_while_a_worker_begins_are_replaced(redis: Redis, tmp_path: Path) -> None:
+    runtime = _runtime(tmp_path, redis.url)
+    queue = RemoteQueue(runtime)
+    with _process(runtime, "worker", "--processes", "2") as worker:
+        # It begins both before it speaks to its broker.
+        assert _until(lambda: len(children_of(worker.pid)) == 2 or worker.poll() is not None), _logs(tmp_path)
+        killed = children_of(worker.pid)
+        for process in killed:
+            os.kill(process, signal.SIGKILL)
+        queue.enqueue("recount", 1)
+        assert _until(lambda: queue.last(1, "recount") is not None or worker.poll() is not None), _logs(tmp_path)
+        assert worker.poll() is None, _logs(tmp_path)
+        assert _until(lambda: len(set(children_of(worker.pid)) - set(killed)) == 2)
+    queue.close()
     runtime.close()
 
 
