@@ -21,8 +21,8 @@ _FAR = 0.02
 
 @benchmark("sending.workers")
 def workers(options: Options) -> Iterator[Result]:
-    """A server on this machine, at most 2,000 mails a shop, and one whose every reply takes 20 ms, at most 300."""
-    near = max(min(options.members // 50, 2_000), 20)
+    """A server on this machine, at most 5,000 mails a shop, and one whose every reply takes 20 ms, at most 300."""
+    near = max(min(options.members // 20, 5_000), 20)
     distant = max(min(options.members // 300, 300), 20)
     for called, delay, count in (("near", 0.0, near), ("far", _FAR, distant)):
         with mail_server(delay) as sink:
