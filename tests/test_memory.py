@@ -29,7 +29,15 @@ def loaded() -> frozenset[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["requests", "urllib3", "http.client", "cryptography.hazmat.primitives.serialization", "yaml"]
+    "name",
+    [
+        "requests",
+        "urllib3",
+        "http.client",
+        "cryptography.hazmat.primitives.serialization",
+        "yaml",
+        "sqlalchemy.dialects.postgresql",
+    ],
 )
 def test_what_mails_do_not_need_is_not_loaded(loaded: frozenset[str], name: str) -> None:
     assert "crm_plugin.adapters.channels.smtp.flow" in loaded

@@ -30,6 +30,7 @@ from crm_plugin.errors import InvalidInput, NotFound
 from crm_plugin.ids import new_id
 from crm_plugin.phrases import phrase
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.indexes import partial_index
 from crm_plugin.store.members import members
 from crm_plugin.store.tenants import Shop
 from crm_plugin.store.upserts import insert_into
@@ -117,8 +118,8 @@ checkouts = Table(
     UniqueConstraint("shop_id", "external_id"),
     belongs_to("shops"),
     belongs_to("members", "member_id"),
-    Index("ix_checkouts_seen", "shop_id", "seen_at", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
-    Index("ix_checkouts_day", "shop_id", "touched_on", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
+    partial_index("ix_checkouts_seen", "shop_id", "seen_at", where=_UNFINISHED),
+    partial_index("ix_checkouts_day", "shop_id", "touched_on", where=_UNFINISHED),
     Index("ix_checkouts_member", "shop_id", "member_id"),
 )
 

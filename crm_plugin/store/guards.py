@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, Integer, Table, Text, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, metadata, shop_key
+from crm_plugin.store.indexes import partial_index
 
 _STANDS = text("state = 'held'")
 
@@ -39,7 +40,7 @@ journey_waves = Table(
     Column("detail", Json, nullable=False, default=dict),
     Column("updated_at", Instant, nullable=False),
     belongs_to("journeys", "journey_key"),
-    Index("ix_journey_waves_held", "shop_id", "journey_key", sqlite_where=_STANDS, postgresql_where=_STANDS),
+    partial_index("ix_journey_waves_held", "shop_id", "journey_key", where=_STANDS),
 )
 
 # One row: how many a journey was expected to plan on a day of the shop's zone, as it was looked up before that day began.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.indexes import partial_index
 
 _INSIDE = text("state = 'active'")
 _ENDED = text("state = 'ended'")
@@ -59,8 +60,8 @@ enrolments = Table(
     Column("updated_at", Instant, nullable=False),
     UniqueConstraint("shop_id", "journey_key", "member_id", "occasion", name="uq_enrolments_key"),
     belongs_to("members", "member_id"),
-    Index("ix_enrolments_due", "shop_id", "journey_key", "due_at", sqlite_where=_INSIDE, postgresql_where=_INSIDE),
-    Index(
+    partial_index("ix_enrolments_due", "shop_id", "journey_key", "due_at", where=_INSIDE),
+    partial_index(
         "ix_enrolments_step",
         "shop_id",
         "journey_key",
@@ -68,11 +69,10 @@ enrolments = Table(
         "step_key",
         "phase",
         "due_at",
-        sqlite_where=_INSIDE,
-        postgresql_where=_INSIDE,
+        where=_INSIDE,
     ),
     Index("ix_enrolments_member", "shop_id", "member_id", "journey_key"),
-    Index("ix_enrolments_ended", "shop_id", "journey_key", "ended_at", sqlite_where=_ENDED, postgresql_where=_ENDED),
+    partial_index("ix_enrolments_ended", "shop_id", "journey_key", "ended_at", where=_ENDED),
 )
 
 # One row: what happened to an enrolment, kept for good. `what` is enrolled, begun (a wait or a send), done, ended or moved; `step_key` the
@@ -122,8 +122,8 @@ coupon_codes = Table(
     Column("handed_at", Instant),
     belongs_to("coupon_pools", "pool_key"),
     UniqueConstraint("shop_id", "enrolment_id", "step_key", name="uq_coupon_codes_enrolment"),
-    Index("ix_coupon_codes_free", "shop_id", "pool_key", "place", sqlite_where=_FREE, postgresql_where=_FREE),
-    Index("ix_coupon_codes_member", "shop_id", "member_id", sqlite_where=_HANDED, postgresql_where=_HANDED),
+    partial_index("ix_coupon_codes_free", "shop_id", "pool_key", "place", where=_FREE),
+    partial_index("ix_coupon_codes_member", "shop_id", "member_id", where=_HANDED),
 )
 
 # One row: something for a person to do about a member, such as a call. It is open while `done_at` is NULL.
@@ -145,6 +145,6 @@ tasks = Table(
     Column("outcome", Text, nullable=False, default=""),
     UniqueConstraint("shop_id", "enrolment_id", "step_key", name="uq_tasks_enrolment"),
     belongs_to("members", "member_id"),
-    Index("ix_tasks_open", "shop_id", "due_on", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    partial_index("ix_tasks_open", "shop_id", "due_on", where=_OPEN),
     Index("ix_tasks_member", "shop_id", "member_id"),
 )

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
-    func,
     select,
     text,
 )
@@ -24,6 +23,7 @@ from sqlalchemy import (
 from crm_plugin.birthdays import LUNAR
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, from_micros, id_key, metadata, shop_key
+from crm_plugin.store.indexes import beginning, partial_index
 
 _HAS_BIRTHDAY = text("birth_md IS NOT NULL")
 _GONE = text("state <> 'active'")
@@ -63,27 +63,23 @@ members = Table(
     Column("fingerprint", Text, nullable=False, default=""),
     UniqueConstraint("shop_id", "external_id"),
     belongs_to("shops"),
-    Index(
-        "ix_members_birthday", "shop_id", "birth_md", "zone", sqlite_where=_HAS_BIRTHDAY, postgresql_where=_HAS_BIRTHDAY
-    ),
-    Index("ix_members_birth_year", "shop_id", "birth_year", sqlite_where=_HAS_YEAR, postgresql_where=_HAS_YEAR),
+    partial_index("ix_members_birthday", "shop_id", "birth_md", "zone", where=_HAS_BIRTHDAY),
+    partial_index("ix_members_birth_year", "shop_id", "birth_year", where=_HAS_YEAR),
     Index("ix_members_changed", "shop_id", "changed_at"),
     Index("ix_members_touched", "shop_id", "touched_at"),
     Index("ix_members_zone", "shop_id", "zone"),
     Index("ix_members_joined", "shop_id", "joined_on"),
-    Index("ix_members_gone", "shop_id", "member_id", sqlite_where=_GONE, postgresql_where=_GONE),
+    partial_index("ix_members_gone", "shop_id", "member_id", where=_GONE),
 )
 
-# By these a list finds who is called so, whatever the case; PostgreSQL needs the operator class to look for a beginning in any language.
+# By these a list finds who is called so, whatever the case.
 # Whoever has no name is left out, which also keeps SQLite from walking all members of a shop in the order of their names.
 for _name in ("first_name", "last_name"):
-    Index(
+    partial_index(
         f"ix_members_{_name}",
         members.c.shop_id,
-        func.lower(members.c[_name]).label(f"{_name}_key"),
-        postgresql_ops={f"{_name}_key": "text_pattern_ops"},
-        sqlite_where=text(f"{_name} <> ''"),
-        postgresql_where=text(f"{_name} <> ''"),
+        beginning(members.c[_name]),
+        where=text(f"{_name} <> ''"),
     )
 
 # The kind of identity that holds our id of a guest who became one with an account.
@@ -152,13 +148,12 @@ member_facts = Table(
 # late at a pace of their own.
 PACE = "((last_order_on - first_order_on) / (orders_count - 1))"
 HAS_PACE = "orders_count > 1 AND last_order_on > first_order_on"
-Index(
+partial_index(
     "ix_member_facts_pace",
     member_facts.c.shop_id,
     text(PACE),
     member_facts.c.last_order_on,
-    sqlite_where=text(HAS_PACE),
-    postgresql_where=text(HAS_PACE),
+    where=text(HAS_PACE),
 )
 
 # One row: a statement of consent, never changed or deleted. The newest per (member, channel, topic) decides.

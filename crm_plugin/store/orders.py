@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Table, Text, UniqueConstraint, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.indexes import partial_index
 
 _HAS_NUMBER = text("number <> external_id")
 _WITHOUT_RATE = text("base_minor IS NULL")
@@ -50,17 +51,16 @@ orders = Table(
     Index("ix_orders_placed", "shop_id", "placed_on"),
     Index("ix_orders_seen", "shop_id", "first_seen_at"),
     # Most stores number their orders by id, and then it holds nothing.
-    Index("ix_orders_number", "shop_id", "number", sqlite_where=_HAS_NUMBER, postgresql_where=_HAS_NUMBER),
+    partial_index("ix_orders_number", "shop_id", "number", where=_HAS_NUMBER),
     # Few at any time: whether a member has one is asked of everybody who is to be written to.
-    Index(
+    partial_index(
         "ix_orders_on_hold",
         "shop_id",
         "member_id",
         "placed_on",
-        sqlite_where=_ON_HOLD,
-        postgresql_where=_ON_HOLD,
+        where=_ON_HOLD,
     ),
-    Index("ix_orders_without_rate", "shop_id", "currency", sqlite_where=_WITHOUT_RATE, postgresql_where=_WITHOUT_RATE),
+    partial_index("ix_orders_without_rate", "shop_id", "currency", where=_WITHOUT_RATE),
 )
 
 # One row: one line of an order, replaced as a whole when the order changes.
@@ -133,11 +133,10 @@ products = Table(
     UniqueConstraint("shop_id", "external_id"),
     belongs_to("shops"),
     Index("ix_products_sku", "shop_id", "sku"),
-    Index(
+    partial_index(
         "ix_products_parent",
         "shop_id",
         "parent_external_id",
-        sqlite_where=_OF_A_PRODUCT,
-        postgresql_where=_OF_A_PRODUCT,
+        where=_OF_A_PRODUCT,
     ),
 )

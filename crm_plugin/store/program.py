@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, Json, LocalDay, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.indexes import partial_index
 from crm_plugin.store.members import member_facts
 
 # The tier programme that is meant where none is named; the level held in it stands beside the facts too.
@@ -120,13 +121,12 @@ member_tiers = Table(
     Column("fixed_reason", Text, nullable=False, default="", server_default=""),
     Column("fixed_by", Text, nullable=False, default="", server_default=""),
     belongs_to("members", "member_id"),
-    Index(
+    partial_index(
         "ix_member_tiers_bound",
         "shop_id",
         "program_key",
         "grace_until",
-        sqlite_where=text(BOUND),
-        postgresql_where=text(BOUND),
+        where=text(BOUND),
     ),
     Index("ix_member_tiers_level", "shop_id", "program_key", "level_key"),
     Index("ix_member_tiers_since", "shop_id", "program_key", "since_on"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
 
 from crm_plugin.store.base import Instant, Json, PhraseText, belongs_to, from_micros, id_key, metadata, shop_key
+from crm_plugin.store.indexes import partial_index
 
 _NEWS = text("state = 'new'")
 _GIVEN_UP = text("state = 'failed'")
@@ -36,7 +37,7 @@ shops = Table(
     Column("created_at", Instant, nullable=False),
     Column("installed_at", Instant),
     UniqueConstraint("name", name="uq_shops_name"),
-    Index("ix_shops_store", "platform", "reference", unique=True, sqlite_where=NAMED, postgresql_where=NAMED),
+    partial_index("ix_shops_store", "platform", "reference", unique=True, where=NAMED),
 )
 
 # One row: one sender (smtp, twilio, ...) of a shop. `settings` is Fernet-encrypted JSON, for it may hold secrets.
@@ -112,8 +113,8 @@ inbox = Table(
     Column("handled_at", Instant),
     UniqueConstraint("shop_id", "source", "dedupe_key"),
     belongs_to("shops"),
-    Index("ix_inbox_failed", "shop_id", "inbox_id", sqlite_where=_GIVEN_UP, postgresql_where=_GIVEN_UP),
-    Index("ix_inbox_new", "shop_id", "next_try_at", "inbox_id", sqlite_where=_NEWS, postgresql_where=_NEWS),
+    partial_index("ix_inbox_failed", "shop_id", "inbox_id", where=_GIVEN_UP),
+    partial_index("ix_inbox_new", "shop_id", "next_try_at", "inbox_id", where=_NEWS),
 )
 
 # One row: what a customer asked for by law (`kind` is export or erase), through the store or through the merchant. It names the person by
@@ -162,7 +163,7 @@ store_writes = Table(
     Column("next_try_at", Instant, nullable=False),
     Column("detail", PhraseText, nullable=False, default=""),
     belongs_to("members", "member_id"),
-    Index("ix_store_writes_due", "shop_id", "next_try_at", sqlite_where=_WAITS, postgresql_where=_WAITS),
+    partial_index("ix_store_writes_due", "shop_id", "next_try_at", where=_WAITS),
 )
 
 # One row: who changed what, for the audit log. `actor` is "cli", "page:<who>" or "job:<name>".

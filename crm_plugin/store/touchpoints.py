@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, UniqueConstraint, false, text
 
 from crm_plugin.store.base import Instant, Json, LocalDay, PhraseText, belongs_to, id_key, metadata, shop_key
+from crm_plugin.store.indexes import partial_index
 
 _WAITING = text("state IN ('planned', 'retry_wait')")
 _IN_FLIGHT = text("state = 'in_flight'")
@@ -55,38 +56,35 @@ touchpoints = Table(
     Column("updated_at", Instant, nullable=False),
     UniqueConstraint("shop_id", "journey_key", "member_id", "step", "occasion", name="uq_touchpoints_key"),
     belongs_to("members", "member_id"),
-    Index(
+    partial_index(
         "ix_touchpoints_due",
         "shop_id",
         "next_try_at",
         "touchpoint_id",
-        sqlite_where=_WAITING,
-        postgresql_where=_WAITING,
+        where=_WAITING,
     ),
-    Index("ix_touchpoints_taken_up", "shop_id", "journey_key", sqlite_where=_TO_TAKE_UP, postgresql_where=_TO_TAKE_UP),
-    Index("ix_touchpoints_lease", "shop_id", "claimed_until", sqlite_where=_IN_FLIGHT, postgresql_where=_IN_FLIGHT),
+    partial_index("ix_touchpoints_taken_up", "shop_id", "journey_key", where=_TO_TAKE_UP),
+    partial_index("ix_touchpoints_lease", "shop_id", "claimed_until", where=_IN_FLIGHT),
     Index("ix_touchpoints_member", "shop_id", "member_id", "due_at"),
     Index("ix_touchpoints_state", "shop_id", "state", "touchpoint_id"),
     Index("ix_touchpoints_due_at", "shop_id", "due_at"),
-    Index(
+    partial_index(
         "ix_touchpoints_reason",
         "shop_id",
         "reason",
         "touchpoint_id",
-        sqlite_where=_HAS_REASON,
-        postgresql_where=_HAS_REASON,
+        where=_HAS_REASON,
     ),
-    Index(
+    partial_index(
         "ix_touchpoints_order",
         "shop_id",
         "subject_order_id",
-        sqlite_where=_OF_AN_ORDER,
-        postgresql_where=_OF_AN_ORDER,
+        where=_OF_AN_ORDER,
     ),
-    Index("ix_touchpoints_accepted", "shop_id", "accepted_at", sqlite_where=_SENT, postgresql_where=_SENT),
-    Index("ix_touchpoints_settled", "shop_id", "settled_at", sqlite_where=_SENT, postgresql_where=_SENT),
-    Index("ix_touchpoints_doubtful", "shop_id", "settled_at", sqlite_where=_DOUBTFUL, postgresql_where=_DOUBTFUL),
-    Index("ix_touchpoints_capped", "shop_id", "member_id", "capped_at", sqlite_where=_CAPPED, postgresql_where=_CAPPED),
+    partial_index("ix_touchpoints_accepted", "shop_id", "accepted_at", where=_SENT),
+    partial_index("ix_touchpoints_settled", "shop_id", "settled_at", where=_SENT),
+    partial_index("ix_touchpoints_doubtful", "shop_id", "settled_at", where=_DOUBTFUL),
+    partial_index("ix_touchpoints_capped", "shop_id", "member_id", "capped_at", where=_CAPPED),
     Index("ix_touchpoints_provider", "shop_id", "adapter", "provider_message_id"),
 )
 
@@ -144,12 +142,11 @@ delivery_events = Table(
     Index("ix_delivery_events_touchpoint", "shop_id", "touchpoint_id"),
     Index("ix_delivery_events_at", "shop_id", "at"),
     Index("ix_delivery_events_received", "shop_id", "received_at"),
-    Index(
+    partial_index(
         "ix_delivery_events_unmatched",
         "shop_id",
         "received_at",
-        sqlite_where=_OF_NONE_YET,
-        postgresql_where=_OF_NONE_YET,
+        where=_OF_NONE_YET,
     ),
 )
 

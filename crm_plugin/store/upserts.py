@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 
 def insert_into(connection: Connection, table: Table) -> sqlite.Insert:
     """An INSERT that can be told what to do where the row is there already; both dialects say it in the same words."""
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table)
+    # All of its drivers come with it.
+    from sqlalchemy.dialects import postgresql
+
     return cast("sqlite.Insert", postgresql.insert(table))
 
 

@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from crm_plugin.store import bulk
 from crm_plugin.store.base import Instant, PhraseText, belongs_to, metadata, shop_key, to_micros
+from crm_plugin.store.indexes import partial_index
 from crm_plugin.store.upserts import insert_into
 
 _HAS_DRIFTED = text("drifts > 0")
@@ -100,7 +101,7 @@ tier_writebacks = Table(
     Index("ix_tier_writebacks_due", "shop_id", "state", "next_try_at", "program_key", "member_id"),
     Index("ix_tier_writebacks_member", "shop_id", "member_id"),
     # Few ever drift, and the page counts them.
-    Index("ix_tier_writebacks_drifted", "shop_id", sqlite_where=_HAS_DRIFTED, postgresql_where=_HAS_DRIFTED),
+    partial_index("ix_tier_writebacks_drifted", "shop_id", where=_HAS_DRIFTED),
 )
 
 _KEY = ("shop_id", "program_key", "member_id")
