@@ -108,14 +108,22 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
-        """The whole text, counted while it is made. Raises: SecurityError."""
-        rest, whole = iter(pieces), ""
-        while len(whole) <= LONGEST_OUTPUT:
-            some = list(islice(rest, _PIECES))
-            whole += "".join(some)
-            if len(some) < _PIECES and len(whole) <= LONGEST_OUTPUT:
-                return whole
+        """The whole text. Raises: SecurityError."""
+        return "".join(counted(pieces))
+
+
+def counted(pieces: Iterable[str]) -> list[str]:
+    """The pieces of a text, counted while it is made. Raises: SecurityError."""
+    rest = iter(pieces)
+    found = list(islice(rest, _PIECES))
+    size, more = sum(map(len, found)), found
+    while len(more) == _PIECES and size <= LONGEST_OUTPUT:
+        more = list(islice(rest, _PIECES))
+        found += more
+        size += sum(map(len, more))
+    if size > LONGEST_OUTPUT:
         raise SecurityError(phrase("it comes out longer than %(most)s characters", most=LONGEST_OUTPUT))
+    return found
 
 
 class _Bounds(NodeTransformer):

@@ -7,8 +7,9 @@ and is signed, so nobody can make one that leads elsewhere. What a message says 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from html import escape, unescape
 from typing import Any
 
@@ -20,6 +21,7 @@ from crm_plugin.records import Message
 from crm_plugin.store.secrets import SecretBox
 from crm_plugin.touchpoints import tokens
 from crm_plugin.touchpoints.guard_settings import refuse_unknown
+from crm_plugin.woven import Woven, apart, of_blocks
 
 # A longer address is left as it is: with its token it would be too long for some mail programs.
 LONGEST = 1500
@@ -84,9 +86,21 @@ def _led(html: str, box: SecretBox, public_url: str, shop_id: int, touchpoint_id
             return found[0]
         if url not in made:
             made[url] = f"{public_url}/r/{tokens.link(box, tokens.Link(shop_id, touchpoint_id, url))}"
-        return f"{html[found.start() : found.start(2)]}{made[url]}{found[1]}"
+        return f"{found[0][: found.start(2) - found.start()]}{made[url]}{found[1]}"
 
-    return _LINK.sub(over_ours, html)
+    led = _within_blocks(html, over_ours) if isinstance(html, Woven) else _LINK.sub(over_ours, html)
+    return led if made else html
+
+
+def _within_blocks(html: Woven, over_ours: Callable[[re.Match[str]], str]) -> Woven:
+    """The text with its links replaced; in what it has in common with others they are not looked for again."""
+    blocks = [part for place, block in enumerate(html.blocks) for part in (_apart(block) if place % 2 else (block,))]
+    return of_blocks(part if place % 2 else _LINK.sub(over_ours, part) for place, part in enumerate(blocks))
+
+
+@lru_cache(maxsize=1024)
+def _apart(common: str) -> tuple[str, ...]:
+    return apart(common, _LINK)
 
 
 def _pictured(html: str, address: str) -> str:

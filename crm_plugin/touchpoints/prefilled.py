@@ -16,10 +16,12 @@ from jinja2.optimizer import Optimizer
 from jinja2.runtime import Context
 
 from crm_plugin.errors import InvalidInput
+from crm_plugin.touchpoints.bounds import counted
 from crm_plugin.touchpoints.policy import Brand
 from crm_plugin.touchpoints.render import MISTAKES, Rendered, Text, finished, frame, heading
 from crm_plugin.touchpoints.sandbox import PLAIN, Sandbox, environment, inlined, not_too_long
 from crm_plugin.touchpoints.scene import VARIABLES, JourneyView, ShopView
+from crm_plugin.woven import Cuts, cuts, weave
 
 _FRAMED = "body_html"
 # What can be written down as it is.
@@ -55,6 +57,8 @@ class Prefilled:
     _common: Mapping[str, Any] = field(default_factory=dict)
     _frame: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, Template] = field(default_factory=dict)
+    # How what all mails have alike is cut out of the HTML.
+    _cuts: Cuts = field(default_factory=dict)
 
     def fill(self, told: Mapping[str, Any]) -> Rendered | None:
         """The message for one reader, of a text with parts; None where `render` has to say what is wrong."""
@@ -72,7 +76,8 @@ class Prefilled:
             elif context.vars:
                 # What a part sets is its own.
                 context = _context(names, False)
-            done[part] = context.environment.concat(template.root_render_func(context))
+            pieces = counted(template.root_render_func(context))
+            done[part] = weave(pieces, self._cuts) if part == _FRAMED else "".join(pieces)
         return finished(self.text, self.common.locale, done, done.get(_FRAMED, ""))
 
 
@@ -94,7 +99,12 @@ def prefilled(text: Text, common: Common, brand: Brand) -> Prefilled:
             parts[_FRAMED] = _compiled(environment(True), inlined(text.body_html, brand), {**known, **around}, asked)
     except (*MISTAKES, InvalidInput):
         return Prefilled(text, common)
-    return Prefilled(text, common, frozenset(asked), known, around, parts)
+    return Prefilled(text, common, frozenset(asked), known, around, parts, _cuts_of(parts.get(_FRAMED)))
+
+
+def _cuts_of(template: Template | None) -> Cuts:
+    """The constants of what Jinja has compiled: what it puts out as it stands is one of them."""
+    return cuts(template.root_render_func.__code__.co_consts) if template is not None else {}
 
 
 def _compiled(sandbox: Sandbox, source: str, known: Mapping[str, Any], asked: set[str]) -> Template:

@@ -26,7 +26,10 @@ from crm_plugin.touchpoints.scene import VIEWS, babel_locale
 
 # A text longer than this is no message; an HTML mail past 102 KB is cut by the largest mail host.
 LONGEST_SOURCE = 100_000
-_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_TAG = r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}"
+# A letter written by its name or number, but for those that HTML itself is written with.
+_LETTER = r"&(?!(?:amp|lt|gt|quot|apos);)#?\w+;"
+_ASIDE = re.compile(f"{_TAG}|{_LETTER}", re.DOTALL)
 
 
 class Sandbox(BoundedEnvironment):
@@ -88,16 +91,17 @@ def inlined(inner: str, brand: Brand) -> str:
     """The source of the whole mail around an inner text, its CSS in the tags' own styles."""
     whole = layout().replace("{{ body }}", inner)
     whole = whole.replace("{{ brand.color }}", brand.color).replace("{{ brand.on_color }}", brand.on_color)
-    # Tags are kept apart while the HTML is parsed: its parser would escape what they hold.
-    tags: list[str] = []
+    # Tags are kept apart while the HTML is parsed: its parser would escape what they hold. So are letters that are written in ASCII, for it
+    # would write them as they are, and a mail that is all ASCII goes as it is.
+    kept: list[str] = []
 
     def put_aside(found: re.Match[str]) -> str:
-        tags.append(found[0])
-        return f"jinja-tag-{len(tags) - 1}-"
+        kept.append(found[0])
+        return f"jinja-tag-{len(kept) - 1}-"
 
     inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
-    html = str(inliner.inline(_TAG.sub(put_aside, whole)))
-    return re.sub(r"jinja-tag-(\d+)-", lambda found: tags[int(found[1])], html)
+    html = str(inliner.inline(_ASIDE.sub(put_aside, whole)))
+    return re.sub(r"jinja-tag-(\d+)-", lambda found: kept[int(found[1])], html)
 
 
 @cache

@@ -187,6 +187,17 @@ def test_mail_is_small_and_inlined() -> None:
     assert "Tea &amp; cups × 2" in shown
 
 
+def test_letters_that_are_written_in_ascii_stay_so() -> None:
+    """Then nothing in the mail has to be encoded for its way."""
+    assert mail("birthday", "en", context("birthday", "en", known=True)).isascii()
+    made = inlined(
+        "<p title='&#8211;' style='font-family: &quot;Open Sans&quot;'>&hellip;&amp;&lt;{{ '&eacute;' }}</p>", Brand()
+    )
+    assert "&hellip;&amp;&lt;{{ '&eacute;' }}</p>" in made
+    assert 'title="&#8211;"' in made
+    assert "font-family: 'Open Sans'" in made
+
+
 def test_mail_runs_right_to_left() -> None:
     """Nothing names a side, so `dir` alone turns the whole mail round."""
     shown = mail("birthday", "en", context("birthday", "en", known=True), "rtl")

@@ -20,6 +20,7 @@ from crm_plugin.touchpoints import link_events, links, tokens
 from crm_plugin.touchpoints.links import Tracking
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.readying import LIVE
+from crm_plugin.woven import Woven, of_blocks
 from tests.factories import make_shop
 from tests.touchpoints.guarding import BOX, NOON, PUBLIC, journey, plant, rows, shop_with
 from tests.touchpoints.test_machines import PHONE
@@ -70,6 +71,31 @@ def test_links_lead_over_ours() -> None:
 )  # fmt: skip
 def test_what_is_no_link_of_the_shop_stays(html: str) -> None:
     assert _counted(html) == html
+
+
+def test_links_of_a_woven_text_are_led_as_those_of_a_plain_one() -> None:
+    common = (
+        '<p>\n<a href="https://shop.example/a">A</a></p>\n<p>Hello</p>\n',
+        "<p>Bye</p>\n",
+        '<a\nhref="https://shop.example/b">B</a><b>\n</b>\n<a href="https://shop.example/a">A</a>\n',
+    )
+    html = of_blocks(
+        ("", common[0], "<p>Anna</p>\n", common[1], "", common[2], '<a href="https://shop.example/c">C</a>')
+    )
+    led = [_counted(html), _counted(html)]
+    assert led == [_counted("".join(html.blocks))] * 2
+    assert _led_to(led[0]) == ["https://shop.example/" + one for one in "abac"]
+    assert all(isinstance(one, Woven) and "".join(one.blocks) == one for one in led)
+    # No link stands in what is common still, and all the rest of that is the same in both.
+    left = [one.blocks[1::2] for one in led if isinstance(one, Woven)]
+    assert "".join(left[0]) == "<p>\n<p>Hello</p>\n<p>Bye</p>\n</b>\n"
+    assert all(one is other for one, other in zip(*left, strict=True))
+
+
+def test_message_without_links_stays_the_very_one() -> None:
+    for html in ("<p>Hello</p>", of_blocks(("", "<p>Hello</p>\n", "<p>Anna</p>"))):
+        message = Message("email", "a@x.test", "k", "text", html=html)
+        assert links.counted(message, Tracking(), BOX, PUBLIC, 1, 7) is message
 
 
 def test_picture_stands_at_the_end() -> None:

@@ -14,6 +14,7 @@ from crm_plugin.touchpoints.policy import Brand
 from crm_plugin.touchpoints.prefilled import Common, prefilled
 from crm_plugin.touchpoints.render import PARTS, Rendered, Text, render
 from crm_plugin.touchpoints.scene import JourneyView, Scene, ShopView, sample_scenes
+from crm_plugin.woven import Woven
 from tests.touchpoints.test_render import POLICY, VIEW
 
 _BARE = ShopView("", "", "", "EUR")
@@ -105,6 +106,25 @@ def test_what_is_the_same_for_all_is_asked_of_nobody() -> None:
     assert found.fill({"member": _scenes(VIEW, "en", 3, marketing=True)[0].member}) == Rendered(
         "en", "", "Lantern & Leaf Ada"
     )
+
+
+def test_mails_of_one_text_have_most_of_it_in_common() -> None:
+    text = next(one for one in _recipes() if (one.template_key, one.channel, one.locale) == ("birthday", "email", "en"))
+    common = Common(VIEW, JourneyView("j"), "en", 0, True, VIEW.url)
+    found = prefilled(text, common, POLICY.brand)
+    scene = _scenes(VIEW, "en", 0, marketing=True)[0]
+    anna, tom = (
+        found.fill(
+            {"member": replace(scene.member, first_name=name), "unsubscribe_url": f"https://crm.example/u/{name}"}
+        )
+        for name in ("Anna", "Tom")
+    )
+    assert isinstance(anna and anna.html, Woven)
+    assert isinstance(tom and tom.html, Woven)
+    same = anna.html.blocks[1::2]
+    assert all(one is other for one, other in zip(same, tom.html.blocks[1::2], strict=True))
+    assert sum(map(len, same)) > len(anna.html) // 2
+    assert "Anna" not in "".join(same)
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,25 @@
 """Mail as bytes, from a skeleton prepared once per sender; the standard library's message classes cost 30 times as much.
 
-Everything is 7-bit ASCII with CRLF line ends: bodies go as they are where they are plain, else as quoted-printable, or as
-base64 where that is shorter, headers as RFC 2047 encoded words where they are not plain. A line break in anything that becomes a header is
-refused, never dropped.
+Everything is 7-bit ASCII with CRLF line ends: bodies as `bodies.py` says, headers as RFC 2047 encoded words where they are not plain. A
+line break in anything that becomes a header is refused, never dropped.
 """
 
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64, b2a_qp
+from binascii import b2a_base64
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from hashlib import sha256
 
+from crm_plugin.adapters.channels.bodies import encoded
 from crm_plugin.clock import require_aware
 from crm_plugin.errors import PermanentError, RecipientRefused
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message
 
-# "=_" occurs neither in quoted-printable nor in base64, so what is encoded cannot hold this boundary.
-_BOUNDARY = "=_crm-plugin-alternative"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_WORDS = re.compile(r"[ -~]*")
 _ATOM_WORDS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]+")
@@ -32,11 +30,9 @@ _URL = re.compile(r"https?://[!-;=?-~]+")
 _OWN_HEADERS = frozenset(
     ("from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "mime-version")
 ) | frozenset(("return-path", "received", "list-unsubscribe", "list-unsubscribe-post"))
-# What a body may hold that goes as it is.
-_PLAIN = bytes((9, 10, *range(32, 127)))
-_BLANKS = (b" ", b"\t")
 _LINE = 76
-_LINE_LIMIT = 998
+# With the header's name it stands in one line (RFC 5322, 2.1.1).
+_LONGEST_URL = 974
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class Skeleton:
             lines.append("Auto-Submitted: auto-generated")
         lines.extend(_extra_header(name, value) for name, value in message.headers.items())
         head = "\r\n".join(lines).encode("ascii")
-        return Mail(self.sender, recipient, own_id, b"".join((self.head, head, b"\r\n", *_body(message))))
+        return Mail(self.sender, recipient, own_id, b"".join((self.head, head, b"\r\n", *encoded(message))))
 
 
 @lru_cache(maxsize=256)
@@ -144,7 +140,7 @@ def _refuse_breaks(what: str, value: str) -> None:
 
 
 def _url(value: str) -> str:
-    if not _URL.fullmatch(value) or len(value) > _LINE_LIMIT - 24:
+    if not _URL.fullmatch(value) or len(value) > _LONGEST_URL:
         raise PermanentError(phrase("The unsubscribe link is no address a header can hold."), operation="build")
     return value
 
@@ -222,74 +218,3 @@ def _encoded_word(data: bytes) -> str:
 @lru_cache(maxsize=64)
 def _date(second: datetime) -> str:
     return format_datetime(require_aware(second))
-
-
-def _body(message: Message) -> tuple[bytes, ...]:
-    if not message.html:
-        return _part(b"plain", message.text)
-    if not message.text:
-        return _part(b"html", message.html)
-    return (*_OPEN, *_part(b"plain", message.text), _NEXT, *_part(b"html", message.html), _END)
-
-
-_OPEN = (
-    f'Content-Type: multipart/alternative; boundary="{_BOUNDARY}"\r\n\r\n'.encode(),
-    f"--{_BOUNDARY}\r\n".encode(),
-)
-# The line break before a boundary belongs to it, not to the part (RFC 2046, 5.1.1): without one of its own the text would lose its last.
-_NEXT = f"\r\n--{_BOUNDARY}\r\n".encode()
-_END = f"\r\n--{_BOUNDARY}--\r\n".encode()
-_AS_IT_IS = b"Content-Transfer-Encoding: 7bit\r\n\r\n"
-_QUOTED_PRINTABLE = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
-_BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
-
-
-def _part(subtype: bytes, text: str) -> tuple[bytes, ...]:
-    """Header and encoded body of one part, ending with a line break."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.endswith("\n"):
-        text += "\n"
-    data = text.encode("utf-8", "replace")
-    lines = data.splitlines(keepends=True)
-    fits = max(map(len, lines)) <= _LINE_LIMIT + 1
-    kind = b"Content-Type: text/" + subtype + b"; charset=utf-8\r\n"
-    # Where the bytes are more than the letters, some are outside ASCII.
-    if fits and len(data) == len(text) and all(map(_goes_as_it_is, lines)):
-        return kind, _AS_IT_IS, data.replace(b"\n", b"\r\n")
-    # Quoted-printable triples each byte outside ASCII, base64 adds a third to all. The bytes that UTF-8 adds to the characters
-    # are one half to two thirds of those outside ASCII, and cost no second look at the text.
-    if (len(data) - len(text)) * 10 > len(data):
-        return kind, _BASE64, _base64_lines(data.replace(b"\n", b"\r\n"))
-    return kind, _QUOTED_PRINTABLE, b"".join(map(_quoted_line, lines)) if fits else _quoted(data)
-
-
-# The mails of one template have nearly all lines in common: what is found out about one is kept. A line ends with its line feed here.
-@lru_cache(maxsize=2048)
-def _goes_as_it_is(line: bytes) -> bool:
-    """Whether no mail server has anything to change in it: plain letters, no blanks at its end, no boundary, no mbox' From."""
-    return (
-        not line.translate(None, _PLAIN) and line[-2:-1] not in _BLANKS and b"=_" not in line and line[:5] != b"From "
-    )
-
-
-@lru_cache(maxsize=2048)
-def _quoted_line(line: bytes) -> bytes:
-    return _quoted(line)
-
-
-def forget() -> None:
-    """Keep nothing of the mails that were made: some of their lines are about one reader, who may be erased."""
-    _goes_as_it_is.cache_clear()
-    _quoted_line.cache_clear()
-
-
-def _quoted(lines: bytes) -> bytes:
-    return b2a_qp(lines, istext=True).replace(b"\n", b"\r\n")
-
-
-def _base64_lines(data: bytes) -> bytes:
-    encoded = b2a_base64(data, newline=False)
-    lines = [encoded[start : start + _LINE] for start in range(0, len(encoded), _LINE)]
-    lines.append(b"")
-    return b"\r\n".join(lines)

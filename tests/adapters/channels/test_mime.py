@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_plugin.adapters.channels import mime
+from crm_plugin.adapters.channels import bodies
 from crm_plugin.adapters.channels.mime import ascii_address, message_id, skeleton
 from crm_plugin.errors import PermanentError, RecipientRefused
 from crm_plugin.records import Message
+from crm_plugin.woven import of_blocks
 
 DATE = datetime(2026, 6, 1, 14, 30, 5, tzinfo=timezone(timedelta(hours=2)))
 MESSAGE = Message(
@@ -65,13 +66,13 @@ def test_plain_mail_byte_for_byte() -> None:
 
 
 def test_alternative_puts_text_before_html() -> None:
-    mail = read(data(text="好久不见", html="<p>Hello =_ there</p>", own_reply_to="help@example.org"))
+    mail = read(data(text="好久不见", html="<p>Hello =_\n--=_ there</p>", own_reply_to="help@example.org"))
     assert mail.get_content_type() == "multipart/alternative"
     assert mail["Reply-To"] == "help@example.org"
     plain, html = mail.iter_parts()
     assert (plain.get_content_type(), plain["Content-Transfer-Encoding"]) == ("text/plain", "base64")
     assert (html.get_content_type(), html["Content-Transfer-Encoding"]) == ("text/html", "quoted-printable")
-    assert (content(plain), content(html)) == ("好久不见\r\n", "<p>Hello =_ there</p>\r\n")
+    assert (content(plain), content(html)) == ("好久不见\r\n", "<p>Hello =_\r\n--=_ there</p>\r\n")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_alternative_puts_text_before_html() -> None:
         ("Hello\nFrom here", "quoted-printable"),
         ("From here", "quoted-printable"),
         ("a\x00b", "quoted-printable"),
+        ("a=_crm-plugin-alternative --=_", "7bit"),
         ("--=_crm-plugin-alternative--", "quoted-printable"),
         ("Grüße aus dem Hafen von Bristol", "quoted-printable"),
     ],
@@ -270,7 +272,27 @@ def test_only_what_differs_between_the_mails_of_a_template_is_encoded(monkeypatc
         encoded.append(lines)
         return b2a_qp(lines, **how)
 
-    monkeypatch.setattr(mime, "b2a_qp", encode)
+    monkeypatch.setattr(bodies, "b2a_qp", encode)
     for name in ("Anna", "Tom", "Eve"):
         data(html=f"<p>Grüße aus dem Hafen von Bristol</p>\n<p>{name}</p>\n<p>Bis bald in der Werkstatt</p>")
     assert encoded[3:] == [b"<p>Tom</p>\n", b"<p>Eve</p>\n"]
+
+
+_LINES = st.lists(st.text("ab=_-. \té\r", max_size=8), max_size=4).map(
+    lambda lines: "".join(f"{one}\n" for one in lines)
+)
+
+
+@given(st.lists(_LINES, min_size=3, max_size=7).filter(lambda blocks: len(blocks) % 2), st.text("a. \té", max_size=8))
+def test_mail_reads_alike_whether_its_html_is_woven_or_not(blocks: list[str], end: str) -> None:
+    blocks[-1] += end
+    assert data(html=of_blocks(blocks)) == data(html="".join(blocks))
+
+
+def test_what_the_mails_of_a_template_have_in_common_is_looked_at_once() -> None:
+    bodies.forget()
+    common = "<p>Hello</p>\n"
+    for name in ("Anna", "Tom", "Eve"):
+        data(html=of_blocks((f"<p>{name}</p>\n", common, "<p>Bye</p>")))
+    told = bodies._kept_as_it_is.cache_info()
+    assert (told.misses, told.hits, told.currsize) == (1, 2, 1)

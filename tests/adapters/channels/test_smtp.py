@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from crm_plugin.adapters.channels import mime
+from crm_plugin.adapters.channels import bodies
 from crm_plugin.adapters.channels.smtp import SmtpChannel
 from crm_plugin.adapters.channels.smtp import connection as smtp_connection
 from crm_plugin.clock import FixedClock
@@ -32,6 +32,7 @@ from crm_plugin.errors import (
     TransientError,
 )
 from crm_plugin.records import Message
+from crm_plugin.woven import of_blocks
 from tests.adapters.channels.flowing import Flowing
 from tests.adapters.channels.smtp_server import HANG_UP, SILENCE, Script, SmtpServer
 from tests.contracts.channel import ChannelContract
@@ -128,9 +129,8 @@ def test_connection_is_reused(channel: SmtpChannel, script: Script) -> None:
 
 
 def test_nothing_of_a_mail_is_kept_when_its_round_has_ended(channel: SmtpChannel) -> None:
-    for text in ("Dear Anna\n", "Liebe Zoë\n"):
-        send(channel, text=text)
-    kept = (mime._goes_as_it_is, mime._quoted_line)
+    send(channel, text="Liebe Zoë\n", html=of_blocks(("", "<p>Hello</p>\n", "<p>Anna</p>")))
+    kept = (bodies._kept_as_it_is, bodies._kept_quoted)
     assert all(one.cache_info().currsize > 0 for one in kept)
     channel.close()
     assert [one.cache_info().currsize for one in kept] == [0, 0]

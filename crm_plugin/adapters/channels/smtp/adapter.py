@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from crm_plugin.adapters.base import Capability, Problem, Setting, SettingType, Severity
 from crm_plugin.adapters.channels.base import RATE_SETTING, ChannelAdapter
-from crm_plugin.adapters.channels.mime import Mail, ascii_address, forget, skeleton
+from crm_plugin.adapters.channels.bodies import forget
+from crm_plugin.adapters.channels.mime import Mail, ascii_address, skeleton
 from crm_plugin.adapters.channels.smtp.connection import Connection
 from crm_plugin.adapters.channels.smtp.flow import SmtpFlow
 from crm_plugin.adapters.channels.smtp.opening import Server
