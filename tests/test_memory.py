@@ -34,7 +34,7 @@ def loaded() -> frozenset[str]:
         "requests",
         "urllib3",
         "http.client",
-        "cryptography.hazmat.primitives.serialization",
+        "cryptography",
         "yaml",
         "sqlalchemy.dialects.postgresql",
     ],

@@ -18,7 +18,7 @@ from crm_plugin import clock, http_client, ids, money, redaction
 from crm_plugin.errors import ConfigError
 from crm_plugin.store.base import from_micros, to_micros
 from crm_plugin.store.members import full_name
-from crm_plugin.store.secrets import SecretBox, key_file_box
+from crm_plugin.store.secrets import SecretBox, key_file_box, new_key
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,16 @@ def test_old_key_still_opens_after_rotation() -> None:
         SecretBox(new).open(sealed)
     with pytest.raises(ConfigError, match="Fernet key"):
         SecretBox("too short")
+
+
+def test_what_is_signed_is_believed_by_its_keys_alone() -> None:
+    old, new = SecretBox(new_key()), SecretBox("A" * 43 + "=")
+    signed = new.sign({"host": "mail.example"})
+    assert signed.startswith(b'{"host": "mail.example"}')
+    assert new.open(signed) == {"host": "mail.example"}
+    for box, told in ((old, signed), (new, signed.replace(b"mail", b"evil")), (new, signed.partition(b".")[0])):
+        with pytest.raises(ConfigError, match="present key"):
+            box.open(told)
 
 
 def test_excerpts_hold_no_secret() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from cryptography.fernet import Fernet
 from sqlalchemy import select
 
 from crm_plugin.clock import FixedClock, local_day
@@ -21,7 +20,7 @@ from crm_plugin.rehearsal.ways import Paper
 from crm_plugin.rounds import Progress, TickReport, tick, told_of
 from crm_plugin.runtime import Runtime
 from crm_plugin.store import touchpoints
-from crm_plugin.store.secrets import SecretBox
+from crm_plugin.store.secrets import SecretBox, new_key
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.sync import pull
@@ -59,7 +58,7 @@ def rehearse(runtime: Runtime, shop: Shop, ask: Ask, *, progress: Progress | Non
         config = runtime.config
         if not config.public_url:
             config = replace(config, public_url=_SOMEWHERE)
-        stand_in = Runtime(config, scratch, SecretBox(Fernet.generate_key()), FixedClock(start))
+        stand_in = Runtime(config, scratch, SecretBox(new_key()), FixedClock(start))
         played = _Play(stand_in, staged, ask, arrivals, note).play(start)
         played.knows_address = bool(runtime.config.public_url)
         played.unknown = () if arrivals is None else arrivals.unknown

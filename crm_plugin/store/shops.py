@@ -40,7 +40,7 @@ shops = Table(
     partial_index("ix_shops_store", "platform", "reference", unique=True, where=NAMED),
 )
 
-# One row: one sender (smtp, twilio, ...) of a shop. `settings` is Fernet-encrypted JSON, for it may hold secrets.
+# One row: one sender (smtp, twilio, ...) of a shop. `settings` is JSON, encrypted where it may hold a secret (`secrets.py`).
 connections = Table(
     "connections",
     metadata,
