@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import platformdirs
-
 from crm_plugin.errors import ConfigError
 
 BROKERS = ("redis", "rediss", "amqp", "amqps")
@@ -65,7 +63,7 @@ class Config:
 def load_config(environ: Mapping[str, str] | None = None) -> Config:
     """Read the environment. Raises: ConfigError when the data directory cannot be made."""
     env = os.environ if environ is None else environ
-    data_dir = Path(env.get("CRM_DATA_DIR") or platformdirs.user_data_dir("crm-plugin"))
+    data_dir = Path(env.get("CRM_DATA_DIR") or _usual_dir())
     try:
         # It will hold names and addresses of customers: nobody else on the machine has a reason to look.
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,6 +81,13 @@ def load_config(environ: Mapping[str, str] | None = None) -> Config:
         broker_url=_broker_url(env.get("CRM_BROKER_URL", "").strip()),
         metrics_token=env.get("CRM_METRICS_TOKEN", "").strip(),
     )
+
+
+def _usual_dir() -> str:
+    """Where this system keeps the data of programs; asked only where nobody has said."""
+    import platformdirs
+
+    return platformdirs.user_data_dir("crm-plugin")
 
 
 def _broker_url(told: str) -> str:

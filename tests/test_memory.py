@@ -12,7 +12,12 @@ from crm_plugin.store.base import unindexed
 from crm_plugin.store.session import Database
 
 # All that a worker needs to plan and to send mails.
-_SENDING = ("crm_plugin.touchpoints.plan", "crm_plugin.touchpoints.dispatch", "crm_plugin.adapters.channels.smtp")
+_SENDING = (
+    "crm_plugin.runtime",
+    "crm_plugin.touchpoints.plan",
+    "crm_plugin.touchpoints.dispatch",
+    "crm_plugin.adapters.channels.smtp",
+)
 
 
 def _loaded(*names: str) -> frozenset[str]:
@@ -36,7 +41,14 @@ def loaded() -> frozenset[str]:
         "http.client",
         "cryptography",
         "yaml",
+        "platformdirs",
+        "html",
+        "babel.dates",
         "sqlalchemy.dialects.postgresql",
+        "crm_plugin.touchpoints.steps.engine",
+        "crm_plugin.touchpoints.steps.checks",
+        "crm_plugin.touchpoints.steps.stock",
+        "crm_plugin.rules.evaluate",
     ],
 )
 def test_what_mails_do_not_need_is_not_loaded(loaded: frozenset[str], name: str) -> None:

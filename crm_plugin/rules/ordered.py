@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from crm_plugin.rules.evaluate import Snapshot, evaluate
 from crm_plugin.rules.fields import FIELDS
 from crm_plugin.rules.nodes import Node, deep_fields
 from crm_plugin.rules.windows import JOINED, TIER
@@ -17,6 +16,9 @@ _OF_ORDERS = ("purchases", "products")
 
 def takes_an_order(shop: Shop, asked: Iterable[Node], as_of: date) -> bool:
     """Whether these rules ask for orders alone, and hold for nobody who has none."""
+    # Few ask, and nothing else that sends does.
+    from crm_plugin.rules.evaluate import Snapshot, evaluate
+
     nodes, nobody = list(asked), Snapshot(shop.currency)
     fields = [one for node in nodes for one in deep_fields(node)]
     of_orders = all(FIELDS[one.key].group in _OF_ORDERS and one.arg("since") not in (JOINED, TIER) for one in fields)

@@ -148,7 +148,6 @@ def load(
     _load_members(connection, shop_id, ids, batch)
     _load_suppressed(connection, shop_id, rows, batch)
     _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
-    batch.in_step = in_step.orders_of(connection, shop)
     w = journey_waves.c
     held = select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)
     batch.held = set(connection.execute(held).scalars())
@@ -162,6 +161,8 @@ def load(
     _load_holding(connection, shop, rows, batch)
     batch.greeted = greetings.load(connection, shop_id, [row for row in rows if _greets(row, batch)])
     batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
+    if any(_awaits_orders(row, batch) for row in rows):
+        batch.in_step = in_step.orders_of(connection, shop)
     programs = sorted({batch.program_of(row) for row in rows})
     batch.levels = {program: level.held(connection, shop_id, ids, program) for program in programs}
     texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
@@ -172,6 +173,11 @@ def load(
     if names & {"product", "order"}:
         _load_pages(connection, shop_id, batch)
     return batch
+
+
+def _awaits_orders(row: Spoken, batch: Batch) -> bool:
+    journey = batch.journey_of(row)
+    return journey is not None and kind_of(journey.trigger).awaits_orders
 
 
 def _greets(row: Any, batch: Batch) -> bool:

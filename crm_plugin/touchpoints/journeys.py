@@ -19,7 +19,6 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import texts
 from crm_plugin.touchpoints.journey import KINDS, Draft, Journey, kinds_of
 from crm_plugin.touchpoints.states import WAITING, Reason, State
-from crm_plugin.touchpoints.steps import checks
 from crm_plugin.touchpoints.steps.document import allot, kinds
 from crm_plugin.touchpoints.steps.ending import OFF as OFF_REASON
 from crm_plugin.touchpoints.steps.ending import end_all
@@ -183,7 +182,7 @@ def switch(connection: Connection, shop: Shop, key: str, on: bool, now: datetime
             phrase("The journey %(key)s is archived.", key=key), field="journey", hint=phrase("Publish it again.")
         )
     if on:
-        require = _require if by_file else checks.require
+        require = _require if by_file else _require_all
         require(connection, shop, journey, now)
         if journey.audience is not None:
             resolved(connection, shop.shop_id, journey.audience)
@@ -214,11 +213,18 @@ def _cancel_waiting(connection: Connection, shop_id: int, key: str, now: datetim
 def _require(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
     """Refuse what could not run; of a journey without steps what has no words. Raises: InvalidInput, RuleError."""
     if journey.flow.steps:
-        checks.require(connection, shop, journey, now)
+        _require_all(connection, shop, journey, now)
         return
     written = texts.texts(connection, shop.shop_id, journey.template_key)
     with_order, marketing = kind_of(journey.trigger).about_order, journey.kind == "marketing"
     texts.require(shop, journey.channels, written, with_order=with_order, marketing=marketing)
+
+
+def _require_all(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
+    # What looks it over knows senders and levels, which whoever only reads journeys need not load.
+    from crm_plugin.touchpoints.steps import checks
+
+    checks.require(connection, shop, journey, now)
 
 
 def counts(connection: Connection, shop_id: int) -> dict[str, dict[str, int]]:

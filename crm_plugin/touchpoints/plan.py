@@ -33,7 +33,7 @@ from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.statement import Terms
 from crm_plugin.touchpoints.states import Reason, State
-from crm_plugin.touchpoints.steps import document, engine
+from crm_plugin.touchpoints.steps import document
 from crm_plugin.touchpoints.steps.enrol import begin, came_in
 from crm_plugin.touchpoints.versions import with_steps, writes_members
 
@@ -164,6 +164,9 @@ def _plan_steps(
         if looked.senders is None:
             looked.senders = senders.available(connection, shop)
         return statement.write_step(connection, Terms(shop, voice, _found(looked.senders, voice)), base, now, counts)
+
+    # Most shops begin with journeys of one message, and load none of the steps.
+    from crm_plugin.touchpoints.steps import engine
 
     if taken := engine.run(connection, shop, journey, kinds, due, now, insert):
         counts["enrolled"] = taken

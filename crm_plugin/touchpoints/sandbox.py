@@ -11,7 +11,6 @@ from typing import Any
 
 import css_inline
 from babel import Locale
-from babel.dates import format_date, format_skeleton
 from babel.numbers import format_currency
 from jinja2 import Template, pass_context
 from jinja2.exceptions import SecurityError
@@ -132,6 +131,9 @@ def _date_filter(context: Context, value: Any, style: str = "long") -> str:
         raise SecurityError(
             phrase("`date` needs a day such as `occasion`, and knows %(names)s", names=[f'"{one}"' for one in _STYLES])
         )
+    # Few texts tell a day.
+    from babel.dates import format_date, format_skeleton
+
     locale: Locale = babel_locale(context["locale"])
     if style == "day":
         return str(format_skeleton("MMMMd", value, locale=locale))

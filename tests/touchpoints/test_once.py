@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from crm_plugin.adapters.registry import storefront_class
 from crm_plugin.records import ConsentRecord, ConsentState, OrderStatus
 from crm_plugin.store import journeys, members, sync_state, touchpoints
 from crm_plugin.store.secrets import SecretBox
@@ -224,6 +225,20 @@ def test_store_without_its_adapter_keeps_only_lapses_waiting(db: Database) -> No
     assert _verdicts(db, shop, "thanks", MISSED_ON) == [("a@x.test", None, "")]
     with db.read() as connection:
         assert not in_step.orders_of(connection, shop).covers(START)
+
+
+def test_only_what_waits_for_orders_asks_of_the_store(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(in_step, "storefront_class", lambda name: asked.append(name) or storefront_class(name))
+    shop = _shop(db, platform="woocommerce", url="https://shop.example")
+    _two_orders(db, shop)
+    plan_shop(db, shop, MISSED_ON)
+    _verdicts(db, shop, "miss", MISSED_ON)
+    assert asked == ["woocommerce"]
+    write(db, shop, [order("o9", placed_at=MISSED_ON - timedelta(hours=5), member_external_id="1")], START)
+    plan_shop(db, shop, MISSED_ON)
+    assert _verdicts(db, shop, "thanks", MISSED_ON) == [("a@x.test", None, "")]
+    assert asked == ["woocommerce"]
 
 
 def test_lapse_that_waited_too_long_is_missed(db: Database) -> None:
