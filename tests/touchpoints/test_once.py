@@ -231,13 +231,13 @@ def test_only_what_waits_for_orders_asks_of_the_store(db: Database, monkeypatch:
     asked: list[str] = []
     monkeypatch.setattr(in_step, "storefront_class", lambda name: asked.append(name) or storefront_class(name))
     shop = _shop(db, platform="woocommerce", url="https://shop.example")
-    _two_orders(db, shop)
-    plan_shop(db, shop, MISSED_ON)
-    _verdicts(db, shop, "miss", MISSED_ON)
-    assert asked == ["woocommerce"]
-    write(db, shop, [order("o9", placed_at=MISSED_ON - timedelta(hours=5), member_external_id="1")], START)
+    write(db, shop, [order("o1", placed_at=MISSED_ON - timedelta(hours=5), member_external_id="1")], START)
     plan_shop(db, shop, MISSED_ON)
     assert _verdicts(db, shop, "thanks", MISSED_ON) == [("a@x.test", None, "")]
+    assert asked == []
+    lapsed = MISSED_ON + timedelta(days=60)
+    plan_shop(db, shop, lapsed)
+    assert len(_verdicts(db, shop, "miss", lapsed)) == 1
     assert asked == ["woocommerce"]
 
 
