@@ -19,7 +19,6 @@ from crm_plugin.clock import Clock, SystemClock
 from crm_plugin.errors import AdapterError, InvalidInput, PermanentError
 from crm_plugin.phrases import phrase
 from crm_plugin.records import Message, SendResult
-from crm_plugin.redaction import excerpt
 
 if TYPE_CHECKING:
     from crm_plugin.adapters.channels.dkim import Signer
@@ -120,8 +119,8 @@ class SmtpChannel(ChannelAdapter):
     def send(self, message: Message, *, idempotency_key: str) -> SendResult:
         """Hand one mail over. The message's own sender goes before the connection's."""
         mail = self.built(message)
-        code, text = self._pool.send(mail)
-        return SendResult(mail.message_id, raw={"code": code, "reply": excerpt(text)})
+        self._pool.send(mail)
+        return SendResult(mail.message_id)
 
     def flow(self) -> SmtpFlow:
         """Mails over several connections, by one thread."""

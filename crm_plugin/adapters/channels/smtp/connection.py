@@ -51,10 +51,9 @@ class _Course:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What came of a mail: the server's last reply, or the error."""
+    """What came of a mail: the server took it where there is no error."""
 
     mail: Mail
-    reply: tuple[int, str] = (0, "")
     error: Exception | None = None
 
 
@@ -102,8 +101,8 @@ class Connection:
         """The instant of the monotonic clock by which something has to happen."""
         return min(self._step_until, self._quiet_until)
 
-    def send(self, mail: Mail) -> tuple[int, str]:
-        """Send one mail and wait for it: the server's last reply.
+    def send(self, mail: Mail) -> None:
+        """Send one mail and wait for it.
 
         Raises: ConnectionLost before the body was complete, OutcomeUnknown after it; else the error of the reply.
         """
@@ -117,7 +116,6 @@ class Connection:
         [end] = ends
         if end.error is not None:
             raise end.error
-        return end.reply
 
     def begin(self, mail: Mail) -> None:
         """A mail begins."""
@@ -235,7 +233,7 @@ class Connection:
         self.sent += 1
         self.used_at = time.monotonic()
         self._step_begins()
-        return Ended(mail, error=error_for(Stage.DATA, code, text)) if code >= 400 else Ended(mail, (code, text))
+        return Ended(mail, error_for(Stage.DATA, code, text) if code >= 400 else None)
 
     def _command_heard(
         self,
@@ -262,7 +260,7 @@ class Connection:
             self._give_body(course, follow)
 
     def _end_refused(self, course: _Course, ends: list[Ended]) -> None:
-        ends.append(Ended(course.mail, error=_why(course)))
+        ends.append(Ended(course.mail, _why(course)))
         if self.broken:
             raise OSError("the server is out of step")
         # So that the next may begin.
@@ -273,7 +271,9 @@ class Connection:
         # In a body, a dot that begins a line is doubled, for a line of one dot ends the body.
         if b"\r\n." in data:
             data = _DOT_LINE.sub(b"\r\n..", data)
-        self._tell(data + b".\r\n", Stage.DATA, course)
+        self._out += data
+        self._asked += len(data)
+        self._tell(b".\r\n", Stage.DATA, course)
         course.ends_at = self._asked
         lasts = self._pipelining and not self.broken and self.sent + 1 < MAILS_PER_CONNECTION
         if lasts and (mail := follow()) is not None:
@@ -284,7 +284,7 @@ class Connection:
         self.broken = True
         under_way = dict.fromkeys(course for _, course, _ in self._expects if course is not None)
         self._expects.clear()
-        return [Ended(course.mail, error=self._meaning(course, why, torn)) for course in under_way]
+        return [Ended(course.mail, self._meaning(course, why, torn)) for course in under_way]
 
     def _meaning(self, course: _Course, why: str, torn: bool) -> Exception:
         if course.ends_at is None:

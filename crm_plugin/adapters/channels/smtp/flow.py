@@ -16,7 +16,6 @@ from crm_plugin.adapters.channels.mime import Mail
 from crm_plugin.adapters.channels.smtp.connection import READ, WRITE, Connection, ConnectionLost, Ended
 from crm_plugin.adapters.channels.smtp.pool import Pool, lost
 from crm_plugin.records import Message, SendResult
-from crm_plugin.redaction import excerpt
 
 # What there is in hand for a connection: the mail whose end it waits for, the one that was told together with it, and the one after them.
 _PER_CONNECTION = 3
@@ -164,7 +163,7 @@ class SmtpFlow(Flow):
                 self._most = len(self._open) + len(self._opening)
             else:
                 while self._waiting:
-                    self._end(self._waiting.popleft(), error=error)
+                    self._end(self._waiting.popleft(), error)
         self._assign(len(self._open))
 
     def _settle(self, connection: Connection, ends: list[Ended]) -> None:
@@ -175,9 +174,9 @@ class SmtpFlow(Flow):
                 # It was told before an exception from without came.
                 continue
             if not isinstance(end.error, ConnectionLost):
-                self._end(call, end.reply, end.error)
+                self._end(call, end.error)
             elif call.tried or (connection.sent == 0 and place == 0):
-                self._end(call, error=lost(end.error))
+                self._end(call, lost(end.error))
             else:
                 # Closed by the server after others: nothing of it was delivered, a new one is worth one try.
                 call.tried = True
@@ -206,13 +205,11 @@ class SmtpFlow(Flow):
         with suppress(KeyError):
             self._selector.unregister(connection.sock)
 
-    def _end(self, call: _Call, reply: tuple[int, str] = (0, ""), error: BaseException | None = None) -> None:
+    def _end(self, call: _Call, error: BaseException | None) -> None:
         del self._calls[id(call.mail)]
         seconds = time.monotonic() - call.began
         if error is None:
-            code, text = reply
-            result = SendResult(call.mail.message_id, raw={"code": code, "reply": excerpt(text)})
-            self._done.append(Flowed(call.tag, seconds, result))
+            self._done.append(Flowed(call.tag, seconds, SendResult(call.mail.message_id)))
         elif isinstance(error, Exception):
             self._done.append(Flowed(call.tag, seconds, error=error))
         else:

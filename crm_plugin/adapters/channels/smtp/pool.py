@@ -32,16 +32,17 @@ class Pool:
         self._idle: list[Connection] = []
         self._closed = False
 
-    def send(self, mail: Mail) -> tuple[int, str]:
+    def send(self, mail: Mail) -> None:
         """Send over a kept connection, or a new one when there is none or the kept one was closed meanwhile."""
         kept = self.take()
         if kept is not None:
             try:
-                return self._over(kept, mail)
+                self._over(kept, mail)
+                return
             except ConnectionLost:
                 pass  # Closed by the server while it stood idle: nothing was delivered, a new one is worth one try.
         try:
-            return self._over(Connection(self.server), mail)
+            self._over(Connection(self.server), mail)
         except ConnectionLost as error:
             raise lost(error) from error
 
@@ -56,9 +57,9 @@ class Pool:
         for connection in idle:
             connection.close()
 
-    def _over(self, connection: Connection, mail: Mail) -> tuple[int, str]:
+    def _over(self, connection: Connection, mail: Mail) -> None:
         with self._lent(connection):
-            return connection.send(mail)
+            connection.send(mail)
 
     @contextmanager
     def _lent(self, connection: Connection) -> Iterator[None]:
