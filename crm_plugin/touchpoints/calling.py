@@ -60,6 +60,7 @@ class Line:
         self._told: deque[Flowed] = deque()
         # How long the calls of late took at least, in seconds: whoever waits for a busy machine is quick at times, a slow sender never is.
         self._least: deque[float] = deque(maxlen=_ONCE)
+        self._is_slow = False
 
     @property
     def at_once(self) -> int:
@@ -67,10 +68,6 @@ class Line:
         if not self._is_slow:
             return 1
         return self._parallel if self._flow is None else self._flow.under_way + self._flow.room(self._parallel)
-
-    @property
-    def _is_slow(self) -> bool:
-        return min(self._least, default=0.0) > QUICK
 
     def call(
         self,
@@ -183,6 +180,7 @@ class Line:
 
     def _note(self, called: Called, ended: Callable[[Called], None]) -> None:
         self._least.append(called.seconds)
+        self._is_slow = min(self._least) > QUICK
         ended(called)
 
 

@@ -254,8 +254,11 @@ class _Round:
         """Make the next group ready, one message a call, while this one is called for; False when that is done."""
 
         def make_one() -> bool:
-            coming = islice(later, self._pace.size)
-            row = next((one for one in coming if one.touchpoint_id not in self._ahead), None)
+            made = len(self._ahead)
+            if made >= min(self._pace.size, len(later)):
+                return False
+            # Those that are made stand first, but for some that were put back before them.
+            row = next((one for one in islice(later, made, None) if one.touchpoint_id not in self._ahead), None)
             if row is not None:
                 self._ahead[row.touchpoint_id] = self._ready(row, known)
             return row is not None
