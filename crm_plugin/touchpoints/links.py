@@ -7,7 +7,7 @@ and is signed, so nobody can make one that leads elsewhere. What a message says 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -87,8 +87,13 @@ def _led(html: str, box: SecretBox, public_url: str, shop_id: int, touchpoint_id
             made[url] = f"{public_url}/r/{tokens.link(box, tokens.Link(shop_id, touchpoint_id, url))}"
         return f"{found[0][: found.start(2) - found.start()]}{made[url]}{found[1]}"
 
-    led = _within_blocks(html, over_ours) if isinstance(html, Woven) else _LINK.sub(over_ours, html)
-    return led if made else html
+    if not isinstance(html, Woven):
+        led = _LINK.sub(over_ours, html)
+        return led if made else html
+    # In what it has in common with others they are not looked for again.
+    parts = [part for place, block in enumerate(html.blocks) for part in (_apart(block) if place % 2 else (block,))]
+    blocks = [part if place % 2 else _LINK.sub(over_ours, part) for place, part in enumerate(parts)]
+    return of_blocks(blocks) if made else html
 
 
 def _as_meant(url: str) -> str:
@@ -99,12 +104,6 @@ def _as_meant(url: str) -> str:
     from html import unescape
 
     return unescape(url)
-
-
-def _within_blocks(html: Woven, over_ours: Callable[[re.Match[str]], str]) -> Woven:
-    """The text with its links replaced; in what it has in common with others they are not looked for again."""
-    blocks = [part for place, block in enumerate(html.blocks) for part in (_apart(block) if place % 2 else (block,))]
-    return of_blocks(part if place % 2 else _LINK.sub(over_ours, part) for place, part in enumerate(blocks))
 
 
 @lru_cache(maxsize=1024)
