@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    TextClause,
     func,
     literal,
     or_,
@@ -30,8 +32,9 @@ from sqlalchemy import (
 )
 
 from crm_plugin.store import bulk
-from crm_plugin.store.base import Instant, PhraseText, belongs_to, metadata, shop_key, to_micros
+from crm_plugin.store.base import Instant, PhraseText, belongs_to, metadata, shop_key, to_json, to_micros
 from crm_plugin.store.indexes import partial_index
+from crm_plugin.store.rows import whole
 from crm_plugin.store.upserts import insert_into
 
 _HAS_DRIFTED = text("drifts > 0")
@@ -106,20 +109,20 @@ tier_writebacks = Table(
 
 _KEY = ("shop_id", "program_key", "member_id")
 _QUEUED = (*_KEY, "wanted_level", "wanted_at", "state", "next_try_at")
-_AS_QUEUED = """
-wanted_level = excluded.wanted_level, wanted_at = excluded.wanted_at, reason = '', detail = '', attempts = 0,
-next_try_at = excluded.next_try_at, state = CASE WHEN tier_writebacks.state = 'in_flight' THEN 'in_flight'
-WHEN tier_writebacks.store_level = excluded.wanted_level THEN 'written' ELSE 'waiting' END
+_SETTLED = "tier_writebacks.state = 'in_flight' OR tier_writebacks.store_level = excluded.wanted_level"
+_AS_QUEUED = f"""
+wanted_level = excluded.wanted_level, wanted_at = excluded.wanted_at, detail = '', attempts = 0, next_try_at = excluded.next_try_at,
+reason = CASE WHEN {_SETTLED} THEN '' ELSE excluded.reason END, state = CASE WHEN tier_writebacks.state = 'in_flight' THEN 'in_flight'
+WHEN tier_writebacks.store_level = excluded.wanted_level THEN 'written' ELSE excluded.state END
 """
 _DRIFTED = """
 state = 'waiting', reason = '', detail = '', attempts = 0, next_try_at = excluded.next_try_at, store_level = excluded.store_level,
 drifts = tier_writebacks.drifts + 1, drifted_at = excluded.drifted_at, drifted_to = excluded.drifted_to
 """
-_SET_ASIDE = """
-UPDATE tier_writebacks SET state = 'impossible', reason = CASE WHEN (SELECT m.external_id FROM members AS m
-WHERE m.shop_id = tier_writebacks.shop_id AND m.member_id = tier_writebacks.member_id) IS NULL THEN 'guest' ELSE 'gone' END
-WHERE shop_id = ? AND state = 'waiting' AND EXISTS (SELECT 1 FROM members AS m WHERE m.shop_id = tier_writebacks.shop_id
-AND m.member_id = tier_writebacks.member_id AND (m.external_id IS NULL OR m.state <> 'active'))
+# Why a level cannot be written for the member of a row, empty where it can.
+_WHY_NOT = """
+(SELECT CASE WHEN m.external_id IS NULL THEN 'guest' WHEN m.state <> 'active' THEN 'gone' ELSE '' END
+FROM members AS m WHERE m.shop_id = {row}.shop_id AND m.member_id = {row}.member_id)
 """
 
 
@@ -208,11 +211,19 @@ def queue_levels(
     """
     if not levels or not (is_on(connection, shop_id) if is_told is None else is_told):
         return
-    at = to_micros(now)
-    rows = sorted((shop_id, program, member_id, level, at, "waiting", at) for member_id, level in levels)
-    bulk.upsert_rows(connection, tier_writebacks, _QUEUED, _KEY, _AS_QUEUED, rows)
-    bulk.execute_in(
-        connection, f"{_SET_ASIDE} AND member_id IN ({{marks}})", (shop_id,), [member_id for member_id, _ in levels]
+    values = {"shop_id": shop_id, "program": program, "now": to_micros(now), "rows": to_json(sorted(levels))}
+    connection.execute(_queueing(connection.dialect.name == "sqlite"), values)
+
+
+@lru_cache
+def _queueing(is_sqlite: bool) -> TextClause:
+    """As one statement, by members: two who queue some at once never wait for one another."""
+    wanted = whole(is_sqlite, {"member_id": "BIGINT", "wanted_level": "TEXT"})
+    return text(
+        f"INSERT INTO tier_writebacks ({', '.join(_QUEUED)}, reason) SELECT shop_id, CAST(:program AS TEXT), member_id, wanted_level, "  # noqa: S608
+        "CAST(:now AS BIGINT), CASE reason WHEN '' THEN 'waiting' ELSE 'impossible' END, CAST(:now AS BIGINT), reason "
+        f"FROM (SELECT w.*, {_WHY_NOT.format(row='w')} AS reason FROM {wanted}) "
+        f"AS queued WHERE TRUE ORDER BY member_id ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {_AS_QUEUED}"
     )
 
 
@@ -235,7 +246,13 @@ def queue_everybody(connection: Connection, shop_id: int, now: datetime) -> None
         "AND t.member_id = tier_writebacks.member_id)",
         (at, at, shop_id),
     )
-    bulk.execute(connection, _SET_ASIDE, (shop_id,))
+    why_not = _WHY_NOT.format(row="tier_writebacks")
+    bulk.execute(
+        connection,
+        f"UPDATE tier_writebacks SET state = 'impossible', reason = {why_not} "  # noqa: S608
+        f"WHERE shop_id = ? AND state = 'waiting' AND {why_not} <> ''",
+        (shop_id,),
+    )
 
 
 def follow(connection: Connection, shop_id: int, member_id: int, now: datetime) -> None:

@@ -96,6 +96,25 @@ def test_newer_level_takes_the_place(
     assert (row.wanted_at, row.attempts, row.claimed_until) == (LATER, 0, before.get("claimed_until"))
 
 
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ({"state": "impossible", "reason": "guest"}, ("silver", "impossible", "guest")),
+        ({"state": "in_flight", "claimed_until": LATER}, ("silver", "in_flight", "")),
+        ({"state": "written", "store_level": "silver"}, ("silver", "written", "")),
+    ],
+)
+def test_newer_level_of_a_guest(
+    db: Database, people: list[int], before: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    with db.write() as connection:
+        _switch(connection)
+        writebacks.queue_levels(connection, 1, "main", [(people[2], "gold")], NOON)
+        _set(connection, people[2], **before)
+        writebacks.queue_levels(connection, 1, "main", [(people[2], "silver")], LATER)
+        assert _rows(connection) == {("main", people[2]): expected}
+
+
 def test_turning_on_queues_all_who_hold_a_level(db: Database, people: list[int]) -> None:
     with db.write() as connection:
         _switch(connection)

@@ -14,10 +14,10 @@ from crm_plugin.ids import new_ids
 from crm_plugin.rules.supposed import TAG
 from crm_plugin.store import coupon_pools
 from crm_plugin.store.base import to_json
+from crm_plugin.store.rows import given
 from crm_plugin.touchpoints.steps import levels
 from crm_plugin.touchpoints.steps.document import walk
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, tell
-from crm_plugin.touchpoints.steps.rows import given
 from crm_plugin.touchpoints.versions import Version
 
 NO_STOCK = "no_stock"

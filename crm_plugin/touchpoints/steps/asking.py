@@ -20,6 +20,7 @@ from crm_plugin.rules.supposed import ALWAYS, NEVER, TAG, TIER, Case, Fact, Rule
 from crm_plugin.rules.supposed import rule_of as rule_of_whole
 from crm_plugin.store import member_tags
 from crm_plugin.store.base import to_json
+from crm_plugin.store.rows import given
 from crm_plugin.store.together import together
 from crm_plugin.touchpoints.audience import compiled, goal_of, rule_of
 from crm_plugin.touchpoints.holdout import held_out
@@ -27,7 +28,6 @@ from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import acts, ending, flow, levels
 from crm_plugin.touchpoints.steps.document import Step
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
-from crm_plugin.touchpoints.steps.rows import given
 from crm_plugin.touchpoints.versions import Version
 
 # Steps after which nobody goes on at once.

@@ -15,11 +15,11 @@ from crm_plugin.rules.standing import NOTHING
 from crm_plugin.rules.supposed import TIER
 from crm_plugin.store import member_tiers, tier_bars, writebacks
 from crm_plugin.store.base import to_json
+from crm_plugin.store.rows import given
 from crm_plugin.store.together import together
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps.document import Step, walk
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, tell
-from crm_plugin.touchpoints.steps.rows import given
 from crm_plugin.touchpoints.versions import Version, stored, versions_of
 
 REFUSED = "refused"

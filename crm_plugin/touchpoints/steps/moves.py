@@ -20,11 +20,11 @@ from crm_plugin.rules.by_hand import Before, Decision
 from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.supposed import Case, Fact, Rule
 from crm_plugin.store.base import to_json, to_micros
+from crm_plugin.store.rows import at_once, given, whole
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.document import Place, Step
-from crm_plugin.touchpoints.steps.rows import at_once, given, whole
 from crm_plugin.touchpoints.versions import Version
 
 # Puts touchpoints in for a voice of the journey, from rows as the planner's own (member, occasion, instants); answers those that are new:

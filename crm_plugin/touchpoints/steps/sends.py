@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import BindParameter, Select, Text, TextClause, bindparam, literal_column, select, text
 
 from crm_plugin.store.base import to_json
+from crm_plugin.store.rows import given
 from crm_plugin.touchpoints.audience import rule_of
 from crm_plugin.touchpoints.states import State
 from crm_plugin.touchpoints.steps import asking, ending
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
-from crm_plugin.touchpoints.steps.rows import given
 
 _DAY = 86_400_000_000
 # It has left, or may have: what follows counts from then. All else counts from when it fell due.

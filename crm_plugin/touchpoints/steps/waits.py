@@ -14,11 +14,11 @@ from crm_plugin.clock import at_local, from_day_number, is_zone, local_day
 from crm_plugin.places import zones_in
 from crm_plugin.rules.triggers import read_time
 from crm_plugin.store.base import from_micros, to_micros
+from crm_plugin.store.rows import given
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.steps import ending
 from crm_plugin.touchpoints.steps.kinds import WEEKDAYS, minutes_of
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
-from crm_plugin.touchpoints.steps.rows import given
 
 _MINUTE = 60_000_000
 _DAY = 24 * 60 * _MINUTE

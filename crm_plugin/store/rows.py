@@ -1,4 +1,4 @@
-"""Rows of ours within a statement: what a round says of many crosses as one JSON document."""
+"""Rows of ours within a statement: what is said of many crosses as one JSON document."""
 
 from __future__ import annotations
 
