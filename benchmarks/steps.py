@@ -12,7 +12,7 @@ from sqlalchemy import event, insert, text, update
 from benchmarks import data
 from benchmarks.harness import Options, Result, benchmark, seconds, sqlite_database
 from crm_plugin.rules import tiers
-from crm_plugin.store import bulk, connections, journeys
+from crm_plugin.store import bulk, connections, journeys, writebacks
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -69,7 +69,7 @@ def steps(options: Options) -> Iterator[Result]:
     """A round with everybody inside, in a shop of ten thousand and a large one.
 
     Nothing due; 3,000 waits over; 3,000 messages settled; 3,000 who pass all that is done at once from a message to the next wait; and the
-    same with levels among it.
+    same with levels among it, which the store is told.
     """
     small = min(_SMALL, options.members)
     idle: dict[int, float] = {}
@@ -176,6 +176,7 @@ def _inside(database: Database, size: int) -> Shop:
         rules = {"silver": "spent() >= 100", "gold": "spent() >= 1000"}
         levels = [tiers.read_level({"key": key, "title": {"en": key}, "rule": rule}) for key, rule in rules.items()]
         tiers.put_main_levels(connection, shop, levels, _NOON)
+        writebacks.turn(connection, shop.shop_id, _NOON, on=True)
     return shop
 
 

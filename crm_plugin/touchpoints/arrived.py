@@ -12,9 +12,12 @@ from crm_plugin.store import metadata
 from crm_plugin.store.base import to_micros
 from crm_plugin.touchpoints.due import Late
 
+# Each is a column of the answer, of which PostgreSQL takes 1,600.
+_MOST = 500
+
 
 class Arrived:
-    """Answers for one shop, in one statement; what was asked before is not asked again, and neither is what is `known` from before."""
+    """Answers for one shop, about many in one statement; what was asked before, or is `known` from before, is not asked again."""
 
     def __init__(self, connection: Connection, shop_id: int, known: dict[Late, bool] | None = None) -> None:
         self._connection = connection
@@ -24,8 +27,9 @@ class Arrived:
     def __call__(self, lates: Sequence[Late]) -> list[Late]:
         """Those of which a row was written in their span, or of which the index cannot tell."""
         unknown = [late for late in dict.fromkeys(lates) if late not in self._known]
-        if unknown:
-            self._known.update(zip(unknown, self._ask(unknown), strict=True))
+        for start in range(0, len(unknown), _MOST):
+            some = unknown[start : start + _MOST]
+            self._known.update(zip(some, self._ask(some), strict=True))
         return [late for late in lates if self._known[late]]
 
     def _ask(self, lates: Sequence[Late]) -> Sequence[bool]:

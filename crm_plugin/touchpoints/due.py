@@ -126,24 +126,34 @@ def passes(
     Nothing from before the journey was switched on (`begun`), and nothing late whose window is over. What `came` leaves out,
     for nothing came late of it, is not asked for.
     """
-    oldest = max(begun, now - timedelta(days=asked.journey.validity_days))
-    # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.
-    since = oldest if mark is not None and mark > now else mark or begun
+    oldest, since = _reach(asked, begun, mark, now)
+    written = late_of(asked, begun, mark, now)
     if asked.is_at_once:
         # One way for both: what was written since, of what is due since or is still worth reading.
-        way = _happened(asked, min(since, oldest), now, since)
-        if came([_late_of(way)]):
-            yield way
+        if came(written):
+            yield _happened(asked, min(since, oldest), now, since)
         return
     if due := asked.slots(since, now):
         yield Way(asked, due)
-    if oldest >= since:
-        return
-    changed_after = max(since - LATE_OVERLAP, begun)
-    written = [Late(arrival, changed_after, now) for arrival in asked.source.late]
-    if (late := came(written)) and (past := asked.slots(oldest, since)):
+    if (late := came(written) if written else ()) and (past := asked.slots(oldest, since)):
         for one in late:
             yield Way(asked, past, one)
+
+
+def late_of(asked: Asked, begun: datetime, mark: datetime | None, now: datetime) -> list[Late]:
+    """What `passes` asks `came` about."""
+    oldest, since = _reach(asked, begun, mark, now)
+    if asked.is_at_once:
+        return [_late(_happened(asked, min(since, oldest), now, since))]
+    changed_after = max(since - LATE_OVERLAP, begun)
+    return [Late(arrival, changed_after, now) for arrival in asked.source.late] if oldest < since else []
+
+
+def _reach(asked: Asked, begun: datetime, mark: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """From when what came late is still worth reading, and since when all that is due is to be planned."""
+    oldest = max(begun, now - timedelta(days=asked.journey.validity_days))
+    # A mark ahead of us was left by a round for a later day: it says nothing of the days until then, so the whole window is planned again.
+    return oldest, oldest if mark is not None and mark > now else mark or begun
 
 
 def between(asked: Asked, since: datetime, until: datetime) -> Select[Any] | None:
@@ -215,11 +225,11 @@ def _at_once(way: Way) -> Select[Any]:
     instants = (due, due, f"({due} + {asked.journey.validity_days * _DAY})")
     span = [f"{source.at} > CAST(:low AS BIGINT)", f"{source.at} <= CAST(:high AS BIGINT)"]
     query = _selected(asked, instants, span, low=way.values["low"], high=way.values["high"])
-    tables = _tables(asked, _late_of(way).arrival, asked.member_id is not None, False, slots=False)
+    tables = _tables(asked, _late(way).arrival, asked.member_id is not None, False, slots=False)
     return query.select_from(text(tables)).where(_written(way))
 
 
-def _late_of(way: Way) -> Late:
+def _late(way: Way) -> Late:
     assert way.late is not None
     return way.late
 
@@ -229,7 +239,7 @@ _MINUTE, _DAY = 60_000_000, 86_400_000_000
 
 def _written(way: Way) -> Any:
     """That a row was written between two instants."""
-    arrival, values = _late_of(way).arrival, way.values
+    arrival, values = _late(way).arrival, way.values
     span = f"{arrival.changed} > :late_after AND {arrival.changed} <= :late_until"
     if arrival.where:
         span += f" AND {arrival.where}"

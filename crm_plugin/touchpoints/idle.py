@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -12,13 +13,15 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from crm_plugin.clock import is_known_zone
+from crm_plugin.errors import CrmError
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import calendar_of
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.store.tenants import Shop
+from crm_plugin.touchpoints import senders
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.audience import problem_of
-from crm_plugin.touchpoints.due import Asked, Late, Way, passes
+from crm_plugin.touchpoints.due import Asked, Late, Way, late_of, passes
 from crm_plugin.touchpoints.journey import Journey
 
 _log = logging.getLogger(__name__)
@@ -57,9 +60,7 @@ def pass_idle(
 def _pass_idle(
     db: Database, shop: Shop, running: Sequence[Journey], now: datetime, problems: dict[str, str], looked: Looked
 ) -> set[str]:
-    waiting = [
-        one for one in running if one.planned_through != now and one.enabled_at is not None and one.enabled_at < now
-    ]
+    waiting = [one for one in running if is_behind(one, now)]
     idle = {one.key for one in running} - {one.key for one in waiting}
     if not waiting:
         return idle
@@ -86,6 +87,24 @@ def _pass_idle(
                 problems[journey.key] = problem.message
         move_marks(connection, shop, moved, now)
     return idle
+
+
+def is_behind(journey: Journey, now: datetime) -> bool:
+    """Whether anything can have fallen due that a journey which is on has not planned."""
+    return journey.planned_through != now and journey.enabled_at is not None and journey.enabled_at < now
+
+
+def look_ahead(connection: Connection, shop: Shop, running: Sequence[Journey], now: datetime, looked: Looked) -> None:
+    """Ask at once for all of these what each would ask before it is planned: zones, senders, and whether anything came late."""
+    looked.calendar, looked.senders = known_calendar(connection, shop), senders.available(connection, shop)
+    lates: list[Late] = []
+    for journey in running:
+        if is_behind(journey, now):
+            with suppress(CrmError, LookupError, TypeError, ValueError):
+                # What is wrong with one is told when it is planned.
+                asked = asked_of(connection, shop, journey, looked)
+                lates += late_of(asked, journey.enabled_at or now, journey.planned_through, now)
+    Arrived(connection, shop.shop_id, looked.came)(lates)
 
 
 def due_of(
@@ -120,6 +139,19 @@ def move_marks(connection: Connection, shop: Shop, moved: Sequence[Journey], now
         connection.execute(_MOVE, rows)
 
 
+def hold_as_read(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> bool:
+    """Hold a journey that `is_behind`, and move its mark; answers whether it still is what was read, or nothing is done."""
+    told = {"shop_id": shop.shop_id, "journey_key": journey.key, "version": journey.version, "now": to_micros(now)}
+    mark = None if journey.planned_through is None else to_micros(journey.planned_through)
+    begun = None if journey.enabled_at is None else to_micros(journey.enabled_at)
+    return bool(connection.execute(_MOVE_AS_READ, {**told, "mark": mark, "begun": begun}).rowcount)
+
+
+_MOVE_AS_READ = text(
+    "UPDATE journeys SET planned_through = :now WHERE shop_id = :shop_id AND journey_key = :journey_key AND version = :version "
+    "AND enabled AND paused_at IS NULL AND enabled_at = :begun "
+    "AND COALESCE(planned_through, -1) = COALESCE(CAST(:mark AS BIGINT), -1)"
+)
 _MOVE = text(
     "UPDATE journeys SET planned_through = :now WHERE shop_id = :shop_id AND journey_key = :journey_key AND version = :version "
     "AND (planned_through IS NULL OR planned_through < :now OR planned_through = :ahead)"

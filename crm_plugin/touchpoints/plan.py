@@ -28,7 +28,16 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import senders, statement
 from crm_plugin.touchpoints.audience import meant, problem_of, resolved_of, rule_of
 from crm_plugin.touchpoints.due import between
-from crm_plugin.touchpoints.idle import Looked, asked_of, due_of, known_calendar, move_marks, pass_idle
+from crm_plugin.touchpoints.idle import (
+    Looked,
+    asked_of,
+    due_of,
+    hold_as_read,
+    is_behind,
+    look_ahead,
+    move_marks,
+    pass_idle,
+)
 from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.statement import Terms
@@ -81,14 +90,14 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
         known, report.problems = readable(connection, shop.shop_id)
         stepped = with_steps(connection, shop.shop_id)
         running, looked = [journey for journey in known if journey.runs], Looked()
-        if any(journey.key in stepped for journey in running):
-            looked.calendar, looked.senders = known_calendar(connection, shop), senders.available(connection, shop)
+        if several := [journey for journey in running if journey.key in stepped]:
+            look_ahead(connection, shop, several, now, looked)
     idle = pass_idle(db, shop, [one for one in running if one.key not in stepped], now, report.problems, looked)
     for journey in running:
         if journey.key in idle:
             continue
         try:
-            counts = again(partial(_plan_alone, db, shop, journey.key, stepped, now, looked))
+            counts = again(partial(_plan_alone, db, shop, journey, stepped, now, looked))
         except RuleError as error:
             # Its mark stays where it is: mended, it plans what has fallen due since and is still worth reading.
             report.problems[journey.key] = error.message
@@ -109,15 +118,15 @@ def plan_shop(db: Database, shop: Shop, now: datetime) -> PlanReport:
 
 
 def _plan_alone(
-    db: Database, shop: Shop, key: str, stepped: Mapping[str, frozenset[str]], now: datetime, looked: Looked
+    db: Database, shop: Shop, read: Journey, stepped: Mapping[str, frozenset[str]], now: datetime, looked: Looked
 ) -> dict[str, int]:
     """Plan one journey in a transaction of its own, as it is by then; answers what came of it."""
     with db.write() as connection:
-        kinds = stepped.get(key, frozenset())
+        kinds = stepped.get(read.key, frozenset())
         if kinds:
             # Before the journey: so does whoever writes members and journeys, or the two would stand against one another.
             begin(connection, shop.shop_id, writes=writes_members(kinds))
-        held = hold(connection, shop.shop_id, key)
+        held = _held(connection, shop, read, now)
         if not held.runs:
             return {}
         if not (kinds or held.flow.steps):
@@ -129,19 +138,28 @@ def _plan_alone(
         return _plan_steps(connection, shop, held, published, now, looked)
 
 
+def _held(connection: Connection, shop: Shop, read: Journey, now: datetime) -> Journey:
+    """A journey that a round read, as it is by now, held and with its mark moved; that comes to nothing where planning it goes wrong."""
+    if is_behind(read, now) and hold_as_read(connection, shop, read, now):
+        return read
+    held = hold(connection, shop.shop_id, read.key)
+    if held.runs and is_behind(held, now):
+        move_marks(connection, shop, [held], now)
+    return held
+
+
 def _plan_journey(
     connection: Connection, shop: Shop, journey: Journey, now: datetime, looked: Looked, *, had_steps: bool = False
 ) -> dict[str, int]:
-    begun, mark = journey.enabled_at or now, journey.planned_through
-    if now <= begun or mark == now:
+    if not is_behind(journey, now):
         return {}
+    begun, mark = journey.enabled_at or now, journey.planned_through
     # Asked once for all ways, and also while nothing is due: an audience that is gone is told of.
     rule, today = resolved_of(connection, shop, journey), local_day(now, shop.timezone)
     terms = Terms(shop, journey, _channels(connection, shop, journey), rule, today if rule else None, had_steps)
     counts: dict[str, int] = {}
     for way in due_of(connection, shop, journey, begun, mark, now, looked):
         statement.write_way(connection, terms, way, now, counts)
-    move_marks(connection, shop, [journey], now)
     return counts
 
 
@@ -153,7 +171,7 @@ def _plan_steps(
     if (problem := problem_of(connection, shop, journey)) is not None:
         raise problem
     begun, mark = journey.enabled_at or now, journey.planned_through
-    comes = journey.flow.steps and now > begun and mark != now
+    comes = journey.flow.steps and is_behind(journey, now)
     ways = due_of(connection, shop, journey, begun, mark, now, looked) if comes else iter(())
     due = [way.select() for way in ways]
 
@@ -170,8 +188,6 @@ def _plan_steps(
 
     if taken := engine.run(connection, shop, journey, kinds, due, now, insert):
         counts["enrolled"] = taken
-    if comes:
-        move_marks(connection, shop, [journey], now)
     return counts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,8 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import plan, publishing
+from crm_plugin.touchpoints.idle import hold_as_read, move_marks
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import moving
 from tests.factories import write
 from tests.touchpoints.steps.stage import SEND, START, person, stage
@@ -100,18 +103,19 @@ def test_what_a_round_is_just_planning_ends_with_its_journey(
 ) -> None:
     _run(db, shop, told)
     beside: list[Beside] = []
-    marks = plan.move_marks
+    held = plan._held
 
     def ending() -> None:
         with db.write() as connection:
             act(connection, shop)
 
-    def late(*args: Any) -> None:
-        marks(*args)
+    def holding(*args: Any) -> Journey:
+        journey = held(*args)
         beside.append(Beside(db, ending))
         beside[0].until_it_waits()
+        return journey
 
-    monkeypatch.setattr(plan, "move_marks", late)
+    monkeypatch.setattr(plan, "_held", holding)
     assert plan.plan_shop(db, shop, TEN).problems == {}
     beside[0].end()
     assert _left(db) == (0, 0)
@@ -131,6 +135,38 @@ def test_a_round_plans_nothing_for_a_journey_that_just_ended(
         beside.until_it_waits()
     beside.end()
     assert _left(db) == (0, 0)
+
+
+def _pause(connection: Connection, shop: Shop) -> object:
+    return publishing.pause(connection, shop, "j", TEN)
+
+
+def _on_again(connection: Connection, shop: Shop) -> object:
+    _off(connection, shop)
+    return journey_store.switch(connection, shop, "j", True, TEN.replace(hour=7))
+
+
+def _edit(connection: Connection, shop: Shop) -> object:
+    publishing.save_draft(connection, shop, {"key": "j", "trigger": {"type": "birthday", "days": 1}, **STEPS}, TEN)
+    return publishing.publish(connection, shop, "j", TEN)
+
+
+def _another_round(connection: Connection, shop: Shop) -> object:
+    return move_marks(connection, shop, [journey_store.get(connection, shop.shop_id, "j")], TEN.replace(hour=7))
+
+
+@pytest.mark.parametrize("act", [_archive, _off, _pause, _on_again, _edit, _another_round])
+def test_journey_that_is_not_what_a_round_read_is_read_again(db: Database, shop: Shop, act: Act) -> None:
+    _run(db, shop, STEPS)
+    with db.write() as connection:
+        read = journey_store.get(connection, shop.shop_id, "j")
+        act(connection, shop)
+        present = journey_store.get(connection, shop.shop_id, "j")
+        assert not hold_as_read(connection, shop, read, TEN)
+        assert journey_store.get(connection, shop.shop_id, "j") == present
+        if present.runs:
+            assert hold_as_read(connection, shop, present, TEN)
+            assert journey_store.get(connection, shop.shop_id, "j") == replace(present, planned_through=TEN)
 
 
 def test_who_is_moved_during_a_round_is_moved_once_with_all_that_is_told_of_it(

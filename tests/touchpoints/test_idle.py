@@ -12,7 +12,7 @@ from crm_plugin.rules.trigger_members import ANYONE, KNOWN_BEFORE
 from crm_plugin.store import journeys, segments
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import glance
+from crm_plugin.touchpoints import arrived, glance
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.arrived import Arrived
 from crm_plugin.touchpoints.due import Late
@@ -103,6 +103,33 @@ def test_audience_that_is_gone_is_told_of_while_nothing_is_due(db: Database, sho
     assert _marks(db) == {"born": START, "lapsed": START + HOUR}
 
 
+def test_journeys_of_steps_look_for_what_came_late_together(db: Database, shop: Shop) -> None:
+    steps = [{"key": "call", "task": {"title": "Call"}}]
+    write(db, shop, [member("1")], START - 9 * HOUR)
+    with db.write() as connection:
+        for key, trigger in KINDS.items():
+            draft = read_draft({"key": key, "trigger": trigger, "steps": steps})
+            journey_store.save(connection, shop, draft, START)
+        connection.execute(journeys.update().values(enabled=True, enabled_at=START, planned_through=START))
+    plan_shop(db, shop, NIGHT)
+    with counted(db) as statements:
+        assert plan_shop(db, shop, NIGHT + HOUR).journeys == {}
+    assert sum(one.startswith("SELECT EXISTS") for one in statements) == 1
+    assert sum("UPDATE journeys" in one for one in statements) == len(KINDS)
+    assert _marks(db) == dict.fromkeys(KINDS, NIGHT + HOUR)
+
+
+def test_very_many_are_asked_about_in_several_statements(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrived, "_MOST", 2)
+    write(db, shop, [member("1")], START)
+    lates = [Late(ANYONE, START - HOUR, START + n * HOUR) for n in range(-1, 4)]
+    with db.read() as connection, counted(db) as statements:
+        assert Arrived(connection, 1)(lates) == lates[1:]
+    assert len(statements) == 3
+
+
 def test_arrivals_are_seen_by_the_span(db: Database, shop: Shop) -> None:
     write(db, shop, [member("1")], START)
     with db.read() as connection:
@@ -117,10 +144,10 @@ def test_arrivals_are_seen_by_the_span(db: Database, shop: Shop) -> None:
         }
         for late, is_seen in seen.items():
             assert Arrived(connection, 1)([late]) == [late] * is_seen
-        arrived = Arrived(connection, 1)
+        asks = Arrived(connection, 1)
         for count in (1, 0):
             with counted(db) as statements:
-                assert arrived(list(seen)) == [late for late, is_seen in seen.items() if is_seen]
+                assert asks(list(seen)) == [late for late, is_seen in seen.items() if is_seen]
             assert len(statements) == count
         assert Arrived(connection, 2)([Late(ANYONE, START - HOUR, START)]) == []
 

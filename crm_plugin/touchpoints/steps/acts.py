@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
-from sqlalchemy import Connection, TextClause, select, text
+from sqlalchemy import Connection, TextClause, column, select, text
 
 from crm_plugin.clock import day_number
 from crm_plugin.ids import new_ids
@@ -15,8 +16,9 @@ from crm_plugin.rules.supposed import TAG
 from crm_plugin.store import coupon_pools
 from crm_plugin.store.base import to_json
 from crm_plugin.store.rows import given
-from crm_plugin.touchpoints.steps import levels
-from crm_plugin.touchpoints.steps.document import walk
+from crm_plugin.store.together import Part
+from crm_plugin.touchpoints.steps import ending, levels
+from crm_plugin.touchpoints.steps.document import Step, walk
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, tell
 from crm_plugin.touchpoints.versions import Version
 
@@ -68,8 +70,9 @@ def write(group: Group) -> None:
     levels.write(group)
     if group.codes:
         _hand_out(group)
-    if group.tasks:
-        rows = [(task_id, *row) for task_id, row in zip(new_ids(len(group.tasks)), group.tasks, strict=True)]
+    if group.tasks or group.needless:
+        rows = [(task_id, *row, False) for task_id, row in zip(new_ids(len(group.tasks)), group.tasks, strict=True)]
+        rows += [(*row, "{}", "", 0, True) for row in group.needless]
         group.put(_tasking(group.is_sqlite), rows)
 
 
@@ -115,33 +118,55 @@ _TASK = {
     "title": "TEXT",
     "owner": "TEXT",
     "due_on": "INTEGER",
+    "is_needless": "BOOLEAN",
 }
 
 
 @lru_cache
 def _tasking(is_sqlite: bool) -> TextClause:
-    names = ", ".join(_TASK)
+    """Make tasks; those that are there and needless by now are done with, and nothing else of them is changed."""
+    names = ", ".join(name for name in _TASK if name != "is_needless")
+    ends = {"done_at": "CAST(:now AS BIGINT)", "done_by": f"'{ending.BY_JOURNEY}'", "outcome": f"'{ending.GOAL}'"}
+    none = {"done_at": "NULL", "done_by": "''", "outcome": "''"}
+    told = ", ".join(f"CASE WHEN is_needless THEN {value} ELSE {none[name]} END" for name, value in ends.items())
+    sets = ", ".join(f"{name} = excluded.{name}" for name in ends)
     return text(
-        f"INSERT INTO tasks (shop_id, journey_key, created_at, done_by, outcome, {names}) "  # noqa: S608
-        f"SELECT CAST(:shop_id AS BIGINT), CAST(:journey_key AS TEXT), CAST(:now AS BIGINT), '', '', {names} "
-        f"FROM {given(is_sqlite, _TASK)} WHERE TRUE ON CONFLICT DO NOTHING"
+        f"INSERT INTO tasks (shop_id, journey_key, created_at, {', '.join(ends)}, {names}) "  # noqa: S608
+        f"SELECT CAST(:shop_id AS BIGINT), CAST(:journey_key AS TEXT), CAST(:now AS BIGINT), {told}, {names} "
+        f"FROM {given(is_sqlite, _TASK)} WHERE TRUE ON CONFLICT (shop_id, enrolment_id, step_key) "
+        f"DO UPDATE SET {sets} WHERE tasks.done_at IS NULL AND excluded.done_at IS NOT NULL"
     )
+
+
+def parts(group: Group, steps: Iterable[Step], members: Sequence[int]) -> list[Part]:
+    """The codes that these members, the `rows` of the statement, may be handed in these steps; the group keeps them."""
+    pools = [step.told["pool"] for step in steps if step.kind == "coupon"]
+    if not pools:
+        return []
+    group.foreseen.update((pool, one) for pool in pools for one in members)
+    free, values = _to_be_had(group)
+    return [Part(free.columns(*(column(name) for name in _FREE)), partial(_take_stock, group), values)]
+
+
+def _take_stock(group: Group, found: Iterable[Any]) -> None:
+    """Keep the codes that are to be had, in their order."""
+    group.stock.clear()
+    for pool, code, place, member_id in found:
+        group.stock[pool, member_id].append((code, place))
 
 
 def _hand_out(group: Group) -> None:
     """In the order in which members come to the steps: to each their own code, else the first that is nobody's, until the pool runs out."""
-    counts: dict[str, str | int] = {}
-    for place, (pool, wanted) in enumerate(group.codes.items()):
-        counts |= {f"pool{place}": pool, f"wanted{place}": len(wanted)}
-    whose = sorted({stay.member_id for wanted in group.codes.values() for stay, _step_key, _event in wanted})
-    free: dict[tuple[str, int | None], deque[tuple[str, int]]] = defaultdict(deque)
-    found = group.run(_free(group.is_sqlite, len(group.codes)), [(one,) for one in whose], **counts)
-    for pool, code, place, member_id in found:
-        free[pool, member_id].append((code, place))
+    wanted = Counter((pool, stay.member_id) for pool, whose in group.codes.items() for stay, _step_key, _event in whose)
+    if not wanted <= group.foreseen:
+        # Somebody came past a message that was skipped, or a wait that was over.
+        group.foreseen = wanted
+        free, values = _to_be_had(group)
+        _take_stock(group, group.run(free, [(one,) for one in sorted({one for _pool, one in wanted})], **values))
     handed = []
-    for pool, wanted in group.codes.items():
-        for stay, step_key, event in wanted:
-            if codes := free[pool, stay.member_id] or free[pool, None]:
+    for pool, whose in group.codes.items():
+        for stay, step_key, event in whose:
+            if codes := group.stock[pool, stay.member_id] or group.stock[pool, None]:
                 code, place = codes.popleft()
                 tell(event, "", code)
                 handed.append((pool, code, place, stay.enrolment_id, step_key, stay.member_id))
@@ -149,12 +174,26 @@ def _hand_out(group: Group) -> None:
         group.put(_handing(group.is_sqlite), handed)
 
 
+_FREE = ("pool_key", "code", "place", "member_id")
+
+
+def _to_be_had(group: Group) -> tuple[TextClause, dict[str, Any]]:
+    """The statement for the codes that are foreseen, and what it is bound to beside the members in `rows`."""
+    counts = Counter[str]()
+    for (pool, _member_id), times in group.foreseen.items():
+        counts[pool] += times
+    values: dict[str, Any] = {"shop_id": group.shop.shop_id}
+    for place, (pool, count) in enumerate(counts.items()):
+        values |= {f"pool{place}": pool, f"wanted{place}": count}
+    return _free(group.is_sqlite, len(counts)), values
+
+
 @lru_cache
 def _free(is_sqlite: bool, pools: int) -> TextClause:
     """(pool, code, place, member) of so many pools: the first that are free, as many as wanted, and those of the members in `rows`."""
     own = f"member_id IN (SELECT member_id FROM {given(is_sqlite, {'member_id': 'BIGINT'})})"  # noqa: S608
     told = (
-        "SELECT * FROM (SELECT pool_key, code, place, member_id FROM coupon_codes "
+        f"SELECT * FROM (SELECT {', '.join(_FREE)} FROM coupon_codes "  # noqa: S608
         "WHERE shop_id = :shop_id AND pool_key = :pool{n} AND handed_at IS NULL AND {whose}) AS free"
     )
     whose = ("member_id IS NULL ORDER BY place LIMIT :wanted{n}", f"{own} ORDER BY place")

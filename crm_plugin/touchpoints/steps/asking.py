@@ -7,8 +7,9 @@ such as since when one is held, they are stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 from sqlalchemy import ColumnElement, exists, literal, literal_column, select, text
 
@@ -19,13 +20,12 @@ from crm_plugin.rules.nodes import Node
 from crm_plugin.rules.supposed import ALWAYS, NEVER, TAG, TIER, Case, Fact, Rule, goes_by_level, supposing
 from crm_plugin.rules.supposed import rule_of as rule_of_whole
 from crm_plugin.store import member_tags
-from crm_plugin.store.base import to_json
 from crm_plugin.store.rows import given
-from crm_plugin.store.together import together
+from crm_plugin.store.together import Part, ask
 from crm_plugin.touchpoints.audience import compiled, goal_of, rule_of
 from crm_plugin.touchpoints.holdout import held_out
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import acts, ending, flow, levels
+from crm_plugin.touchpoints.steps import acts, ending, flow, levels, waits
 from crm_plugin.touchpoints.steps.document import Step
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
 from crm_plugin.touchpoints.versions import Version
@@ -37,7 +37,7 @@ _MOST_CASES = 9
 
 
 def ask_all(group: Group, version: Version, stays: Sequence[Stay]) -> None:
-    """Ask all rules that these may come to, and what they hold where steps give levels, in one statement.
+    """Ask all rules that these may come to, and what levels and codes steps may go by, in one statement.
 
     A rule that cannot be asked is told when somebody comes to it.
     """
@@ -45,7 +45,8 @@ def ask_all(group: Group, version: Version, stays: Sequence[Stay]) -> None:
     members = [stay.member_id for stay in stays if not _why_not(group, journey, stay)]
     ahead = _steps_ahead(journey, stays)
     cases = list(dict.fromkeys(_cases_ahead(group, journey, ahead)))
-    _fetch(group, cases, members, levels.programs_of(ahead))
+    there = levels.parts(group, levels.programs_of(ahead), members) + acts.parts(group, ahead, members)
+    _fetch(group, cases, members, there + waits.parts(group, version, ahead, stays))
 
 
 def who_stays(stand: Stand, stays: Sequence[Stay]) -> list[Stay]:
@@ -63,11 +64,9 @@ def who_stays(stand: Stand, stays: Sequence[Stay]) -> list[Stay]:
     reached, meant = _answers(group, [_goal(journey), _audience(journey)], present)
     going = []
     for stay in present:
-        # What is unknown keeps nobody out.
-        held = meant.get(stay.member_id)
         if reached.get(stay.member_id):
             group.leave(stay, ending.GOAL)
-        elif held is not None and not held:
+        elif not meant.get(stay.member_id, True):
             group.leave(stay, ending.AUDIENCE)
         else:
             going.append(stay)
@@ -75,7 +74,7 @@ def who_stays(stand: Stand, stays: Sequence[Stay]) -> list[Stay]:
 
 
 def branch(stand: Stand, stays: Sequence[Stay]) -> None:
-    """Each goes on by what the rule says; what is unknown is no. Raises: RuleError."""
+    """Each goes on by what the rule says. Raises: RuleError."""
     [answers] = _answers(stand.group, [compiled(stand.told["rule"])], stays)
     for stay in stays:
         arm = "then" if answers[stay.member_id] else "else"
@@ -180,8 +179,11 @@ def _steps_ahead(journey: Journey, stays: Iterable[Stay]) -> list[Step]:
     return list(found.values())
 
 
-def _answers(group: Group, nodes: Sequence[Node | None], stays: Sequence[Stay]) -> list[dict[int, bool | None]]:
-    """What each rule says of each of these by member, as things stand now; nothing where there is no rule. Raises: RuleError."""
+def _answers(group: Group, nodes: Sequence[Node | None], stays: Sequence[Stay]) -> list[dict[int, bool]]:
+    """What each rule says of each of these by member, as things stand now; of nobody where there is no rule. What is unknown is no.
+
+    Raises: RuleError.
+    """
     rules = [None if node is None else _rule(group, node) for node in nodes]
     if any(rule is not None and rule.by_level for rule in rules):
         _store_levels(group)
@@ -214,13 +216,13 @@ def _cases(group: Group, rule: Rule, members: Sequence[int]) -> dict[Node, list[
     return cases
 
 
-def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], programs: Sequence[str] = ()) -> None:
-    """Ask in one statement what is not known yet, and what members hold in these programmes. A word is a tag: whether the store gave it."""
+def _fetch(group: Group, cases: Sequence[Case], members: Sequence[int], parts: Sequence[Part] = ()) -> None:
+    """Ask in one statement what is not known yet, and all that `parts` ask for. A word is a tag: whether the store gave it."""
     for settled in (ALWAYS, NEVER):
         if settled in cases:
             group.answers.setdefault(settled, {}).update(dict.fromkeys(members, settled == ALWAYS))
     known = [group.answers.get(case, {}) for case in cases]
-    whom = list(dict.fromkeys(one for one in members if programs or any(one not in answers for answers in known)))
+    whom = list(dict.fromkeys(one for one in members if parts or any(one not in answers for answers in known)))
     asked = [case for case in cases if case not in (ALWAYS, NEVER)]
     if not whom:
         return
@@ -235,15 +237,17 @@ def _fetch(group: Group, cases: Sequence[Case], members: Collection[int], progra
         member_id.label("member_id"), *(column.label(f"rule{place}") for place, column in enumerate(columns))
     )
     query = query.select_from(text(given(group.is_sqlite, {"member_id": "BIGINT"})))
-    rows = {"rows": to_json([[one] for one in whom])}
-    if programs:
-        found, held, barred = together(group.connection, [query, *levels.held_by(group, programs)], rows)
-        levels.note_held(group, programs, whom, held, barred)
+
+    def keep(found: Iterable[Any]) -> None:
+        for member, *said in found:
+            for case, answer in zip(asked, said, strict=True):
+                group.answers.setdefault(case, {})[member] = answer
+
+    values = group.values([[one] for one in whom])
+    if parts:
+        ask(group.connection, [*([Part(query, keep)] if asked else []), *parts], values)
     else:
-        found = list(group.connection.execute(query, rows))
-    for member, *said in found:
-        for case, answer in zip(asked, said, strict=True):
-            group.answers.setdefault(case, {})[member] = answer
+        keep(group.connection.execute(query, values))
 
 
 def _by_key(holds: ColumnElement[bool]) -> ColumnElement[bool]:

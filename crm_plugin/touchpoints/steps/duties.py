@@ -19,7 +19,6 @@ from crm_plugin.store.members import full_name
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import arrived
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import ending
 
 LONGEST_OUTCOME, LONGEST_CODE = 2000, 100
 
@@ -72,20 +71,17 @@ def _task(row: Any) -> Task:
     return Task(row.task_id, row.journey_key, row.member_id, name, row.email, row.phone, *told)
 
 
-def settle(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> int:
-    """Close what is still to be done about members who have reached the journey's goal meanwhile; answers how many tasks these were.
+def reached(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> Select[Any]:
+    """What is still to be done about members who have reached the goal of a journey that has one: task, step, enrolment, member.
 
     Raises: RuleError when the goal cannot be asked.
     """
-    if not journey.flow.goal_text:
-        return 0
     t = tasks.c
     mine = (t.shop_id == shop.shop_id, t.journey_key == journey.key, t.done_at.is_(None))
     there = arrived(connection, shop, journey, local_day(now, shop.timezone), literal_column("tasks.member_id"))
     # With a limit it is asked for each by the key; else PostgreSQL may hold all tasks against all members.
-    reached = select(literal(1)).where(there).limit(1).scalar_subquery()
-    done = update(tasks).where(*mine, reached.is_not(None))
-    return int(connection.execute(done.values(done_at=now, done_by=ending.BY_JOURNEY, outcome=ending.GOAL)).rowcount)
+    is_there = select(literal(1)).where(there).limit(1).scalar_subquery().is_not(None)
+    return select(t.task_id, t.step_key, t.enrolment_id, t.member_id).where(*mine, is_there)
 
 
 def finish(connection: Connection, shop: Shop, task_id: int, outcome: str, actor: str, now: datetime) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from crm_plugin.store.base import to_micros
+from crm_plugin.touchpoints.states import State
 
 ACTIVE, ENDED = "active", "ended"
 # Where someone stands at a step: it is to be taken; a wait lasts; what was waited for has happened; a touchpoint is not settled yet.
@@ -21,6 +22,15 @@ ENROLLED, BEGUN, DONE, MOVED = "enrolled", "begun", "done", "moved"
 GOAL, AUDIENCE, GONE, OFF, ARCHIVED, HOLDOUT = "goal", "audience", "member_gone", "journey_off", "archived", "holdout"
 # Why a step was passed by: it had been taken on an earlier version.
 BEFORE = "before"
+
+# A message has left, or may have.
+_LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED, State.COMPLAINED, State.UNCONFIRMED)
+
+
+def left_from(due_at: int, state: str, left_at: int | None) -> int:
+    """From what instant counts what follows a message: when it left, else when its step fell due."""
+    return left_at if state in _LEFT and left_at is not None else due_at
+
 
 _EVENTS = text(
     "INSERT INTO enrolment_events (shop_id, enrolment_id, seq, at, what, version, step_key, to_step, phase, base_at, due_at, reason, "

@@ -17,13 +17,13 @@ from typing import Any
 from sqlalchemy import Connection, Select
 
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints.due import LATE_OVERLAP
 from crm_plugin.touchpoints.holdout import WHOLE, share
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import acts, asking, duties, ending, levels, sends, waits
+from crm_plugin.touchpoints.steps import acts, asking, ending, levels, sends, waits
 from crm_plugin.touchpoints.steps.enrol import enrol
-from crm_plugin.touchpoints.steps.moves import Group, Insert, Stand, Stay, load
-from crm_plugin.touchpoints.versions import Version, versions
+from crm_plugin.touchpoints.steps.loading import load
+from crm_plugin.touchpoints.steps.moves import Group, Insert, Stand, Stay
+from crm_plugin.touchpoints.versions import Version
 
 # How many are in hand at once.
 MOST = 10_000
@@ -47,39 +47,26 @@ def run(
     The caller holds the journey's lock. Raises: RuleError when a rule of a version with somebody inside cannot be asked.
     """
     taken = sum(enrol(connection, shop, journey, found, now) for found in due)
-    begun, mark = journey.enabled_at or now, journey.planned_through
-    since = mark if mark is not None and mark <= now else begun
-    waits.hear(connection, shop.shop_id, journey.key, kinds, since - LATE_OVERLAP, now)
-    move(connection, shop, journey, kinds, now, insert)
-    if "task" in kinds:
-        duties.settle(connection, shop, journey, now)
+    move(connection, shop, journey, kinds, now, insert, came=taken > 0)
     return taken
 
 
-def move(connection: Connection, shop: Shop, journey: Journey, kinds: Set[str], now: datetime, insert: Insert) -> None:
-    """Every step that is due, for all who are inside, each on their version."""
+def move(
+    connection: Connection, shop: Shop, journey: Journey, kinds: Set[str], now: datetime, insert: Insert, *, came: bool
+) -> None:
+    """Every step that is due, for all who are inside, each on their version; `came` says that somebody just came in."""
     more = True
     while more:
-        group = Group(connection, shop, journey.key, now, insert)
+        group = Group(connection, shop, journey.key, now, insert, came)
         sends.take_up(group, MOST)
-        stays = load(group, MOST)
-        if stays:
-            _take(group, journey, kinds, stays)
+        stays, known = load(group, journey, kinds, MOST)
+        acts.hold_pools(connection, shop.shop_id, known.values())
+        for number, version in known.items():
+            _walk(group, version, [stay for stay in stays if stay.version == number])
+        acts.write(group)
+        group.write()
         # Of each there may be more only where there were as many as were asked for.
-        more = len(group.news) == MOST or len(group.moved) >= MOST
-
-
-def _take(group: Group, journey: Journey, kinds: Set[str], stays: Sequence[Stay]) -> None:
-    numbers = {stay.version for stay in stays}
-    if "tier" in kinds:
-        known = levels.read_with(group, journey, numbers)
-    else:
-        known = versions(group.connection, group.shop.shop_id, journey, numbers)
-    acts.hold_pools(group.connection, group.shop.shop_id, known.values())
-    for number, version in known.items():
-        _walk(group, version, [stay for stay in stays if stay.version == number])
-    acts.write(group)
-    group.write()
+        more, came = len(group.news) == MOST or len(group.moved) >= MOST, False
 
 
 def _walk(group: Group, version: Version, stays: Sequence[Stay]) -> None:

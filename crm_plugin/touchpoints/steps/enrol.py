@@ -37,7 +37,10 @@ _DAY = 86_400_000_000
 
 
 def enrol(connection: Connection, shop: Shop, journey: Journey, due: Select[Any], now: datetime) -> int:
-    """Take in those of `due` (as `due.matched` gives them) whom the audience holds and whom re-entry lets in; answers how many."""
+    """Take in those of `due` (as `due.matched` gives them) whom the audience holds and whom re-entry lets in; answers how many.
+
+    They stand due at the first step, and no event tells of them so far.
+    """
     if rule_of(journey) is not None:
         today = local_day(now, shop.timezone)
         due = due.where(meant(connection, shop, journey, today, literal_column("m.member_id")))
@@ -51,8 +54,6 @@ def enrol(connection: Connection, shop: Shop, journey: Journey, due: Select[Any]
         taken += count
         if count < BATCH:
             break
-    if taken:
-        _note(connection, shop, journey, now)
     return taken
 
 
@@ -133,19 +134,3 @@ def came_in(shop: Shop, journey: Journey, judged: Any) -> ScalarSelect[Any]:
         since = type_coerce(judged.c.due_at, BigInteger) - journey.flow.every_days * _DAY
         barred = [or_(*barred, type_coerce(e.enrolled_at, BigInteger) > since)]
     return select(literal(1)).where(*mine, *barred).limit(1).scalar_subquery()
-
-
-_NOTE = text(
-    "INSERT INTO enrolment_events (shop_id, enrolment_id, seq, at, what, version, step_key, to_step, phase, base_at, due_at, reason, "
-    "detail) SELECT e.shop_id, e.enrolment_id, 0, CAST(:now AS BIGINT), "
-    "'enrolled', e.version, '', e.step_key, e.phase, e.base_at, e.due_at, '', "
-    "e.cause FROM enrolments AS e WHERE e.shop_id = :shop_id AND e.journey_key = :journey_key AND e.version = :version "
-    "AND e.step_key = :step_key AND e.state = 'active' AND e.phase = 'due' AND e.due_at <= CAST(:now AS BIGINT) AND e.seq = 0 "
-    "ON CONFLICT DO NOTHING"
-)
-
-
-def _note(connection: Connection, shop: Shop, journey: Journey, now: datetime) -> None:
-    """The first event of each who just came in; they stand due at the first step."""
-    told = {"journey_key": journey.key, "version": journey.version, "step_key": journey.flow.steps[0].key}
-    connection.execute(_NOTE, {"shop_id": shop.shop_id, "now": to_micros(now), **told})

@@ -18,6 +18,7 @@ from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journeys import hold
 from crm_plugin.touchpoints.steps.ending import INSIDE
 from crm_plugin.touchpoints.steps.enrol import begin, enrol
+from crm_plugin.touchpoints.steps.moves import note_newcomers
 
 MOST = 100_000
 
@@ -38,7 +39,9 @@ def take_in(connection: Connection, shop: Shop, journey: Journey, most: int, now
     journey = hold(connection, shop.shop_id, journey.key)
     chosen = _held(connection, shop, journey, now).order_by(literal_column("m.member_id")).limit(most)
     begin(connection, shop.shop_id)
-    return enrol(connection, shop, journey, chosen, now)
+    taken = enrol(connection, shop, journey, chosen, now)
+    note_newcomers(connection, shop, journey.key, now)
+    return taken
 
 
 def wanted(journey: Journey) -> bool:

@@ -1,4 +1,4 @@
-"""Steps that give levels: what they go by is read with the versions, and what they decide is written once for each programme."""
+"""Steps that give levels: what they go by is read with those in hand, and what they decide is written once for each programme."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import BigInteger, bindparam, select, text
+from sqlalchemy.sql.selectable import SelectBase
 
 from crm_plugin.rules import by_hand, policies
 from crm_plugin.rules.book import NAMES, book_of
@@ -16,11 +17,10 @@ from crm_plugin.rules.supposed import TIER
 from crm_plugin.store import member_tiers, tier_bars, writebacks
 from crm_plugin.store.base import to_json
 from crm_plugin.store.rows import given
-from crm_plugin.store.together import together
-from crm_plugin.touchpoints.journey import Journey
+from crm_plugin.store.together import Part, ask
 from crm_plugin.touchpoints.steps.document import Step, walk
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay, tell
-from crm_plugin.touchpoints.versions import Version, stored, versions_of
+from crm_plugin.touchpoints.versions import Version
 
 REFUSED = "refused"
 
@@ -48,7 +48,7 @@ def write(group: Group) -> None:
         # Whoever came past a message that was skipped, or a wait that was over, was not seen to come here.
         if unseen := {one for decision in decisions for one in decision.member_ids} - before.held.keys():
             rows = {"rows": to_json([[one] for one in sorted(unseen)])}
-            note_held(group, [program], unseen, *together(group.connection, held_by(group, [program]), rows))
+            ask(group.connection, parts(group, [program], unseen), rows)
         by_hand.write(_desk(group, program), before, decisions)
     group.decided.clear()
 
@@ -58,52 +58,56 @@ def programs_of(steps: Iterable[Step]) -> list[str]:
     return sorted({step.told["program"] for step in steps if step.kind == TIER})
 
 
-def read_with(group: Group, journey: Journey, numbers: Collection[int]) -> dict[int, Version]:
-    """These versions of a journey that gives levels, and in the same statement what the shop has of programmes and of names."""
-    shop_id = group.shop.shop_id
-    queries = [stored(shop_id, journey, numbers), NAMES, policies.saved(shop_id), writebacks.switch(shop_id)]
-    told, names, saved, switch = together(group.connection, queries, {"shop_id": shop_id})
+_SHOP: Any = bindparam("shop_id", type_=BigInteger)
+# What a shop has of names and of programmes, whose rows `know` takes.
+ASKED: tuple[SelectBase, ...] = (NAMES, policies.saved(_SHOP), writebacks.switch(_SHOP))
+
+
+def know(group: Group, known: Iterable[Version], names: Any, saved: Iterable[Any], switch: Iterable[Any]) -> None:
+    """Keep what steps of these versions that give levels go by, as `ASKED` found it."""
     group.book = book_of(names)
-    found = versions_of(told, journey)
+    writes_back = any(row.enabled for row in switch)
     by_program: dict[str, list[policies.Kept]] = {}
     for row in saved:
         by_program.setdefault(row.program_key, []).append(policies.kept_of(row))
-    for program in programs_of(step for version in found.values() for step in walk(version.journey.flow.steps)):
+    for program in programs_of(step for version in known for step in walk(version.journey.flow.steps)):
         kept = by_program.get(program)
         # What was saved before there were versions is looked up.
         now = (
             policies.of_day(kept, group.today)
             if kept
-            else policies.in_force(group.connection, shop_id, program, group.today)
+            else policies.in_force(group.connection, group.shop.shop_id, program, group.today)
         )
-        group.programs[program] = by_hand.Before(now, {}, set(), any(row.enabled for row in switch))
-    return found
+        group.programs[program] = by_hand.Before(now, {}, set(), writes_back)
 
 
-def held_by(group: Group, programs: Sequence[str]) -> list[Select[Any]]:
-    """What the members in `rows` hold in these programmes, and where they hold nothing by hand; `note_held` takes the rows."""
+def parts(group: Group, programs: Sequence[str], members: Collection[int]) -> list[Part]:
+    """What these members, the `rows` of the statement, hold in these programmes, and where nothing by hand; the group keeps it."""
     chosen = f"SELECT w.member_id FROM {given(group.is_sqlite, {'member_id': 'BIGINT'})}"  # noqa: S608
     chosen = f"IN ({chosen})" if group.is_sqlite else f"= ANY(ARRAY({chosen}))"
+
+    def held(found: Iterable[Any]) -> None:
+        for program in programs:
+            group.programs[program].held.update(dict.fromkeys(members, NOTHING))
+        for row in found:
+            group.programs[row.program_key].held[row.member_id] = held_of(row)
+
+    def barred(found: Iterable[Any]) -> None:
+        for row in found:
+            group.programs[row.program_key].barred.add(row.member_id)
+
     return [
-        select(table).where(
-            table.c.shop_id == group.shop.shop_id,
-            table.c.program_key.in_(programs),
-            text(f"{table.name}.member_id {chosen}"),
+        Part(
+            select(table).where(
+                table.c.shop_id == group.shop.shop_id,
+                table.c.program_key.in_(programs),
+                text(f"{table.name}.member_id {chosen}"),
+            ),
+            keep,
         )
-        for table in (member_tiers, tier_bars)
+        for table, keep in ((member_tiers, held), (tier_bars, barred))
+        if programs
     ]
-
-
-def note_held(
-    group: Group, programs: Iterable[str], members: Collection[int], held: Iterable[Any], barred: Iterable[Any]
-) -> None:
-    """Keep what `held_by` found of these members in these programmes; whoever is in none of the rows holds nothing."""
-    for program in programs:
-        group.programs[program].held.update(dict.fromkeys(members, NOTHING))
-    for row in held:
-        group.programs[row.program_key].held[row.member_id] = held_of(row)
-    for row in barred:
-        group.programs[row.program_key].barred.add(row.member_id)
 
 
 def _desk(group: Group, program: str) -> by_hand.Desk:

@@ -6,6 +6,7 @@ they bring about and the events are one transaction.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -79,9 +80,15 @@ class Group:
 
     Of the acts: `said` is by member and fact what was brought about, a tag given or taken, a level; `unwritten` by (member, tag) those tags
     that are not stored so far, `decided` by programme the levels that are not; `codes` by pool who gets one at which step, with the event
-    that tells it; `tasks` as they are stored but for their ids. `answers` are what rules said of members: true, false, or None for
-    unknown; `rules` those that were looked up, by what is written, `book` what they may name; `programs` by their key what is stored of
-    the tier programmes that steps give levels of. `news` is what became of messages, by member, occasion and number of the step.
+    that tells it; `tasks` as they are stored but for their ids; `needless` are the tasks (`duties.reached`) that the goal does away with.
+
+    Of what they go by: `programs` are by their key what is stored of the tier programmes that steps give levels of; `foreseen` is how often
+    a member may come to get a code of a pool, `stock` by pool and whose they are (None for nobody's) the codes that were read for that,
+    with their places; `answers` what rules said of members; `rules` those that were looked up, by what is written, `book` what they may
+    name; `news` what became of messages, by member, occasion and number of the step; `heard` by enrolment and step from when somebody waits
+    there who goes on from where they stand, and when that had happened, None where it had not.
+
+    `came` says that there are newcomers of whom no event tells so far.
     """
 
     connection: Connection
@@ -89,6 +96,7 @@ class Group:
     journey_key: str
     now: datetime
     insert: Insert
+    came: bool = False
     events: list[Event] = field(default_factory=list)
     moved: dict[int, Stay] = field(default_factory=dict)
     said: dict[tuple[int, Fact], bool | str] = field(default_factory=dict)
@@ -96,11 +104,15 @@ class Group:
     decided: dict[str, list[Decision]] = field(default_factory=dict)
     programs: dict[str, Before] = field(default_factory=dict)
     codes: dict[str, list[tuple[Stay, str, Event]]] = field(default_factory=dict)
+    foreseen: Counter[tuple[str, int]] = field(default_factory=Counter)
+    stock: dict[tuple[str, int | None], deque[tuple[str, int]]] = field(default_factory=lambda: defaultdict(deque))
     tasks: list[tuple[Any, ...]] = field(default_factory=list)
+    needless: list[Any] = field(default_factory=list)
     answers: dict[Case, dict[int, Any]] = field(default_factory=dict)
     rules: dict[Node, Rule] = field(default_factory=dict)
     book: Book | None = None
     news: dict[tuple[int, str, int], Any] = field(default_factory=dict)
+    heard: dict[int, dict[str, tuple[int, int | None]]] = field(default_factory=dict)
     _waiting: list[tuple[TextClause, Sequence[Any]]] = field(default_factory=list)
 
     @cached_property
@@ -119,9 +131,12 @@ class Group:
 
     def run(self, statement: TextClause, rows: Sequence[Any], **values: Any) -> Any:
         """Run a statement over `given` rows, for this shop and journey at this instant."""
+        return self.connection.execute(statement, self.values(rows, **values))
+
+    def values(self, rows: Sequence[Any], **values: Any) -> dict[str, Any]:
+        """What a statement over `given` rows is bound to."""
         ours = {"rows": to_json(rows), "shop_id": self.shop.shop_id, "journey_key": self.journey_key, "now": self.at}
-        told = {**ours, **values}
-        return self.connection.execute(statement, told)
+        return {**ours, **values}
 
     def put(self, statement: TextClause, rows: Sequence[Any]) -> None:
         """Write by a statement over `given` rows, at the latest when `flush` is called. None sees what another writes."""
@@ -196,8 +211,8 @@ class Group:
 
         Raises: IntegrityError where another decided the same meanwhile.
         """
-        if self.events:
-            self.put(_noting(self.is_sqlite), self.events)
+        if self.events or self.came:
+            self.put(_noting(self.is_sqlite, self.came), self.events)
         if self.moved:
             self.put(_moving(self.is_sqlite), [_place(stay) for stay in self.moved.values()])
         self.flush()
@@ -231,13 +246,28 @@ class Stand:
         return next(iter(goes.values())) if len(goes) == 1 else goes.get(arm, "")
 
 
+_NEWCOMERS = (
+    "SELECT e.shop_id, CAST(:now AS BIGINT), e.enrolment_id, 0, 'enrolled', e.version, '', e.step_key, e.phase, e.base_at, e.due_at, '', "
+    "e.cause FROM enrolments AS e{index} WHERE e.shop_id = :shop_id AND e.journey_key = :journey_key AND e.state = 'active' "
+    "AND e.due_at <= CAST(:now AS BIGINT) AND e.phase = 'due' AND e.seq = 0 AND NOT EXISTS (SELECT 1 FROM enrolment_events AS p "
+    "WHERE p.shop_id = e.shop_id AND p.enrolment_id = e.enrolment_id AND p.seq = 0)"
+)
+
+
+def note_newcomers(connection: Connection, shop: Shop, journey_key: str, now: datetime) -> None:
+    """The first event of each who came in and was not moved so far."""
+    told = {"shop_id": shop.shop_id, "journey_key": journey_key, "now": to_micros(now), "rows": "[]"}
+    connection.execute(_noting(connection.dialect.name == "sqlite", True), told)
+
+
 @lru_cache
-def _noting(is_sqlite: bool) -> TextClause:
+def _noting(is_sqlite: bool, came: bool) -> TextClause:
+    """Events, and with `came` the first of each newcomer: they stand due at the first step until `_moving` is run."""
     names = ", ".join(_EVENT)
-    return text(
-        f"INSERT INTO enrolment_events (shop_id, at, {names}) "  # noqa: S608
-        f"SELECT CAST(:shop_id AS BIGINT), CAST(:now AS BIGINT), {names} FROM {given(is_sqlite, _EVENT)}"
-    )
+    told = f"SELECT CAST(:shop_id AS BIGINT), CAST(:now AS BIGINT), {names} FROM {given(is_sqlite, _EVENT)}"  # noqa: S608
+    if came:
+        told += f" UNION ALL {_NEWCOMERS.format(index=' INDEXED BY ix_enrolments_due' if is_sqlite else '')}"
+    return text(f"INSERT INTO enrolment_events (shop_id, at, {names}) {told}")
 
 
 _PLACE = {
@@ -263,46 +293,3 @@ def _moving(is_sqlite: bool) -> TextClause:
         "ended_at = CASE WHEN w.end_reason <> '' THEN CAST(:now AS BIGINT) END, updated_at = CAST(:now AS BIGINT) "
         f"FROM {whole(is_sqlite, _PLACE)} WHERE enrolments.shop_id = w.shop_id AND enrolments.enrolment_id = w.enrolment_id"
     )
-
-
-# What was taken on another version may stand further on in this one.
-_TAKEN = (
-    "(SELECT {joined} FROM enrolment_events AS p WHERE p.shop_id = e.shop_id AND p.enrolment_id = e.enrolment_id "
-    "AND p.version <> e.version AND p.what IN ('begun', 'done'))"
-)
-
-
-@lru_cache
-def loading(is_sqlite: bool) -> TextClause:
-    """Those of a journey who are due, the longest due first, at most `most`, and those of the (member, occasion) in `rows` who wait for a
-    message. PostgreSQL holds them: who changes one otherwise waits, or is seen."""
-    taken = _TAKEN.format(joined="group_concat(p.step_key, ' ')" if is_sqlite else "string_agg(p.step_key, ' ')")
-    inside, waits = "x.shop_id = :shop_id AND x.journey_key = :journey_key", "x.state = 'active' AND x.phase = 'sent'"
-    # Without figures about the table SQLite may read all who are inside.
-    index = " INDEXED BY ix_enrolments_due" if is_sqlite else ""
-    due = (
-        f"SELECT enrolment_id FROM (SELECT x.enrolment_id FROM enrolments AS x{index} WHERE {inside} AND x.state = 'active' "  # noqa: S608
-        "AND x.due_at <= CAST(:now AS BIGINT) ORDER BY x.due_at LIMIT :most) AS due"
-    )
-    key = f"{inside} AND x.member_id = w.member_id AND x.occasion = w.occasion"
-    # PostgreSQL asks for each by the key alone; else it may take for each the index of those who are due, and read them all.
-    each = f"LATERAL (SELECT x.* FROM enrolments AS x WHERE {key} OFFSET 0) AS x WHERE {waits}"  # noqa: S608
-    each = f"enrolments AS x WHERE {key} AND {waits}" if is_sqlite else each
-    whom = given(is_sqlite, {"member_id": "BIGINT", "occasion": "TEXT"})
-    ids = f"{due} UNION ALL SELECT x.enrolment_id FROM {whom} CROSS JOIN {each}"  # noqa: S608
-    chosen, held = (f"IN ({ids})", "") if is_sqlite else (f"= ANY(ARRAY({ids}))", " FOR UPDATE OF e")
-    # Said so that the index of those who are inside does not answer it: without figures PostgreSQL may read it whole, and each row.
-    inside = "e.state" if is_sqlite else "e.state || ''"
-    return text(
-        "SELECT e.enrolment_id, e.member_id, e.occasion, e.occasion_on, e.version, e.step_key, e.phase, e.base_at, e.due_at, e.seq, "  # noqa: S608
-        f"m.state, m.zone, {taken} AS taken FROM enrolments AS e CROSS JOIN members AS m WHERE e.shop_id = :shop_id "
-        f"AND e.enrolment_id {chosen} AND {inside} = 'active' AND (e.due_at <= CAST(:now AS BIGINT) OR e.phase = 'sent') "
-        f"AND m.shop_id = e.shop_id AND m.member_id = e.member_id{held}"
-    )
-
-
-def load(group: Group, most: int) -> list[Stay]:
-    """Those who are due, at most so many, and those for whom there is news, by their ids."""
-    whom = list(dict.fromkeys((member_id, occasion) for member_id, occasion, _step in group.news))
-    found = group.run(loading(group.is_sqlite), whom, most=most)
-    return sorted((Stay(*row) for row in found), key=lambda stay: stay.enrolment_id)

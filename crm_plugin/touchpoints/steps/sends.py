@@ -21,8 +21,6 @@ from crm_plugin.touchpoints.steps import asking, ending
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
 
 _DAY = 86_400_000_000
-# It has left, or may have: what follows counts from then. All else counts from when it fell due.
-_LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED, State.COMPLAINED, State.UNCONFIRMED)
 _UNSETTLED = (State.PLANNED, State.IN_FLIGHT, State.RETRY_WAIT)
 _OPEN = ", ".join(f"'{state}'" for state in _UNSETTLED)
 
@@ -40,6 +38,8 @@ def take(stand: Stand, stays: Sequence[Stay]) -> None:
         till = stay.due_at + over
         # In the future also where it is over already: who waits is asleep, and is woken.
         group.begin(stay, ending.SENT, till if till > group.at else group.at + _DAY)
+        # What came of the message before is not waited for any more.
+        group.heard.pop(stay.enrolment_id, None)
     made = {(row.member_id, row.occasion): row for row in group.insert(voice, rows)}
     _look_up(stand, [stay for stay in stays if (stay.member_id, stay.occasion) not in made])
     for stay in stays:
@@ -102,9 +102,7 @@ def _look_up(stand: Stand, stays: Sequence[Stay]) -> None:
 
 
 def _done(stand: Stand, stay: Stay, state: str, reason: str, left_at: int | None = None) -> None:
-    # While it is waited for, `base_at` is when the step fell due.
-    since = left_at if state in _LEFT and left_at is not None else stay.base_at
-    stand.group.done(stay, stand.to(), base=since, reason=state, detail=reason)
+    stand.group.done(stay, stand.to(), base=ending.left_from(stay.base_at, state, left_at), reason=state, detail=reason)
 
 
 _ASKED = {"enrolment_id": "BIGINT", "member_id": "BIGINT", "occasion": "TEXT"}

@@ -5,20 +5,25 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import TextClause, column, text
 
 from crm_plugin.clock import at_local, from_day_number, is_zone, local_day
 from crm_plugin.places import zones_in
 from crm_plugin.rules.triggers import read_time
-from crm_plugin.store.base import from_micros, to_micros
+from crm_plugin.store.base import from_micros, to_json, to_micros
 from crm_plugin.store.rows import given
 from crm_plugin.store.tenants import Shop
+from crm_plugin.store.together import Part
+from crm_plugin.touchpoints.due import LATE_OVERLAP
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.steps import ending
+from crm_plugin.touchpoints.steps.document import Step
 from crm_plugin.touchpoints.steps.kinds import WEEKDAYS, minutes_of
 from crm_plugin.touchpoints.steps.moves import Group, Stand, Stay
+from crm_plugin.touchpoints.versions import Version
 
 _MINUTE = 60_000_000
 _DAY = 24 * 60 * _MINUTE
@@ -81,6 +86,7 @@ _FIRST_DELIVERY = (
 
 @lru_cache
 def _hearing_first(is_sqlite: bool, of_orders: bool) -> TextClause:
+    """(enrolment, instant) of those of whom it happened."""
     first = _FIRST_ORDER if of_orders else _FIRST_DELIVERY
     return text(
         f"SELECT e.enrolment_id, ({first}) AS heard_at FROM {given(is_sqlite, _COMES)} CROSS JOIN enrolments AS e "  # noqa: S608
@@ -88,22 +94,64 @@ def _hearing_first(is_sqlite: bool, of_orders: bool) -> TextClause:
     )
 
 
+def parts(group: Group, version: Version, steps: Iterable[Step], stays: Sequence[Stay]) -> list[Part]:
+    """What these may come to wait for in these steps, if it has happened; the group keeps it."""
+    comes = [(stay.enrolment_id, base) for stay in stays if (base := _comes_from(group, version, stay)) is not None]
+    found = []
+    for place, step in enumerate(step for step in steps if step.kind == "wait" and "event" in step.told):
+        query = _hearing_first(group.is_sqlite, step.told["event"] == ORDER).text
+        for name in ("rows", "within", "event"):
+            # Each part has its own.
+            query = query.replace(f":{name}", f":{name}_of_wait{place}")
+        told = {"rows": to_json(comes), **_asked(step)}
+        found.append(
+            Part(
+                text(query).columns(column("enrolment_id"), column("heard_at")),
+                partial(_keep, group, step.key, comes),
+                {f"{name}_of_wait{place}": value for name, value in told.items()},
+            )
+        )
+    return found if comes else []
+
+
+def _comes_from(group: Group, version: Version, stay: Stay) -> int | None:
+    """From what instant somebody counts who goes on from where they stand; None where that is to be seen."""
+    if stay.phase == ending.DUE:
+        return stay.base_at
+    if stay.phase != ending.SENT:
+        return stay.due_at
+    # While a message is waited for, `base_at` is when the step fell due.
+    row = group.news.get((stay.member_id, stay.occasion, version.numbers.get(stay.step_key, 0)))
+    return None if row is None else ending.left_from(stay.base_at, row.state, row.left_at)
+
+
+def _keep(group: Group, step_key: str, comes: Iterable[tuple[int, int]], found: Iterable[Any]) -> None:
+    at = dict(tuple(row) for row in found)
+    for enrolment_id, base in comes:
+        group.heard.setdefault(enrolment_id, {})[step_key] = (base, at.get(enrolment_id))
+
+
+def _asked(step: Step) -> dict[str, Any]:
+    return {"within": step.told["within_days"] * _DAY, "event": step.told["event"]}
+
+
 def _heard(stand: Stand, stays: Sequence[Stay]) -> dict[int, int]:
     """When it first happened, by enrolment, if it has before the wait is found to begin, and not before it began; for most it has not."""
-    group, event = stand.group, stand.told["event"]
-    told = {"within": stand.told["within_days"] * _DAY, "event": event}
-    rows = [(stay.enrolment_id, stay.base_at) for stay in stays]
-    found = group.run(_hearing_first(group.is_sqlite, event == ORDER), rows, **told)
-    return {row.enrolment_id: row.heard_at for row in found if row.heard_at is not None}
+    group, step = stand.group, stand.step
+    unseen = []
+    for stay in stays:
+        base, _at = group.heard.get(stay.enrolment_id, {}).get(step.key, (None, None))
+        if base != stay.base_at:
+            unseen.append((stay.enrolment_id, stay.base_at))
+    if unseen:
+        found = group.run(_hearing_first(group.is_sqlite, step.told["event"] == ORDER), unseen, **_asked(step))
+        _keep(group, step.key, unseen, found)
+    instants = {stay.enrolment_id: group.heard[stay.enrolment_id][step.key][1] for stay in stays}
+    return {enrolment_id: at for enrolment_id, at in instants.items() if at is not None}
 
 
 # Who waits for an order is found by the orders that are new here, who waits for what becomes of a message by what providers told: nobody
-# who merely waits is looked at. `due_at` becomes the instant at which it happened, and with it the wait is over.
-_HEARD = (
-    "UPDATE enrolments SET phase = 'heard', due_at = CASE WHEN h.at < base_at THEN base_at ELSE h.at END, "
-    "updated_at = CAST(:now AS BIGINT) FROM ({found}) AS h "
-    "WHERE enrolments.shop_id = :shop_id AND enrolments.enrolment_id = h.enrolment_id"
-)
+# who merely waits is looked at.
 _NEW_ORDERS = (
     "SELECT e.enrolment_id, MIN(o.placed_at) AS at FROM orders AS o {inside} "
     "WHERE o.shop_id = :shop_id AND o.first_seen_at > CAST(:since AS BIGINT) AND o.first_seen_at <= CAST(:now AS BIGINT) AND o.counts "
@@ -121,42 +169,45 @@ _OF_MESSAGE = (
 )
 
 
-def _hearing(is_sqlite: bool) -> tuple[TextClause, ...]:
-    """What ends waits for orders, those for messages, and both."""
-    found, active = [], "AND e.state = 'active'"
-    for told, own, index in (
-        (_NEW_ORDERS, _OF_ORDER, " INDEXED BY ix_enrolments_member"),
-        (_NEW_DELIVERIES, _OF_MESSAGE, ""),
-    ):
-        if is_sqlite:
-            # Without figures about the table it may take the index of what is due, and read all who wait.
-            asked = told.format(
-                inside=f"CROSS JOIN enrolments AS e{index}", on=f"AND {own.replace('x.', 'e.')} {active}"
-            )
-        else:
-            # Asked for each that is new, by the key alone: else PostgreSQL may hold all that is new against all who are inside, or take for
-            # each the index of those inside, and read them all.
-            each = f"CROSS JOIN LATERAL (SELECT x.* FROM enrolments AS x WHERE {own} OFFSET 0) AS e"  # noqa: S608
-            asked = told.format(inside=each, on=active)
-        found.append(f"{asked} GROUP BY e.enrolment_id")
-    return tuple(text(_HEARD.format(found=one)) for one in (*found, " UNION ALL ".join(found)))
+@lru_cache
+def _new(is_sqlite: bool, of_orders: bool) -> str:
+    """(enrolment, instant) of those whose wait for an order, or for what becomes of a message, ends by what is new."""
+    told, own, index = (
+        (_NEW_ORDERS, _OF_ORDER, " INDEXED BY ix_enrolments_member")
+        if of_orders
+        else (_NEW_DELIVERIES, _OF_MESSAGE, "")
+    )
+    active = "AND e.state = 'active'"
+    if is_sqlite:
+        # Without figures about the table it may take the index of what is due, and read all who wait.
+        asked = told.format(inside=f"CROSS JOIN enrolments AS e{index}", on=f"AND {own.replace('x.', 'e.')} {active}")
+    else:
+        # Asked for each that is new, by the key alone: else PostgreSQL may hold all that is new against all who are inside, or take for
+        # each the index of those inside, and read them all.
+        each = f"CROSS JOIN LATERAL (SELECT x.* FROM enrolments AS x WHERE {own} OFFSET 0) AS e"  # noqa: S608
+        asked = told.format(inside=each, on=active)
+    return f"{asked} GROUP BY e.enrolment_id"
 
 
-_HEARING = {is_sqlite: _hearing(is_sqlite) for is_sqlite in (True, False)}
+_NOTHING = "SELECT CAST(NULL AS BIGINT) AS enrolment_id, CAST(NULL AS BIGINT) AS at WHERE FALSE"
 
 
-def hear(
-    connection: Connection, shop_id: int, journey_key: str, kinds: Iterable[str], since: datetime, now: datetime
-) -> None:
-    """End the waits for what has happened; `since` is how far back something may have been told that was not heard yet.
+def heard(is_sqlite: bool, kinds: Iterable[str]) -> str:
+    """Those of a journey whose wait ends by what was told since `since`, at most `most`: (enrolment_id, at), when it happened.
 
     `kinds` are what the journey's steps do, in the words of `document.kinds`.
     """
     waited = {kind.removeprefix(_WAIT) for kind in kinds if kind.startswith(_WAIT)}
-    ours = {"shop_id": shop_id, "journey_key": journey_key, "since": to_micros(since), "now": to_micros(now)}
-    of_orders, of_messages, of_both = _HEARING[connection.dialect.name == "sqlite"]
-    if waited:
-        connection.execute(of_orders if waited == {ORDER} else of_both if ORDER in waited else of_messages, ours)
+    found = [_new(is_sqlite, True)] if ORDER in waited else []
+    if waited - {ORDER}:
+        found.append(_new(is_sqlite, False))
+    return f"SELECT enrolment_id, at FROM ({' UNION ALL '.join(found)}) AS found LIMIT :most" if found else _NOTHING  # noqa: S608
+
+
+def heard_since(journey: Journey, now: datetime) -> int:
+    """Since when something may have been told that was not heard so far."""
+    begun, mark = journey.enabled_at or now, journey.planned_through
+    return to_micros((mark if mark is not None and mark <= now else begun) - LATE_OVERLAP)
 
 
 def _until(group: Group, until: Mapping[str, str], stays: Sequence[Stay]) -> Callable[[Stay], int]:

@@ -23,18 +23,25 @@ from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.audience import rule_of
 from crm_plugin.touchpoints.holdout import held_out, share
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import ending, sends, waits
-from crm_plugin.touchpoints.steps.moves import Group, Insert, Stand, Stay, load
+from crm_plugin.touchpoints.steps import acts, ending, sends, waits
+from crm_plugin.touchpoints.steps.loading import load
+from crm_plugin.touchpoints.steps.moves import Group, Insert, Stand, Stay, note_newcomers
 from crm_plugin.touchpoints.versions import versions
 
 _MOST = 10_000
 
 
-def move(connection: Connection, shop: Shop, journey: Journey, kinds: Set[str], now: datetime, insert: Insert) -> None:
+def move(
+    connection: Connection, shop: Shop, journey: Journey, kinds: Set[str], now: datetime, insert: Insert, *, came: bool
+) -> None:
     """In place of `engine.move`, in the order that it promises: by version, by step, and who came in first."""
+    if came:
+        note_newcomers(connection, shop, journey.key, now)
     group = Group(connection, shop, journey.key, now, insert)
     sends.take_up(group, _MOST)
-    stays = load(group, _MOST)
+    stays, _ = load(group, journey, kinds, _MOST)
+    acts.write(group)
+    group.write()
     known = versions(connection, shop.shop_id, journey, {stay.version for stay in stays})
     levels: dict[tuple[int, str, int], str] = {}
     for number, version in known.items():

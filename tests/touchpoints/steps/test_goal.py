@@ -83,7 +83,7 @@ def test_goal_is_asked_for_each_open_task_by_the_member(db: Database, shop: Shop
 
     with db.write() as connection:
         event.listen(connection, "before_cursor_execute", note)
-        assert duties.settle(connection, shop, journey, TEN) == 0
+        assert connection.execute(duties.reached(connection, shop, journey, TEN)).all() == []
         event.remove(connection, "before_cursor_execute", note)
         (statement, parameters) = asked[-1]
         explain = "EXPLAIN QUERY PLAN" if db.is_sqlite else "EXPLAIN"

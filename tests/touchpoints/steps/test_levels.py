@@ -95,22 +95,28 @@ def test_audience_that_the_level_leaves_writes_no_more(db: Database, shop: Shop)
     assert story(db)[-1][:4] == ("ended", "again", "", "audience")
 
 
-def test_member_who_was_to_hold_none_holds_the_level(db: Database, shop: Shop) -> None:
+_BETWEEN = [
+    {"key": "skipped", "send": {"template": "hello", "channels": ["sms"]}},
+    {"key": "late", "wait": {"hours": 1}},
+]
+
+
+@pytest.mark.parametrize("before", [[], *([{"key": "rest", "wait": {"hours": 9}}, one] for one in _BETWEEN)])
+def test_member_who_was_to_hold_none_holds_the_level(db: Database, shop: Shop, before: list[dict[str, Any]]) -> None:
+    """Also past what takes time, where nobody was seen to come."""
     with db.write() as connection:
         [who] = connection.execute(select(members.c.member_id)).scalars()
         bar = {"program_key": "main", "member_id": who, "reason": "x", "actor": "y", "at": START}
         connection.execute(insert(tier_bars).values(shop_id=shop.shop_id, **bar))
-    turn_on(db, shop, GOLD)
-    plan(db, shop, TEN)
+    turn_on(db, shop, *before, GOLD)
+    for at in (TEN, TEN + timedelta(hours=20)):
+        plan(db, shop, at)
     with db.read() as connection:
         assert connection.execute(select(tier_bars.c.reason)).all() == []
         assert connection.execute(select(member_tiers.c.level_key)).scalars().all() == ["gold"]
 
 
-@pytest.mark.parametrize(
-    "between",
-    [{"key": "skipped", "send": {"template": "hello", "channels": ["sms"]}}, {"key": "late", "wait": {"hours": 1}}],
-)
+@pytest.mark.parametrize("between", _BETWEEN)
 def test_level_that_is_given_past_what_takes_time_follows_the_one_held(
     db: Database, shop: Shop, between: dict[str, Any]
 ) -> None:

@@ -33,6 +33,7 @@ from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import plan as planning
 from crm_plugin.touchpoints.idle import Looked
+from crm_plugin.touchpoints.journeys import get
 from crm_plugin.touchpoints.steps import engine, moving
 from crm_plugin.touchpoints.steps.duties import load_codes
 from crm_plugin.touchpoints.versions import with_steps
@@ -104,13 +105,13 @@ def _seen(connection: Connection) -> dict[str, Any]:
 def _both(db: Database, shop: Shop, now: datetime) -> None:
     """The engine's round and one step after the other bring the same."""
     with db.read() as connection:
-        kinds = with_steps(connection, shop.shop_id)
+        kinds, journey = with_steps(connection, shop.shop_id), get(connection, shop.shop_id, "j")
     seen = []
     for way in (engine.move, slowly.move):
         unwritten = _Unwritten(db)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "move", way)
-            planning._plan_alone(unwritten, shop, "j", kinds, now, Looked())  # type: ignore[arg-type]
+            planning._plan_alone(unwritten, shop, journey, kinds, now, Looked())  # type: ignore[arg-type]
         seen.append(unwritten.seen)
     at_once, alone = seen
     for name, rows in alone.items():

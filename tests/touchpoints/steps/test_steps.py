@@ -15,6 +15,7 @@ from crm_plugin.store import (
     coupon_codes,
     coupon_pools,
     delivery_events,
+    enrolment_events,
     enrolments,
     member_tags,
     member_tiers,
@@ -31,6 +32,7 @@ from crm_plugin.touchpoints.holdout import share
 from crm_plugin.touchpoints.plan import plan_shop
 from crm_plugin.touchpoints.readying import Ways
 from crm_plugin.touchpoints.steps import engine
+from crm_plugin.touchpoints.steps.duties import load_codes
 from tests.factories import order, write
 from tests.touchpoints.steps.stage import (
     BOX,
@@ -50,6 +52,7 @@ from tests.touchpoints.steps.stage import (
 # When birthdays of 1 June are greeted in Berlin.
 TEN = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -217,6 +220,18 @@ def test_an_order_from_before_the_wait_was_reached_counts(db: Database, shop: Sh
     assert inside(db) == {"m1": ("done", "won", "due")}
 
 
+def test_what_happened_by_a_clock_ahead_ends_the_wait_when_it_is_so_late(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1)], START)
+    turn_on(db, shop, {"key": "buys", "wait": {"event": "order_placed", "within_days": 7}}, SEND)
+    plan(db, shop, TEN)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=TEN + 3 * HOUR)], TEN + HOUR)
+    for hours in (1, 2):
+        plan(db, shop, TEN + hours * HOUR)
+        assert inside(db) == {"m1": ("active", "buys", "heard")}
+    assert plan(db, shop, TEN + 3 * HOUR) == {"planned": 1}
+    assert [due for *_, due in planned(db)] == ["06-01 11:00"]
+
+
 @pytest.mark.parametrize(("machine", "arm"), [(False, "then"), (True, "else")])
 def test_a_wait_for_an_opening_is_about_the_message_before(db: Database, shop: Shop, machine: bool, arm: str) -> None:
     write(db, shop, [person(1)], START)
@@ -272,6 +287,26 @@ def test_an_opening_from_before_the_wait_ends_it_at_once_and_not_earlier(db: Dat
     with db.read() as connection:
         e = enrolments.c
         assert connection.execute(select(e.step_key, e.due_at)).all() == [("later", TEN + 2 * DAY)]
+
+
+@pytest.mark.parametrize(("rule", "phase"), [("orders() == 0", "event:opened"), ("orders() > 0", "heard")])
+def test_an_opening_of_the_message_before_the_last_is_none(db: Database, shop: Shop, rule: str, phase: str) -> None:
+    """The last may be one that was skipped in the same round."""
+    write(db, shop, [person(1)], START)
+    skipped = {"key": "skipped", "send": {"template": "hello", "channels": ["sms"]}}
+    opens = {"key": "opens", "wait": {"event": "opened", "within_days": 2}}
+    turn_on(
+        db, shop, SEND, {"key": "none", "branch": rule, "then": [skipped]}, opens, {"key": "rest", "wait": {"days": 1}}
+    )
+    plan(db, shop, TEN)
+    _opened(db, shop, TEN)
+    settle(db, TEN)
+    plan(db, shop, TEN + HOUR)
+    begun = select(enrolment_events.c.phase).where(
+        enrolment_events.c.what == "begun", enrolment_events.c.step_key == "opens"
+    )
+    with db.read() as connection:
+        assert connection.execute(begun).scalars().all() == [phase]
 
 
 def test_branch_and_split(db: Database, shop: Shop) -> None:
@@ -344,6 +379,20 @@ def test_coupons_are_handed_out_once_and_run_out(db: Database, shop: Shop) -> No
     ]
 
 
+def test_code_past_what_takes_time_is_handed_out(db: Database, shop: Shop) -> None:
+    """A message that is skipped, and a wait that is found to be over: nobody knew in time that somebody would come to it."""
+    write(db, shop, [person(1), person(2)], START)
+    with db.write() as connection:
+        load_codes(connection, shop, "p", ["A", "B", "C"], START)
+    skipped = {"key": "skipped", "send": {"template": "hello", "channels": ["sms"]}}
+    code = {"key": "code", "coupon": {"pool": "p"}}
+    turn_on(db, shop, {"key": "first", "coupon": {"pool": "p"}}, {"key": "rest", "wait": {"hours": 1}}, skipped, code)
+    for at in (TEN, TEN + 2 * HOUR):
+        plan(db, shop, at)
+    told = [[detail for _what, step, _to, _reason, detail in story(db, who) if step == "code"] for who in (1, 2)]
+    assert sorted(told) == [[""], ["C"]]
+
+
 def test_code_that_was_made_for_a_member_is_theirs_alone(db: Database, shop: Shop) -> None:
     write(db, shop, [person(n) for n in range(1, 4)], START)
     with db.write() as connection:
@@ -402,6 +451,20 @@ def test_more_than_are_in_hand_at_once(db: Database, shop: Shop, monkeypatch: py
     settle(db, TEN)
     plan(db, shop, TEN + timedelta(hours=1))
     assert set(inside(db).values()) == {("active", "rest", "waits")}
+    assert all(
+        [what for what, *_ in story(db, who)] == ["enrolled", "begun", "done", "done", "begun"] for who in range(7)
+    )
+
+
+def test_more_waits_end_than_are_in_hand_at_once(db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST", 3)
+    write(db, shop, [person(n) for n in range(7)], START)
+    turn_on(db, shop, {"key": "buys", "wait": {"event": "order_placed", "within_days": 7}})
+    plan(db, shop, TEN)
+    orders = [order(f"o{n}", member_external_id=str(n), placed_at=TEN + DAY) for n in range(7)]
+    write(db, shop, orders, TEN + DAY)
+    plan(db, shop, TEN + DAY)
+    assert set(inside(db).values()) == {("done", "buys", "due")}
 
 
 def test_message_that_is_settled_as_it_is_planned_is_passed_in_the_same_round(db: Database, shop: Shop) -> None:
@@ -529,8 +592,8 @@ def test_statements_depend_on_steps_and_not_on_members(db: Database, shop: Shop,
     assert idle.count == IDLE[db.is_sqlite]
 
 
-STATEMENTS = {True: 19, False: 15}
-IDLE = {True: 11, False: 10}
+STATEMENTS = {True: 16, False: 12}
+IDLE = {True: 10, False: 9}
 
 
 def test_a_webhook_goes_through_the_outbox(db: Database, shop: Shop) -> None:
