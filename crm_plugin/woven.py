@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 # A block begins and ends between two lines, where no tag of HTML is open.
 _BORDER = ">\n"
-# What whole mails begin with, and nothing else.
-_BEGIN = "<!DOCTYPE"
 
 
 class Woven(str):
@@ -24,28 +23,36 @@ class Woven(str):
     blocks: tuple[str, ...]
 
 
-# What is put out as it stands → what of it is for the line before, the common block, and what is for the line after.
-Cuts = Mapping[str, tuple[str, str, str]]
+class Cut(NamedTuple):
+    """A constant piece of a template: its whole lines, with what is for the line before them and for the line after.
+
+    `first` are all up to the last border, for where no line is open before it.
+    """
+
+    before: str
+    common: str
+    after: str
+    first: str
 
 
-def cuts(constants: Iterable[object]) -> Cuts:
+def cuts(constants: Iterable[object]) -> dict[str, Cut]:
     """How the constant pieces of a template are cut; those that hold no whole line are left out."""
-    return {one: cut for one in constants if isinstance(one, str) and (cut := _cut(one))[1]}
+    return {one: cut for one in constants if isinstance(one, str) and (cut := _cut(one)).common}
 
 
-def weave(pieces: Iterable[str], known: Cuts) -> Woven:
+def weave(pieces: Iterable[str], known: Mapping[str, Cut]) -> Woven:
     """The text of these pieces, one after the other."""
     blocks: list[str] = []
     # Joined, not added: to a piece that is marked safe nothing can be added as it stands.
-    own: list[str] = []
+    open_: list[str] = []
     for piece in pieces:
         if (cut := known.get(piece)) is None:
-            own.append(piece)
-        else:
-            before, common, after = cut
-            blocks += ("".join((*own, before)), common)
-            own = [after]
-    return of_blocks((*blocks, "".join(own)))
+            open_.append(piece)
+            continue
+        told = "".join(open_)
+        blocks += (told + cut.before, cut.common) if told else ("", cut.first)
+        open_ = [cut.after]
+    return of_blocks((*blocks, "".join(open_)))
 
 
 def of_blocks(blocks: Iterable[str]) -> Woven:
@@ -70,8 +77,6 @@ def apart(common: str, what: re.Pattern[str]) -> tuple[str, ...]:
     return (*parts, common[done:])
 
 
-def _cut(piece: str) -> tuple[str, str, str]:
+def _cut(piece: str) -> Cut:
     first, last = (place + len(_BORDER) for place in (piece.find(_BORDER), piece.rfind(_BORDER)))
-    if piece.startswith(_BEGIN):
-        first = 0
-    return piece[:first], piece[first:last], piece[last:]
+    return Cut(piece[:first], piece[first:last], piece[last:], piece[:last])

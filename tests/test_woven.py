@@ -37,6 +37,13 @@ def test_common_lines_are_the_same_object_in_every_text() -> None:
     assert all(one is other for one, other in zip(anna.blocks[1::2], tom.blocks[1::2], strict=True))
 
 
+def test_line_that_nothing_stands_before_is_common_as_a_whole() -> None:
+    first, then = "<p>\n<p>\n", "<b>All</b>\n<i>\n"
+    known = cuts([first, then])
+    assert weave([first, "", then], known).blocks == ("", first, "", then, "")
+    assert weave([first, "Anna ", then], known).blocks == ("", first, "Anna <b>All</b>\n", "<i>\n", "")
+
+
 def test_what_is_marked_safe_marks_nothing_else() -> None:
     made = weave(["<p>", Markup("&amp;"), "</p>"], {})
     assert made == "<p>&amp;</p>"

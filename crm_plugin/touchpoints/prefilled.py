@@ -21,7 +21,7 @@ from crm_plugin.touchpoints.policy import Brand
 from crm_plugin.touchpoints.render import MISTAKES, Rendered, Text, finished, frame, heading
 from crm_plugin.touchpoints.sandbox import PLAIN, Sandbox, environment, inlined, not_too_long
 from crm_plugin.touchpoints.scene import VARIABLES, JourneyView, ShopView
-from crm_plugin.woven import Cuts, cuts, weave
+from crm_plugin.woven import Cut, cuts, weave
 
 _FRAMED = "body_html"
 # What can be written down as it is.
@@ -58,7 +58,7 @@ class Prefilled:
     _frame: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, Template] = field(default_factory=dict)
     # How what all mails have alike is cut out of the HTML.
-    _cuts: Cuts = field(default_factory=dict)
+    _cuts: Mapping[str, Cut] = field(default_factory=dict)
 
     def fill(self, told: Mapping[str, Any]) -> Rendered | None:
         """The message for one reader, of a text with parts; None where `render` has to say what is wrong."""
@@ -102,7 +102,7 @@ def prefilled(text: Text, common: Common, brand: Brand) -> Prefilled:
     return Prefilled(text, common, frozenset(asked), known, around, parts, _cuts_of(parts.get(_FRAMED)))
 
 
-def _cuts_of(template: Template | None) -> Cuts:
+def _cuts_of(template: Template | None) -> dict[str, Cut]:
     """The constants of what Jinja has compiled: what it puts out as it stands is one of them."""
     return cuts(template.root_render_func.__code__.co_consts) if template is not None else {}
 

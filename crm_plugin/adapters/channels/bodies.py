@@ -73,6 +73,8 @@ def _plain(text: str) -> list[bytes] | None:
 
 def _as_it_is(lines: str) -> bytes | None:
     """Their bytes, if no mail server has anything to change in them: plain letters, no blanks at an end, no boundary, no mbox' From."""
+    if not lines:
+        return b""
     data = _ended(lines).encode("utf-8", "replace")
     if data.translate(None, _PLAIN):
         return None
