@@ -26,7 +26,8 @@ _QUICK_WIDTH = 2
 _ONCE = 3
 
 
-@dataclass(frozen=True, slots=True)
+# These are made for every message, and to freeze one takes several times as long as to make it.
+@dataclass(slots=True)
 class Ready:
     """A claimed touchpoint and the message that is to leave for it; its guards were asked at `asked_at`."""
 
@@ -37,7 +38,7 @@ class Ready:
     asked_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Called:
     """One call that has ended: with a result, or with the error that tells why not."""
 

@@ -33,7 +33,8 @@ RATE_SETTING = Setting(
 )
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for every message, and that would take several times as long.
+@dataclass(slots=True)
 class Flowed:
     """What came of a message of a flow: its tag, the seconds it took, and the result or the error that `send` would have raised."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from binascii import b2a_base64
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from email.utils import format_datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -35,7 +35,7 @@ _LINE = 76
 _LONGEST_URL = 974
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mail:
     """A mail ready for the wire: envelope addresses, our Message-ID with its angle brackets, the bytes."""
 
@@ -64,7 +64,7 @@ class Skeleton:
         lines = [
             _address_header("To", recipient, message.to_name),
             _text_header("Subject", message.subject),
-            f"Date: {_date(date.replace(microsecond=0))}",
+            f"Date: {_date(int(date.timestamp()), date.tzinfo)}",
             f"Message-ID: {own_id}",
         ]
         if message.unsubscribe_url:
@@ -216,5 +216,5 @@ def _encoded_word(data: bytes) -> str:
 
 
 @lru_cache(maxsize=64)
-def _date(second: datetime) -> str:
-    return format_datetime(require_aware(second))
+def _date(second: int, zone: tzinfo | None) -> str:
+    return format_datetime(require_aware(datetime.fromtimestamp(second, zone)))

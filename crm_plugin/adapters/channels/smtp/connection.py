@@ -49,7 +49,7 @@ class _Course:
     ends_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """What came of a mail: the server took it where there is no error."""
 
