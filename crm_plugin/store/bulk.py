@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 
 from crm_plugin.store.base import to_json
+from crm_plugin.store.lists import array
 
 Row = tuple[Any, ...]
 # SQLite sorts a list and walks the index once for it, so few long lists are cheaper; it takes 32,766 values a statement.
@@ -140,19 +141,11 @@ def _chunks(
     if connection.dialect.name != "sqlite":
         # One array in place of a mark a value: the driver reads every statement letter by letter, and its own arrays are as slow.
         if wanted:
-            yield sql.replace("IN ({marks})", "= ANY(?)").replace("?", "%s"), (*fixed, _array(wanted))
+            yield sql.replace("IN ({marks})", "= ANY(?)").replace("?", "%s"), (*fixed, array(wanted))
         return
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
         yield sql.replace("{marks}", _marks(chunk)), (*fixed, *chunk)
-
-
-def _array(values: Sequence[Any]) -> str:
-    """A PostgreSQL array of numbers or of texts as its literal."""
-    if not isinstance(values[0], str):
-        return f"{{{','.join(map(str, values))}}}"
-    text = '","'.join(value.replace("\\", "\\\\").replace('"', '\\"').replace("\0", "") for value in values)
-    return f'{{"{text}"}}'
 
 
 def _marks(values: Sequence[Any]) -> str:

@@ -14,7 +14,7 @@ from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
 from crm_plugin.rules.sql import PROGRAM_KEY
 from crm_plugin.rules.trigger_events import program_of
-from crm_plugin.rules.trigger_kinds import MEMBER
+from crm_plugin.rules.trigger_kinds import MEMBER, PAUSE
 from crm_plugin.rules.triggers import BIRTHDAY, kind_of
 from crm_plugin.store import (
     coupon_codes,
@@ -30,6 +30,7 @@ from crm_plugin.store import (
     templates,
 )
 from crm_plugin.store.bulk import named
+from crm_plugin.store.lists import among
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import caps, cases, greetings, in_step, level, once, subjects
 from crm_plugin.touchpoints.audience import arrived, meant, rule_of
@@ -153,7 +154,6 @@ def load(
     batch.held = set(connection.execute(held).scalars())
     batch.cases = cases.open_cases(connection, shop_id, policy_of(shop).cases, ids, now)
     batch.ledger = caps.load(connection, shop_id, ids, now)
-    batch.lapses = once.lapses(connection, shop_id, ids)
     batch.voices = voices(connection, shop_id, rows)
     _load_texts(connection, shop_id, rows, batch)
     _load_audiences(connection, shop, rows, today, batch)
@@ -217,20 +217,22 @@ def _spoken_of(table: Table) -> list[Column[Any]]:
 
 def _of_members(table: Table, columns: Sequence[Column[Any]]) -> Select[Any]:
     """Made once: what a statement is built of costs as much as reading fifty members."""
-    mine = table.c.member_id.in_(bindparam("b_ids", expanding=True))
-    return select(*columns).where(table.c.shop_id == bindparam("b_shop"), mine)
+    return select(*columns).where(table.c.shop_id == bindparam("b_shop"), among(table.c.member_id, "b_ids"))
 
 
 _MEMBERS, _FACTS = (_of_members(table, _spoken_of(table)) for table in (members, member_facts))
 _SAID = _of_members(member_consents, [member_consents.c[name] for name in ("member_id", "channel", "topic", "state")])
 
 
+_b = suppressions.c
+_BLOCKED = select(_b.channel, _b.address, _b.reason).where(
+    _b.shop_id == bindparam("b_shop"), among(_b.address, "b_addresses")
+)
+
+
 def _load_suppressed(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:
     addresses = sorted({row.address for row in rows if row.address})
-    blocked = suppressions.c
-    columns = (blocked.channel, blocked.address, blocked.reason)
-    query = select(*columns).where(blocked.shop_id == shop_id, blocked.address.in_(addresses))
-    for channel, address, reason in connection.execute(query):
+    for channel, address, reason in connection.execute(_BLOCKED, {"b_shop": shop_id, "b_addresses": addresses}):
         batch.suppressed[channel, address] = reason
 
 
@@ -252,15 +254,18 @@ def _load_holding(connection: Connection, shop: Shop, rows: Sequence[Subject], b
         if one is not None and batch.occasion_of(row):
             spoken[one.name] = one
             concerned[one.name].append(row)
-    once_ever = []
+    once_a_pause, once_ever = [], []
     for name, mine in concerned.items():
         kind = kind_of(spoken[name].trigger)
         if kind.rechecked:
             ids, occasions = [row.member_id for row in mine], [batch.occasion_of(row) for row in mine]
             found = connection.execute(holding(shop, spoken[name], ids, occasions))
             batch.holding[name] = {(row.member_id, row.occasion) for row in found}
+        if PAUSE in kind.once:
+            once_a_pause += [row.member_id for row in mine]
         if MEMBER in kind.once:
             once_ever.append(spoken[name].key)
+    batch.lapses = once.lapses(connection, shop.shop_id, once_a_pause) if once_a_pause else {}
     batch.spoken = once.members(connection, shop.shop_id, {row.member_id for row in rows}, once_ever)
 
 
@@ -274,7 +279,7 @@ def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject],
             concerned[one.name].add(row.member_id)
     for name, journey in spoken.items():
         m = members.c
-        query = select(m.member_id).where(m.shop_id == shop.shop_id, m.member_id.in_(sorted(concerned[name])))
+        query = select(m.member_id).where(m.shop_id == shop.shop_id, among(m.member_id, concerned[name]))
         asked = [(batch.in_audience, meant)] if rule_of(journey) is not None else []
         asked += [(batch.at_goal, arrived)] if journey.flow.goal_text else []
         for into, ask in asked:
@@ -293,28 +298,35 @@ def _load_inside(connection: Connection, shop: Shop, rows: Sequence[Subject], ba
     if not ids:
         return
     c, e = coupon_codes.c, enrolments.c
-    own = (e.shop_id == shop.shop_id, e.member_id.in_(ids))
+    own = (e.shop_id == shop.shop_id, among(e.member_id, ids))
     place = (e.journey_key, e.member_id, e.occasion)
     for row in connection.execute(select(*place, e.cause).where(*own)):
         batch.causes[row.journey_key, row.member_id, row.occasion] = row.cause
     handed = select(*place, c.code, c.pool_key).join_from(
         coupon_codes, enrolments, (e.shop_id == c.shop_id) & (e.enrolment_id == c.enrolment_id)
     )
-    mine = (c.shop_id == shop.shop_id, c.member_id.in_(ids), c.handed_at.is_not(None))
+    mine = (c.shop_id == shop.shop_id, among(c.member_id, ids), c.handed_at.is_not(None))
     given = connection.execute(handed.where(*mine).order_by(c.handed_at, c.place)).all()
     for one in given:
         batch.coupons[one.journey_key, one.member_id, one.occasion] = one.code
     batch.coupon_ends = last_days(connection, shop, ((one.pool_key, one.code, one.member_id) for one in given))
 
 
+def _of_orders(table: Table) -> Select[Any]:
+    return select(table).where(table.c.shop_id == bindparam("b_shop"), among(table.c.order_id, "b_ids"))
+
+
+_ORDERS, _LINES = _of_orders(orders), _of_orders(order_lines).order_by(order_lines.c.order_id, order_lines.c.line_no)
+
+
 def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int], batch: Batch) -> None:
     wanted = sorted(set(order_ids))
     if not wanted:
         return
-    for row in connection.execute(select(orders).where(orders.c.shop_id == shop_id, orders.c.order_id.in_(wanted))):
+    theirs = {"b_shop": shop_id, "b_ids": wanted}
+    for row in named(connection.execute(_ORDERS, theirs)):
         batch.orders[row.order_id] = row
-    query = select(order_lines).where(order_lines.c.shop_id == shop_id, order_lines.c.order_id.in_(wanted))
-    for row in connection.execute(query.order_by(order_lines.c.order_id, order_lines.c.line_no)):
+    for row in named(connection.execute(_LINES, theirs)):
         batch.lines[row.order_id].append(row)
     batch.told = once.orders(connection, shop_id, wanted)
 
@@ -323,5 +335,5 @@ def _load_pages(connection: Connection, shop_id: int, batch: Batch) -> None:
     ids = sorted({line.product_external_id for lines in batch.lines.values() for line in lines} - {""})
     if ids:
         p = products.c
-        query = select(p.external_id, p.url).where(p.shop_id == shop_id, p.external_id.in_(ids), p.url != "")
+        query = select(p.external_id, p.url).where(p.shop_id == shop_id, among(p.external_id, ids), p.url != "")
         batch.pages = {row.external_id: row.url for row in connection.execute(query)}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -30,12 +30,14 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     union_all,
     update,
 )
 
 from crm_plugin.store import attempts, touchpoints
 from crm_plugin.store.base import unindexed
+from crm_plugin.store.lists import among
 from crm_plugin.touchpoints import dial
 from crm_plugin.touchpoints.dial import MONTH, Dial
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -48,11 +50,11 @@ BUSY = timedelta(minutes=1)
 _LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED, State.COMPLAINED, State.UNCONFIRMED)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """A message that counts towards the limits of its member; `open` while it is in flight."""
 
     touchpoint_id: int
+    member_id: int
     channel: str
     at: datetime
     open: bool
@@ -111,8 +113,8 @@ def load(connection: Connection, shop_id: int, member_ids: Collection[int], now:
     """What counts for these members, in two statements."""
     ledger = Ledger(dials=dial.load(connection, shop_id, member_ids))
     theirs = {"b_shop": shop_id, "b_ids": sorted(member_ids), "b_since": now - MONTH}
-    for touchpoint_id, member_id, channel, at, state in connection.execute(_counted(), theirs).all():
-        ledger.counted[member_id].append(Counted(touchpoint_id, channel, at, state == State.IN_FLIGHT.value))
+    for one in map(Counted._make, connection.execute(_counted(), theirs).all()):
+        ledger.counted[one.member_id].append(one)
     return ledger
 
 
@@ -120,15 +122,14 @@ def load(connection: Connection, shop_id: int, member_ids: Collection[int], now:
 def _counted() -> CompoundSelect[Any]:
     """What counts for the members `b_ids` of the shop `b_shop` if it left after `b_since`, or is in flight."""
     t, a = touchpoints.c, attempts.c
-    columns = (t.touchpoint_id, t.member_id, t.channel, t.capped_at, t.state)
-    own = t.member_id.in_(bindparam("b_ids", expanding=True))
-    mine = and_(t.shop_id == bindparam("b_shop"), own, t.capped_at.is_not(None))
+    columns = (t.touchpoint_id, t.member_id, t.channel, t.capped_at)
+    mine = and_(t.shop_id == bindparam("b_shop"), among(t.member_id, "b_ids"), t.capped_at.is_not(None))
     tried = exists().where(a.shop_id == t.shop_id, a.touchpoint_id == t.touchpoint_id, may_have_left())
     interrupted = and_(t.state.in_([state.value for state in WAITING]), tried)
     gone = or_(t.state.in_([state.value for state in _LEFT]), interrupted)
-    left = select(*columns).where(mine, t.capped_at > bindparam("b_since"), gone)
+    left = select(*columns, false().label("open")).where(mine, t.capped_at > bindparam("b_since"), gone)
     # However long ago it was taken: its worker may only sleep.
-    held = select(*columns).where(mine, unindexed(t.state) == State.IN_FLIGHT.value)
+    held = select(*columns, true().label("open")).where(mine, unindexed(t.state) == State.IN_FLIGHT.value)
     return union_all(left, held)
 
 
@@ -150,33 +151,32 @@ def lock(connection: Connection, shop_id: int) -> None:
 def choose(
     connection: Connection,
     shop_id: int,
-    due: Sequence[Row[Any]],
-    rivals: Sequence[Row[Any]],
+    counted: Iterable[Row[Any]],
     journeys: Voices,
     limits: Sequence[Limit],
     now: datetime,
     told: Callable[[str, str], None],
-) -> tuple[set[int], set[int]]:
-    """Which of those that are due may be taken: those that count, one a member at most, and those that do not.
+) -> set[int]:
+    """Which of those that are due and count may be taken, one a member at most; of each member here these are all there are.
 
-    `rivals` is all else that is due for the same members: the best of a member's goes first. What does not fit is put off until there is
-    room, or missed when its window ends before that; `told` hears state and reason of each.
+    The best of a member's goes first. What does not fit is put off until there is room, or missed when its window ends before that; `told`
+    hears state and reason of each.
     """
-    free = {row.touchpoint_id for row in due if not counts(row, journeys, now)}
-    by_member: dict[int, dict[int, Row[Any]]] = defaultdict(dict)
-    for row in (*due, *rivals):
-        if counts(row, journeys, now):
-            by_member[row.member_id][row.touchpoint_id] = row
+    by_member: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in counted:
+        by_member[row.member_id].append(row)
     ledger = load(connection, shop_id, by_member, now) if by_member else Ledger()
     taken: set[int] = set()
     for rows in by_member.values():
-        for row in sorted(rows.values(), key=lambda row: _rank(row, journeys)):
+        if len(rows) > 1:
+            rows.sort(key=lambda row: _rank(row, journeys))
+        for row in rows:
             room = ledger.room(row, limits, now)
             if room.at is None:
                 taken.add(row.touchpoint_id)
                 break
             told(*_put_off(connection, shop_id, row, room, now))
-    return taken, free
+    return taken
 
 
 def counts(row: Row[Any], journeys: Voices, now: datetime) -> bool:

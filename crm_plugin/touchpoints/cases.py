@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 
 from crm_plugin.records import OrderStatus
 from crm_plugin.store.base import to_micros
+from crm_plugin.store.lists import Listed, among_sql
 from crm_plugin.touchpoints.caps import exempt
 from crm_plugin.touchpoints.guard_settings import Cases
 from crm_plugin.touchpoints.journey import Journey
@@ -82,15 +84,22 @@ def open_cases(
     connection: Connection, shop_id: int, cases: Cases, member_ids: Collection[int], now: datetime
 ) -> dict[int, str]:
     """Which of these members have an open case, and which; one statement."""
-    asked = conditions(shop_id, cases, "m.member_id")
-    if not asked or not member_ids:
+    query = _query(shop_id, cases, connection.dialect.name == "sqlite")
+    if query is None or not member_ids:
         return {}
+    values = {"now": to_micros(now), "member_ids": sorted(member_ids)}
+    return {row.member_id: row.which for row in connection.execute(query, values)}
+
+
+@lru_cache(maxsize=64)
+def _query(shop_id: int, cases: Cases, is_sqlite: bool) -> TextClause | None:
+    """The statement names nobody, so that it is the same for all who are asked about, and is made once; None where nothing is asked."""
+    asked = conditions(shop_id, cases, "m.member_id")
+    if not asked:
+        return None
     which = " ".join(f"WHEN {condition} THEN '{case}'" for case, condition in asked)
     sql = (
         f"SELECT c.member_id, c.which FROM (SELECT m.member_id AS member_id, CASE {which} END AS which FROM members AS m "  # noqa: S608
-        f"WHERE m.shop_id = {shop_id} AND m.member_id IN :member_ids) AS c WHERE c.which IS NOT NULL"
+        f"WHERE m.shop_id = {shop_id} AND {among_sql('m.member_id', 'member_ids', is_sqlite=is_sqlite)}) AS c WHERE c.which IS NOT NULL"
     )
-    # The statement names nobody, so that it is the same for all who are asked about, and is made once.
-    query = text(sql).bindparams(bindparam("member_ids", expanding=True))
-    values = {"now": to_micros(now), "member_ids": sorted(member_ids)}
-    return {row.member_id: row.which for row in connection.execute(query, values)}
+    return text(sql).bindparams(bindparam("member_ids", type_=Listed))

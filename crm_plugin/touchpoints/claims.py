@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, delete, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, delete, not_, or_, select, tuple_, update
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
-from crm_plugin.store.base import to_micros, unindexed
+from crm_plugin.store.base import Instant, to_micros, unindexed
 from crm_plugin.store.bulk import insert_rows, named, select_in, update_rows
+from crm_plugin.store.lists import among
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
@@ -85,17 +86,52 @@ def claim(
             caps.lock(connection, shop_id)
             journeys = voices(connection, shop_id, ())
             idle = _idle(connection, shop_id, journeys.journeys)
-            due = named(connection.execute(_due(shop_id, now, resting, [*idle, *_behind(place)]).limit(count)))
+            asked = _asked(shop_id, now, resting, journeys.journeys, place)
+            due = named(connection.execute(_DUE.where(*idle), {**asked, "b_count": count}))
             if not due:
                 return []
             journeys.learn(connection, shop_id, due)
-            members = {row.member_id for row in due if caps.counts(row, journeys, now)}
-            rivals = connection.execute(_due_of(shop_id, members, now, resting, idle)).all() if members else ()
+            counted = [row for row in due if caps.counts(row, journeys, now)]
+            last = due[-1] if len(due) == count else None
+            rivals = _rivals(connection, counted, last, idle, asked) if last or place.after else ()
             journeys.learn(connection, shop_id, rivals)
-            counting, free = caps.choose(connection, shop_id, due, rivals, journeys, limits, now, told)
+            counted += [row for row in rivals if caps.counts(row, journeys, now)]
+            counting = caps.choose(connection, shop_id, counted, journeys, limits, now, told)
+            free = {row.touchpoint_id for row in due}.difference(row.touchpoint_id for row in counted)
             place.move(due, counting | free)
             if counting or free:
                 return _take(connection, shop_id, counting, free, now)
+
+
+def _asked(
+    shop_id: int, now: datetime, resting: Collection[str], journeys: Mapping[str, Journey], place: Place
+) -> dict[str, Any]:
+    """What the statements about what is due are told."""
+    after_at, after_id = place.after or _FIRST
+    paused = sorted(key for key, journey in journeys.items() if journey.paused_at is not None)
+    told = {"b_shop": shop_id, "b_now": now, "b_resting": sorted(resting), "b_paused": paused}
+    return {**told, "b_after_at": after_at, "b_after_id": after_id}
+
+
+def _rivals(
+    connection: Connection,
+    counted: Sequence[Row[Any]],
+    last: Row[Any] | None,
+    idle: Collection[ColumnElement[bool]],
+    asked: Mapping[str, Any],
+) -> Sequence[Row[Any]]:
+    """What else is due for the members of these; `last` is the last that was found, None where that was all behind the place."""
+    members = sorted({row.member_id for row in counted})
+    if not members:
+        return ()
+    last_at, last_id = (last.next_try_at, last.touchpoint_id) if last else (asked["b_now"], _LAST_ID)
+    theirs = {
+        "b_members": members,
+        "b_since": caps.earliest(asked["b_now"]),
+        "b_last_at": last_at,
+        "b_last_id": last_id,
+    }
+    return named(connection.execute(_RIVALS.where(*idle), {**asked, **theirs}))
 
 
 # What whoever sends a touchpoint needs to know of it.
@@ -106,7 +142,7 @@ _TAKE = (
     update(touchpoints)
     .where(
         _t.shop_id == bindparam("b_shop"),
-        _t.touchpoint_id.in_(bindparam("b_ids", expanding=True)),
+        among(_t.touchpoint_id, "b_ids"),
         _t.state.in_(BY_INDEX),
     )
     .values(
@@ -118,59 +154,41 @@ _TAKE = (
     )
     .returning(*(_t[name] for name in _TAKEN))
 )
+# Whatever is due lies behind the one and not behind the other.
+_FIRST, _LAST_ID = (datetime(1, 1, 1, tzinfo=UTC), 0), 2**63 - 1
 _NAMES = "touchpoint_id member_id next_try_at journey_key journey_version step channel due_at valid_until"
-_ASKED = tuple(_NAMES.split())
+# What a paused journey planned waits untouched, and so does what stands still (`_idle`).
+_MAY_LEAVE = select(*(_t[name] for name in _NAMES.split())).where(
+    _t.shop_id == bindparam("b_shop"),
+    _t.next_try_at <= bindparam("b_now"),
+    not_(among(_t.adapter, "b_resting")),
+    not_(among(_t.journey_key, "b_paused")),
+)
+_place, _after = (
+    tuple_(_t.next_try_at, _t.touchpoint_id),
+    tuple_(bindparam("b_after_at", type_=Instant), bindparam("b_after_id")),
+)
+# Touchpoints that may be taken, behind a place.
+_DUE = (
+    _MAY_LEAVE.where(_t.state.in_(BY_INDEX), _place > _after)
+    .order_by(_t.next_try_at, _t.touchpoint_id)
+    .limit(bindparam("b_count"))
+)
+# The same of some members, but those up to the last that were found; however many others are due before.
+_RIVALS = _MAY_LEAVE.where(
+    unindexed(_t.state).in_(_WAITING),
+    unindexed(_t.due_at) > bindparam("b_since"),
+    among(_t.member_id, "b_members"),
+    or_(_place <= _after, _place > tuple_(bindparam("b_last_at", type_=Instant), bindparam("b_last_id"))),
+)
 
 
 def _idle(connection: Connection, shop_id: int, journeys: Mapping[str, Journey]) -> list[ColumnElement[bool]]:
-    """What leaves alone a paused journey, and one that stands still, but for its steps that are exempt."""
+    """What leaves alone a journey that stands still, but for its steps that are exempt."""
     t, w = touchpoints.c, journey_waves.c
-    paused = sorted(key for key, journey in journeys.items() if journey.paused_at is not None)
     keys = connection.execute(select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)).scalars()
     held = {key: journeys[key] for key in keys if key in journeys}
-    alone: list[ColumnElement[bool]] = [t.journey_key.not_in(paused)] if paused else []
-    if held:
-        alone.append(or_(t.journey_key.not_in(sorted(held)), caps.exempt_rows(connection, shop_id, held)))
-    return alone
-
-
-def _due(
-    shop_id: int,
-    now: datetime,
-    resting: Collection[str],
-    idle: Collection[ColumnElement[bool]],
-) -> Select[Any]:
-    """Touchpoints that may be taken; what a paused journey planned waits untouched, and so does what stands still."""
-    t = touchpoints.c
-    waits = t.state.in_(BY_INDEX)
-    return _asked(shop_id, now, resting, idle).where(waits).order_by(t.next_try_at, t.touchpoint_id)
-
-
-def _asked(shop_id: int, now: datetime, resting: Collection[str], idle: Collection[ColumnElement[bool]]) -> Select[Any]:
-    t = touchpoints.c
-    may_leave = (t.shop_id == shop_id, t.next_try_at <= now, t.adapter.not_in(sorted(resting)))
-    return select(*(t[name] for name in _ASKED)).where(*may_leave, *idle)
-
-
-def _behind(place: Place) -> list[ColumnElement[bool]]:
-    if place.after is None:
-        return []
-    t = touchpoints.c
-    return [tuple_(t.next_try_at, t.touchpoint_id) > place.after]
-
-
-def _due_of(
-    shop_id: int,
-    members: Collection[int],
-    now: datetime,
-    resting: Collection[str],
-    idle: Collection[ColumnElement[bool]],
-) -> Select[Any]:
-    """The same of some members, however many others are due before."""
-    t = touchpoints.c
-    waits = unindexed(t.state).in_(_WAITING)
-    recent = unindexed(t.due_at) > caps.earliest(now)
-    return _asked(shop_id, now, resting, idle).where(waits, recent, t.member_id.in_(sorted(members)))
+    return [or_(t.journey_key.not_in(sorted(held)), caps.exempt_rows(connection, shop_id, held))] if held else []
 
 
 def _take(
@@ -264,11 +282,11 @@ def take_back(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
 
 
 def _among(shop_id: int, numbers: Collection[int]) -> ColumnElement[bool]:
-    return (touchpoints.c.shop_id == shop_id) & touchpoints.c.touchpoint_id.in_(sorted(numbers))
+    return (touchpoints.c.shop_id == shop_id) & among(touchpoints.c.touchpoint_id, sorted(numbers))
 
 
 def _of(table: Table, shop_id: int, numbers: Collection[int]) -> tuple[ColumnElement[bool], ...]:
-    return table.c.shop_id == shop_id, table.c.touchpoint_id.in_(sorted(numbers))
+    return table.c.shop_id == shop_id, among(table.c.touchpoint_id, sorted(numbers))
 
 
 def _content(row: Row[Any], made: Rendered, at: int) -> tuple[Any, ...]:

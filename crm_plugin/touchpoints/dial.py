@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from crm_plugin.clock import require_aware
 from crm_plugin.errors import InvalidInput, NotFound
@@ -17,6 +17,7 @@ from crm_plugin.rules.trigger_kinds import read_whole
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import member_dials, members
 from crm_plugin.store.events import raise_event
+from crm_plugin.store.lists import among
 from crm_plugin.store.tenants import shop_by_id
 from crm_plugin.store.upserts import insert_into
 from crm_plugin.touchpoints.journey import Journey
@@ -29,6 +30,12 @@ TURNED = "dial_turned"
 MONTH = timedelta(days=30)
 PER_MONTH = (1, 30)
 LONGEST_SNOOZE = timedelta(days=366)
+
+
+_d = member_dials.c
+_DIALS: Select[Any] = select(_d.member_id, _d.frequency, _d.per_month, _d.snooze_until).where(
+    _d.shop_id == bindparam("b_shop"), among(_d.member_id, "b_ids")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +61,8 @@ class Dial:
 
 def load(connection: Connection, shop_id: int, member_ids: Collection[int]) -> dict[int, Dial]:
     """The dials of these members; who never turned one is left out."""
-    d = member_dials.c
-    query = select(member_dials).where(d.shop_id == shop_id, d.member_id.in_(sorted(member_ids)))
-    return {row.member_id: _dial(row) for row in connection.execute(query)}
+    theirs = {"b_shop": shop_id, "b_ids": sorted(member_ids)}
+    return {row.member_id: _dial(row) for row in connection.execute(_DIALS, theirs)}
 
 
 def of(connection: Connection, shop_id: int, member_id: int) -> Dial:

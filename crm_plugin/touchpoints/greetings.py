@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from crm_plugin.rules.triggers import BIRTHDAY
 from crm_plugin.store import journeys, touchpoints
 from crm_plugin.store.base import unindexed
+from crm_plugin.store.lists import among
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.journey import WEBHOOK, Journey
 from crm_plugin.touchpoints.states import WAITING, State
@@ -37,6 +38,20 @@ def greeted_sql(shop: Shop, journey: Journey) -> str:
     )
 
 
+_t, _j = touchpoints.c, journeys.c
+# What may be their rival: touchpoints about the birthday of the members `b_ids`, of other journeys than `b_journey`.
+_OTHERS = (
+    select(
+        _t.touchpoint_id, _t.member_id, _t.journey_key, _t.state, _t.due_at, _t.next_try_at, _j.enabled, _j.paused_at
+    )
+    .join_from(touchpoints, journeys, (_j.shop_id == _t.shop_id) & (_j.journey_key == _t.journey_key))
+    .where(_t.shop_id == bindparam("b_shop"), among(_t.member_id, "b_ids"), _j.trigger == BIRTHDAY)
+    .where(_t.channel != WEBHOOK, unindexed(_t.journey_key) != bindparam("b_journey"))
+    .where(unindexed(_t.due_at) > bindparam("b_after"), unindexed(_t.due_at) < bindparam("b_before"))
+    .where(unindexed(_t.state).in_([*_OPEN, *_LEFT]))
+)
+
+
 def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[tuple[int, datetime], bool]:
     """Of these touchpoints about birthdays those that another journey keeps back: True where it has written, else it goes first.
 
@@ -44,21 +59,17 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[tupl
     """
     if not rows:
         return {}
-    t, j = touchpoints.c, journeys.c
-    due = [row.due_at for row in rows]
-    query = (
-        select(t.touchpoint_id, t.member_id, t.journey_key, t.state, t.due_at, t.next_try_at, j.enabled, j.paused_at)
-        .join_from(touchpoints, journeys, (j.shop_id == t.shop_id) & (j.journey_key == t.journey_key))
-        .where(t.shop_id == shop_id, t.member_id.in_(sorted({row.member_id for row in rows})), j.trigger == BIRTHDAY)
-        .where(t.channel != WEBHOOK)
-        .where(unindexed(t.due_at) > min(due) - _SAME_DAY, unindexed(t.due_at) < max(due) + _SAME_DAY)
-        .where(unindexed(t.state).in_([*_OPEN, *_LEFT]))
-    )
-    if len(speaking := {row.journey_key for row in rows}) == 1:
-        # None of these is another's rival.
-        query = query.where(unindexed(t.journey_key) != speaking.pop())
+    speaking, due = {row.journey_key for row in rows}, [row.due_at for row in rows]
+    asked = {
+        "b_shop": shop_id,
+        "b_ids": sorted({row.member_id for row in rows}),
+        "b_after": min(due) - _SAME_DAY,
+        "b_before": max(due) + _SAME_DAY,
+        # Where they are all of one journey, none is another's rival.
+        "b_journey": speaking.pop() if len(speaking) == 1 else "",
+    }
     by_member: dict[int, list[Any]] = {}
-    for other in connection.execute(query).all():
+    for other in connection.execute(_OTHERS, asked).all():
         by_member.setdefault(other.member_id, []).append(other)
     found: dict[tuple[int, datetime], bool] = {}
     for row in rows:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from babel.numbers import format_currency, format_decimal
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from crm_plugin.rules.book import read_book, resolve
 from crm_plugin.rules.check import check
@@ -19,6 +19,7 @@ from crm_plugin.rules.operands import Operand
 from crm_plugin.rules.parse import parse
 from crm_plugin.rules.sql import PROGRAM_KEY, SingleScope, operand
 from crm_plugin.store import member_tiers, tier_levels
+from crm_plugin.store.lists import among
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints.scene import TierView, babel_locale
 
@@ -68,15 +69,21 @@ class Levels:
         return told.get(locale) or told.get(locale.split("-")[0]) or told.get("en") or next(iter(told.values()), "")
 
 
+_t, _h = tier_levels.c, member_tiers.c
+_TITLES = select(_t.level_key, _t.title).where(
+    _t.shop_id == bindparam("b_shop"), _t.program_key == bindparam("b_program")
+)
+_HELD = select(_h.member_id, _h.level_key).where(
+    _h.shop_id == bindparam("b_shop"), _h.program_key == bindparam("b_program"), among(_h.member_id, "b_ids")
+)
+
+
 def held(connection: Connection, shop_id: int, ids: Sequence[int], program: str = PROGRAM_KEY) -> Levels:
     """The level each of these members holds in a programme, and no more."""
-    t = tier_levels.c
-    query = select(t.level_key, t.title).where(t.shop_id == shop_id, t.program_key == program)
-    found = Levels(program, titles={row.level_key: row.title for row in connection.execute(query)})
+    asked = {"b_shop": shop_id, "b_program": program}
+    found = Levels(program, titles={row.level_key: row.title for row in connection.execute(_TITLES, asked)})
     if found.titles:
-        h = member_tiers.c
-        query = select(h.member_id, h.level_key).where(h.shop_id == shop_id, h.program_key == program)
-        for row in connection.execute(query.where(h.member_id.in_(ids))):
+        for row in connection.execute(_HELD, {**asked, "b_ids": ids}):
             found.of[row.member_id] = Level(row.level_key)
     return found
 
@@ -93,7 +100,7 @@ def standing(connection: Connection, shop: Shop, ids: Sequence[int], today: date
     query = select(scope.member("member_id"), *(column for one in asked for column in one.columns))
     query = query.select_from(scope.source)
     units = {step.level: _unit(step.missing) for step in missing.steps or ()}
-    where = (scope.member("shop_id") == shop.shop_id, scope.member("member_id").in_(ids))
+    where = (scope.member("shop_id") == shop.shop_id, among(scope.member("member_id"), ids))
     for member_id, *raw in connection.execute(query.where(*where)):
         key = into.of.get(member_id, Level()).key
         above, left, days = _shown(asked, raw)

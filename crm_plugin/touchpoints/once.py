@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from crm_plugin.rules.trigger_kinds import ORDER, PAUSE
 from crm_plugin.store import touchpoints
 from crm_plugin.store.base import unindexed
+from crm_plugin.store.lists import among
 from crm_plugin.touchpoints.states import State
 
 # It has left, or may have. One in flight counts while planning; the guards leave it out, for they are asked about such rows.
@@ -39,33 +40,31 @@ def unsaid(guard: str, occasion: str, order: str) -> str:
     return f"(SELECT 1 FROM touchpoints AS said WHERE {own} AND {said} LIMIT 1) IS NULL"  # noqa: S608
 
 
+_t = touchpoints.c
+_GONE = (_t.shop_id == bindparam("b_shop"), unindexed(_t.state).in_([state.value for state in _LEFT]))
+_LAPSES = select(_t.journey_key, _t.member_id, _t.occasion, _t.due_at).where(
+    *_GONE, among(_t.member_id, "b_ids"), func.substr(_t.occasion, 1, len(_PREFIX)) == _PREFIX
+)
+_ORDERS = select(_t.journey_key, _t.subject_order_id, _t.member_id).where(*_GONE, among(_t.subject_order_id, "b_ids"))
+_SPOKEN = select(_t.journey_key, _t.member_id, _t.occasion).where(
+    *_GONE, among(_t.member_id, "b_ids"), _t.journey_key.in_(bindparam("b_keys", expanding=True))
+)
+
+
 def lapses(
     connection: Connection, shop_id: int, member_ids: Iterable[int]
 ) -> dict[tuple[str, int], dict[str, datetime]]:
     """(journey, member) → occasion → when it was due, of the lapses that have left."""
-    t = touchpoints.c
-    query = select(t.journey_key, t.member_id, t.occasion, t.due_at).where(
-        t.shop_id == shop_id,
-        t.member_id.in_(sorted(set(member_ids))),
-        func.substr(t.occasion, 1, len(_PREFIX)) == _PREFIX,
-        unindexed(t.state).in_([state.value for state in _LEFT]),
-    )
     found: dict[tuple[str, int], dict[str, datetime]] = defaultdict(dict)
-    for row in connection.execute(query):
+    for row in connection.execute(_LAPSES, {"b_shop": shop_id, "b_ids": sorted(set(member_ids))}):
         found[row.journey_key, row.member_id][row.occasion] = row.due_at
     return found
 
 
 def orders(connection: Connection, shop_id: int, order_ids: Iterable[int]) -> dict[tuple[str, int], set[int]]:
     """(journey, order) → the members to whom a message about it has left."""
-    t = touchpoints.c
-    query = select(t.journey_key, t.subject_order_id, t.member_id).where(
-        t.shop_id == shop_id,
-        t.subject_order_id.in_(sorted(set(order_ids))),
-        unindexed(t.state).in_([state.value for state in _LEFT]),
-    )
     found: dict[tuple[str, int], set[int]] = defaultdict(set)
-    for key, order_id, member_id in connection.execute(query):
+    for key, order_id, member_id in connection.execute(_ORDERS, {"b_shop": shop_id, "b_ids": sorted(set(order_ids))}):
         found[key, order_id].add(member_id)
     return found
 
@@ -78,13 +77,7 @@ def members(
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
     if not wanted:
         return found
-    t = touchpoints.c
-    query = select(t.journey_key, t.member_id, t.occasion).where(
-        t.shop_id == shop_id,
-        t.member_id.in_(sorted(set(member_ids))),
-        t.journey_key.in_(wanted),
-        unindexed(t.state).in_([state.value for state in _LEFT]),
-    )
-    for key, member_id, occasion in connection.execute(query):
+    asked = {"b_shop": shop_id, "b_ids": sorted(set(member_ids)), "b_keys": wanted}
+    for key, member_id, occasion in connection.execute(_SPOKEN, asked):
         found[key, member_id].add(occasion)
     return found

@@ -26,7 +26,6 @@ from crm_plugin.store import (
     segment_events,
     tier_changes,
 )
-from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys
@@ -59,9 +58,9 @@ def explained(connection: Connection, query: Executable) -> str:
     compiled: Any = query.compile(connection, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     for name in () if is_sqlite else ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
         connection.exec_driver_sql(f"SET LOCAL {name} = off")
+    stored = compiled._bind_processors
     parameters: Any = {
-        name: to_micros(value) if isinstance(value, datetime) else value
-        for name, value in compiled.construct_params().items()
+        name: stored[name](value) if name in stored else value for name, value in compiled.construct_params().items()
     }
     if compiled.positional:
         parameters = tuple(parameters[name] for name in compiled.positiontup or ())

@@ -12,6 +12,7 @@ from crm_plugin.touchpoints import caps, claims, greetings, once
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MANY = range(100)
+Due = namedtuple("Due", "touchpoint_id member_id next_try_at")
 Greeting = namedtuple("Greeting", "touchpoint_id journey_key member_id due_at")
 
 
@@ -26,7 +27,8 @@ def _indexes(db: Database) -> list[str]:
         once.orders(connection, 1, MANY)
         once.members(connection, 1, MANY, ["welcome"])
         caps.load(connection, 1, MANY, NOW)
-        connection.execute(claims._due_of(1, MANY, NOW, (), ())).all()
+        found = [Due(number, number, NOW) for number in MANY]
+        claims._rivals(connection, found, found[-1], (), claims._asked(1, NOW, (), {}, claims.Place()))
         greetings.load(connection, 1, [Greeting(number, "birthday", number, NOW) for number in MANY])
         plans = [
             row[3]

@@ -13,6 +13,7 @@ from sqlalchemy import event, update
 
 from crm_plugin.errors import InvalidInput, OutcomeUnknown
 from crm_plugin.store import journeys, touchpoints
+from crm_plugin.store.base import to_micros
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop, shop_by_id
 from crm_plugin.touchpoints import acts, claims, dial
@@ -359,9 +360,10 @@ def test_claims_of_a_round_go_on_behind_what_stands_still(db: Database) -> None:
         connection.execute(update(journeys).where(journeys.c.journey_key == "still").values(paused_at=NOON))
     at, place = NOON + timedelta(hours=1), claims.Place()
     asked: list[Any] = []
-    event.listen(db.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    event.listen(db.engine, "before_cursor_execute", lambda *told: asked.append(told[2:4]))
     taken = [claims.claim(db, 1, at, count, resting=(), place=place) for count in (4, 8, 6, 6)]
     assert [[row.journey_key for row in rows] for rows in taken] == [["a"] * 4, ["a"] * 2 + ["b"] * 4, ["b"] * 2, []]
-    assert sum("touchpoint_id) >" in statement and "LIMIT" in statement for statement in asked) == 3
+    behind = [values for statement, values in asked if "touchpoint_id) >" in statement and "LIMIT" in statement]
+    assert [to_micros(claims._FIRST[0]) in values for values in behind] == [True, False, False, False]
     place.reset()
     assert claims.claim(db, 1, at, 6, resting=(), place=place) == []

@@ -146,7 +146,8 @@ def test_one_statement_for_any_number_of_members(sqlite_db: Database) -> None:
         "ix_member_events_member", "ix_orders_on_hold", "ix_orders_member", "ix_refunds_member", "ix_order_events_day"
     ):  # fmt: skip
         assert index in told
-    assert "SCAN" not in told.replace("SCAN CONSTANT ROW", "")
+    # The list of the members is gone through, and no table.
+    assert "SCAN" not in told.replace("SCAN CONSTANT ROW", "").replace("SCAN json_each", "")
 
 
 def test_the_statement_is_the_same_whoever_is_asked_about(sqlite_db: Database) -> None:

@@ -253,10 +253,9 @@ def test_rules_are_asked_by_the_members_in_hand(db: Database, shop: Shop) -> Non
 
 def test_claims_go_on_within_the_index(db: Database) -> None:
     """Also among rows that are due at one same instant."""
-    place = claims.Place((TEN, 5))
-    due = claims._due(1, TEN, ["smtp"], claims._behind(place)).limit(9)
+    asked = claims._asked(1, TEN, ["smtp"], {}, claims.Place((TEN, 5)))
     with db.read() as connection:
-        told = explained(connection, due)
+        told = explained(connection, claims._DUE.params(**asked, b_count=9))
     if db.is_sqlite:
         assert "ix_touchpoints_due (shop_id=? AND (next_try_at,touchpoint_id)>(?,?) AND next_try_at<?)" in told
         assert "TEMP B-TREE" not in told
