@@ -60,21 +60,28 @@ def upsert_rows(
 
 
 def update_rows(
-    connection: Connection, table: Table, columns: Sequence[str], key: Sequence[str], rows: Sequence[Row]
-) -> None:
-    """Set the other columns of the rows that `key` names; each row holds all of `columns`, the key's last."""
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    key: Sequence[str],
+    rows: Sequence[Row],
+    only: str = "TRUE",
+) -> int:
+    """Set the other columns of the rows that `key` names and of which `only` holds, SQL of ours; answers how many there were.
+
+    Each row holds all of `columns`, the key's last.
+    """
     if not rows:
-        return
+        return 0
     values = [name for name in columns if name not in key]
     if connection.dialect.name == "sqlite":
         sets = ", ".join(f"{name} = ?" for name in values)
         where = " AND ".join(f"{name} = ?" for name in key)
-        _run_many(connection, f"UPDATE {table.name} SET {sets} WHERE {where}", rows)  # noqa: S608
-        return
+        return _run_many(connection, f"UPDATE {table.name} SET {sets} WHERE {where} AND {only}", rows)  # noqa: S608
     sets = ", ".join(f"{name} = x.{name}" for name in values)
     where = " AND ".join(f"{table.name}.{name} = x.{name}" for name in key)
-    statement = f"UPDATE {table.name} SET {sets} FROM {_records(table, columns)} WHERE {where}"  # noqa: S608
-    connection.exec_driver_sql(statement, (_document(columns, rows),))
+    statement = f"UPDATE {table.name} SET {sets} FROM {_records(table, columns)} WHERE {where} AND {only}"  # noqa: S608
+    return connection.exec_driver_sql(statement, (_document(columns, rows),)).rowcount
 
 
 def select_in(connection: Connection, sql: str, fixed: Sequence[Any], values: Iterable[Any]) -> Iterator[Row]:
@@ -129,9 +136,11 @@ def _cursor(connection: Connection, statement: str) -> Iterator[Any]:
         cursor.close()
 
 
-def _run_many(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
+def _run_many(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
+    """Answers how many rows were written."""
     with _cursor(connection, statement) as cursor:
         cursor.executemany(statement, rows)
+        return int(cursor.rowcount)
 
 
 def _chunks(

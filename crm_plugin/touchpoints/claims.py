@@ -6,23 +6,22 @@ A claim that has not begun is short, for nothing has left and whoever takes it a
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, delete, not_, or_, select, tuple_, update
 
 from crm_plugin.store import attempts, journey_waves, touchpoint_contents, touchpoints
-from crm_plugin.store.base import Instant, to_micros, unindexed
-from crm_plugin.store.bulk import insert_rows, named, select_in, update_rows
+from crm_plugin.store.base import Instant, unindexed
+from crm_plugin.store.bulk import named, select_in, update_rows
 from crm_plugin.store.lists import among
 from crm_plugin.store.session import Database
 from crm_plugin.touchpoints import caps, glance
 from crm_plugin.touchpoints.guard_settings import Limit
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import BY_INDEX, WAITING, State
 from crm_plugin.touchpoints.versions import voices
 from crm_plugin.touchpoints.waves import HELD
@@ -60,6 +59,26 @@ def held(connection: Connection, rows: Sequence[Row[Any]]) -> frozenset[int]:
     sql = _HELD if connection.dialect.name == "sqlite" else f"{_HELD} ORDER BY touchpoint_id FOR UPDATE"
     found = select_in(connection, sql, (State.IN_FLIGHT.value, rows[0].shop_id), sorted(fences))
     return frozenset(number for number, fence in found if fences[number] == fence)
+
+
+class Lost(Exception):
+    """Not all touchpoints that were to be written are still in flight under our claim."""
+
+
+_HELD_KEY = ("shop_id", "touchpoint_id", "fence")
+
+
+def change_held(connection: Connection, changes: Mapping[tuple[str, ...], list[tuple[Any, ...]]]) -> None:
+    """Set columns of touchpoints that are ours: (columns) → rows of their values, shop, touchpoint and fence.
+
+    Nobody asks before whether they are: it is seen by how many were written. Raises: Lost, and then the transaction is to be undone.
+    """
+    held_now = f"touchpoints.state = '{State.IN_FLIGHT}'"
+    for columns, rows in changes.items():
+        # Locked in the same order by whoever locks several.
+        rows.sort(key=itemgetter(-2))
+        if update_rows(connection, touchpoints, (*columns, *_HELD_KEY), _HELD_KEY, rows, held_now) < len(rows):
+            raise Lost
 
 
 def claim(
@@ -219,47 +238,8 @@ def release(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
                 connection.execute(update(touchpoints).where(_among(rows[0].shop_id, some)).values(**values))
 
 
-def note_begun(
-    connection: Connection, ours: Collection[int], made: Sequence[tuple[Row[Any], Rendered]], now: datetime
-) -> None:
-    """Note attempts and the very texts before anything leaves, for those among `ours`; the rows are one shop's."""
-    some = [(row, text) for row, text in made if row.touchpoint_id in ours]
-    if not some:
-        return
-    shop_id, at = some[0][0].shop_id, to_micros(now)
-    _note_touchpoints(connection, [row for row, _ in some], now)
-    again = [row.touchpoint_id for row, _ in some if row.attempts]
-    if again:
-        connection.execute(delete(touchpoint_contents).where(*_of(touchpoint_contents, shop_id, again)))
-    insert_rows(connection, touchpoint_contents, _CONTENT, [_content(row, text, at) for row, text in some])
-    tries = [(shop_id, row.touchpoint_id, row.attempts + 1, row.adapter, at, "", "", "") for row, _ in some]
-    insert_rows(connection, attempts, _ATTEMPT, tries)
-
-
-_CONTENT = ("shop_id", "touchpoint_id", "locale", "subject", "body_text", "body_html", "url", "rendered_at")
-_ATTEMPT = ("shop_id", "touchpoint_id", "attempt_no", "adapter", "started_at", "outcome", "error_code", "error")
-_KEY = ("shop_id", "touchpoint_id")
-
-
-def _note_touchpoints(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> None:
-    """That these are called for. A column is written only where it changes: each that an index holds costs the index as well."""
-    at, until = to_micros(now), to_micros(now + BEGUN)
-    alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
-    for row in rows:
-        values = {"attempts": row.attempts + 1, "claimed_until": until, "updated_at": at}
-        if row.capped_at is not None and row.capped_at < now:
-            # The room that was taken for it is used from now on.
-            values["capped_at"] = at
-        if row.attempts:
-            # What is told from here on is about this attempt, not about the one before.
-            values["provider_message_id"] = None
-        alike[tuple(values)].append((*values.values(), row.shop_id, row.touchpoint_id))
-    for columns, some in alike.items():
-        update_rows(connection, touchpoints, (*columns, *_KEY), _KEY, some)
-
-
 def take_back(db: Database, rows: Sequence[Row[Any]], now: datetime) -> None:
-    """Undo `note_begun`, where it came about, for messages whose call was never made; they stay claimed, as does the room in the limits.
+    """Undo what was noted, where that came about, of messages whose call was never made; they stay claimed, as does the room in the limits.
 
     Twice is as good as once.
     """
@@ -287,7 +267,3 @@ def _among(shop_id: int, numbers: Collection[int]) -> ColumnElement[bool]:
 
 def _of(table: Table, shop_id: int, numbers: Collection[int]) -> tuple[ColumnElement[bool], ...]:
     return table.c.shop_id == shop_id, among(table.c.touchpoint_id, sorted(numbers))
-
-
-def _content(row: Row[Any], made: Rendered, at: int) -> tuple[Any, ...]:
-    return row.shop_id, row.touchpoint_id, made.locale, made.subject, made.text, made.html, made.url, at

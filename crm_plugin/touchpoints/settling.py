@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,11 +15,12 @@ from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.phrases import cut, packed
 from crm_plugin.records import ConsentState, SendResult
-from crm_plugin.store import attempts, consent, touchpoints
+from crm_plugin.store import attempts, consent
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.bulk import update_rows
 from crm_plugin.store.session import Database, again, is_away
 from crm_plugin.touchpoints import claims, event_rows
+from crm_plugin.touchpoints.noting import notes
 from crm_plugin.touchpoints.reach import CONSENT_CHANNEL
 from crm_plugin.touchpoints.render import Rendered
 from crm_plugin.touchpoints.states import WAITING, State, may_go
@@ -55,21 +56,12 @@ class Outcome:
             raise ValueError(f"no way leads from in_flight to {self.state}")
 
 
-_KEY = ("shop_id", "touchpoint_id")
-_END = ("finished_at", "outcome", "error_code", "error", "parts", *_KEY, "attempt_no")
-
-
 def settle(db: Database, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Write what became of touchpoints of one shop, in one transaction; answers those that were still ours.
 
     Raises: DBAPIError when the database does not come back in time; then the touchpoints are left to recovery.
     """
-
-    def write() -> list[Outcome]:
-        with db.write() as connection:
-            return _write(connection, claims.held(connection, [one.row for one in outcomes]), outcomes)
-
-    return patiently(write) if outcomes else []
+    return patiently(lambda: _write(db, (), outcomes[0].at, outcomes)[1]) if outcomes else []
 
 
 def begin(
@@ -79,14 +71,7 @@ def begin(
 
     Answers which touchpoints no other worker has taken meanwhile, and of the ended ones those that were still ours.
     """
-
-    def write() -> tuple[frozenset[int], list[Outcome]]:
-        with db.write() as connection:
-            ours = claims.held(connection, [*(row for row, _ in made), *(one.row for one in ended)])
-            claims.note_begun(connection, ours, made, now)
-            return ours, _write(connection, ours, ended)
-
-    return again(write) if made or ended else (frozenset(), [])
+    return again(lambda: _write(db, made, now, ended)) if made or ended else (frozenset(), [])
 
 
 def patiently(work: Callable[[], _Answer]) -> _Answer:
@@ -105,45 +90,64 @@ def patiently(work: Callable[[], _Answer]) -> _Answer:
             time.sleep(PAUSE_SECONDS)
 
 
-def _write(connection: Connection, held: Collection[int], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    ours = [one for one in outcomes if one.row.touchpoint_id in held]
-    alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
-    for one in ours:
-        values = _settled(one)
-        alike[tuple(values)].append((*values.values(), one.row.shop_id, one.row.touchpoint_id))
-    for columns, rows in alike.items():
-        update_rows(connection, touchpoints, (*columns, *_KEY), _KEY, rows)
-    ended = [_ended(one) for one in ours if one.attempt is not None]
-    update_rows(connection, attempts, _END, (*_KEY, "attempt_no"), ended)
-    for one in ours:
-        if one.dead or one.opted_out:
+def _write(
+    db: Database, made: Sequence[tuple[Row[Any], Rendered]], now: datetime, ended: Sequence[Outcome]
+) -> tuple[frozenset[int], list[Outcome]]:
+    begun, settled = notes(made, now), _settled(ended)
+    try:
+        with db.write() as connection:
+            begun.write(connection)
+            settled.write(connection)
+    except claims.Lost:
+        # Hardly ever: then it is asked which are ours, and those alone are written.
+        with db.write() as connection:
+            ours = claims.held(connection, [*(row for row, _ in made), *(one.row for one in ended)])
+            made = [(row, text) for row, text in made if row.touchpoint_id in ours]
+            ended = [one for one in ended if one.row.touchpoint_id in ours]
+            notes(made, now).write(connection)
+            _settled(ended).write(connection)
+    return frozenset(row.touchpoint_id for row, _ in made), list(ended)
+
+
+_END = ("finished_at", "outcome", "error_code", "error", "parts", "shop_id", "touchpoint_id", "attempt_no")
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What is written of touchpoints that have ended, as stored, and those that teach something of an address."""
+
+    changes: Mapping[tuple[str, ...], list[tuple[Any, ...]]]
+    tries: Sequence[tuple[Any, ...]]
+    learned: Sequence[Outcome]
+
+    def write(self, connection: Connection) -> None:
+        """Write it all. Raises: Lost when one of them is no longer ours."""
+        claims.change_held(connection, self.changes)
+        update_rows(connection, attempts, _END, _END[-3:], self.tries)
+        for one in self.learned:
             _learn(connection, one)
-    return ours
 
 
-def _settled(one: Outcome) -> dict[str, Any]:
-    """What changes of the touchpoint, as stored. A column that stays as it is costs its index all the same, so it is left out."""
-    at, result = to_micros(one.at), one.result
-    values: dict[str, Any] = {
-        "state": one.state.value,
-        "reason": str(one.reason),
-        "reason_detail": packed(cut(one.detail, 500)),
-        "claimed_until": None,
-        "settled_at": None if one.state in WAITING else at,
-        "updated_at": at,
-    }
-    if one.next_try_at is not None:
-        values["next_try_at"] = to_micros(one.next_try_at)
-    if result is not None:
-        values["provider_message_id"] = event_rows.told_id(result.provider_message_id)
-        values["accepted_at"] = at
-    return values
-
-
-def _ended(one: Outcome) -> tuple[Any, ...]:
-    parts = None if one.result is None else min(max(one.result.parts, 0), _MOST_PARTS)
-    told = (to_micros(one.at), one.state.value, str(one.reason), packed(cut(one.detail, 500)), parts)
-    return *told, one.row.shop_id, one.row.touchpoint_id, one.attempt
+def _settled(outcomes: Sequence[Outcome]) -> _Settled:
+    changes: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    tries = []
+    for one in outcomes:
+        row, at, result = one.row, to_micros(one.at), one.result
+        key = row.shop_id, row.touchpoint_id
+        said = one.state.value, str(one.reason), packed(cut(one.detail, 500)) if one.detail else ""
+        # A column that stays as it is costs its index all the same, so it is left out.
+        columns: tuple[str, ...] = ("state", "reason", "reason_detail", "claimed_until", "settled_at", "updated_at")
+        values: tuple[Any, ...] = (*said, None, None if one.state in WAITING else at, at)
+        if one.next_try_at is not None:
+            columns, values = (*columns, "next_try_at"), (*values, to_micros(one.next_try_at))
+        if result is not None:
+            columns = (*columns, "provider_message_id", "accepted_at")
+            values = (*values, event_rows.told_id(result.provider_message_id), at)
+        changes[columns].append((*values, *key, row.fence))
+        if one.attempt is not None:
+            parts = None if result is None else min(max(result.parts, 0), _MOST_PARTS)
+            tries.append((at, *said, parts, *key, one.attempt))
+    return _Settled(changes, tries, [one for one in outcomes if one.dead or one.opted_out])
 
 
 def _learn(connection: Connection, one: Outcome) -> None:

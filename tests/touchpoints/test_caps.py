@@ -87,6 +87,17 @@ def test_important_one_goes_before_those_that_were_due_first(db: Database) -> No
     assert [row.journey_key for row in taken] == ["high", "high"]
 
 
+def test_important_one_that_became_due_behind_a_round_goes_first(db: Database) -> None:
+    shop = shop_with(db, 3)
+    for key, more in (("low", {"priority": 2}), ("high", {"priority": 8})):
+        journey(db, shop, key, **more)
+    plant(db, "high", due=NOON - timedelta(hours=1))
+    plant(db, "low")
+    place = claims.Place((NOON - timedelta(minutes=30), 0))
+    taken = claims.claim(db, 1, NOON, 9, resting=(), limits=policy_of(shop).limits, place=place)
+    assert [row.journey_key for row in taken] == ["high"] * 3
+
+
 def test_week_and_channel_have_limits_of_their_own(db: Database) -> None:
     shop = shop_with(db, settings={"caps": {"week": 3, "channels": {"sms": {"week": 1}}}})
     for number in range(4):

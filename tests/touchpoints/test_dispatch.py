@@ -337,14 +337,14 @@ def test_long_round_hears_of_a_sender_switched_off(db: Database, shop: Shop, sin
 
 
 def _break_settling(patched: pytest.MonkeyPatch, why: BaseException) -> None:
-    write = settling._write
+    write = settling._Settled.write
 
-    def broken(connection: Any, held: Any, outcomes: Any) -> Any:
-        if outcomes:
+    def broken(settled: Any, connection: Any) -> None:
+        if settled.changes:
             raise why
-        return write(connection, held, outcomes)
+        write(settled, connection)
 
-    patched.setattr(settling, "_write", broken)
+    patched.setattr(settling._Settled, "write", broken)
 
 
 def test_lost_answer_of_the_database_is_never_a_failure(
