@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from crm_plugin.adapters.channels import bodies
-from crm_plugin.adapters.channels.smtp import SmtpChannel
+from crm_plugin.adapters.channels.smtp import SmtpChannel, session
 from crm_plugin.adapters.channels.smtp import connection as smtp_connection
+from crm_plugin.bounded import Bounded
 from crm_plugin.clock import FixedClock
 from crm_plugin.errors import (
     ActionRequired,
@@ -126,6 +127,25 @@ def test_connection_is_reused(channel: SmtpChannel, script: Script) -> None:
         send(channel, touchpoint_key=f"key:{number}")
     assert (script.connections, len(script.mails)) == (1, 5)
     assert script.verbs == ["EHLO", *["MAIL", "RCPT", "DATA"] * 5]
+
+
+def test_opening_is_read_a_line_at_a_time(
+    values: dict[str, Any], script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What comes after it is for who reads then, so it is never read beyond a line; nor is a line read in pieces.
+    read: list[bytes] = []
+
+    class Watched(Bounded):
+        def readinto(self, buffer: Any) -> int | None:
+            count = super().readinto(buffer)
+            read.append(bytes(buffer[:count]))
+            return count
+
+    monkeypatch.setattr(session, "Bounded", Watched)
+    script.once["GREETING"] = "220-mail.test\r\n220 ESMTP"
+    smtp_connection.Connection(SmtpChannel(values).server).close(politely=False)
+    assert len(read) > 3
+    assert all(one.endswith(b"\r\n") and one.count(b"\n") == 1 for one in read)
 
 
 def test_nothing_of_a_mail_is_kept_when_its_round_has_ended(channel: SmtpChannel) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import smtplib
+import socket
+import ssl
 import time
 from typing import Any
 
@@ -14,6 +16,22 @@ from crm_plugin.bounded import Bounded
 
 # Of all that a server says to one mail, or until it is ready for the first.
 LARGEST_TALK = 256 * 1024
+
+
+class _Lines(io.RawIOBase):
+    """What comes out of a socket, never beyond the end of a line."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        super().__init__()
+        self._raw, self._sock = raw, sock
+
+    def readinto(self, buffer: Any) -> int | None:
+        there = self._sock.recv(len(buffer), socket.MSG_PEEK)
+        return self._raw.readinto(memoryview(buffer)[: there.find(b"\n") + 1 or len(there)])
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 class Plain(smtplib.SMTP):
@@ -45,9 +63,12 @@ class Plain(smtplib.SMTP):
         if self.file is None and self.sock is not None:
             # A fresh connection, or one that has just been encrypted.
             self.sock.settimeout(self.timeout)
-            self._in = Bounded(self.sock.makefile("rb").detach(), self.sock, self._until, LARGEST_TALK)
-            # A byte at a time: what comes after the opening is for who reads then.
-            self.file = io.BufferedReader(self._in, 1)
+            is_encrypted = isinstance(self.sock, ssl.SSLSocket)
+            whole = self.sock.makefile("rb").detach()
+            raw = whole if is_encrypted else _Lines(whole, self.sock)
+            self._in = Bounded(raw, self.sock, self._until, LARGEST_TALK)
+            # What comes after the opening is for who reads then: a line at a time, or where nothing can be looked at before, a byte.
+            self.file = io.BufferedReader(self._in, 1 if is_encrypted else io.DEFAULT_BUFFER_SIZE)
         return super().getreply()
 
 
