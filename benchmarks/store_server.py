@@ -120,6 +120,7 @@ class _Store(LoopbackServer):
             "customers": _List(shop.customers),
             "orders": _Repeated(live, orders) if orders else _List(live),
             "orders?trash": _List(trash),
+            "orders?checkout-draft": _List([row for row in live if row["status"] == "checkout-draft"]),
             "refunds": _List([] if orders else shop.refunds),
             "products": _List(shop.products),
             "variations": _List(shop.variations),
@@ -138,7 +139,8 @@ class _Handler(JsonHandler):
         elif name == "system_status":
             self.reply(200, {"environment": {"version": "11.0.1"}, "settings": {"currency": shop.currency}})
         else:
-            found, total = self.server.lists[f"{name}?trash" if params.get("status") == "trash" else name].page(params)
+            asked = f"{name}?{params['status']}" if "status" in params else name
+            found, total = self.server.lists[asked].page(params)
             pages = -(-total // int(params.get("per_page", "10")))
             self.reply(200, found, {"X-WP-Total": str(total), "X-WP-TotalPages": str(pages)})
 
