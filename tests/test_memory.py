@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from crm_plugin.store import touchpoints
 from crm_plugin.store.base import unindexed
+from crm_plugin.store.secrets import SecretBox
 from crm_plugin.store.session import Database
+from crm_plugin.touchpoints import senders
+from tests.factories import make_shop
 
 # All that a worker needs to plan and to send mails.
 _SENDING = (
@@ -20,10 +25,10 @@ _SENDING = (
 )
 
 
-def _loaded(*names: str) -> frozenset[str]:
-    """The modules of a process of its own that has loaded these."""
-    lines = [*(f"import {name}" for name in names), "import sys; print(*sys.modules)"]
-    told = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+def _loaded(*names: str, then: str = "") -> frozenset[str]:
+    """The modules of a process of its own that has loaded these, and done something."""
+    lines = [*(f"import {name}" for name in names), then, "import sys; print(*sys.modules)"]
+    told = subprocess.run([sys.executable, "-c", "\n".join(lines)], stdout=subprocess.PIPE, text=True, check=True)
     return frozenset(told.stdout.split())
 
 
@@ -44,6 +49,7 @@ def loaded() -> frozenset[str]:
         "platformdirs",
         "html",
         "babel.dates",
+        "css_inline",
         "sqlalchemy.dialects.postgresql",
         "crm_plugin.touchpoints.steps.engine",
         "crm_plugin.touchpoints.steps.checks",
@@ -54,6 +60,34 @@ def loaded() -> frozenset[str]:
 def test_what_mails_do_not_need_is_not_loaded(loaded: frozenset[str], name: str) -> None:
     assert "crm_plugin.adapters.channels.smtp.flow" in loaded
     assert name not in loaded
+
+
+# What a worker does every minute, of the only shop.
+_ROUND = """
+from crm_plugin.runtime import Runtime
+with (runtime := Runtime.open()).db.read() as connection:
+    shop = crm_plugin.store.tenants.all_shops(connection)[0]
+assert not crm_plugin.rounds.tick(runtime, shop, runtime.clock.now()).errors
+"""
+
+
+def test_a_round_loads_no_adapter_that_the_shop_does_not_use(
+    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite_db.write() as connection:
+        shop = make_shop(connection)
+    box, told = SecretBox("A" * 43 + "="), {"host": "mail.example", "from_address": "shop@lantern.example"}
+    senders.save_connection(sqlite_db, box, shop, "smtp", told, datetime(2026, 5, 1, tzinfo=UTC), probe=False)
+    monkeypatch.setenv("CRM_DATABASE_URL", str(sqlite_db.engine.url))
+    monkeypatch.setenv("CRM_SECRET_KEY", "A" * 43 + "=")
+    monkeypatch.setenv("CRM_DATA_DIR", str(tmp_path))
+    found = _loaded("crm_plugin.jobs.tasks", "crm_plugin.store.tenants", then=_ROUND)
+    assert "crm_plugin.adapters.channels.smtp" in found
+    assert not found & {
+        "requests",
+        "crm_plugin.adapters.channels.twilio",
+        "crm_plugin.adapters.storefronts.woocommerce",
+    }
 
 
 def test_the_benchmark_of_sending_measures_a_worker_alone() -> None:

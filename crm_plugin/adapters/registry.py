@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from crm_plugin.adapters.base import Adapter, Setting
+from crm_plugin.adapters.base import Adapter, Capability, Setting
 from crm_plugin.adapters.channels.base import ChannelAdapter
 from crm_plugin.adapters.storefronts.base import StorefrontAdapter
 from crm_plugin.adapters.storefronts.installing import Installer
@@ -104,6 +104,11 @@ def channel_class(name: str) -> type[ChannelAdapter]:
     if found is None or not issubclass(found, ChannelAdapter):
         raise ConfigError(f"There is no sender {name!r}.", hint=f"Use one of: {', '.join(channel_names())}.")
     return found
+
+
+def able(names: Iterable[str], capability: Capability) -> list[str]:
+    """Those of these senders that can do that; others than these are not imported, and what is not installed can do nothing."""
+    return [name for name in names if is_channel(name) and capability in channel_class(name).capabilities]
 
 
 def platform_of(name: str) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import Row, select, text, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.channels.base import ChannelAdapter
-from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.adapters.registry import able
 from crm_plugin.errors import CrmError
 from crm_plugin.records import Message, SendResult
 from crm_plugin.store import attempts, touchpoint_contents, touchpoints
@@ -70,16 +70,19 @@ def inquire_shop(
 
 def _doubtful(db: Database, shop: Shop, now: datetime) -> Sequence[Row[Any]]:
     """What is to be asked for now, by sender, with when its last attempt began; put off first, so that no other worker asks too."""
-    askable = [name for name in channel_names() if Capability.FIND_MESSAGE in channel_class(name).capabilities]
     t, a, c = touchpoints.c, attempts.c, touchpoint_contents.c
-    due = (
+    doubtful = (
         (t.shop_id == shop.shop_id)
         & _IS_DOUBTFUL
-        & t.adapter.in_(askable)
         & (t.settled_at <= now - AFTER)
         & (t.settled_at > now - UNTIL)
         & (t.next_try_at <= now)
     )
+    with db.read() as connection:
+        used = list(connection.execute(select(t.adapter).where(doubtful).distinct()).scalars())
+    if not (askable := able(used, Capability.FIND_MESSAGE)):
+        return []
+    due = doubtful & t.adapter.in_(askable)
     query = (
         select(
             *(t.shop_id, t.touchpoint_id, t.adapter, t.channel, t.address, c.body_text, a.started_at),

@@ -16,7 +16,7 @@ from sqlalchemy import Row, and_, func, select, update
 
 from crm_plugin.adapters.base import Capability
 from crm_plugin.adapters.channels.base import ChannelAdapter
-from crm_plugin.adapters.registry import channel_class, channel_names
+from crm_plugin.adapters.registry import able
 from crm_plugin.errors import CrmError
 from crm_plugin.phrases import cut
 from crm_plugin.store import connections, job_runs, touchpoints
@@ -60,17 +60,18 @@ def poll_shop(
 
 def _due(db: Database, shop: Shop, now: datetime) -> Sequence[Row[Any]]:
     """Senders that can be asked and whose turn it is, with where their walk stands; those before the first have no job."""
-    able = [name for name in channel_names() if Capability.POLL_EVENTS in channel_class(name).capabilities]
     c, r = connections.c, job_runs.c
     kept = and_(r.shop_id == c.shop_id, r.job == "events:" + c.adapter)
     query = (
         select(c.adapter, r.job, func.coalesce(r.through, "").label("through"), r.started_at, r.finished_at, r.result)
         .outerjoin(job_runs, kept)
-        .where(c.shop_id == shop.shop_id, c.adapter.in_(able), c.enabled.is_(True), c.status != senders.PAUSED)
+        .where(c.shop_id == shop.shop_id, c.enabled.is_(True), c.status != senders.PAUSED)
         .order_by(c.adapter)
     )
     with db.read() as connection:
         rows: list[Row[Any]] = list(connection.execute(query))
+    askable = able({row.adapter for row in rows}, Capability.POLL_EVENTS)
+    rows = [row for row in rows if row.adapter in askable]
     return [one for one in rows if one.job is None or one.finished_at <= now - (_GOES_ON if one.through else AGAIN)]
 
 

@@ -9,7 +9,6 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-import css_inline
 from babel import Locale
 from babel.numbers import format_currency
 from jinja2 import Template, pass_context
@@ -97,6 +96,9 @@ def inlined(inner: str, brand: Brand) -> str:
     def put_aside(found: re.Match[str]) -> str:
         kept.append(found[0])
         return f"jinja-tag-{len(kept) - 1}-"
+
+    # Whoever makes no HTML mail needs no parser of HTML.
+    import css_inline
 
     inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
     html = str(inliner.inline(_ASIDE.sub(put_aside, whole)))
