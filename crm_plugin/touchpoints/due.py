@@ -326,4 +326,6 @@ def _calendar(is_sqlite: bool, way: Way) -> Any:
             f"CAST(value ->> {place} AS {kind}) AS {name}" for place, (name, kind) in enumerate(SLOT_COLUMNS)
         )
         source = f"SELECT {picked} FROM jsonb_array_elements(CAST(:calendar AS jsonb)) AS rows(value)"  # noqa: S608
-    return text(source).bindparams(bindparam("calendar", way.values["calendar"], type_=Text)).columns(*names).cte("cal")
+    told = text(source).bindparams(bindparam("calendar", way.values["calendar"], type_=Text)).columns(*names).cte("cal")
+    # Else SQLite takes the values out of the document again for each row that is due: half of what finding one costs.
+    return told.prefix_with("MATERIALIZED", dialect="sqlite")

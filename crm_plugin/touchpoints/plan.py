@@ -16,7 +16,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, case, func, literal_column, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from crm_plugin.clock import local_day
@@ -43,7 +43,7 @@ from crm_plugin.touchpoints.journeys import all_journeys, hold, readable
 from crm_plugin.touchpoints.statement import Terms
 from crm_plugin.touchpoints.states import Reason, State
 from crm_plugin.touchpoints.steps import document
-from crm_plugin.touchpoints.steps.enrol import begin, came_in
+from crm_plugin.touchpoints.steps.enrol import anybody_came_in, begin, came_in
 from crm_plugin.touchpoints.versions import with_steps, writes_members
 
 _log = logging.getLogger(__name__)
@@ -225,7 +225,8 @@ def coming(connection: Connection, shop: Shop, journey: Journey, since: datetime
         return None
     due = due.where(_means(connection, shop, journey, since))
     found = statement.judged(Terms(shop, journey, _channels(connection, shop, journey)), due, since).subquery("judged")
-    told = or_(statement.known(shop, journey, found) == 1, came_in(shop, journey, found) == 1)
+    been = and_(anybody_came_in(shop, journey), came_in(shop, journey, found) == 1)
+    told = or_(statement.known(shop, journey, found) == 1, been)
     own = [column for column in found.c if column.name not in ("reason", "state")]
     reason = case((told, Reason.DEALT_WITH.value), else_=found.c.reason).label("reason")
     state = case((told, State.SKIPPED.value), else_=found.c.state).label("state")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from crm_plugin.store import touchpoints
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import publishing
-from crm_plugin.touchpoints.plan import plan_shop
+from crm_plugin.touchpoints.plan import coming, plan_shop
 from crm_plugin.touchpoints.recipes import install_one
 from crm_plugin.touchpoints.states import Reason
 from tests.factories import write
 from tests.touchpoints.guarding import NOON, journey, send, shop_with
+from tests.touchpoints.plans import explained
 from tests.touchpoints.steps.stage import START, person, planned, settle, stage
 
 DAY = timedelta(days=1)
@@ -75,3 +77,18 @@ def test_webhook_is_no_greeting(sqlite_db: Database) -> None:
     plan_shop(sqlite_db, shop, NOON)
     assert [row[1] for row in planned(sqlite_db)] == ["accepted", "planned"]
     assert dict(send(sqlite_db, shop, NOON).states) == {"accepted": 1}
+
+
+def test_what_is_the_same_for_all_is_looked_up_once(sqlite_db: Database) -> None:
+    """The calendar, whether another journey is about birthdays, and whether anybody ever was inside this one."""
+    shop = shop_with(sqlite_db)
+    journey(sqlite_db, shop, "first")
+    with sqlite_db.read() as connection:
+        found = coming(connection, shop, journey_store.get(connection, shop.shop_id, "first"), NOON - DAY, NOON)
+        assert found is not None
+        lines = explained(connection, select(found.c.state)).splitlines()
+    assert any("MATERIALIZE cal" in line for line in lines)
+    for once in ("SEARCH a USING INDEX sqlite_autoindex_journeys_1", "SEARCH enrolments USING COVERING INDEX"):
+        [before] = [asks for asks, line in itertools.pairwise(lines) if once in line]
+        assert "SCALAR SUBQUERY" in before
+        assert "CORRELATED" not in before

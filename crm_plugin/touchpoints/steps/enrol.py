@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     ScalarSelect,
     Select,
@@ -118,6 +119,13 @@ def _told(shop: Shop, journey: Journey, came: Any) -> ScalarSelect[Any]:
     t = touchpoints.c
     key = (t.shop_id == shop.shop_id, t.journey_key == journey.key, t.member_id == came.c.member_id, t.step == 0)
     return select(literal(1)).where(*key, t.occasion == came.c.occasion).limit(1).scalar_subquery()
+
+
+def anybody_came_in(shop: Shop, journey: Journey) -> ColumnElement[bool]:
+    """Whether anybody ever came into the journey while it had steps: asked once a statement, for into most nobody did."""
+    e = enrolments.c
+    mine = (e.shop_id == shop.shop_id, e.journey_key == journey.key)
+    return select(literal(1)).where(*mine).limit(1).scalar_subquery().is_not(None)
 
 
 def came_in(shop: Shop, journey: Journey, judged: Any) -> ScalarSelect[Any]:
