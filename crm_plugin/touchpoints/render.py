@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
+from markupsafe import Markup, escape
 
 from crm_plugin.errors import InvalidInput, RenderError
 from crm_plugin.phrases import phrase
@@ -215,11 +216,14 @@ def _refused(text: Text, part: str, mistake: Mistake, hint: str = "") -> Invalid
     return InvalidInput(_placed(text, part, mistake), field=part, line=mistake.line, hint=hint)
 
 
-def preheader(text: str) -> str:
+def preheader(text: str) -> Markup:
     """The first words of the plain text, which mail programs show beside the subject; its greeting line is left out."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     body = lines[1] if len(lines) > 1 else lines[0] if lines else ""
-    return body if len(body) <= 120 else body[:119].rsplit(" ", 1)[0] + "…"
+    if len(body) <= 120:
+        return escape(body)
+    # Written in ASCII: a mail that is all ASCII goes as it is.
+    return escape(body[:119].rsplit(" ", 1)[0]) + Markup("&hellip;")
 
 
 def names_in(text: Text) -> frozenset[str]:

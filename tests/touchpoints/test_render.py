@@ -331,3 +331,17 @@ def test_missing_value_names_template_and_variable() -> None:
 )
 def test_nearest_language_is_chosen(wanted: str, fallback: str, chosen: str) -> None:
     assert choose_locale(wanted, {"en", "zh-CN"}, fallback) == chosen
+
+
+def test_first_words_stand_beside_the_subject_and_end_in_ascii() -> None:
+    told = "Tea & cups " * 20
+    made = render(
+        _text(subject="s", body_text=f"Hello\n\n{told}", body_html="<p>Hello</p>"), _scenes()[0], POLICY.brand
+    )
+    shown = made.html.partition('aria-hidden="true"')[2].partition("&#847;")[0].partition(">\n")[2]
+    assert shown == " ".join(("Tea &amp; cups " * 11).split()[:-1]) + "&hellip;"
+    assert made.html.isascii()
+    short = render(
+        _text(subject="s", body_text="Hello\n<b> & Co", body_html="<p>Hello</p>"), _scenes()[0], POLICY.brand
+    )
+    assert ">\n&lt;b&gt; &amp; Co&#847;" in short.html

@@ -65,6 +65,8 @@ def _ended(lines: str) -> str:
 
 def _plain(text: str) -> list[bytes] | None:
     """The text as it is, block by block; None where it cannot go like that."""
+    if not text.isascii():
+        return None
     blocks = text.blocks if isinstance(text, Woven) else (text,)
     found = [_kept_as_it_is(one) if place % 2 else _as_it_is(one) for place, one in enumerate(blocks)]
     plain = [one for one in found if one is not None]
@@ -75,7 +77,7 @@ def _as_it_is(lines: str) -> bytes | None:
     """Their bytes, if no mail server has anything to change in them: plain letters, no blanks at an end, no boundary, no mbox' From."""
     if not lines:
         return b""
-    data = _ended(lines).encode("utf-8", "replace")
+    data = _ended(lines).encode("ascii")
     if data.translate(None, _PLAIN):
         return None
     told = data.split(b"\n")
