@@ -11,6 +11,7 @@ _INSIDE = text("state = 'active'")
 _ENDED = text("state = 'ended'")
 _FREE = text("handed_at IS NULL")
 _HANDED = text("handed_at IS NOT NULL")
+_OWN, _NOBODYS = (text(f"handed_at IS NULL AND member_id IS {whose}") for whose in ("NOT NULL", "NULL"))
 _OPEN = text("done_at IS NULL")
 
 # One row: one published version of a journey, never changed. `numbers` gives each step key that the journey ever had its number, which is
@@ -123,6 +124,8 @@ coupon_codes = Table(
     belongs_to("coupon_pools", "pool_key"),
     UniqueConstraint("shop_id", "enrolment_id", "step_key", name="uq_coupon_codes_enrolment"),
     partial_index("ix_coupon_codes_free", "shop_id", "pool_key", "place", where=_FREE),
+    partial_index("ix_coupon_codes_own", "shop_id", "pool_key", "member_id", "place", where=_OWN),
+    partial_index("ix_coupon_codes_nobodys", "shop_id", "pool_key", "place", where=_NOBODYS),
     partial_index("ix_coupon_codes_member", "shop_id", "member_id", where=_HANDED),
 )
 

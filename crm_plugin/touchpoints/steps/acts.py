@@ -192,12 +192,20 @@ def _to_be_had(group: Group) -> tuple[TextClause, dict[str, Any]]:
 def _free(is_sqlite: bool, pools: int) -> TextClause:
     """(pool, code, place, member) of so many pools: the first that are free, as many as wanted, and those of the members in `rows`."""
     own = f"member_id IN (SELECT member_id FROM {given(is_sqlite, {'member_id': 'BIGINT'})})"  # noqa: S608
+    whose = {
+        "ix_coupon_codes_nobodys": "member_id IS NULL ORDER BY place LIMIT :wanted{n}",
+        "ix_coupon_codes_own": f"member_id IS NOT NULL AND {own} ORDER BY place",
+    }
     told = (
-        f"SELECT * FROM (SELECT {', '.join(_FREE)} FROM coupon_codes "  # noqa: S608
+        f"SELECT * FROM (SELECT {', '.join(_FREE)} FROM coupon_codes{{by}} "  # noqa: S608
         "WHERE shop_id = :shop_id AND pool_key = :pool{n} AND handed_at IS NULL AND {whose}) AS free"
     )
-    whose = ("member_id IS NULL ORDER BY place LIMIT :wanted{n}", f"{own} ORDER BY place")
-    parts = [told.format(n=n, whose=one.format(n=n)) for n in range(pools) for one in whose]
+    # Without figures about the table SQLite may go through all that are free.
+    parts = [
+        told.format(n=n, by=f" INDEXED BY {index}" if is_sqlite else "", whose=one.format(n=n))
+        for n in range(pools)
+        for index, one in whose.items()
+    ]
     return text(" UNION ALL ".join(parts))
 
 
