@@ -43,6 +43,8 @@ _MOMENT_SECONDS = 2.0
 FRESH = timedelta(seconds=30)
 # Between the guards and a call there is never more than this; what is left of the group then is looked at again.
 FRESH_GROUP = timedelta(seconds=5)
+# A clock that is put back once costs a round as much as another claim. One that keeps going back would never let it end.
+_MOST_PUT_BACK = 3
 
 
 @dataclass(slots=True)
@@ -129,6 +131,8 @@ class _Round:
         self._ahead: dict[int, Ready | None] = {}
         # Senders of which as many have been noted as they allow in this minute.
         self._spent: set[str] = set()
+        # How often the clock was put back amid what had been claimed.
+        self._put_back = 0
         with db.read() as connection:
             self._faring.begin(connection, self._now)
         self.report = DispatchReport()
@@ -139,7 +143,9 @@ class _Round:
         self._readying.close()
 
     def claim(self, count: int) -> Sequence[Row[Any]]:
-        """Take due rows for ourselves."""
+        """Take due rows for ourselves; none any more where the clock does not stop going back."""
+        if self._put_back > _MOST_PUT_BACK:
+            return []
         self._now = self._clock()
         self._claimed_at = self._now
         rows = self._claim(count)
@@ -178,6 +184,7 @@ class _Round:
             if self._now < self._claimed_at:
                 # The clock was put back: by what it says now, somebody may have had enough already. They are taken anew.
                 claims.release(self._db, left, self._now)
+                self._put_back += 1
                 return
             self._pace_begins()
             group = [left.popleft() for _ in range(min(self._pace.size, len(left)))]

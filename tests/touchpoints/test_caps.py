@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -255,6 +256,16 @@ def test_clock_put_back_between_claim_and_sending(db: Database) -> None:
     send(db, shop, NOON, sent, clock=lambda: at.pop(0) if len(at) > 1 else at[0])
     assert sent.rows == []
     assert states(db)["b"] == ("planned", "frequency_cap")
+
+
+def test_clock_that_keeps_going_back_ends_the_round(db: Database) -> None:
+    shop, sent = shop_with(db), Sent()
+    journey(db, shop, "a")
+    plant(db, "a")
+    looked = itertools.count()
+    send(db, shop, NOON, sent, clock=lambda: NOON - timedelta(minutes=next(looked)))
+    assert next(looked) < 12
+    assert (sent.rows, states(db)["a"]) == ([], ("planned", ""))
 
 
 @pytest.mark.slow
