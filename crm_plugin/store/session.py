@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -16,9 +18,13 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from crm_plugin.money import portion
 
-_WRITE = "crm_write"
+_WRITE, _WAITS = "crm_write", "crm_waits"
+_IMMEDIATE = "BEGIN IMMEDIATE"
 # A writer waits this long for another writer before SQLite says "database is locked".
 _BUSY_MS = 30_000
+# How often it looks whether the other has done. SQLite itself looks ever more seldom, after half a second ten times a second: whoever
+# writes for a few milliseconds at a time keeps all others waiting for a tenth of a second. Of a long wait a little more does not matter.
+_OFTEN, _SELDOM, _LONG = 0.001, 0.01, 0.5
 # PostgreSQL undid one of two transactions that stood against one another (deadlock, serialization): it may be run again.
 _CONFLICTS = frozenset({"40001", "40P01"})
 # Classes of its codes that say that the server is not there or has no room: connection, resources, an operator's intervention, system.
@@ -129,8 +135,48 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # IMMEDIATE takes the write lock at once: a deferred transaction that reads first and writes later fails instead of waiting.
-    immediate = connection.get_execution_options().get(_WRITE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    if not connection.get_execution_options().get(_WRITE):
+        _let_wait(connection, _BUSY_MS)
+        connection.exec_driver_sql("BEGIN")
+        return
+    # Whoever has the lock waits for nobody any more.
+    _let_wait(connection, 0)
+    try:
+        connection.exec_driver_sql(_IMMEDIATE)
+    except OperationalError as error:
+        if not _is_busy(error.orig):
+            raise
+        if not _have_turn(connection):
+            # With SQLAlchemy's errors.
+            connection.exec_driver_sql(_IMMEDIATE)
+
+
+def _let_wait(connection: Connection, milliseconds: int) -> None:
+    """How long SQLite itself waits for others on this connection."""
+    held = connection.connection
+    if held.info.get(_WAITS) != milliseconds:
+        # The driver keeps statements, and this one takes effect while it is read: as a script it is read each time.
+        held.executescript(f"PRAGMA busy_timeout={milliseconds}")
+        held.info[_WAITS] = milliseconds
+
+
+def _have_turn(connection: Connection) -> bool:
+    """Begin to write as soon as the others let; False when they did not for as long as one waits."""
+    cursor, began = connection.connection.cursor(), time.monotonic()
+    while (waited := time.monotonic() - began) < _BUSY_MS / 1000:
+        time.sleep(_OFTEN if waited < _LONG else _SELDOM)
+        try:
+            cursor.execute(_IMMEDIATE)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                return False
+        else:
+            return True
+    return False
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class Database:

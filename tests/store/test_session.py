@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from crm_plugin.store import session
 from crm_plugin.store.session import Database, again, is_away, is_conflict, make_engine
 
 _RAISES = "DO $$ BEGIN RAISE EXCEPTION 'told' USING ERRCODE = '{code}'; END $$"
@@ -65,3 +66,47 @@ def test_server_that_waits_for_no_disk_is_told_of(request: pytest.FixtureRequest
     # So the tests' own server runs.
     with request.getfixturevalue("postgres").kept() as database:
         assert database.forgetful() == ["fsync", "synchronous_commit"]
+
+
+def test_writer_that_waits_looks_often(sqlite_db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite itself would look ever more seldom, up to ten times a second."""
+    other, pauses = sqlite3.connect(str(sqlite_db.engine.url.database), isolation_level=None), []
+    other.execute("BEGIN IMMEDIATE")
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 9:
+            other.rollback()
+
+    monkeypatch.setattr(session.time, "sleep", sleep)
+    with sqlite_db.write() as connection:
+        connection.execute(text("CREATE TABLE written (number INTEGER)"))
+    assert pauses == [0.001] * 9
+    other.close()
+
+
+def test_writer_whose_patience_ends_is_told_that_it_is_locked(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, pauses = sqlite3.connect(str(sqlite_db.engine.url.database), isolation_level=None), []
+    monkeypatch.setattr(session.time, "sleep", pauses.append)
+    monkeypatch.setattr(session.time, "monotonic", lambda: len(pauses))
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError, match="locked") as caught, sqlite_db.write():
+        pass
+    assert is_away(caught.value)
+    # By that clock a second goes by at each look.
+    assert pauses == [0.001, *[0.01] * 29]
+    other.rollback()
+    with sqlite_db.write() as connection:
+        connection.execute(text("CREATE TABLE written (number INTEGER)"))
+    other.close()
+
+
+def test_readers_wait_as_long_as_before(sqlite_db: Database) -> None:
+    waits = text("PRAGMA busy_timeout")
+    for _ in range(2):
+        with sqlite_db.write() as connection:
+            assert connection.execute(waits).scalar_one() == 0
+        with sqlite_db.read() as connection:
+            assert connection.execute(waits).scalar_one() == 30_000
