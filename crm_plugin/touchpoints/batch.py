@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Column, Connection, Row, Select, Table, bindparam, select
+from sqlalchemy import Connection, Row, select
 
 from crm_plugin.clock import local_day
 from crm_plugin.errors import RuleError
@@ -20,19 +20,12 @@ from crm_plugin.store import (
     coupon_codes,
     enrolments,
     journey_waves,
-    member_consents,
-    member_facts,
     members,
-    order_lines,
-    orders,
-    products,
-    suppressions,
     templates,
 )
-from crm_plugin.store.bulk import named
 from crm_plugin.store.lists import among
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import caps, cases, greetings, in_step, level, once, subjects
+from crm_plugin.touchpoints import caps, cases, greetings, in_step, known, level, once, subjects
 from crm_plugin.touchpoints.audience import arrived, meant, rule_of
 from crm_plugin.touchpoints.caps import Ledger
 from crm_plugin.touchpoints.due import holding
@@ -41,7 +34,7 @@ from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.level import Levels
 from crm_plugin.touchpoints.policy import policy_of
 from crm_plugin.touchpoints.prefilled import Prefilled
-from crm_plugin.touchpoints.render import Text, names_in
+from crm_plugin.touchpoints.render import Text, names_of
 from crm_plugin.touchpoints.steps.expiry import last_days
 from crm_plugin.touchpoints.subjects import Subjects
 from crm_plugin.touchpoints.texts import text_of
@@ -146,140 +139,107 @@ def load(
     batch = Batch(today)
     shop_id = shop.shop_id
     ids = sorted({row.member_id for row in rows})
-    _load_members(connection, shop_id, ids, batch)
-    _load_suppressed(connection, shop_id, rows, batch)
-    _load_orders(connection, shop_id, (row.subject_order_id for row in rows if row.subject_order_id), batch)
+    batch.members, batch.facts, batch.consents = known.people(connection, shop_id, ids)
+    batch.suppressed = known.suppressed(connection, shop_id, {row.address for row in rows if row.address})
+    if order_ids := {row.subject_order_id for row in rows if row.subject_order_id}:
+        batch.orders, batch.lines = known.orders_of(connection, shop_id, order_ids)
+        batch.told = once.orders(connection, shop_id, order_ids)
     w = journey_waves.c
     held = select(w.journey_key).where(w.shop_id == shop_id, w.state == HELD)
     batch.held = set(connection.execute(held).scalars())
     batch.cases = cases.open_cases(connection, shop_id, policy_of(shop).cases, ids, now)
     batch.ledger = caps.load(connection, shop_id, ids, now)
     batch.voices = voices(connection, shop_id, rows)
-    _load_texts(connection, shop_id, rows, batch)
-    _load_audiences(connection, shop, rows, today, batch)
+    heard = _heard(rows, batch)
+    journeys = [journey for journey, _ in heard]
+    _load_texts(connection, shop_id, journeys, batch)
+    _load_audiences(connection, shop, heard, today, batch)
     _load_inside(connection, shop, rows, batch)
-    _load_holding(connection, shop, rows, batch)
-    batch.greeted = greetings.load(connection, shop_id, [row for row in rows if _greets(row, batch)])
+    _load_holding(connection, shop, heard, batch)
+    greeting = [row for journey, mine in heard if _greets(journey) for row in _known(mine, batch)]
+    batch.greeted = greetings.load(connection, shop_id, greeting)
     batch.subjects = subjects.load(connection, shop_id, {batch.occasion_of(row) for row in rows})
-    if any(_awaits_orders(row, batch) for row in rows):
+    if any(kind_of(journey.trigger).awaits_orders for journey in journeys):
         batch.in_step = in_step.orders_of(connection, shop)
-    programs = sorted({batch.program_of(row) for row in rows})
-    batch.levels = {program: level.held(connection, shop_id, ids, program) for program in programs}
+    programs = {program_of(journey.trigger) for journey in journeys} or {PROGRAM_KEY}
+    batch.levels = {program: level.held(connection, shop_id, ids, program) for program in sorted(programs)}
     texts = [*also, *(text for found in batch.texts.values() for text in found.values())]
-    names = {name for text in texts for name in names_in(text)}
+    names = _spoken_in(texts)
     if "tier" in names:
         for levels in batch.levels.values():
             level.standing(connection, shop, ids, today, levels)
     if names & {"product", "order"}:
-        _load_pages(connection, shop_id, batch)
+        batch.pages = known.pages(connection, shop_id, (line for lines in batch.lines.values() for line in lines))
     return batch
 
 
-def _awaits_orders(row: Spoken, batch: Batch) -> bool:
-    journey = batch.journey_of(row)
-    return journey is not None and kind_of(journey.trigger).awaits_orders
+_Heard = list[tuple[Journey, list[Subject]]]
 
 
-def _greets(row: Any, batch: Batch) -> bool:
-    """Whether it is about a birthday, and no preview."""
-    journey = batch.journey_of(row)
-    about = journey is not None and journey.trigger.type == BIRTHDAY and not caps.exempt(journey)
-    return about and bool(batch.occasion_of(row))
+def _heard(rows: Sequence[Subject], batch: Batch) -> _Heard:
+    """The journeys in hand as they speak, each with its touchpoints: what is asked of a journey is asked once."""
+    found: dict[str, tuple[Journey, list[Subject]]] = {}
+    for row in rows:
+        if (journey := batch.journey_of(row)) is not None:
+            mine = found.get(journey.name) or found.setdefault(journey.name, (journey, []))
+            mine[1].append(row)
+    return list(found.values())
 
 
-def _load_members(connection: Connection, shop_id: int, ids: Sequence[int], batch: Batch) -> None:
-    theirs = {"b_shop": shop_id, "b_ids": ids}
-    for mine, into in ((_MEMBERS, batch.members), (_FACTS, batch.facts)):
-        for row in named(connection.execute(mine, theirs)):
-            into[row.member_id] = row
-    for member_id, channel, topic, state in connection.execute(_SAID, theirs).all():
-        batch.consents[member_id][channel, topic] = state
+def _known(rows: Iterable[Subject], batch: Batch) -> list[Subject]:
+    """Those that have an occasion: a preview has none."""
+    return [row for row in rows if batch.occasion_of(row)]
 
 
-_UNSPOKEN = frozenset(
-    (
-        "attributes",
-        "joined_at",
-        "updated_at",
-        "first_seen_at",
-        "changed_at",
-        "touched_at",
-        "first_order_at",
-        "fingerprint",
-    )
-)
+def _greets(journey: Journey) -> bool:
+    return journey.trigger.type == BIRTHDAY and not caps.exempt(journey)
 
 
-def _spoken_of(table: Table) -> list[Column[Any]]:
-    """All but what no guard and no text asks for: instants and the store's own values cost most of what a row costs to read."""
-    return [column for column in table.c if column.name not in _UNSPOKEN]
+# What has to be read for the texts that speak of it.
+_READ_FOR = ("tier", "product", "order")
 
 
-def _of_members(table: Table, columns: Sequence[Column[Any]]) -> Select[Any]:
-    """Made once: what a statement is built of costs as much as reading fifty members."""
-    return select(*columns).where(table.c.shop_id == bindparam("b_shop"), among(table.c.member_id, "b_ids"))
+def _spoken_in(texts: Iterable[Text]) -> set[str]:
+    """Which of these the texts speak of. A part in which no such word stands is not taken apart, which costs as much as several mails."""
+    parts = (part for text in texts for part in text.parts().values())
+    return {name for part in parts if any(word in part for word in _READ_FOR) for name in names_of(part)}
 
 
-_MEMBERS, _FACTS = (_of_members(table, _spoken_of(table)) for table in (members, member_facts))
-_SAID = _of_members(member_consents, [member_consents.c[name] for name in ("member_id", "channel", "topic", "state")])
-
-
-_b = suppressions.c
-_BLOCKED = select(_b.channel, _b.address, _b.reason).where(
-    _b.shop_id == bindparam("b_shop"), among(_b.address, "b_addresses")
-)
-
-
-def _load_suppressed(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:
-    addresses = sorted({row.address for row in rows if row.address})
-    for channel, address, reason in connection.execute(_BLOCKED, {"b_shop": shop_id, "b_addresses": addresses}):
-        batch.suppressed[channel, address] = reason
-
-
-def _load_texts(connection: Connection, shop_id: int, rows: Sequence[Subject], batch: Batch) -> None:
-    wanted = {one.template_key for row in rows if (one := batch.journey_of(row)) is not None}
+def _load_texts(connection: Connection, shop_id: int, journeys: Iterable[Journey], batch: Batch) -> None:
+    wanted = {journey.template_key for journey in journeys}
     t = templates.c
     query = select(templates).where(t.shop_id == shop_id, t.template_key.in_(sorted(wanted)))
     for row in connection.execute(query):
         batch.texts[row.template_key, row.channel][row.locale] = text_of(row)
 
 
-def _load_holding(connection: Connection, shop: Shop, rows: Sequence[Subject], batch: Batch) -> None:
-    """What the journeys in hand were planned for and is still so, asked by the SQL that planned it."""
-    concerned: dict[str, list[Subject]] = defaultdict(list)
-    spoken: dict[str, Journey] = {}
-    for row in rows:
-        one = batch.journey_of(row)
-        # A preview has no occasion.
-        if one is not None and batch.occasion_of(row):
-            spoken[one.name] = one
-            concerned[one.name].append(row)
-    once_a_pause, once_ever = [], []
-    for name, mine in concerned.items():
-        kind = kind_of(spoken[name].trigger)
+def _load_holding(connection: Connection, shop: Shop, heard: _Heard, batch: Batch) -> None:
+    """What the journeys in hand were planned for and is still so, asked by the SQL that planned it; and what they have said before."""
+    once_a_pause: set[int] = set()
+    once_ever: dict[str, set[int]] = defaultdict(set)
+    for journey, rows in heard:
+        kind = kind_of(journey.trigger)
+        mine = _known(rows, batch) if kind.rechecked or kind.once else []
+        if not mine:
+            continue
+        ids = [row.member_id for row in mine]
         if kind.rechecked:
-            ids, occasions = [row.member_id for row in mine], [batch.occasion_of(row) for row in mine]
-            found = connection.execute(holding(shop, spoken[name], ids, occasions))
-            batch.holding[name] = {(row.member_id, row.occasion) for row in found}
+            found = connection.execute(holding(shop, journey, ids, [batch.occasion_of(row) for row in mine]))
+            batch.holding[journey.name] = {(row.member_id, row.occasion) for row in found}
         if PAUSE in kind.once:
-            once_a_pause += [row.member_id for row in mine]
+            once_a_pause.update(ids)
         if MEMBER in kind.once:
-            once_ever.append(spoken[name].key)
-    batch.lapses = once.lapses(connection, shop.shop_id, once_a_pause) if once_a_pause else {}
-    batch.spoken = once.members(connection, shop.shop_id, {row.member_id for row in rows}, once_ever)
+            once_ever[journey.key].update(ids)
+    if once_a_pause:
+        batch.lapses = once.lapses(connection, shop.shop_id, once_a_pause)
+    batch.spoken = once.members(connection, shop.shop_id, set().union(*once_ever.values()), once_ever)
 
 
-def _load_audiences(connection: Connection, shop: Shop, rows: Sequence[Subject], today: date, batch: Batch) -> None:
-    concerned: dict[str, set[int]] = defaultdict(set)
-    spoken: dict[str, Journey] = {}
-    for row in rows:
-        one = batch.journey_of(row)
-        if one is not None and (rule_of(one) is not None or one.flow.goal_text):
-            spoken[one.name] = one
-            concerned[one.name].add(row.member_id)
-    for name, journey in spoken.items():
-        m = members.c
-        query = select(m.member_id).where(m.shop_id == shop.shop_id, among(m.member_id, concerned[name]))
+def _load_audiences(connection: Connection, shop: Shop, heard: _Heard, today: date, batch: Batch) -> None:
+    for journey, rows in heard:
+        name, m = journey.name, members.c
+        ids = sorted({row.member_id for row in rows})
+        query = select(m.member_id).where(m.shop_id == shop.shop_id, among(m.member_id, ids))
         asked = [(batch.in_audience, meant)] if rule_of(journey) is not None else []
         asked += [(batch.at_goal, arrived)] if journey.flow.goal_text else []
         for into, ask in asked:
@@ -310,30 +270,3 @@ def _load_inside(connection: Connection, shop: Shop, rows: Sequence[Subject], ba
     for one in given:
         batch.coupons[one.journey_key, one.member_id, one.occasion] = one.code
     batch.coupon_ends = last_days(connection, shop, ((one.pool_key, one.code, one.member_id) for one in given))
-
-
-def _of_orders(table: Table) -> Select[Any]:
-    return select(table).where(table.c.shop_id == bindparam("b_shop"), among(table.c.order_id, "b_ids"))
-
-
-_ORDERS, _LINES = _of_orders(orders), _of_orders(order_lines).order_by(order_lines.c.order_id, order_lines.c.line_no)
-
-
-def _load_orders(connection: Connection, shop_id: int, order_ids: Iterable[int], batch: Batch) -> None:
-    wanted = sorted(set(order_ids))
-    if not wanted:
-        return
-    theirs = {"b_shop": shop_id, "b_ids": wanted}
-    for row in named(connection.execute(_ORDERS, theirs)):
-        batch.orders[row.order_id] = row
-    for row in named(connection.execute(_LINES, theirs)):
-        batch.lines[row.order_id].append(row)
-    batch.told = once.orders(connection, shop_id, wanted)
-
-
-def _load_pages(connection: Connection, shop_id: int, batch: Batch) -> None:
-    ids = sorted({line.product_external_id for lines in batch.lines.values() for line in lines} - {""})
-    if ids:
-        p = products.c
-        query = select(p.external_id, p.url).where(p.shop_id == shop_id, among(p.external_id, ids), p.url != "")
-        batch.pages = {row.external_id: row.url for row in connection.execute(query)}

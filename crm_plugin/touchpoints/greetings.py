@@ -76,7 +76,9 @@ def load(connection: Connection, shop_id: int, rows: Sequence[Any]) -> dict[tupl
         by_member.setdefault(other.member_id, []).append(other)
     found: dict[tuple[int, datetime], bool] = {}
     for row in rows:
-        others = [other for other in by_member.get(row.member_id, ()) if _is_rival(other, row)]
+        if row.member_id not in by_member:
+            continue
+        others = [other for other in by_member[row.member_id] if _is_rival(other, row)]
         if any(other.state in _LEFT for other in others):
             found[row.touchpoint_id, row.due_at] = True
         elif any(_goes_first(other, row) for other in others):

@@ -228,11 +228,12 @@ def preheader(text: str) -> Markup:
 
 def names_in(text: Text) -> frozenset[str]:
     """The variables that a text speaks of; none for a part that cannot be read."""
-    return frozenset().union(*(_names_in(source) for source in text.parts().values()))
+    return frozenset().union(*(names_of(source) for source in text.parts().values()))
 
 
 @lru_cache(maxsize=4096)
-def _names_in(source: str) -> frozenset[str]:
+def names_of(source: str) -> frozenset[str]:
+    """The same of one part."""
     tree = tree_of(source)
     return frozenset() if tree is None else frozenset(meta.find_undeclared_variables(tree))
 
