@@ -109,7 +109,7 @@ class PostgresDatabases:
 
     def _make(self) -> Engine:
         self._run(f"CREATE DATABASE {_KEPT} TEMPLATE template0 STRATEGY FILE_COPY")
-        engine = make_engine(self._server.url(_KEPT), pool_use_lifo=True)
+        engine = make_engine(self._server.url(_KEPT))
         metadata.create_all(engine)
         with engine.begin() as connection:
             for statement in _WATCH.strip().split(";\n"):

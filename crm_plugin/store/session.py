@@ -40,6 +40,8 @@ def make_engine(url: str | URL, **options: Any) -> Engine:
     parsed = make_url(url)
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+pg8000")
+    # The connection that was used last is used next: it has the pages and statements at hand, and those that are seldom needed hold few.
+    options = {"pool_use_lifo": True, **options}
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(parsed, pool_pre_ping=True, **options)
         if parsed.get_driver_name() == "pg8000":

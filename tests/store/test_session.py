@@ -110,3 +110,14 @@ def test_readers_wait_as_long_as_before(sqlite_db: Database) -> None:
             assert connection.execute(waits).scalar_one() == 0
         with sqlite_db.read() as connection:
             assert connection.execute(waits).scalar_one() == 30_000
+
+
+def test_connection_used_last_is_used_next(db: Database) -> None:
+    with db.read() as first, db.read() as second:
+        there = [first.connection.dbapi_connection, second.connection.dbapi_connection]
+    used = []
+    for _ in range(3):
+        with db.read() as connection:
+            used.append(connection.connection.dbapi_connection)
+    # The first block to be opened is the last to give its connection back.
+    assert used == [there[0]] * 3
