@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from crm_plugin.money import portion
 
@@ -40,8 +41,10 @@ def make_engine(url: str | URL, **options: Any) -> Engine:
     parsed = make_url(url)
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+pg8000")
-    # The connection that was used last is used next: it has the pages and statements at hand, and those that are seldom needed hold few.
-    options = {"pool_use_lifo": True, **options}
+    dialect: Any = parsed.get_dialect()
+    if issubclass(options.get("poolclass") or dialect.get_pool_class(parsed), QueuePool):
+        # The connection that was used last is used next: it has the pages and statements at hand; those that are seldom needed hold few.
+        options = {"pool_use_lifo": True, **options}
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(parsed, pool_pre_ping=True, **options)
         if parsed.get_driver_name() == "pg8000":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from crm_plugin.store import session
 from crm_plugin.store.session import Database, again, is_away, is_conflict, make_engine
@@ -121,3 +122,11 @@ def test_connection_used_last_is_used_next(db: Database) -> None:
             used.append(connection.connection.dbapi_connection)
     # The first block to be opened is the last to give its connection back.
     assert used == [there[0]] * 3
+
+
+def test_database_without_a_row_of_connections_opens(tmp_path: Path) -> None:
+    for url, options in (("sqlite://", {}), (f"sqlite:///{tmp_path / 'crm.sqlite3'}", {"poolclass": NullPool})):
+        database = Database(make_engine(url, **options))
+        with database.write() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+        database.dispose()
