@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, ScalarSelect, Text, cast, func, select
 from sqlalchemy.sql.selectable import SelectBase
 
 from crm_plugin.store.bulk import row_of
+
+# A function takes a hundred arguments on PostgreSQL, and a few more on SQLite: longer rows cross as rows of pieces.
+_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,13 @@ class Together:
 
 
 def _document(dialect: Dialect, query: SelectBase) -> ScalarSelect[str]:
-    rows = query.subquery()
+    columns = list(query.subquery().c)
+    array = func.json_array if dialect.name == "sqlite" else func.json_build_array
+    if len(columns) > _MOST:
+        columns = [array(*columns[start : start + _MOST]) for start in range(0, len(columns), _MOST)]
     if dialect.name == "sqlite":
-        return select(func.json_group_array(func.json_array(*rows.c))).scalar_subquery()
-    listed = cast(func.json_agg(func.json_build_array(*rows.c)), Text)
+        return select(func.json_group_array(array(*columns))).scalar_subquery()
+    listed = cast(func.json_agg(array(*columns)), Text)
     return select(func.coalesce(listed, "[]")).scalar_subquery()
 
 
@@ -63,6 +70,8 @@ def _reading(dialect: Dialect, query: SelectBase) -> Callable[[Sequence[Sequence
     reads = [_reader(dialect, column.type) for column in columns]
 
     def rows(found: Sequence[Sequence[Any]]) -> list[Any]:
+        if len(columns) > _MOST:
+            found = [[*chain.from_iterable(pieces)] for pieces in found]
         return [
             make([value if read is None else read(value) for read, value in zip(reads, row, strict=True)])
             for row in found
