@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, ScalarSelect, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Dialect, ScalarSelect, Text, cast, func, select
 from sqlalchemy.sql.selectable import SelectBase
 
 from crm_plugin.store.bulk import row_of
@@ -54,7 +54,7 @@ class Together:
 
 
 def _document(dialect: Dialect, query: SelectBase) -> ScalarSelect[str]:
-    columns = list(query.subquery().c)
+    columns: list[ColumnElement[Any]] = list(query.subquery().c)
     array = func.json_array if dialect.name == "sqlite" else func.json_build_array
     if len(columns) > _MOST:
         columns = [array(*columns[start : start + _MOST]) for start in range(0, len(columns), _MOST)]
