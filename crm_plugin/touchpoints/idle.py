@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -13,7 +12,6 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from crm_plugin.clock import is_known_zone
-from crm_plugin.errors import CrmError
 from crm_plugin.store.base import to_micros
 from crm_plugin.store.members import calendar_of
 from crm_plugin.store.session import Database, again, is_away
@@ -100,10 +98,14 @@ def look_ahead(connection: Connection, shop: Shop, running: Sequence[Journey], n
     lates: list[Late] = []
     for journey in running:
         if is_behind(journey, now):
-            with suppress(CrmError, LookupError, TypeError, ValueError):
-                # What is wrong with one is told when it is planned.
+            try:
                 asked = asked_of(connection, shop, journey, looked)
                 lates += late_of(asked, journey.enabled_at or now, journey.planned_through, now)
+            except SQLAlchemyError:
+                raise
+            except Exception:
+                # One must not stop the others: what is wrong with it is told when it is planned.
+                _log.debug("what came late of journey %s of %s", journey.key, shop.name, exc_info=True)
     Arrived(connection, shop.shop_id, looked.came)(lates)
 
 

@@ -6,17 +6,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from crm_plugin.rules.trigger_kinds import Arrival
 from crm_plugin.rules.trigger_members import ANYONE, KNOWN_BEFORE
 from crm_plugin.store import journeys, segments
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
-from crm_plugin.touchpoints import arrived, glance
+from crm_plugin.touchpoints import arrived, glance, idle
 from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints.arrived import Arrived
-from crm_plugin.touchpoints.due import Late
+from crm_plugin.touchpoints.due import Asked, Late
 from crm_plugin.touchpoints.idle import asked_of
+from crm_plugin.touchpoints.journey import Journey
 from crm_plugin.touchpoints.journey_document import read_draft
 from crm_plugin.touchpoints.plan import plan_shop
 from tests.factories import make_shop, member, order, write
@@ -117,6 +119,24 @@ def test_journeys_of_steps_look_for_what_came_late_together(db: Database, shop: 
     assert sum(one.startswith("SELECT EXISTS") for one in statements) == 1
     assert sum("UPDATE journeys" in one for one in statements) == len(KINDS)
     assert _marks(db) == dict.fromkeys(KINDS, NIGHT + HOUR)
+
+
+def test_journey_of_steps_that_cannot_be_asked_stops_no_other(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(connection: Connection, shop: Shop, journey: Journey, looked: idle.Looked) -> Asked:
+        if journey.key == "born":
+            raise ArithmeticError("broken")
+        return asked_of(connection, shop, journey, looked)
+
+    monkeypatch.setattr(idle, "asked_of", ask)
+    with db.write() as connection:
+        for key, trigger in KINDS.items():
+            draft = read_draft({"key": key, "trigger": trigger, "steps": [{"key": "call", "task": {"title": "Call"}}]})
+            journey_store.save(connection, shop, draft, START)
+        connection.execute(journeys.update().values(enabled=True, enabled_at=START, planned_through=START))
+    assert plan_shop(db, shop, NIGHT).problems == {"born": "ArithmeticError: broken"}
+    assert _marks(db) == {**dict.fromkeys(KINDS, NIGHT), "born": START}
 
 
 def test_very_many_are_asked_about_in_several_statements(
