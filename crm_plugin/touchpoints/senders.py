@@ -1,4 +1,4 @@
-"""The senders of a shop: which there are, their encrypted settings, whether they are well, and opening one."""
+"""The senders of a shop: which there are, their settings, whether they are well, and opening one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def open_channel(
 ) -> ChannelAdapter:
     """The sender, ready to send; one that reports deliveries is told our own hook unless the merchant named another address.
 
-    Raises: NotFound when it is not set up, ConfigError when its settings cannot be decrypted.
+    Raises: NotFound when it is not set up, ConfigError when its settings cannot be read with the present key.
     """
     cls = channel_class(adapter_name)
     values = settings_of(db, box, shop, adapter_name)
@@ -128,7 +128,7 @@ def _seen_from_outside(public_url: str) -> bool:
 
 
 def settings_of(db: Database, box: SecretBox, shop: Shop, adapter_name: str) -> dict[str, Any]:
-    """The decrypted settings of a sender. Raises: NotFound when it is not set up."""
+    """The settings of a sender. Raises: NotFound when it is not set up."""
     cls = channel_class(adapter_name)
     with db.read() as connection:
         if cls.uses_storefront:
