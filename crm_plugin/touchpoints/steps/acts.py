@@ -139,7 +139,7 @@ def _tasking(is_sqlite: bool) -> TextClause:
 
 
 def parts(group: Group, steps: Iterable[Step], members: Sequence[int]) -> list[Part]:
-    """The codes that these members, the `rows` of the statement, may be handed in these steps; the group keeps them."""
+    """The codes that these members may be handed in these steps, beside those of whom it was foreseen before; the group keeps them."""
     pools = [step.told["pool"] for step in steps if step.kind == "coupon"]
     if not pools:
         return []
@@ -162,7 +162,7 @@ def _hand_out(group: Group) -> None:
         # Somebody came past a message that was skipped, or a wait that was over.
         group.foreseen = wanted
         free, values = _to_be_had(group)
-        _take_stock(group, group.run(free, [(one,) for one in sorted({one for _pool, one in wanted})], **values))
+        _take_stock(group, group.run(free, (), **values))
     handed = []
     for pool, whose in group.codes.items():
         for stay, step_key, event in whose:
@@ -178,11 +178,12 @@ _FREE = ("pool_key", "code", "place", "member_id")
 
 
 def _to_be_had(group: Group) -> tuple[TextClause, dict[str, Any]]:
-    """The statement for the codes that are foreseen, and what it is bound to beside the members in `rows`."""
+    """The statement for the codes that are foreseen, also for those on another version, and what it is bound to."""
     counts = Counter[str]()
     for (pool, _member_id), times in group.foreseen.items():
         counts[pool] += times
-    values: dict[str, Any] = {"shop_id": group.shop.shop_id}
+    takers = to_json([[one] for one in sorted({member_id for _pool, member_id in group.foreseen})])
+    values: dict[str, Any] = {"shop_id": group.shop.shop_id, "takers": takers}
     for place, (pool, count) in enumerate(counts.items()):
         values |= {f"pool{place}": pool, f"wanted{place}": count}
     return _free(group.is_sqlite, len(counts)), values
@@ -190,11 +191,12 @@ def _to_be_had(group: Group) -> tuple[TextClause, dict[str, Any]]:
 
 @lru_cache
 def _free(is_sqlite: bool, pools: int) -> TextClause:
-    """(pool, code, place, member) of so many pools: the first that are free, as many as wanted, and those of the members in `rows`."""
-    own = f"member_id IN (SELECT member_id FROM {given(is_sqlite, {'member_id': 'BIGINT'})})"  # noqa: S608
+    """(pool, code, place, member) of so many pools: the first that are free, as many as wanted, and those of the members in `takers`."""
+    takers = given(is_sqlite, {"member_id": "BIGINT"}).replace(":rows", ":takers")
     whose = {
         "ix_coupon_codes_nobodys": "member_id IS NULL ORDER BY place LIMIT :wanted{n}",
-        "ix_coupon_codes_own": f"member_id IS NOT NULL AND {own} ORDER BY place",
+        # Who is none of them is left out by this alone: SQLite may take what else says so for the span of the index to be read.
+        "ix_coupon_codes_own": f"member_id IN (SELECT member_id FROM {takers}) ORDER BY place",  # noqa: S608
     }
     told = (
         f"SELECT * FROM (SELECT {', '.join(_FREE)} FROM coupon_codes{{by}} "  # noqa: S608

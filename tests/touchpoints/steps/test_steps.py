@@ -410,6 +410,19 @@ def test_code_that_was_made_for_a_member_is_theirs_alone(db: Database, shop: Sho
     assert sorted(one[3:5] for one in (told[0], told[2])) == [("", "C2"), ("no_stock", "")]
 
 
+def test_own_code_is_handed_out_whatever_version_others_are_on(db: Database, shop: Shop) -> None:
+    write(db, shop, [person(1), person(2, birth_day=2)], START)
+    with db.write() as connection:
+        load_codes(connection, shop, "p", ["A", "B", "C"], START)
+        who = select(members.c.member_id).where(members.c.external_id == "1").scalar_subquery()
+        connection.execute(update(coupon_codes).where(coupon_codes.c.code == "B").values(member_id=who))
+    for day, hours in ((0, 30), (1, 6)):
+        turn_on(db, shop, {"key": "rest", "wait": {"hours": hours}}, {"key": "code", "coupon": {"pool": "p"}})
+        plan(db, shop, TEN + day * DAY)
+    plan(db, shop, TEN + DAY + 6 * HOUR)
+    assert [story(db, who)[-1][4] for who in (1, 2)] == ["B", "A"]
+
+
 def test_steps_of_one_round_see_what_those_before_them_brought(db: Database, shop: Shop) -> None:
     """A rule is asked anew once a step before it has changed what it asks for, also one that was asked before."""
     write(db, shop, [person(1)], START)

@@ -204,7 +204,11 @@ def test_statements_go_by_their_indexes(db: Database, shop: Shop) -> None:
         *((one, {}, ()) for one in acts._tagging(db.is_sqlite, True, False)[:-1]),
         (acts._tagging(db.is_sqlite, False, True)[0], {}, ("sqlite_autoindex_member_tags_1",)),
         (acts._tagging(db.is_sqlite, True, True)[-1], {}, ("sqlite_autoindex_members_1",)),
-        (acts._free(db.is_sqlite, 1), {"pool0": "p", "wanted0": 9}, ("ix_coupon_codes_own", "ix_coupon_codes_nobodys")),
+        (
+            acts._free(db.is_sqlite, 1),
+            {"pool0": "p", "wanted0": 9, "takers": "[]"},
+            ("ix_coupon_codes_own (shop_id=? AND pool_key=? AND member_id=?)", "ix_coupon_codes_nobodys"),
+        ),
         (acts._handing(db.is_sqlite), {}, ()),
         (waits._hearing_first(db.is_sqlite, True), {"within": 9}, (key,)),
         (waits._hearing_first(db.is_sqlite, False), {"within": 9, "event": "opened"}, (key, messages)),
