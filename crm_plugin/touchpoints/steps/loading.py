@@ -92,16 +92,24 @@ _TAKEN = (
     "(SELECT {joined} FROM enrolment_events AS p WHERE p.shop_id = e.shop_id AND p.enrolment_id = e.enrolment_id "
     "AND p.version <> e.version AND p.what IN ('begun', 'done'))"
 )
+# PostgreSQL takes both to be few, and would go through all who are heard for each who is in hand.
+_INSTANT = (
+    "CROSS JOIN LATERAL (SELECT CAST((SELECT jsonb_object_agg(enrolment_id, at) FROM heard) ->> CAST(e.enrolment_id AS TEXT) AS BIGINT) "
+    "AS at OFFSET 0) AS h"
+)
 _MINE = "x.shop_id = :shop_id AND x.journey_key = :journey_key"
 
 
 @lru_cache
 def loading(is_sqlite: bool, heard: str) -> TextClause:
-    """Those of a journey who are due, the longest due first, at most `most`; those of `heard` (`waits.heard`); and those of the
-    (member, occasion) in `rows` who wait for a message. PostgreSQL holds them: who changes one otherwise waits, or is seen."""
+    """Those of a journey who are due, the longest due first, at most `most`; as many of `heard` (`waits.heard`); and those of
+    the (member, occasion) in `rows` who wait for a message. PostgreSQL holds them: who changes one otherwise waits, or is seen."""
     taken = _TAKEN.format(joined="group_concat(p.step_key, ' ')" if is_sqlite else "string_agg(p.step_key, ' ')")
-    chosen = " UNION ALL ".join([_due(is_sqlite), _of_news(is_sqlite), "SELECT enrolment_id FROM heard"])
+    # Whoever is due as well is to be known as heard, also where more are heard than are taken in hand.
+    of_heard = "SELECT enrolment_id FROM (SELECT enrolment_id FROM heard LIMIT :most) AS told"
+    chosen = " UNION ALL ".join([_due(is_sqlite), _of_news(is_sqlite), of_heard])
     chosen, held = (f"IN ({chosen})", "") if is_sqlite else (f"= ANY(ARRAY({chosen}))", " FOR UPDATE OF e")
+    joined = "LEFT JOIN heard AS h ON h.enrolment_id = e.enrolment_id" if is_sqlite else _INSTANT
     # Said so that the index of those who are inside does not answer it: without figures PostgreSQL may read it whole, and each row.
     inside = "e.state" if is_sqlite else "e.state || ''"
     return text(
@@ -110,7 +118,7 @@ def loading(is_sqlite: bool, heard: str) -> TextClause:
         "CASE WHEN h.at IS NULL THEN e.phase ELSE 'heard' END AS phase, e.base_at, "
         "CASE WHEN h.at IS NULL THEN e.due_at WHEN h.at < e.base_at THEN e.base_at ELSE h.at END AS due_at, e.seq, "
         f"m.state, m.zone, {taken} AS taken "
-        "FROM enrolments AS e CROSS JOIN members AS m LEFT JOIN heard AS h ON h.enrolment_id = e.enrolment_id "
+        f"FROM enrolments AS e CROSS JOIN members AS m {joined} "
         f"WHERE e.shop_id = :shop_id AND e.enrolment_id {chosen} AND {inside} = 'active' "
         "AND (e.due_at <= CAST(:now AS BIGINT) OR e.phase = 'sent' OR h.at IS NOT NULL) "
         f"AND m.shop_id = e.shop_id AND m.member_id = e.member_id{held}"

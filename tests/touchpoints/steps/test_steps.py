@@ -480,6 +480,22 @@ def test_more_waits_end_than_are_in_hand_at_once(db: Database, shop: Shop, monke
     assert set(inside(db).values()) == {("done", "buys", "due")}
 
 
+def test_whoever_is_due_is_heard_where_more_are_than_are_in_hand_at_once(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happened in time ends their wait, though the time is over when the round finds it."""
+    monkeypatch.setattr(engine, "MOST", 3)
+    write(db, shop, [person(10 * day + n, birth_day=day) for n in range(3) for day in (1, 2)], START)
+    for day, within in ((1, 9), (2, 2)):
+        turn_on(db, shop, {"key": "buys", "wait": {"event": "order_placed", "within_days": within}})
+        plan(db, shop, TEN + (day - 1) * DAY)
+    at = TEN + 2 * DAY
+    everybody = [10 * day + n for n in range(3) for day in (1, 2)]
+    write(db, shop, [order(f"o{who}", member_external_id=str(who), placed_at=at) for who in everybody], at)
+    plan(db, shop, TEN + 4 * DAY)
+    assert [story(db, who)[-1] for who in everybody] == [("done", "buys", "", "", "then")] * 6
+
+
 def test_message_that_is_settled_as_it_is_planned_is_passed_in_the_same_round(db: Database, shop: Shop) -> None:
     write(db, shop, [person(1, consents=()), person(2)], START)
     turn_on(db, shop, SEND, {"key": "rest", "wait": {"days": 1}})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, func, select, update
+from sqlalchemy import delete, event, func, select, text, update
 
 from crm_plugin.store import journey_versions, members, touchpoints
 from crm_plugin.store.base import to_micros
@@ -253,6 +253,24 @@ def test_rules_are_asked_by_the_members_in_hand(db: Database, shop: Shop) -> Non
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         told = [str(row) for row in connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", parameters)]
     assert {line.split("loops=")[1].rstrip(")',") for line in told if "on members" in line} == {"300"}
+
+
+def test_all_who_are_heard_are_gone_through_once(db: Database, shop: Shop) -> None:
+    """And not again for each who is in hand, of whom PostgreSQL expects one."""
+    write(db, shop, [person(n) for n in range(30)], START)
+    turn_on(db, shop, {"key": "buys", "wait": {"event": "order_placed", "within_days": 9}})
+    plan(db, shop, TEN)
+    write(db, shop, [order(f"o{n}", member_external_id=str(n), placed_at=TEN + DAY) for n in range(30)], TEN + DAY)
+    asked = loading.loading(db.is_sqlite, waits.heard(db.is_sqlite, ["wait:order_placed"]))
+    told = {"shop_id": 1, "journey_key": "j", "now": to_micros(TEN + DAY), "since": to_micros(TEN), "rows": "[]"}
+    with db.read() as connection:
+        assert len(connection.execute(asked, {**told, "most": 99}).all()) == 30
+        how = "EXPLAIN QUERY PLAN" if db.is_sqlite else "EXPLAIN ANALYZE"
+        lines = [str(row) for row in connection.execute(text(f"{how} {asked.text}"), {**told, "most": 99})]
+    if db.is_sqlite:
+        assert any("SEARCH h USING AUTOMATIC" in line for line in lines), lines
+    else:
+        assert {line.split("loops=")[1].rstrip(")',") for line in lines if "on heard" in line} == {"1"}
 
 
 def test_claims_go_on_within_the_index(db: Database) -> None:
