@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
-from crm_plugin.store import coupon_codes, coupon_pools, enrolment_events, enrolments, members, touchpoints
+from crm_plugin.store import coupon_codes, coupon_pools, enrolment_events, enrolments, members, tasks, touchpoints
 from crm_plugin.store.members import lock
 from crm_plugin.store.session import Database
 from crm_plugin.store.tenants import Shop
@@ -20,8 +20,9 @@ from crm_plugin.touchpoints import journeys as journey_store
 from crm_plugin.touchpoints import plan, publishing
 from crm_plugin.touchpoints.idle import hold_as_read, move_marks
 from crm_plugin.touchpoints.journey import Journey
-from crm_plugin.touchpoints.steps import moving
-from tests.factories import write
+from crm_plugin.touchpoints.steps import acts, moving
+from crm_plugin.touchpoints.steps.moves import Group
+from tests.factories import order, write
 from tests.touchpoints.steps.stage import SEND, START, person, stage
 
 TEN = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
@@ -187,6 +188,32 @@ def test_who_is_moved_during_a_round_is_moved_once_with_all_that_is_told_of_it(
         assert connection.execute(select(e.version, e.step_key).distinct()).all() == [(2, "hello")]
         last = select(func.max(v.seq)).where(v.enrolment_id == e.enrolment_id).scalar_subquery()
         assert connection.execute(select(func.count()).where(e.seq != last)).scalar_one() == 0
+
+
+def test_task_that_is_taken_away_during_a_round_is_not_made_anew(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two stays that are merged one goes, with its tasks; here the goal does away with one of them meanwhile."""
+    _run(db, shop, {"steps": [{"key": "call", "task": {"title": {"en": "Call"}}}], "goal": "orders() >= 1"})
+    plan.plan_shop(db, shop, TEN)
+    write(db, shop, [order("o1", member_external_id="1", placed_at=TEN)], TEN)
+    beside: list[Beside] = []
+    writing = acts.write
+
+    def taking_away() -> None:
+        with db.write() as connection:
+            connection.execute(delete(tasks).where(tasks.c.done_at.is_(None)))
+
+    def late(group: Group) -> None:
+        beside.append(Beside(db, taking_away))
+        beside[0].until_it_waits()
+        writing(group)
+
+    monkeypatch.setattr(acts, "write", late)
+    assert plan.plan_shop(db, shop, TEN.replace(hour=9)).problems == {}
+    beside[0].end()
+    with db.read() as connection:
+        assert connection.execute(select(tasks.c.title, tasks.c.done_by)).all() == [({"en": "Call"}, "journey")]
 
 
 def test_a_round_that_writes_members_lets_whoever_writes_them_already_go_first(db: Database, shop: Shop) -> None:

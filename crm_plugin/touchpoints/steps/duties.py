@@ -81,7 +81,8 @@ def reached(connection: Connection, shop: Shop, journey: Journey, now: datetime)
     there = arrived(connection, shop, journey, local_day(now, shop.timezone), literal_column("tasks.member_id"))
     # With a limit it is asked for each by the key; else PostgreSQL may hold all tasks against all members.
     is_there = select(literal(1)).where(there).limit(1).scalar_subquery().is_not(None)
-    return select(t.task_id, t.step_key, t.enrolment_id, t.member_id).where(*mine, is_there)
+    # Held, or one that is taken away before it is written would be made anew.
+    return select(t.task_id, t.step_key, t.enrolment_id, t.member_id).where(*mine, is_there).with_for_update()
 
 
 def finish(connection: Connection, shop: Shop, task_id: int, outcome: str, actor: str, now: datetime) -> None:
